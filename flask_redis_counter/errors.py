@@ -1,0 +1,151 @@
+"""Every error this package raises.
+
+CounterError
+├── ConfigurationError        a setting is missing, malformed or out of bounds
+├── InvalidNameError          a counter name outside the rules
+├── InvalidAmountError        an amount or a value outside the rules
+├── InvalidTokenError         a token outside the rules
+├── TokenReusedError          a token that stands for a hit of another amount
+├── NotAnIntegerError         the key holds something that is no integer
+├── CounterOverflowError      the value would leave the signed 64-bit range
+├── SpooledError              written down here, to be counted when the store is back
+├── SpoolError                not written down either: the spool is full, or its disk refuses
+└── StoreError                the store did not do what it was asked
+    ├── StoreUnavailableError     not reached in time: not counted
+    ├── StoreRefusedError         reached, and refused: not counted
+    │   └── StoreUnsuitableError      it cannot do what the durability asks for
+    └── OutcomeUnknownError       sent, no answer: perhaps counted
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+
+class CounterError(Exception):
+    """The root of the tree: catching it catches everything raised here on purpose.
+
+    :cvar counted: what became of the hit: ``False`` when nothing was counted for
+        certain, ``"unknown"`` when it may have been, ``"spooled"`` when it will be.
+    """
+
+    counted: ClassVar[Literal[False, "unknown", "spooled"]] = False
+
+
+class ConfigurationError(CounterError, ValueError):
+    """A setting is missing, malformed or out of bounds.
+
+    :ivar setting: the name of the setting.
+    :ivar problem: what is wrong with it.
+    """
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
+        self.setting = setting
+        self.problem = problem
+
+
+class InvalidNameError(CounterError, ValueError):
+    """A counter name is not 1 to 64 characters of ``A-Z a-z 0-9 . _ -``.
+
+    :ivar name: what was given.
+    """
+
+    def __init__(self, name: object) -> None:
+        super().__init__(
+            f"{name!r:.100} is no counter name: use 1 to 64 characters of A-Z a-z 0-9 . _ -"
+        )
+        self.name = name
+
+
+class InvalidAmountError(CounterError, ValueError):
+    """An amount or a value is not an integer within its bounds.
+
+    :ivar amount: what was given.
+    """
+
+    def __init__(self, amount: object, bounds: str) -> None:
+        super().__init__(f"{amount!r:.100} is out of bounds: use an integer {bounds}")
+        self.amount = amount
+
+
+class InvalidTokenError(CounterError, ValueError):
+    """A token is not 1 to 255 printable ASCII characters.
+
+    :ivar token: what was given.
+    """
+
+    def __init__(self, token: object) -> None:
+        super().__init__(f"{token!r:.100} is no token: use 1 to 255 printable ASCII characters")
+        self.token = token
+
+
+class TokenReusedError(CounterError):
+    """The token stands for a hit of another amount, which was counted; this one was not.
+
+    :ivar amount: the amount that the token stands for.
+    """
+
+    def __init__(self, amount: str) -> None:
+        super().__init__(f"the token was used before, for a hit of amount {amount}")
+        self.amount = int(amount)
+
+
+class NotAnIntegerError(CounterError):
+    """The counter's key holds something that is no integer; it was left as it is.
+
+    :ivar key: the key in the store.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the key {key!r} holds something that is no integer; it was left untouched: "
+            "delete it, or choose another name or COUNTER_PREFIX"
+        )
+        self.key = key
+
+
+class CounterOverflowError(CounterError):
+    """The value would leave the signed 64-bit range; it was left as it is.
+
+    :ivar key: the key in the store.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the value of {key!r} would leave the signed 64-bit range")
+        self.key = key
+
+
+class SpooledError(CounterError):
+    """The store did not take the hit; it was written down here, and will be counted once."""
+
+    counted = "spooled"
+
+
+class SpoolError(CounterError):
+    """The spool did not take a hit: it is full, or its disk refuses.
+
+    As the cause of a store's error it changes nothing about that one.
+    """
+
+
+class StoreError(CounterError):
+    """The store did not do what it was asked; ``counted`` says what is known of it."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store was not reached in time, or did not answer a read: nothing was changed."""
+
+
+class StoreRefusedError(StoreError):
+    """The store answered that it will not (full, read-only, loading, no permission …)."""
+
+
+class StoreUnsuitableError(StoreRefusedError):
+    """The server lacks what the durability asks for: it is too old, or set up without it."""
+
+
+class OutcomeUnknownError(StoreError):
+    """The command was sent and no answer came back: the store may have executed it."""
+
+    counted = "unknown"

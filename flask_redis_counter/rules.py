@@ -1,0 +1,112 @@
+"""What names, amounts, tokens and settings may be, and what the store's answers mean."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, TypeAlias, get_args
+
+from .errors import (
+    ConfigurationError,
+    CounterError,
+    CounterOverflowError,
+    InvalidAmountError,
+    InvalidNameError,
+    InvalidTokenError,
+    NotAnIntegerError,
+    StoreRefusedError,
+    TokenReusedError,
+)
+
+#: The largest and the smallest value of a counter: a signed 64-bit integer.
+MAX_VALUE = 2**63 - 1
+MIN_VALUE = -(2**63)
+
+DEFAULT_PREFIX = "counter:"
+DEFAULT_DEADLINE = 0.5
+
+#: What a hit waits for: the server's memory, its disk, or a replica.
+Durability: TypeAlias = Literal["memory", "fsync", "replica"]
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PREFIX = re.compile(r"[A-Za-z0-9._:/-]{0,64}")
+_TOKEN = re.compile(r"[ -~]{1,255}")
+_INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
+
+
+def check_name(name: object) -> str:
+    """Return the name, or raise :class:`InvalidNameError`."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InvalidNameError(name)
+    return str.__str__(name)  # the text, also of a member of an Enum
+
+
+def check_token(token: object) -> str:
+    """Return the token, or raise :class:`InvalidTokenError`."""
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise InvalidTokenError(token)
+    return str.__str__(token)
+
+
+def check_prefix(prefix: object) -> str:
+    """Return the prefix, or raise :class:`ConfigurationError`."""
+    if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
+        raise ConfigurationError(
+            "prefix", f"{prefix!r:.100} is not 0 to 64 characters of A-Z a-z 0-9 . _ : / -"
+        )
+    return prefix
+
+
+def check_deadline(deadline: Any) -> float:
+    """Return the deadline in seconds, or raise :class:`ConfigurationError`."""
+    try:
+        seconds = float(deadline)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0.01 <= seconds <= 60:
+        raise ConfigurationError(
+            "deadline", f"{deadline!r:.100} is not a number of seconds from 0.01 to 60"
+        )
+    return seconds
+
+
+def check_durability(durability: Any) -> Durability:
+    """Return the durability, or raise :class:`ConfigurationError`."""
+    known = get_args(Durability)
+    if durability not in known:
+        raise ConfigurationError("durability", f"{durability!r:.100} is none of {', '.join(known)}")
+    return durability  # type: ignore[no-any-return]
+
+
+def check_integer(number: object, low: int) -> int:
+    """Return the number where it lies from ``low`` to 2**63 - 1."""
+    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= MAX_VALUE:
+        raise InvalidAmountError(number, f"from {low} to {MAX_VALUE}")
+    return int(number)
+
+
+def number_in(answer: Any, key: str, default: Any) -> Any:
+    """Return the integer that an answer to ``GET`` holds, or the default where there is none.
+
+    :raises NotAnIntegerError: the key holds something else.
+    :raises StoreRefusedError: the answer is an error.
+    """
+    if isinstance(answer, StoreRefusedError):
+        raise explained(answer, key) from answer.__cause__
+    if answer is None:
+        return default
+    # int() alone would also take " 1" and "1_0", which the server does not count on.
+    if not _INTEGER.fullmatch(answer) or not MIN_VALUE <= int(answer) <= MAX_VALUE:
+        raise NotAnIntegerError(key)
+    return int(answer)
+
+
+def explained(error: StoreRefusedError, key: str) -> CounterError:
+    """Return the error that the server's words stand for; its codes are too coarse."""
+    said = str(error)
+    if "WRONGTYPE" in said or "not an integer" in said:
+        return NotAnIntegerError(key)
+    if "would overflow" in said:
+        return CounterOverflowError(key)
+    if "TOKENREUSED" in said:
+        return TokenReusedError(said.rpartition(" ")[2])
+    return error
