@@ -1,0 +1,188 @@
+"""The way to the store for asyncio: what :mod:`.store` promises, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from .errors import (
+    ConfigurationError,
+    OutcomeUnknownError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreUnsuitableError,
+)
+from .forks import forget_in_child
+from .rules import Durability
+from .store import FSYNC_CHECK, PATIENCE, REFUSALS, Command, connection_kwargs, unsuitable
+
+#: How many connections may be open at the same time.
+MAX_CONNECTIONS = 16
+
+
+class AsyncStore:
+    """Connections to one Redis-compatible server, shared by the tasks of an event loop.
+
+    Used from another loop, it begins anew there.
+
+    :param target: a URL, or a ready :class:`redis.asyncio.Redis`, whose address and
+        credentials are taken over.
+    :param deadline: seconds that one call may take.
+    :param durability: what the server must be able to do.
+    :ivar patience: seconds of them that the store may take to answer, and as many to be
+        connected to.
+    :raises ConfigurationError: the URL is malformed, or the client is none of redis-py's.
+    """
+
+    def __init__(
+        self, target: str | redis.asyncio.Redis, *, deadline: float, durability: Durability
+    ) -> None:
+        pool = _pool_of(target)
+        self._deadline = deadline
+        self._durability = durability
+        self.patience = deadline * PATIENCE
+        self._connection_class: Any = pool.connection_class
+        self._connection_kwargs = connection_kwargs(
+            pool.connection_kwargs,
+            self.patience,
+            Retry(NoBackoff(), 0),
+            unix=issubclass(pool.connection_class, redis.asyncio.UnixDomainSocketConnection),
+        )
+        try:
+            self._connection_class(**self._connection_kwargs)
+        except (TypeError, ValueError, RedisError) as error:
+            raise ConfigurationError("REDIS_URL", f"{error}") from error
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._idle: deque[Any] = deque()
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        forget_in_child(self._forget)
+
+    def _forget(self) -> None:
+        self._loop = None  # a forked child must not share its parent's sockets
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands that change nothing; raises what :meth:`Store.ask` does."""
+        try:
+            return await self.call_many(commands)
+        except OutcomeUnknownError as error:
+            raise StoreUnavailableError(str(error)) from error.__cause__
+
+    async def call_many(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one round trip; raises what :meth:`Store.call_many` does."""
+        ends = asyncio.get_running_loop().time() + self._deadline
+        return await self.exchange(lambda: commands, ends)
+
+    async def exchange(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
+        """Get a connection, send on it what ``prepare`` returns then, and return the answers.
+
+        :param ends: when both must be over, by the loop's clock.
+        :raises: what :meth:`Store.exchange` does.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._idle.clear()
+            self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        try:
+            async with asyncio.timeout_at(min(ends - self.patience, loop.time() + self.patience)):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailableError("no connection to the store is free") from error
+        try:
+            return await self._exchanged(prepare, ends)
+        finally:
+            self._slots.release()
+
+    async def _exchanged(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
+        connection = await self._acquire(ends - self.patience)
+        answers: list[Any] = []
+        usable = False
+        try:
+            commands = prepare()
+            async with asyncio.timeout(self.patience):
+                await connection.send_packed_command(
+                    connection.pack_commands(commands), check_health=False
+                )
+                for _ in commands:
+                    try:
+                        answers.append(await connection.read_response())
+                    except ResponseError as error:
+                        refused = StoreRefusedError(f"the store refused: {error}")
+                        refused.__cause__ = error
+                        answers.append(refused)
+            usable = True
+        except Exception as error:  # an answer that cannot be parsed is none
+            if isinstance(error, REFUSALS) and not answers:
+                raise StoreRefusedError(f"the store refused: {error}") from error
+            await self.close()  # what broke one connection has probably broken all
+            raise OutcomeUnknownError(
+                f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
+                f"or the connection broke: {str(error) or type(error).__name__}"
+            ) from error
+        finally:
+            # Also after a cancellation: an answer left unread must not meet the next command.
+            if usable:
+                self._idle.append(connection)
+            else:
+                await connection.disconnect(nowait=True)
+        return answers
+
+    async def close(self) -> None:
+        """Close the idle connections; the store stays usable and dials anew."""
+        while self._idle:
+            await self._idle.pop().disconnect(nowait=True)
+
+    async def _acquire(self, ends: float) -> Any:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection._reader.at_eof():
+                return connection
+            await connection.disconnect(nowait=True)
+        connection = self._connection_class(**self._connection_kwargs)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(min(ends, loop.time() + self.patience)):
+                await connection.connect()
+                if self._durability == "fsync":
+                    await _check_fsync(connection)
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if not isinstance(error, Exception) or isinstance(error, StoreError):
+                raise
+            if isinstance(error, REFUSALS):
+                raise StoreRefusedError(f"the store refused: {error}") from error
+            raise StoreUnavailableError(
+                f"no connection to the store within {self.patience * 1000:.0f} ms: "
+                f"{str(error) or 'nothing answers'}"
+            ) from error
+        return connection
+
+
+def _pool_of(target: str | redis.asyncio.Redis) -> Any:
+    if isinstance(target, redis.asyncio.Redis):
+        return target.connection_pool
+    if not isinstance(target, str):
+        raise ConfigurationError(
+            "store", f"{target!r:.100} is neither a URL nor a redis.asyncio.Redis"
+        )
+    try:
+        return redis.asyncio.ConnectionPool.from_url(target)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError("REDIS_URL", f"{error}") from error
+
+
+async def _check_fsync(connection: Any) -> None:
+    await connection.send_command(*FSYNC_CHECK)
+    try:
+        await connection.read_response()
+    except ResponseError as error:
+        raise StoreUnsuitableError(unsuitable(error)) from error

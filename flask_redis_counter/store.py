@@ -1,0 +1,322 @@
+"""The way to the store: one round trip, within a deadline, never twice.
+
+redis-py's clients repeat a command whose reply was lost, and so count it twice. This module
+takes only redis-py's connections and keeps them itself: nothing is sent again in here, and what
+went wrong is told apart by *when* it went wrong: before sending (not counted) or after
+(unknown).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeAlias
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    RedisError,
+    ResponseError,
+)
+from redis.retry import Retry
+
+from .errors import (
+    ConfigurationError,
+    OutcomeUnknownError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreUnsuitableError,
+)
+from .forks import forget_in_child
+from .rules import Durability
+
+Command: TypeAlias = Sequence[str | bytes | int]
+
+#: Error answers of the server; redis-py derives all but the first from ConnectionError.
+REFUSALS = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
+
+#: Nothing was written yet on a new connection: a server that knows the command answers at once.
+FSYNC_CHECK: Command = ("WAITAOF", 1, 0, 1)
+
+#: The share of a deadline that one connection, and one answer, may take.
+PATIENCE = 0.4
+
+#: How many attempts to connect may be under way at the most, all but one of them hanging.
+MAX_DIALERS = 16
+
+
+class Store:
+    """Connections to one Redis-compatible server, shared by the threads of a process.
+
+    :param target: a URL (``redis://``, ``rediss://``, ``unix://``) or a ready
+        :class:`redis.Redis`, whose address and credentials are taken over; the
+        client itself is not touched.
+    :param deadline: seconds that one call may take.
+    :param durability: what the server must be able to do.
+    :ivar patience: seconds of them that the store may take to answer, and as many to be
+        connected to; both fit in, and a second attempt where the first one got no answer.
+    :raises ConfigurationError: the URL is malformed, or the client is none of redis-py's.
+    """
+
+    def __init__(
+        self, target: str | redis.Redis, *, deadline: float, durability: Durability = "memory"
+    ) -> None:
+        pool = _pool_of(target)
+        self._deadline = deadline
+        self._durability = durability
+        self.patience = deadline * PATIENCE
+        self._connection_class: Any = pool.connection_class
+        self._connection_kwargs = connection_kwargs(
+            pool.connection_kwargs,
+            self.patience,
+            Retry(NoBackoff(), 0),
+            unix=issubclass(pool.connection_class, redis.UnixDomainSocketConnection),
+        )
+        try:
+            self._connection_class(**self._connection_kwargs)
+        except (TypeError, ValueError, RedisError) as error:  # a wrong option in the URL's query
+            raise ConfigurationError("REDIS_URL", f"{error}") from error
+        self._forget()
+        forget_in_child(self._forget)  # it must not share its parent's sockets and locks
+
+    def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands that change nothing; no answer is the same as no connection to them.
+
+        :raises StoreUnavailableError: no answer in time.
+        :raises StoreRefusedError: the server serves nothing at all.
+        """
+        try:
+            return self.call_many(commands)
+        except OutcomeUnknownError as error:
+            raise StoreUnavailableError(str(error)) from error.__cause__
+
+    def call_many(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one round trip; an error answer stands in its place in the list.
+
+        :raises what :meth:`exchange` does.
+        """
+        return self.exchange(lambda: commands, time.monotonic() + self._deadline)
+
+    def exchange(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
+        """Get a connection, send on it what ``prepare`` returns then, and return the answers.
+
+        :param ends: when both must be over, by :func:`time.monotonic`.
+        :raises StoreUnavailableError: nothing was sent.
+        :raises StoreRefusedError: the server serves nothing at all (loading, no
+            authentication).
+        :raises OutcomeUnknownError: it was sent and not every answer came.
+        """
+        connection = self._acquire(ends - self.patience)
+        answers: list[Any] = []
+        usable = False
+        try:
+            commands = prepare()
+            connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                try:
+                    answers.append(connection.read_response())
+                except ResponseError as error:
+                    refused = StoreRefusedError(f"the store refused: {error}")
+                    refused.__cause__ = error
+                    answers.append(refused)
+            usable = True
+        except Exception as error:  # an answer that cannot be parsed is none
+            if isinstance(error, REFUSALS) and not answers:
+                raise StoreRefusedError(f"the store refused: {error}") from error
+            self._distrust()
+            raise OutcomeUnknownError(
+                f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
+                f"or the connection broke: {error}"
+            ) from error
+        finally:
+            # Also after an interrupt: an answer left unread must not meet the next command.
+            if usable:
+                self._release(connection)
+            else:
+                connection.disconnect()
+        return answers
+
+    def close(self) -> None:
+        """Close the idle connections; the store stays usable and dials anew."""
+        with self._lock:
+            closing = list(self._idle)
+            self._idle.clear()
+        for connection in closing:
+            connection.disconnect()
+
+    def _distrust(self) -> None:
+        # What broke one connection has probably broken the idle ones as well.
+        self._suspect = True
+        self.close()
+
+    def _forget(self) -> None:
+        # Reentrant, for a hit in a signal handler.
+        self._lock = threading.RLock()
+        self._idle: deque[Any] = deque()
+        self._waiting: deque[Future[Any]] = deque()
+        self._dialer: threading.Thread | None = None
+        self._dialed_at = 0.0
+        self._dialers = 0
+        self._suspect = False
+
+    def _acquire(self, ends: float) -> Any:
+        ends = min(ends, time.monotonic() + self.patience)
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+                if connection is None:
+                    if self._suspect and self._waiting:
+                        # In an outage one request at a time finds out whether it is over; were
+                        # they all to wait, a server's threads would be used up.
+                        raise StoreUnavailableError("no connection to the store: still away")
+                    waiter = self._wait_in_line()
+            if connection is None:
+                return self._served(waiter, ends)
+            if _is_fresh(connection):
+                return connection
+            connection.disconnect()
+
+    def _release(self, connection: Any) -> None:
+        """Hand a connection to who waits longest for one, so that nobody starves."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set_result(connection)
+            else:
+                self._idle.append(connection)
+
+    def _wait_in_line(self) -> Future[Any]:
+        waiter: Future[Any] = Future()
+        self._waiting.append(waiter)
+        # In a thread of its own because resolving a host name knows no time-out. One is enough,
+        # but for one that hangs: the store may be back before the resolver gives up.
+        hangs = time.monotonic() - self._dialed_at > self.patience / 2
+        if self._dialer is None or (hangs and self._dialers < MAX_DIALERS):
+            dialer = threading.Thread(target=self._dial, daemon=True)
+            try:
+                dialer.start()
+            except RuntimeError as error:  # the system has no thread to spare
+                self._waiting.remove(waiter)
+                raise StoreUnavailableError(f"no connection to the store: {error}") from error
+            self._dialer = dialer
+            self._dialed_at = time.monotonic()
+            self._dialers += 1
+        return waiter
+
+    def _served(self, waiter: Future[Any], ends: float) -> Any:
+        connection = None
+        try:
+            connection = waiter.result(max(0.0, ends - time.monotonic()))
+            return connection
+        except StoreUnsuitableError as error:
+            raise StoreUnsuitableError(str(error)) from error
+        except REFUSALS as error:
+            raise StoreRefusedError(f"the store refused: {error}") from error
+        except Exception as error:  # a host name, for one, can fail with a UnicodeError
+            self._distrust()
+            raise StoreUnavailableError(
+                f"no connection to the store within {self.patience * 1000:.0f} ms: "
+                f"{str(error) or 'nothing answers'}"
+            ) from error
+        finally:
+            if connection is None:
+                self._leave_line(waiter)
+
+    def _leave_line(self, waiter: Future[Any]) -> None:
+        with self._lock:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            elif waiter.done() and waiter.exception() is None:  # served in the last moment
+                self._idle.append(waiter.result())
+
+    def _dial(self) -> None:
+        """Make connections for as long as somebody waits for one."""
+        while True:
+            with self._lock:
+                current = self._dialer is threading.current_thread()
+                if not (current and self._waiting):
+                    self._dialer = None if current else self._dialer
+                    self._dialers -= 1
+                    return
+                self._dialed_at = time.monotonic()
+                present = list(self._waiting)
+            try:
+                connection = self._connection_class(**self._connection_kwargs)
+                connection.connect()
+                if self._durability == "fsync":
+                    _check_fsync(connection)
+            except BaseException as error:
+                # Who came later has a right to an attempt of its own: the store may be back.
+                with self._lock:
+                    for waiter in present:
+                        if waiter in self._waiting:
+                            self._waiting.remove(waiter)
+                            waiter.set_exception(error)
+            else:
+                self._suspect = False
+                self._release(connection)
+
+
+def _pool_of(target: str | redis.Redis) -> redis.ConnectionPool:
+    if isinstance(target, redis.Redis):
+        return target.connection_pool
+    if not isinstance(target, str):
+        raise ConfigurationError("store", f"{target!r:.100} is neither a URL nor a redis.Redis")
+    try:
+        return redis.ConnectionPool.from_url(target)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError("REDIS_URL", f"{error}") from error
+
+
+def connection_kwargs(
+    given: Mapping[str, Any], patience: float, never: Any, *, unix: bool
+) -> dict[str, Any]:
+    """Return what a connection of ours is made with: the pool's address, and no retries.
+
+    :param never: the policy not to retry, for threads or for asyncio.
+    :param unix: whether it is for a Unix socket, which has no time-out for connecting.
+    """
+    kwargs: dict[str, Any] = {
+        name: value
+        for name, value in given.items()
+        # What redis-py 8 adds for its own pools.
+        if not name.startswith(("maint_notifications_", "orig_", "himport_"))
+    }
+    kwargs |= {
+        "retry": never,
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+        "socket_timeout": patience,
+        "health_check_interval": 0,
+        "decode_responses": False,
+        "protocol": 2,
+    }
+    if not unix:
+        kwargs["socket_connect_timeout"] = patience
+    return kwargs
+
+
+def _check_fsync(connection: Any) -> None:
+    connection.send_command(*FSYNC_CHECK)
+    try:
+        connection.read_response()
+    except ResponseError as error:
+        raise StoreUnsuitableError(unsuitable(error)) from error
+
+
+def unsuitable(error: ResponseError) -> str:
+    """Say why a store cannot do what ``durability=fsync`` asks for."""
+    return f"durability=fsync needs Redis 7.2 or Valkey 7.2, with appendonly on: {error}"
+
+
+def _is_fresh(connection: Any) -> bool:
+    # A connection that the server closed reads as ready (end of file), or raises.
+    try:
+        return not connection.can_read(timeout=0)
+    except (RedisError, OSError):
+        return False
