@@ -1,0 +1,123 @@
+"""Carries batches in an event loop: one task while there is something to carry."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from .async_store import AsyncStore
+from .batch import Batch
+from .call import PendingHit
+from .combiner import Combiner
+from .errors import CounterError, StoreError
+from .forks import forget_in_child
+from .rules import Durability
+
+
+class AsyncDriver:
+    """Sends hits in batches over one store; used from another loop, it begins anew there.
+
+    :param deadline: seconds that one hit may take.
+    :param durability: what a hit waits for.
+    """
+
+    def __init__(self, store: AsyncStore, *, deadline: float, durability: Durability) -> None:
+        self._store = store
+        self._deadline = deadline
+        self._durability = durability
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._combiner = Combiner()
+        self._waiting: set[PendingHit] = set()
+        self._pump: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        forget_in_child(self._forget)
+
+    def _forget(self) -> None:
+        self._loop = None  # a forked child that goes on with its parent's loop is another writer
+
+    async def count(self, key: str, amount: int, token: str | None) -> PendingHit:
+        """Count, and return the hit with its outcome, within the deadline."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._begin(loop)
+        now = loop.time()
+        hit = PendingHit(key, amount, token, now + self._deadline)
+        try:
+            batch = self._combiner.add(hit, now)
+        except CounterError as error:
+            hit.error = error
+            return hit
+        hit.wake = loop.create_future()
+        self._waiting.add(hit)
+        if batch is None and (self._pump is None or self._pump.done()):
+            batch = self._combiner.flying  # who carried the last one was cancelled
+        if batch is not None:
+            self._pump = loop.create_task(self._carry_all(batch))
+        if self._timer is None:
+            self._timer = loop.call_at(hit.ends, self._expire)
+        try:
+            await hit.wake
+        finally:
+            self._waiting.discard(hit)
+            if hit.waits:  # cancelled
+                self._combiner.leave(hit)
+        return hit
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._combiner = Combiner(self._durability, int(self._store.patience * 1000))
+        self._waiting = set()
+        self._timer = None
+        self._pump = None
+
+    async def _carry_all(self, batch: Batch | None) -> None:
+        while batch is not None:
+            try:
+                await self._carry(batch)
+            except BaseException:  # cancelled, for one where the loop comes to its end
+                if batch.sent:
+                    batch.unsettle()
+                raise
+            finally:
+                batch.give_up(math.inf)
+                # Where the loop was blocked for long, another has taken over.
+                ours = self._combiner.flying is batch
+                self._combiner.finish(batch)
+                _wake(batch.hits)
+            batch = self._combiner.flying if ours else None
+
+    async def _carry(self, batch: Batch) -> None:
+        """Send a batch until it is answered, or there is no time for another attempt."""
+        loop = asyncio.get_running_loop()
+        ends = batch.hits[-1].ends  # who joins it later, while the store is away, fails with it
+        while True:
+            try:
+                answers = await self._store.exchange(batch.commands, ends)
+            except StoreError as error:
+                batch.fail(error)
+            else:
+                batch.take(answers)
+            if batch.over:
+                return
+            pause = batch.pause()
+            if loop.time() + pause + self._store.patience > ends:
+                return
+            await asyncio.sleep(pause)
+
+    def _expire(self) -> None:
+        """Let go of those whose deadline is over; one timer for all, most never need it."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        late = [hit for hit in self._waiting if hit.ends <= now]
+        for hit in late:
+            self._combiner.leave(hit)
+        _wake(late)
+        self._waiting.difference_update(late)
+        ends = min((hit.ends for hit in self._waiting), default=None)
+        self._timer = None if ends is None else loop.call_at(ends, self._expire)
+
+
+def _wake(hits: list[PendingHit]) -> None:
+    for hit in hits:
+        if not hit.wake.done():
+            hit.wake.set_result(None)

@@ -1,0 +1,229 @@
+"""The hits that one round trip carries, and what becomes of them.
+
+Each batch has its writer's next number, and the script answers a number that it has seen with
+the answer that it gave (RIFL: Lee et al., "Implementing Linearizability at Large Scale and Low
+Latency", SOSP 2015). So a batch may be sent again until it is answered, and counts once.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from typing import Any
+
+from redis.exceptions import BusyLoadingError, NoScriptError
+
+from .call import HIT, HIT_ONCE, Call, PendingHit
+from .errors import (
+    CounterError,
+    OutcomeUnknownError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+from .rules import MAX_VALUE, Durability, explained
+from .store import Command
+
+#: Seconds between two attempts: the most after the first failure, and the most at all.
+FIRST_PAUSE = 0.01
+LONGEST_PAUSE = 0.1
+
+#: Error answers that will soon be others; nothing was executed.
+_PASSING = ("BUSY ", "CLUSTERDOWN ", "MASTERDOWN ", "TRYAGAIN ")
+
+
+class Batch:
+    """The hits that one round trip carries, sent again until it is answered or given up."""
+
+    __slots__ = (
+        "_answered",
+        "_calls",
+        "_durability",
+        "_error",
+        "_failures",
+        "_final",
+        "_loading",
+        "_number",
+        "_patience",
+        "_probing",
+        "_unsettled",
+        "_writer",
+        "ends",
+        "hits",
+    )
+
+    def __init__(
+        self,
+        hits: list[PendingHit],
+        writer: str,
+        number: int,
+        durability: Durability,
+        patience: int,
+        probing: bool = False,
+    ) -> None:
+        self.hits = hits
+        #: When the deadline of the one who carries it is over.
+        self.ends = hits[-1].ends
+        self._writer = writer
+        self._number = number
+        self._durability = durability
+        self._patience = patience
+        # Until it is first sent, hits may still leave it.
+        self._calls: list[Call] | None = None
+        self._loading = False
+        self._failures = 0
+        # Whether it is to find out if an outage is over: at once, and not until the deadline.
+        self._probing = probing
+        self._error: StoreError | None = None
+        self._final = False
+        self._answered = False
+        # Whether an attempt may have been executed without our knowing.
+        self._unsettled = False
+
+    @property
+    def sent(self) -> bool:
+        """Whether it may have reached the store."""
+        return self._calls is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it is left to be sent."""
+        return self._final or self._calls == []
+
+    @property
+    def silent(self) -> bool:
+        """Whether all attempts were in vain: no store, or no answer."""
+        return self._failures > 0 and not self._answered
+
+    def commands(self) -> list[Command]:
+        """Return what to send now; from here on nobody leaves it any more."""
+        if self._calls is None:
+            self._calls = self._called()
+        commands = [call.command() for call in self._calls]
+        if self._loading:
+            commands = [HIT.load(), HIT_ONCE.load(), *commands]
+        if self._durability == "fsync":
+            commands.append(("WAITAOF", 1, 0, self._patience))
+        elif self._durability == "replica":
+            commands.append(("WAIT", 1, self._patience))
+        return commands
+
+    def take(self, answers: list[Any]) -> None:
+        """Take the answers to :meth:`commands`, an error of the store standing in its place."""
+        self._answered = True
+        kept = self._durability == "memory" or _is_kept(answers.pop())
+        if self._loading:
+            del answers[:2]
+        self._loading = False
+        open_calls: list[Call] = []
+        for call, answer in zip(self._calls or (), answers, strict=True):
+            if isinstance(answer, StoreRefusedError):
+                open_calls += self._refused(call, answer)
+            elif not kept:
+                self._unsettled = True
+                self._error = OutcomeUnknownError(
+                    f"counted, but within {self._patience} ms it was not on "
+                    + ("the disk" if self._durability == "fsync" else "a replica")
+                )
+                open_calls.append(call)
+            else:
+                try:
+                    call.settle(answer)
+                except OutcomeUnknownError as error:
+                    self._unsettled = True
+                    call.refuse(error)
+        self._calls = open_calls
+        self._failures += 1
+
+    def fail(self, error: StoreError) -> None:
+        """Take note of an attempt that failed as a whole."""
+        self._failures += 1
+        self._error = error
+        if isinstance(error, OutcomeUnknownError):
+            self._unsettled = True
+        elif isinstance(error, StoreRefusedError):
+            self._answered = True
+            self._final = not _is_passing(error)
+        else:
+            self._final = self._probing
+
+    def unsettle(self) -> None:
+        """Take note that an attempt may have been executed without our knowing."""
+        self._unsettled = True
+
+    def pause(self) -> float:
+        """Return how many seconds to wait before the next attempt: exponential, full jitter."""
+        if self._failures <= 1 and self._loading:
+            return 0.0
+        most = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
+        return random.uniform(0, most)  # noqa: S311  # no secret
+
+    def give_up(self, ends: float) -> None:
+        """Let the hits fail with what is known that have no outcome yet.
+
+        :param ends: only those whose deadline is over then; all, where there is no use in
+            going on.
+        """
+        error = self._known(
+            self._error or StoreUnavailableError("there was no time to ask the store")
+        )
+        if self.sent and not self.over and any(hit.waits and hit.ends > ends for hit in self.hits):
+            # Others go on with the same call, amounts and all.
+            error = OutcomeUnknownError(f"given up, and others go on with it: {error}")
+        for hit in self.hits:
+            if hit.waits and (hit.ends <= ends or self.over):
+                hit.error = error
+
+    def _called(self) -> list[Call]:
+        calls: dict[str, Call] = {}
+        single: list[Call] = []
+        for hit in self.hits:
+            if hit.error is not None:
+                continue  # it left
+            call = calls.get(hit.key)
+            if hit.token is not None:
+                single.append(Call.of(hit, self._writer, self._number, hit.token))
+            elif call is None:
+                calls[hit.key] = Call.of(hit, self._writer, self._number, None)
+            elif call.amount + hit.amount > MAX_VALUE:
+                single.append(self._alone(hit))
+            else:
+                call.join(hit)
+        return [*calls.values(), *single]
+
+    def _alone(self, hit: PendingHit) -> Call:
+        # A number stands for one call of a counter; a token of its own tells this one apart.
+        return Call.of(hit, self._writer, self._number, secrets.token_hex(8))
+
+    def _refused(self, call: Call, error: StoreRefusedError) -> list[Call]:
+        """Return the calls that are to be sent in place of one that the store refused."""
+        if isinstance(error.__cause__, NoScriptError):
+            self._loading = True
+            self._error = StoreRefusedError("the store does not take the script that counts")
+            return [call]
+        if _is_passing(error):
+            self._error = error
+            return [call]
+        if len(call.hits) > 1 and "would overflow" in str(error):
+            return [self._alone(hit) for hit in call.hits]  # as many as there is room for
+        call.refuse(self._known(explained(error, call.key)))
+        return []
+
+    def _known(self, error: CounterError) -> CounterError:
+        """Return the error, or unknown where an earlier attempt may have been executed."""
+        if not self._unsettled or isinstance(error, OutcomeUnknownError):
+            return error
+        unknown = OutcomeUnknownError(f"an earlier attempt was not answered; then: {error}")
+        unknown.__cause__ = error
+        return unknown
+
+
+def _is_passing(error: StoreRefusedError) -> bool:
+    said = str(error.__cause__ or "")
+    return isinstance(error.__cause__, BusyLoadingError) or said.startswith(_PASSING)
+
+
+def _is_kept(answer: Any) -> bool:
+    if isinstance(answer, list):  # WAITAOF: on how many disks here, and on how many replicas'
+        answer = answer[0]
+    return isinstance(answer, int) and answer >= 1

@@ -1,0 +1,161 @@
+"""A hit, and the script's call that counts it, alone or together with others."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any, Self
+
+from .errors import CounterError, OutcomeUnknownError
+from .store import Command
+
+#: Seconds after which the store forgets a writer that is gone, and a client's token.
+RECORD_LIFE = 24 * 60 * 60
+
+
+class Script:
+    """A script and the commands that run it."""
+
+    def __init__(self, name: str) -> None:
+        self.text = files(__package__).joinpath("scripts", name).read_text("utf-8")
+        self._digest = hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324  # Redis wants it
+
+    def run(self, keys: Sequence[str], *arguments: str | int) -> Command:
+        """Return the command that runs it."""
+        return ("EVALSHA", self._digest, len(keys), *keys, *arguments)
+
+    def load(self) -> Command:
+        """Return the command that makes it known to the server."""
+        return ("SCRIPT LOAD", self.text)
+
+
+HIT = Script("hit.lua")
+HIT_ONCE = Script("hit_once.lua")
+
+
+class PendingHit:
+    """A hit on its way.
+
+    :ivar ends: when its deadline is over, by the driver's clock.
+    :ivar batch: the batch that it goes with, once it does.
+    :ivar call: the script's call that counts it, once it was sent.
+    :ivar leads: whether it is up to this hit's driver to carry that batch.
+    :ivar value: what it brought the counter to, once that is known.
+    :ivar error: why it did not, otherwise.
+    :ivar replayed: whether another hit with its token had counted.
+    :ivar wake: for the driver, to wake who waits for it.
+    """
+
+    __slots__ = (
+        "amount",
+        "batch",
+        "call",
+        "ends",
+        "error",
+        "key",
+        "leads",
+        "replayed",
+        "token",
+        "value",
+        "wake",
+    )
+
+    def __init__(self, key: str, amount: int, token: str | None, ends: float) -> None:
+        self.key = key
+        self.amount = amount
+        self.token = token
+        self.ends = ends
+        self.batch: Any = None
+        self.call: Call | None = None
+        self.leads = False
+        self.value: int | None = None
+        self.error: CounterError | None = None
+        self.replayed = False
+        self.wake: Any = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has no outcome yet."""
+        return self.value is None and self.error is None
+
+    def outcome(self) -> int:
+        """Return its value, or raise why there is none."""
+        if self.error is not None:
+            raise _own(self.error)
+        if self.value is None:
+            raise OutcomeUnknownError("the hit was given up")
+        return self.value
+
+
+class Call:
+    """One call of a script: the hits of a counter that count together, or one with a token."""
+
+    __slots__ = ("amount", "hits", "key", "number", "sender", "token", "writer")
+
+    def __init__(self, key: str, amount: int, writer: str, number: int, token: str | None) -> None:
+        self.key = key
+        self.amount = amount
+        self.writer = writer
+        self.number = number
+        self.token = token
+        # Tells a repeat of this call from another hit with the same token.
+        self.sender = "" if token is None else secrets.token_hex(8)
+        self.hits: list[PendingHit] = []
+
+    @classmethod
+    def of(cls, hit: PendingHit, writer: str, number: int, token: str | None) -> Self:
+        """Return a call for one hit, to which others may be added."""
+        call = cls(hit.key, hit.amount, writer, number, token)
+        call.hits.append(hit)
+        hit.call = call
+        return call
+
+    def join(self, hit: PendingHit) -> None:
+        """Let a hit count together with the others."""
+        self.amount += hit.amount
+        self.hits.append(hit)
+        hit.call = self
+
+    def command(self) -> Command:
+        """Return the command, the same each time."""
+        if self.token is not None:
+            keys = (self.key, f"{self.key}:token:{self.token}")
+            return HIT_ONCE.run(keys, self.amount, self.sender, RECORD_LIFE)
+        keys = (self.key, f"{self.key}:writer:{self.writer}")
+        return HIT.run(keys, self.number, self.amount, RECORD_LIFE)
+
+    def settle(self, answer: Any) -> None:
+        """Give each hit its own value.
+
+        :raises OutcomeUnknownError: the answer is none that the script gives.
+        """
+        try:
+            if self.token is not None:
+                value, replayed = int(answer[0]), bool(answer[1])
+            else:
+                value, replayed = int(answer), False
+        except (TypeError, ValueError, IndexError) as error:
+            raise OutcomeUnknownError(f"the answer is no integer: {answer!r:.100}") from error
+        value -= self.amount
+        for hit in self.hits:
+            value += hit.amount
+            if hit.error is None:
+                hit.value = value
+                hit.replayed = replayed
+
+    def refuse(self, error: CounterError) -> None:
+        """Let all its hits fail."""
+        for hit in self.hits:
+            if hit.error is None:
+                hit.error = error
+
+
+def _own(error: CounterError) -> CounterError:
+    """Return an error of one's own: several threads must not raise the same object."""
+    own = type(error).__new__(type(error))
+    own.args = error.args
+    own.__dict__.update(error.__dict__)
+    own.__cause__ = error.__cause__
+    return own

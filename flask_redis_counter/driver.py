@@ -1,0 +1,125 @@
+"""Carries batches with the threads that brought the hits; under gevent, with its greenlets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+
+from .batch import Batch
+from .call import PendingHit
+from .combiner import Combiner
+from .errors import CounterError, OutcomeUnknownError, StoreError
+from .forks import forget_in_child
+from .rules import Durability
+from .store import Command, Store
+
+
+class ThreadDriver:
+    """Sends hits in batches over one store.
+
+    There is no thread in here: the one whose hit leads a batch carries it, and wakes the
+    others with their answers. So a lone hit waits for nobody, and nothing is left running.
+
+    :param deadline: seconds that one hit may take.
+    :param durability: what a hit waits for.
+    """
+
+    def __init__(self, store: Store, *, deadline: float, durability: Durability) -> None:
+        self._store = store
+        self._deadline = deadline
+        self._durability = durability
+        self._forget()
+        forget_in_child(self._forget)  # it is another writer, and carries nothing of its parent's
+
+    def _forget(self) -> None:
+        self._lock = threading.RLock()
+        self._combiner = Combiner(self._durability, int(self._store.patience * 1000))
+        self._leader: int | None = None
+
+    def count(self, key: str, amount: int, token: str | None) -> PendingHit:
+        """Count, and return the hit with its outcome, within the deadline."""
+        now = time.monotonic()
+        hit = PendingHit(key, amount, token, now + self._deadline)
+        with self._lock:
+            try:
+                batch = self._combiner.add(hit, now)
+            except CounterError as error:
+                hit.error = error
+                return hit
+            if batch is None:
+                hit.wake = threading.Lock()
+                hit.wake.acquire()
+        if batch is None and self._leader == threading.get_ident():
+            self._let_go(hit)  # a hit in a signal handler, on top of the one that would wake it
+        elif batch is None:
+            self._wait(hit)
+        if hit.leads and hit.error is None and hit.batch is not None:
+            self._lead(hit, hit.batch)
+        return hit
+
+    def _wait(self, hit: PendingHit) -> None:
+        """Wait for the outcome, or for being the one who leads."""
+        woken = False
+        try:
+            woken = hit.wake.acquire(timeout=max(0.0, hit.ends - time.monotonic()))
+        finally:
+            if not woken:
+                self._let_go(hit)
+
+    def _let_go(self, hit: PendingHit) -> None:
+        with self._lock:
+            self._combiner.leave(hit)
+            woken = self._combiner.finish(hit.batch) if hit.leads and hit.batch is not None else []
+        _wake(woken)
+
+    def _lead(self, hit: PendingHit, batch: Batch) -> None:
+        self._leader = threading.get_ident()
+        try:
+            self._carry(hit, batch)
+        except BaseException:
+            with self._lock:
+                if batch.sent:
+                    batch.unsettle()
+                hit.error = OutcomeUnknownError("the hit was interrupted")
+            raise
+        finally:
+            self._leader = None
+            with self._lock:
+                woken = self._combiner.finish(batch)
+            _wake(woken)
+
+    def _carry(self, hit: PendingHit, batch: Batch) -> None:
+        """Send a batch until it is answered, or there is no time for another attempt."""
+
+        ends = hit.ends
+
+        def commands() -> list[Command]:
+            with self._lock:
+                return batch.commands()
+
+        while True:
+            try:
+                answers = self._store.exchange(commands, ends)
+            except StoreError as error:
+                with self._lock:
+                    batch.fail(error)
+            else:
+                with self._lock:
+                    batch.take(answers)
+            if batch.over:
+                break
+            pause = batch.pause()
+            if time.monotonic() + pause + self._store.patience > ends:
+                break
+            time.sleep(pause)
+        if hit.waits:
+            with self._lock:
+                batch.give_up(ends)
+
+
+def _wake(hits: list[PendingHit]) -> None:
+    for hit in hits:
+        if hit.wake is not None:
+            with suppress(RuntimeError):  # another has woken it already
+                hit.wake.release()
