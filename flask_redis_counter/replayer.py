@@ -1,0 +1,92 @@
+"""Counts what waits in a spool, once the store takes it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from weakref import WeakKeyDictionary
+
+from . import operations
+from .errors import SpoolError, StoreError
+from .forks import forget_in_child
+from .spool import Spool
+from .store import Store
+
+#: Seconds between two attempts while the store is away: the first, and the most.
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+
+#: Seconds between two looks at a spool that was empty: another process may have died since.
+IDLE_PAUSE = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+_replayers: WeakKeyDictionary[Spool, Replayer] = WeakKeyDictionary()
+_making = threading.Lock()
+
+
+def replayer_of(spool: Spool, store: Store) -> Replayer:
+    """Return the replayer of a spool, started where there is none yet."""
+    with _making:
+        if spool not in _replayers:
+            _replayers[spool] = Replayer(spool, store)
+        return _replayers[spool]
+
+
+class Replayer:
+    """A thread that replays a spool to a store, also in forked children.
+
+    Several may replay one spool, in several processes: each row counts once all the same.
+    """
+
+    def __init__(self, spool: Spool, store: Store) -> None:
+        self._spool = spool
+        self._store = store
+        self._start()
+        forget_in_child(self._start)
+
+    def wake(self) -> None:
+        """Let it look at once."""
+        self._woken.set()
+
+    def close(self) -> None:
+        """End the thread; what still waits is replayed when it is started anew."""
+        with _making:
+            _replayers.pop(self._spool, None)
+        self._ended.set()
+        self._woken.set()
+        self._thread.join()
+
+    def _start(self) -> None:
+        self._ended = threading.Event()
+        self._woken = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._ended.is_set():
+            self._woken.clear()
+            if self._replayed():
+                pause = FIRST_PAUSE
+                self._woken.wait(IDLE_PAUSE)
+            else:
+                self._ended.wait(random.uniform(pause / 2, pause))  # noqa: S311
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _replayed(self) -> bool:
+        """Replay, and return whether nothing waits any more."""
+        try:
+            before = self._spool.length()
+            if before == 0:
+                return True
+            left = operations.run(self._spool.replay(), self._store.call_many)
+        except StoreError:
+            return False  # said where the hit was spooled
+        except SpoolError as error:
+            _log.error("spooled hits wait: %s", error)
+            return False
+        _log.warning("%d spooled hits were counted, %d still wait", before - left, left)
+        return left == 0

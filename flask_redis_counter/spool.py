@@ -1,0 +1,274 @@
+"""Where hits wait on disk while the store is away.
+
+One SQLite file (WAL, synced at each commit) for all processes of a service. Each row is one call
+of a counting script with an identity of its own, so that it counts once however often, and by
+whichever process, it is replayed: hits that were never sent gather in one open row for each
+counter, which is sealed with a new identity before it is first sent; a batch whose outcome is
+unknown keeps the identity that it was sent with; a client's token is one already.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sqlite3
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from .call import HIT, HIT_ONCE, RECORD_LIFE, Call, PendingHit
+from .errors import (
+    ConfigurationError,
+    CounterError,
+    OutcomeUnknownError,
+    SpooledError,
+    SpoolError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    TokenReusedError,
+)
+from .forks import forget_in_child
+from .operations import Operation
+from .rules import MAX_VALUE, explained
+from .spool_file import SpoolFile
+
+#: How many rows one round trip replays.
+MAX_ROWS = 500
+
+#: Seconds after which a row that was sent can no longer be settled: the store may have forgotten
+#: its identity. An hour less than it remembers, for clocks that differ.
+SETTLE_LIFE = RECORD_LIFE - 3600
+
+_log = logging.getLogger(__name__)
+
+
+class Spool:
+    """A file in which hits wait; for all threads and processes that name the same folder.
+
+    :param folder: where the file lies, made where it does not exist; on a disk that outlives
+        the process.
+    :param megabytes: how large the file may grow, 1 to 10,000; a hit that no longer fits is
+        refused.
+    :raises ConfigurationError: the folder cannot be used, or the size is out of bounds.
+    """
+
+    def __init__(self, folder: str | Path, *, megabytes: int = 64) -> None:
+        if not isinstance(megabytes, int) or not 1 <= megabytes <= 10_000:
+            raise ConfigurationError(
+                "COUNTER_SPOOL_MB", f"{megabytes!r:.100} is no integer from 1 to 10000"
+            )
+        self.path = Path(folder).absolute() / "spool.sqlite3"
+        self._file = SpoolFile(self.path, megabytes)
+        self._forget()
+        forget_in_child(self._forget)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.length()
+        except (OSError, SpoolError) as error:
+            raise ConfigurationError("COUNTER_SPOOL_DIR", f"cannot be used: {error}") from error
+
+    def keep(self, hit: PendingHit) -> None:
+        """Let a hit that the store did not take be counted later, and give it that outcome."""
+        try:
+            self._add(hit)
+        except SpoolError as error:
+            _log.error("a hit was not spooled: %s", error)
+        except CounterError as error:
+            hit.error = error
+        else:
+            spooled = SpooledError("the hit waits here for the store, and will be counted once")
+            spooled.__cause__ = hit.error
+            hit.error = spooled
+
+    def _add(self, hit: PendingHit) -> None:
+        """Write a hit down that the store did not take; it is on disk when this returns.
+
+        :raises SpoolError: it is not: the spool is full, or its disk refuses.
+        :raises TokenReusedError: its token waits here for a hit of another amount.
+        """
+        entry = _Entry(hit)
+        self._gathering.append(entry)
+        with self._lock:
+            if not entry.done:  # not by the one who had the lock before, either
+                self._write([self._gathering.popleft() for _ in range(len(self._gathering))])
+        if entry.error is not None:
+            raise entry.error
+
+    def length(self) -> int:
+        """Return how many hits wait.
+
+        :raises SpoolError: the file cannot be read.
+        """
+        count = "SELECT COALESCE(SUM(hits), 0) FROM entry WHERE sent IS NULL OR sent >= 0"
+        ((hits,),) = self._file.transact(lambda database: database.execute(count).fetchall())
+        return int(hits)
+
+    def replay(self) -> Operation[int]:
+        """Count what waits, as far as the store takes it, and return how many hits still wait.
+
+        :raises StoreError: the store does not answer, or takes nothing; all still waits.
+        :raises SpoolError: the file cannot be read or written.
+        """
+        last = 0
+        while rows := self._sealed(last):
+            last = rows[-1].id
+            try:
+                answers = yield [HIT.load(), HIT_ONCE.load(), *(row.call.command() for row in rows)]
+            except (StoreUnavailableError, StoreRefusedError):
+                self._unsent(rows)
+                raise
+            self._settle(rows, answers[2:])
+        return self.length()
+
+    def close(self) -> None:
+        """Close the file; it is opened anew when it is needed."""
+        self._file.close()
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._gathering: deque[_Entry] = deque()
+
+    def _write(self, entries: list[_Entry]) -> None:
+        """Write several down in one transaction: they share the wait for the disk."""
+
+        def write(database: sqlite3.Connection) -> None:
+            for entry in entries:
+                entry.write(database)
+
+        error: SpoolError | None = None
+        try:
+            self._file.transact(write, adds=True)
+        except SpoolError as failed:
+            error = failed
+        for entry in entries:
+            entry.done = True
+            entry.error = error or entry.error
+
+    def _sealed(self, after: int) -> list[_Row]:
+        """Return the next rows to send; from here on nothing is added to them."""
+
+        def seal(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            now = time.time()
+            _give_up(database, now - SETTLE_LIFE)
+            database.execute(
+                "UPDATE entry SET writer = ?, number = 1 WHERE writer = ''",
+                (secrets.token_hex(8),),
+            )
+            rows = database.execute(
+                "SELECT id, key, amount, writer, number, token, hits, sent FROM entry "
+                "WHERE id > ? AND (sent IS NULL OR sent >= 0) ORDER BY id LIMIT ?",
+                (after, MAX_ROWS),
+            ).fetchall()
+            database.executemany(
+                "UPDATE entry SET sent = ? WHERE id = ? AND sent IS NULL",
+                [(now, row[0]) for row in rows],
+            )
+            return rows
+
+        return [
+            _Row(id_, Call(key, amount, writer, number, token or None), hits, sent is None)
+            for id_, key, amount, writer, number, token, hits, sent in self._file.transact(seal)
+        ]
+
+    def _unsent(self, rows: list[_Row]) -> None:
+        """Take back that rows were sent: the store was not reached, or took nothing."""
+        fresh = [(row.id,) for row in rows if row.fresh]
+        update = "UPDATE entry SET sent = NULL WHERE id = ?"
+        self._file.transact(lambda database: database.executemany(update, fresh))
+
+    def _settle(self, rows: list[_Row], answers: list[Any]) -> None:
+        """Delete what was counted; what the store refuses stays and is sent again."""
+        settled: list[tuple[int]] = []
+        for row, answer in zip(rows, answers, strict=True):
+            if isinstance(answer, StoreRefusedError) and not _is_settled(answer):
+                error = explained(answer, row.call.key)
+                _log.error("%d spooled hits of %s wait on: %s", row.hits, row.call.key, error)
+                if not isinstance(error, TokenReusedError):
+                    continue  # its token was counted with another amount: it never will be
+            settled.append((row.id,))
+        delete = "DELETE FROM entry WHERE id = ?"
+        self._file.transact(lambda database: database.executemany(delete, settled))
+
+
+class _Row:
+    """A row to replay.
+
+    :ivar fresh: whether it was never sent before.
+    """
+
+    __slots__ = ("call", "fresh", "hits", "id")
+
+    def __init__(self, id_: int, call: Call, hits: int, fresh: bool) -> None:
+        self.id = id_
+        self.call = call
+        self.hits = hits
+        self.fresh = fresh
+
+
+class _Entry:
+    """A hit to be written down: what identifies it, and what became of it."""
+
+    __slots__ = ("_columns", "_fresh", "done", "error")
+
+    def __init__(self, hit: PendingHit) -> None:
+        self.done = False
+        self.error: CounterError | None = None
+        # What was refused for certain begins anew: its writer goes on to other numbers.
+        call = hit.call if isinstance(hit.error, OutcomeUnknownError) else None
+        self._fresh = False
+        if hit.token is not None:
+            # The token is the identity, whatever was sent before.
+            sent = None if call is None else time.time()
+            self._columns = (hit.key, "token", 0, hit.token, hit.amount, 1, sent)
+        elif call is not None:
+            # All of the batch's hits of this counter: each of them writes the same row.
+            token = call.token or ""
+            writer, number, hits = call.writer, call.number, len(call.hits)
+            self._columns = (call.key, writer, number, token, call.amount, hits, time.time())
+        else:
+            self._fresh = True
+            self._columns = (hit.key, "", 0, "", hit.amount, 1, None)
+
+    def write(self, database: sqlite3.Connection) -> None:
+        insert = "INSERT INTO entry (key, writer, number, token, amount, hits, sent) "
+        insert += "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
+        if not self._fresh:
+            database.execute(f"{insert} DO NOTHING", self._columns)
+            key, writer, number, token, amount, *_ = self._columns
+            (written,) = database.execute(
+                "SELECT amount FROM entry WHERE (key, writer, number, token) = (?, ?, ?, ?)",
+                (key, writer, number, token),
+            ).fetchone()
+            if written != amount:
+                self.error = TokenReusedError(str(written))
+            return
+        room = MAX_VALUE - self._columns[4]
+        done = database.execute(
+            f"{insert} DO UPDATE SET amount = amount + excluded.amount, hits = hits + 1 "
+            "WHERE amount <= ?",
+            (*self._columns, room),
+        )
+        if done.rowcount == 0:
+            self.error = SpoolError("the amounts that wait would leave the signed 64-bit range")
+
+
+def _give_up(database: sqlite3.Connection, before: float) -> None:
+    """Keep rows from being sent whose identity the store may have forgotten since."""
+    old = (before,)
+    for key, hits in database.execute(
+        "SELECT key, hits FROM entry WHERE sent >= 0 AND sent <= ?", old
+    ):
+        _log.critical(
+            "%d spooled hits of %s were sent a day ago without an answer: they may have counted, "
+            "and are not sent again",
+            hits,
+            key,
+        )
+    database.execute("UPDATE entry SET sent = -1 WHERE sent >= 0 AND sent <= ?", old)
+
+
+def _is_settled(error: StoreRefusedError) -> bool:
+    # Its writer went on to later numbers, which it does only when a batch is answered.
+    return str(error.__cause__).startswith("STALE")
