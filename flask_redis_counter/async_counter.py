@@ -1,0 +1,127 @@
+"""Named counters for asyncio: what :class:`RedisCounter` does, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Self, TypeVar, overload
+
+import redis.asyncio
+
+from . import operations
+from .async_driver import AsyncDriver
+from .async_store import AsyncStore
+from .counter import Hit, key_of
+from .errors import ConfigurationError, StoreError
+from .operations import Operation
+from .replayer import replayer_of
+from .rules import (
+    DEFAULT_DEADLINE,
+    DEFAULT_PREFIX,
+    MIN_VALUE,
+    Durability,
+    check_deadline,
+    check_durability,
+    check_integer,
+    check_prefix,
+    check_token,
+)
+from .spool import Spool
+from .store import Store
+
+_T = TypeVar("_T")
+
+
+class AsyncRedisCounter:
+    """Counters that count each hit once, for asyncio.
+
+    Arguments, guarantees and errors are those of :class:`RedisCounter`. Hits of one event loop
+    that arrive together share a round trip. A hit whose task is cancelled may have counted.
+
+    :param store: a URL, or a ready :class:`redis.asyncio.Redis`, whose address and
+        credentials are taken over. With a spool it must be a URL: a thread replays it.
+    """
+
+    def __init__(
+        self,
+        store: str | redis.asyncio.Redis,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        deadline: float = DEFAULT_DEADLINE,
+        durability: Durability = "memory",
+        spool: Spool | None = None,
+    ) -> None:
+        self.prefix = check_prefix(prefix)
+        self.deadline = check_deadline(deadline)
+        self.durability = check_durability(durability)
+        self._store = AsyncStore(store, deadline=self.deadline, durability=self.durability)
+        self._driver = AsyncDriver(self._store, deadline=self.deadline, durability=self.durability)
+        self.spool = spool
+        if spool is not None:
+            if not isinstance(store, str):
+                raise ConfigurationError("store", "with a spool it must be a URL")
+            self._replayed_to = Store(store, deadline=self.deadline, durability=self.durability)
+            replayer_of(spool, self._replayed_to)
+
+    async def hit(self, name: str, amount: int = 1, *, token: str | None = None) -> Hit:
+        """Count; see :meth:`RedisCounter.hit`."""
+        key = key_of(self.prefix, name)
+        amount = check_integer(amount, 1)
+        token = None if token is None else check_token(token)
+        pending = await self._driver.count(key, amount, token)
+        if self.spool is not None and isinstance(pending.error, StoreError):
+            await asyncio.to_thread(self.spool.keep, pending)
+            replayer_of(self.spool, self._replayed_to).wake()
+        return Hit(name, pending.outcome(), pending.replayed)
+
+    @overload
+    async def value(self, name: str) -> int: ...
+    @overload
+    async def value(self, name: str, default: _T) -> int | _T: ...
+    async def value(self, name: str, default: Any = 0) -> Any:
+        """Read a counter; see :meth:`RedisCounter.value`."""
+        return await self._ask(operations.read(key_of(self.prefix, name), default))
+
+    async def values(self, names: Iterable[str]) -> dict[str, int]:
+        """Read many counters in one round trip; see :meth:`RedisCounter.values`."""
+        keys = {name: key_of(self.prefix, name) for name in names}
+        return await self._ask(operations.read_many(keys))
+
+    async def set(self, name: str, value: int) -> int:
+        """Set a counter and return the value that it had; see :meth:`RedisCounter.set`."""
+        key = key_of(self.prefix, name)
+        operation = operations.swap(key, check_integer(value, MIN_VALUE))
+        return await operations.run_async(operation, self._store.call_many)
+
+    async def reset(self, name: str) -> int:
+        """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
+        return await self.set(name, 0)
+
+    async def names(self) -> list[str]:
+        """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""
+        return await self._ask(operations.names(self.prefix))
+
+    async def ping(self) -> None:
+        """Ask the store for a sign of life; see :meth:`RedisCounter.ping`."""
+        await self._ask(operations.ping())
+
+    async def risks(self) -> list[str]:
+        """Return how the store is set up to lose hits; see :meth:`RedisCounter.risks`."""
+        return await self._ask(operations.risks())
+
+    async def aclose(self) -> None:
+        """Close the idle connections and the spool; the counter stays usable."""
+        if self.spool is not None:
+            replayer = replayer_of(self.spool, self._replayed_to)
+            await asyncio.to_thread(replayer.close)
+            self.spool.close()
+        await self._store.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _ask(self, operation: Operation[_T]) -> _T:
+        return await operations.run_async(operation, self._store.ask)
