@@ -1,0 +1,98 @@
+"""The commands ``flask counter …``, in every app that has the extension."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+
+from .errors import CounterError
+from .rules import MAX_VALUE, MIN_VALUE
+from .state import current_state
+
+
+class _Commands(AppGroup):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CounterError as error:
+            raise click.ClickException(str(error)) from error
+
+
+counter_group = _Commands("counter", help="Read and change counters.")
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_name = click.argument("name", required=False)
+
+
+@counter_group.command("get")
+@click.argument("names", nargs=-1)
+@_json
+def get(names: tuple[str, ...], as_json: bool) -> None:
+    """Print the value of NAMES, by default of the app's own counter."""
+    state = current_state()
+    values = state.counter.values(names or [state.config.name])
+    for name in names:
+        if state.counter.value(name, None) is None:
+            raise click.ClickException(f"there is no counter named {name}")
+    if as_json:
+        click.echo(json.dumps(values))
+    elif len(values) == 1:
+        click.echo(next(iter(values.values())))
+    else:
+        _table(values)
+
+
+@counter_group.command("hit")
+@_name
+@click.option("--amount", type=click.IntRange(1, MAX_VALUE), default=1, show_default=True)
+@_json
+def hit(name: str | None, amount: int, as_json: bool) -> None:
+    """Count on NAME and print the new value."""
+    state = current_state()
+    counted = state.counter.hit(state.name_or_default(name), amount)
+    _one(counted.name, counted.value, as_json)
+
+
+@counter_group.command("set", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("value", type=click.IntRange(MIN_VALUE, MAX_VALUE))
+@_json
+def set_(name: str, value: int, as_json: bool) -> None:
+    """Set NAME to VALUE."""
+    current_state().counter.set(name, value)
+    _one(name, value, as_json)
+
+
+@counter_group.command("reset")
+@_name
+@_json
+def reset(name: str | None, as_json: bool) -> None:
+    """Set NAME to 0 and print the value that it had."""
+    state = current_state()
+    name = state.name_or_default(name)
+    _one(name, state.counter.reset(name), as_json)
+
+
+@counter_group.command("list")
+@_json
+def list_(as_json: bool) -> None:
+    """Print all counters with their values."""
+    counter = current_state().counter
+    values = counter.values(counter.names())
+    if as_json:
+        click.echo(json.dumps(values))
+    else:
+        _table(values)
+
+
+def _one(name: str, value: int, as_json: bool) -> None:
+    click.echo(json.dumps({"name": name, "value": value}) if as_json else value)
+
+
+def _table(values: dict[str, int]) -> None:
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        click.echo(f"{name:<{width}}  {value}")

@@ -1,0 +1,39 @@
+"""What the extension keeps for each app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import current_app
+
+from .config import Config
+from .counter import RedisCounter
+
+#: Where an app's state lives in ``app.extensions``.
+EXTENSION_KEY = "flask-redis-counter"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The counters and the settings of one app."""
+
+    counter: RedisCounter
+    config: Config
+
+    def name_or_default(self, name: str | None) -> str:
+        """Return the name, or that of the app's own counter for None.
+
+        An empty name stays what it is: a mistake (an unset variable in a script).
+        """
+        return self.config.name if name is None else name
+
+
+def current_state() -> State:
+    """Return the current app's state.
+
+    :raises RuntimeError: there is no current app, or it was not initialised.
+    """
+    state: State | None = current_app.extensions.get(EXTENSION_KEY)
+    if state is None:
+        raise RuntimeError("this app has no counters: call FlaskRedisCounter.init_app(app)")
+    return state
