@@ -1,0 +1,27 @@
+"""The service: behind ``flask run``, the production server and the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+
+from .extension import FlaskRedisCounter
+from .web import errors, health, pages
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """Make the counting service.
+
+    :param config: settings that win over the environment; see :mod:`flask_redis_counter.config`.
+    :raises ConfigurationError: a setting is malformed or out of bounds.
+    """
+    app = Flask(__package__)
+    app.config.from_mapping(MAX_CONTENT_LENGTH=64 * 1024)
+    app.config.from_mapping(config or {})
+    FlaskRedisCounter(app)
+    app.register_blueprint(pages.blueprint)
+    app.register_blueprint(health.blueprint)
+    errors.init_app(app)
+    return app

@@ -1,0 +1,115 @@
+"""From errors to answers, in one place: problem documents (RFC 9457), or a page for a browser."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, current_app, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from ..errors import (
+    CounterError,
+    CounterOverflowError,
+    InvalidAmountError,
+    InvalidNameError,
+    InvalidTokenError,
+    NotAnIntegerError,
+    OutcomeUnknownError,
+    SpooledError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreUnsuitableError,
+    TokenReusedError,
+)
+from .counting import HEADERS
+from .negotiation import HTML, TEXT, media_type, wants_page
+
+#: Seconds after which a client may try again.
+RETRY_AFTER = 1
+
+# What a client is told; the log has the cause, which may name hosts and keys.
+_UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
+_ANSWERS: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
+    InvalidNameError: (HTTPStatus.BAD_REQUEST, None),
+    InvalidTokenError: (HTTPStatus.BAD_REQUEST, None),
+    TokenReusedError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
+    InvalidAmountError: (HTTPStatus.BAD_REQUEST, None),
+    CounterOverflowError: (HTTPStatus.CONFLICT, "The counter is at its largest value."),
+    NotAnIntegerError: (
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "The store holds something that is no integer where this counter should be. "
+        "It was left untouched.",
+    ),
+    StoreUnavailableError: (_UNAVAILABLE, "The store cannot be reached. Nothing was counted."),
+    StoreRefusedError: (_UNAVAILABLE, "The store refused the command. Nothing was counted."),
+    StoreUnsuitableError: (_UNAVAILABLE, "The store is set up wrongly. Nothing was counted."),
+    OutcomeUnknownError: (
+        _UNAVAILABLE,
+        "The store was asked and did not answer in time. The visit may have been counted.",
+    ),
+}
+
+
+def init_app(app: Flask) -> None:
+    """Let the app answer every error as a problem."""
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(SpooledError, _spooled)
+    app.register_error_handler(CounterError, _counter_error)
+    app.register_error_handler(Exception, _bug)
+
+
+def problem(status: HTTPStatus, detail: str, **members: Any) -> Response:
+    """Answer a problem document, or a page that says the same.
+
+    :param members: further members of the document.
+    """
+    document = {"type": "about:blank", "title": status.phrase, "status": status.value}
+    document |= {"detail": detail, **members}
+    if wants_page(request.headers.get("Accept", "")):
+        response = Response(render_template("problem.html", problem=document), status)
+    else:
+        response = Response(
+            json.dumps(document) + "\n", status, mimetype="application/problem+json"
+        )
+    response.headers["Cache-Control"] = "no-store"
+    response.vary.add("Accept")
+    if status is _UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
+def _spooled(error: SpooledError) -> Response:
+    form = media_type(request.headers.get("Accept", ""))
+    if form == HTML:
+        body = render_template("spooled.html")
+    elif form == TEXT:
+        body = "spooled\n"
+    else:
+        body = '{"counted": "spooled"}\n'
+    return Response(body, HTTPStatus.ACCEPTED, mimetype=form, headers=HEADERS)
+
+
+def _counter_error(error: CounterError) -> Response:
+    status, detail = _ANSWERS.get(
+        type(error), (HTTPStatus.INTERNAL_SERVER_ERROR, "The counter failed.")
+    )
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        current_app.logger.error("%s %s: %s", request.method, request.path, error)
+    return problem(status, detail or f"{error}.", counted=error.counted)
+
+
+def _http_error(error: HTTPException) -> Response | HTTPException:
+    if error.code is None or error.code < 400:
+        return error  # a redirect of the router
+    response = problem(HTTPStatus(error.code), error.description or "")
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+def _bug(error: Exception) -> Response:
+    current_app.logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something is wrong here; the log says what.")

@@ -1,0 +1,198 @@
+"""The service as Granian runs it (RSGI): programs' hits on the event loop, all else by Flask.
+
+Flask's dispatch costs many times what a hit does. The front answers the requests that there are
+many of, a program's hits, through the same functions as the views and byte for byte alike, and
+hands everything else to Flask in a thread. Hooks and signals of Flask do not see what it answers.
+
+Interface: https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+
+from ..async_counter import AsyncRedisCounter
+from ..rules import NAME
+from ..state import EXTENSION_KEY, State
+from .counting import as_json, headers_of, token_in
+from .negotiation import JSON, media_type
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+    from granian._granian import RSGIHTTPProtocol as HTTPProtocol
+    from granian.rsgi import Scope
+
+#: Threads for what Flask answers. Waiting for the store releases the interpreter's lock.
+THREADS = 16
+
+# A host name or an IPv4 address; Flask judges what is rarer.
+_PLAIN_HOST = re.compile(r"(?!xn--)[a-z0-9-]{1,63}(?:\.(?!xn--)[a-z0-9-]{1,63})*(?::\d{1,5})?")
+
+_JSON = ("Content-Type", JSON)
+_HITS = re.compile(rf"/counters/({NAME.pattern})/hits")
+_AMOUNT = re.compile(r"(?:amount=([1-9][0-9]{0,17}))?")
+
+
+class Front:
+    """An RSGI application around the service.
+
+    :param app: the service. Its settings say whether the fast path is on; where it judges
+        hosts (``TRUSTED_HOSTS``, ``SERVER_NAME``) it is off, because only Flask knows them.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        state: State = app.extensions[EXTENSION_KEY]
+        self._app = app
+        self._name = state.config.name
+        judges_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
+        self._fast = state.config.fast_path and not judges_hosts
+        self._counter = AsyncRedisCounter(
+            state.config.redis_url,
+            prefix=state.config.prefix,
+            deadline=state.config.deadline,
+            durability=state.config.durability,
+            spool=state.counter.spool,
+        )
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
+
+    async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
+        """Answer one request."""
+        wanted = self._hit_in(scope) if self._fast else None
+        if wanted is None:
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._threads, self._ask_flask, scope)
+            answer.send(proto)
+            return
+        name, amount, token = wanted
+        try:
+            hit = await self._counter.hit(name, amount, token=token)
+        except Exception as error:
+            # Not by way of the view, which would count once more.
+            self._explain(scope, error).send(proto)
+            return
+        body = as_json(name, hit.value, counted=True).encode()
+        headers = [*headers_of(hit).items(), _JSON, ("Content-Length", str(len(body)))]
+        proto.response_bytes(200, headers, body)
+
+    async def aclose(self) -> None:
+        """Close the connections, and end the threads once they have answered."""
+        await self._counter.aclose()
+        self._threads.shutdown(wait=False)
+
+    def _hit_in(self, scope: Scope) -> tuple[str, int, str | None] | None:
+        """Return name, amount and token where a request plainly asks for a hit.
+
+        None means that Flask has to look at it.
+        """
+        if scope.path == "/count" and scope.method in ("GET", "POST"):
+            name, amount = self._name, 1
+        elif scope.method == "POST" and (path := _HITS.fullmatch(scope.path)):
+            if not (query := _AMOUNT.fullmatch(scope.query_string)):
+                return None
+            name, amount = path[1], int(query[1] or 1)
+        else:
+            return None
+        headers: Any = scope.headers
+        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+            return None
+        if not _is_plain(headers.get("host"), ",".join(headers.get_all("accept"))):
+            return None
+        if "idempotency-key" not in headers:
+            return name, amount, None
+        try:
+            return name, amount, token_in(",".join(headers.get_all("idempotency-key")))
+        except HTTPException:
+            return None
+
+    def _ask_flask(self, scope: Scope) -> _Answer:
+        answer = _Answer()
+        answer.collect(self._app(_environ(scope), answer))
+        return answer
+
+    def _explain(self, scope: Scope, error: Exception) -> _Answer:
+        environ = _environ(scope)
+        with self._app.request_context(environ):
+            response = self._app.make_response(self._app.handle_user_exception(error))
+        answer = _Answer()
+        answer.collect(response(environ, answer))
+        return answer
+
+
+@lru_cache(maxsize=256)
+def _is_plain(host: str | None, accept: str) -> bool:
+    """Whether the host needs no second look, and the answer is JSON."""
+    if host is not None and not _PLAIN_HOST.fullmatch(host):
+        return False
+    try:
+        return media_type(accept) == JSON
+    except HTTPException:
+        return False
+
+
+class _Answer:
+    """What a WSGI application answered; called as its ``start_response``."""
+
+    def __init__(self) -> None:
+        self._status = 500
+        self._headers: list[tuple[str, str]] = []
+        self._body = b""
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]:
+        self._status = int(status.split(" ", 1)[0])
+        self._headers = headers
+        return lambda chunk: self.collect([chunk])
+
+    def collect(self, chunks: Iterable[bytes]) -> None:
+        try:
+            self._body += b"".join(chunks)
+        finally:
+            if hasattr(chunks, "close"):
+                chunks.close()
+
+    def send(self, proto: HTTPProtocol) -> None:
+        if self._body:
+            proto.response_bytes(self._status, self._headers, self._body)
+        else:
+            proto.response_empty(self._status, self._headers)
+
+
+def _environ(scope: Scope) -> WSGIEnvironment:
+    """Return a WSGI environment (PEP 3333) without a body: nothing here reads one."""
+    host, _, port = scope.server.rpartition(":")
+    environ: WSGIEnvironment = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": scope.path.encode().decode("latin-1"),
+        "QUERY_STRING": scope.query_string,
+        "SERVER_NAME": host,
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "REMOTE_ADDR": scope.client.rpartition(":")[0],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    if scope.authority is not None:
+        environ["HTTP_HOST"] = scope.authority
+    for name, value in scope.headers.items():
+        key = name.upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return environ
