@@ -1,0 +1,100 @@
+"""The production server: Granian, with the settings that counting wants."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from .errors import ConfigurationError, CounterError
+
+#: Seconds that requests in flight may take when the server stops.
+GRACE = 5
+
+
+def serve(*, host: str, port: int, workers: int, started: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight.
+
+    The app's settings come from the environment. A worker that dies is replaced.
+
+    :param started: called once the port is ours.
+    :raises CounterError: the address cannot be bound.
+    """
+    from granian.constants import Interfaces, Loops
+    from granian.log import LogLevels
+    from granian.server import Server
+
+    _check_address(host, port)
+    server = Server(
+        "flask_redis_counter",
+        address=host,
+        port=port,
+        interface=Interfaces.RSGI,
+        loop=Loops.uvloop,
+        websockets=False,
+        workers=workers,
+        log_level=LogLevels.warning,
+        respawn_failed_workers=True,
+        workers_kill_timeout=GRACE,
+    )
+    server.on_startup(started)
+    server.serve(target_loader=_load_app, wrap_loader=False)
+
+
+def check_installed() -> None:
+    """Make sure that Granian is there.
+
+    :raises ConfigurationError: it is not.
+    """
+    if find_spec("granian") is None:
+        raise ConfigurationError(
+            "serve",
+            "the production server is not installed: "
+            "pip install 'flask-redis-counter[server,embedded]'",
+        )
+
+
+def _check_address(host: str, port: int) -> None:
+    # Granian's sockets share a port with anybody's (SO_REUSEPORT): a second server would take
+    # half of the first one's requests, in silence.
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
+        raise CounterError(f"cannot listen on {host}:{port}: {reason}") from error
+
+
+def _load_app() -> Callable[..., Any]:
+    from .app import create_app
+    from .web.front import Front
+
+    # Ctrl-C reaches a terminal's whole process group. The parent answers it with SIGTERM to
+    # its workers, and a Granian worker that gets both at once may hang.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # The handler that was forked along belongs to the parent, and would swallow the signal.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    return Front(create_app()).__rsgi__
+
+
+def _stop_with_parent() -> None:
+    # A parent that was killed cannot tell its workers; without this they would serve on.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        # A worker that was still starting had no handler for that yet.
+        time.sleep(GRACE)
+        os._exit(1)
