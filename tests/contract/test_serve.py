@@ -1,0 +1,293 @@
+"""`flask-redis-counter serve`, as the process that a user starts."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+import redis
+import requests
+
+from flask_redis_counter import RedisCounter
+from flask_redis_counter.embedded import EmbeddedStore
+from flask_redis_counter.testing import StoreProcess, wait_until
+from flask_redis_counter.testing.process import Process, free_port
+
+
+class Serve(Process):
+    """One run of `serve`."""
+
+    def __init__(self, log, *options, **environment):
+        self.port = free_port()
+        self.output = log
+        command = [sys.executable, "-m", "flask_redis_counter", "serve", f"--port={self.port}"]
+        unset = dict.fromkeys(("REDIS_URL", "REDIS_HOST", "REDIS_PORT"), "")
+        super().__init__([*command, *options], log=log, environment=unset | environment)
+        self.start()
+
+    def get(self, path="/count"):
+        """Send a request."""
+        return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=5)
+
+    def ready(self):
+        """Wait for the first answer."""
+        wait_until(lambda: self.get("/healthz").ok, what="an answer")
+        return self
+
+    def children(self, name=""):
+        """Return the process ids of its children with that name."""
+        found = subprocess.check_output(["pgrep", "-P", str(self.pid), name], text=True)
+        return [int(pid) for pid in found.split()]
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start `serve`; whatever still runs afterwards is killed."""
+    started = []
+
+    def start(*options, **environment):
+        log = tmp_path / f"log{len(started)}"
+        started.append(Serve(log, *options, **environment))
+        return started[-1]
+
+    yield start
+    for run in started:
+        if run.runs():
+            run.stop()  # its embedded store as well, which a SIGKILL would leave behind
+
+
+def lines(serve):
+    """Return what was printed so far."""
+    return serve.log().splitlines()
+
+
+def test_counts_survive_a_stop(serve, tmp_path):
+    """The embedded store announces itself in one line, ends cleanly and keeps the counts."""
+    folder = tmp_path / "data"
+    run = serve(f"--data-dir={folder}").ready()
+    assert [run.get().json()["value"] for _ in range(3)] == [1, 2, 3]
+    assert lines(run) == [
+        f"store: embedded, append-only file in {folder}",
+        f"serving http://127.0.0.1:{run.port}/ (2 workers); Ctrl-C stops",
+    ]
+    begun = time.monotonic()
+    assert run.stop() == 0
+    assert time.monotonic() - begun < 3
+    assert "Traceback" not in run.log()
+    with pytest.raises(requests.ConnectionError):
+        run.get()
+    again = serve(f"--data-dir={folder}").ready()
+    assert again.get().json()["value"] == 4
+
+
+def test_ctrl_c(serve, tmp_path):
+    """SIGINT to the whole group, as a terminal sends it, ends everything without a traceback."""
+    run = serve(f"--data-dir={tmp_path / 'data'}").ready()
+    assert run.get().json()["value"] == 1
+    run.signal(signal.SIGINT)
+    assert run.wait() == 0
+    assert "Traceback" not in run.log()
+    with EmbeddedStore(tmp_path / "data") as store, RedisCounter(store.url) as counter:
+        assert counter.value("visits") == 1
+
+
+def test_counts_survive_a_sigkill_of_everything(serve, tmp_path):
+    """Server, workers and store killed at once: what was acknowledged is there."""
+    folder = tmp_path / "data"
+    run = serve(f"--data-dir={folder}").ready()
+    assert [run.get().json()["value"] for _ in range(5)] == [1, 2, 3, 4, 5]
+    (store,) = run.children("valkey-server")
+    os.kill(store, signal.SIGKILL)
+    run.kill()
+    again = serve(f"--data-dir={folder}").ready()
+    assert again.get().json()["value"] == 6
+
+
+def test_a_killed_parent_leaves_no_worker(serve, tmp_path):
+    """Its workers end by themselves, and the next start retires the store that was left."""
+    folder = tmp_path / "data"
+    run = serve(f"--data-dir={folder}").ready()
+    assert run.get().json()["value"] == 1
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+
+    def gone():
+        try:
+            return not run.get("/healthz")
+        except requests.ConnectionError:
+            return True
+
+    wait_until(gone, what="the end of the workers")
+    again = serve(f"--data-dir={folder}").ready()
+    assert again.get().json()["value"] == 2
+
+
+def test_a_store_that_dies_comes_back(serve, tmp_path):
+    """The embedded store is started again when it dies, with its counts."""
+    run = serve(f"--data-dir={tmp_path / 'data'}").ready()
+    assert run.get().json()["value"] == 1
+    (store,) = run.children("valkey-server")
+    os.kill(store, signal.SIGKILL)
+    wait_until(lambda: run.get("/readyz").ok, what="the store's return")
+    assert run.get().json()["value"] == 2
+
+
+def test_a_configured_store(serve, server, client):
+    """With a Redis configured, no store is embedded."""
+    run = serve(REDIS_URL=server.url).ready()
+    assert run.get().json()["value"] == 1
+    assert lines(run)[0] == f"store: {server.url}"
+    assert client.get("counter:{visits}") == b"1"
+
+
+def test_a_store_that_cannot_be_reached(serve):
+    """It says so, and serves on."""
+    port = free_port()
+    run = serve(REDIS_HOST="127.0.0.1", REDIS_PORT=str(port)).ready()
+    assert f"redis://127.0.0.1:{port}/0 does not answer yet" in lines(run)[0]
+    assert run.get("/").status_code == 200
+    assert run.get().json()["counted"] is False
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "said"),
+    [
+        ({"REDIS_PORT": "none"}, [], "REDIS_PORT: 'none'"),
+        ({"REDIS_URL": "redis://localhost/0?colour=red"}, [], "REDIS_URL: "),
+        ({"COUNTER_NAME": "a b"}, [], "COUNTER_NAME: 'a b'"),
+        ({"REDIS_URL": "rediss://localhost/0?ssl_cert_reqs=bogus"}, [], "REDIS_URL: "),
+        ({"REDIS_PASSWORD": "secret"}, [], "REDIS_PASSWORD: is set, but no Redis"),
+        ({"REDIS_HOST": "a"}, ["--data-dir=b"], "--data-dir: is for the embedded store"),
+        ({}, ["--data-dir=/dev/null/x"], "--data-dir: "),
+        ({}, ["--data-dir=/tmp/" + "x" * 120], "--data-dir: "),
+        ({}, ["--port=70000"], "70000"),
+        ({}, ["--workers=0"], "0 is not in the range"),
+    ],
+)
+def test_bad_settings(serve, environment, options, said):
+    """One clear line and exit code 2."""
+    run = serve(*options, **environment)
+    assert run.wait() == 2
+    error = lines(run)[-1]
+    assert error.startswith("Error: ")
+    assert said in error
+    assert "Traceback" not in run.log()
+
+
+def test_a_folder_in_use(serve, tmp_path):
+    """Two servers must not share one append-only file."""
+    serve(f"--data-dir={tmp_path / 'data'}").ready()
+    other = serve(f"--data-dir={tmp_path / 'data'}")
+    assert other.wait() == 2
+    assert "in use by another process" in lines(other)[-1]
+
+
+def test_a_port_in_use(serve, server, tmp_path):
+    """Not shared in silence: one clear line, exit code 1."""
+    run = serve(REDIS_URL=server.url).ready()
+    other = serve(f"--port={run.port}", REDIS_URL=server.url)
+    assert other.wait() == 1
+    assert f"127.0.0.1:{run.port}: it is in use" in lines(other)[-1]
+
+
+def test_a_killed_worker_is_replaced(serve, server, client):
+    """The server keeps its number of workers."""
+    run = serve("--workers=1", REDIS_URL=server.url).ready()
+    (worker,) = run.children()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: run.get().json()["value"] >= 1, what="a hit after the worker's death")
+
+
+def test_slow_bodies_hold_nobody_up(serve, server, client):
+    """Clients that announce a body and do not send it take no thread away from the others."""
+    run = serve(REDIS_URL=server.url).ready()
+    with ExitStack() as held:
+        for _ in range(32):
+            slow = held.enter_context(socket.create_connection(("127.0.0.1", run.port)))
+            slow.sendall(b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx")
+        for _ in range(8):
+            assert run.get("/healthz").elapsed.total_seconds() < 1
+            assert run.get("/").status_code == 200
+
+
+def test_a_typo_is_pointed_out(serve, server):
+    """A COUNTER_ variable that is no setting has no effect, which is said."""
+    run = serve(REDIS_URL=server.url, COUNTER_PREFX="x").ready()
+    assert "COUNTER_PREFX is no setting" in run.log()
+
+
+def test_a_hit_in_flight_is_answered_before_the_end(serve, server, client):
+    """SIGTERM while the store is slow: the visitor still hears the value, and then it ends."""
+    run = serve(REDIS_URL=server.url, COUNTER_DEADLINE="10").ready()
+    assert run.get().json()["value"] == 1
+    client.client_pause(1500, all=False)  # writes wait
+    with ThreadPoolExecutor(1) as pool:
+        visit = pool.submit(run.get)
+        wait_until(lambda: client.info("clients")["blocked_clients"] == 1, what="a waiting hit")
+        assert run.stop() == 0
+        assert visit.result().json() == {"name": "visits", "value": 2, "counted": True}
+    assert client.get("counter:{visits}") == b"2"
+
+
+def test_a_store_that_may_lose_hits_is_pointed_out(serve, tmp_path):
+    """Keys that may be evicted, no append-only file, or one that is synced too late."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    store = StoreProcess(folder)
+    store.start()
+    with redis.Redis.from_url(store.url) as client:
+        sound = serve(REDIS_URL=store.url).ready()
+        assert "Warning" not in sound.log()
+        client.config_set("appendfsync", "everysec")
+        assert "always loses none" in serve(REDIS_URL=store.url).ready().log()
+        client.config_set("appendonly", "no")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        log = serve(REDIS_URL=store.url).ready().log()
+    store.kill()
+    assert "Warning: maxmemory-policy is allkeys-lru" in log
+    assert "Warning: appendonly is off" in log
+
+
+def test_a_durability_that_the_store_lacks(serve, tmp_path):
+    """One line and exit code 2 at the start, not an error at the first hit."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    store = StoreProcess(folder, options=["--appendonly", "no"])
+    store.start()
+    run = serve(REDIS_URL=store.url, COUNTER_DURABILITY="fsync")
+    assert run.wait() == 2
+    store.kill()
+    assert "COUNTER_DURABILITY: durability=fsync needs" in run.log()
+    assert "Traceback" not in run.log()
+
+
+def test_a_spool_survives_a_sigkill_of_everything(serve, tmp_path):
+    """What was answered with 202 while the store was away counts once after a restart."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    store = StoreProcess(folder)
+    store.start()
+    settings = {
+        "REDIS_URL": store.url,
+        "COUNTER_ON_OUTAGE": "spool",
+        "COUNTER_SPOOL_DIR": str(tmp_path / "spool"),
+    }
+    run = serve(**settings).ready()
+    assert run.get().json()["value"] == 1
+    store.kill()
+    answers = [run.get() for _ in range(10)]
+    assert {answer.status_code for answer in answers} == {202}
+    assert answers[0].json() == {"counted": "spooled"}
+    assert run.get("/readyz").json() == {"status": "spooling", "spooled": 10}
+    run.kill()
+    store.start()
+    run = serve(**settings).ready()
+    wait_until(lambda: run.get("/readyz").json()["spooled"] == 0, what="an empty spool")
+    assert run.get().json()["value"] == 12
+    run.stop()
+    store.kill()

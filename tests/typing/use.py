@@ -1,0 +1,55 @@
+"""The public API as a caller writes it; mypy must agree with every type."""
+
+from __future__ import annotations
+
+from typing import Literal, assert_type
+
+import redis
+from flask import Flask
+
+from flask_redis_counter import (
+    CounterError,
+    FlaskRedisCounter,
+    Hit,
+    OutcomeUnknownError,
+    RedisCounter,
+    create_app,
+)
+
+assert_type(create_app(), Flask)
+assert_type(create_app({"COUNTER_NAME": "visits"}), Flask)
+
+with RedisCounter("redis://localhost", prefix="site:", deadline=0.2) as counter:
+    assert_type(counter, RedisCounter)
+    assert_type(counter.hit("visits"), Hit)
+    assert_type(counter.hit("visits", 2).value, int)
+    assert_type(counter.value("visits"), int)
+    assert_type(counter.value("visits", None), int | None)
+    assert_type(counter.values(["a", "b"]), dict[str, int])
+    assert_type(counter.set("visits", 1), int)
+    assert_type(counter.reset("visits"), int)
+    assert_type(counter.names(), list[str])
+    try:
+        counter.hit("visits")
+    except OutcomeUnknownError as error:
+        assert_type(error.counted, Literal["unknown"])
+    except CounterError as error:
+        assert_type(error.counted, Literal[False, "unknown", "spooled"])
+
+RedisCounter(redis.Redis())
+RedisCounter(5)  # type: ignore[arg-type]
+counter.hit(5)  # type: ignore[arg-type]
+
+app = Flask(__name__)
+visits = FlaskRedisCounter(app)
+assert_type(visits.visits(), int | None)
+
+
+@app.get("/")
+@visits.counted()
+def index() -> str:
+    """Keep its type under the decorator."""
+    return "page"
+
+
+assert_type(index(), str)

@@ -1,0 +1,306 @@
+"""The checker's own promises: a history that is right passes, one that is wrong does not."""
+
+import math
+import random
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_redis_counter.testing import History, Operation, check
+
+
+def hit(invoked, completed, value=None, *, client=0, refused=False, token=None, amount=1):
+    """A hit that was told its value, that it was refused, or nothing."""
+    return Operation(client, "hit", invoked, completed, value, refused, token, amount)
+
+
+def read(invoked, completed, value, *, client=9):
+    """A read that was answered."""
+    return Operation(client, "read", invoked, completed, value)
+
+
+RIGHT = {
+    "nothing": ([], 7, 7),
+    "one after the other": ([hit(0, 1, 1), hit(2, 3, 2), read(4, 5, 2)], 0, 2),
+    "two at once, told in the other order": ([hit(0, 5, 2), hit(1, 6, 1)], 0, 2),
+    "amounts": ([hit(0, 1, 13, amount=3), hit(2, 3, 14), read(4, 5, 14)], 10, 14),
+    "an unknown that counted": ([hit(0, 1), hit(2, 3, 2)], 0, 2),
+    "an unknown that did not": ([hit(0, 1), hit(2, 3, 1), read(4, 5, 1)], 0, 1),
+    "an unknown that counted late": (
+        [hit(0, math.inf), read(1, 2, 0), hit(3, 4, 1), read(5, 6, 2)],
+        0,
+        2,
+    ),
+    "refused": ([hit(0, 1, refused=True), hit(2, 3, 1), read(4, 5, 1)], 0, 1),
+    "a read while a hit is under way": ([hit(0, 9, 1), read(1, 2, 0), read(3, 4, 1)], 0, 1),
+    "a read without an answer": ([read(0, 1, None), hit(2, 3, 1)], 0, 1),
+    "a token asked again gets its value, though others were counted since": (
+        [hit(0, 1, token="a"), hit(2, 3, 2), hit(4, 5, 1, token="a"), hit(6, 7, 1, token="a")],
+        0,
+        2,
+    ),
+    "a token twice at once": ([hit(0, 3, 1, token="a"), hit(1, 2, 1, token="a")], 0, 1),
+    "a token refused, and then counted": (
+        [hit(0, 1, refused=True, token="a"), hit(2, 3, 1), hit(4, 5, 2, token="a")],
+        0,
+        2,
+    ),
+}
+
+WRONG = {
+    "a lost hit": ([hit(0, 1, 1), hit(2, 3, 2)], 0, 1, "lost: 1 that were acknowledged"),
+    "a lost hit, shown by the next": ([hit(0, 1, 1), hit(2, 3, 1)], 0, 1, "not from 2 to 2"),
+    "a lost hit, made up for by an unknown": (
+        [hit(0, 1), hit(2, 3, 6)],
+        4,
+        5,
+        "went back: it ends at 5",
+    ),
+    "a hit counted twice": ([hit(0, 1, 1)], 0, 2, "doubled: 1 were counted twice"),
+    "a hit counted twice, shown by its value": ([hit(0, 1, 2)], 0, 2, "not from 1 to 1"),
+    "more than the unknowns": ([hit(0, 1), hit(2, 3, 2)], 0, 3, "doubled: 1"),
+    "an amount counted twice": ([hit(0, 1, 3, amount=3)], 0, 6, "doubled: 3"),
+    "a refused hit counted": ([hit(0, 1, refused=True)], 0, 1, "doubled: 1"),
+    "a refusal does not settle an unknown; its value is another's": (
+        [hit(0, 1, token="a"), hit(2, 3, refused=True, token="a"), hit(4, 5, 3)],
+        0,
+        3,
+        "not from 1 to 2",
+    ),
+    "a value handed out twice": ([hit(0, 9, 1), hit(1, 9, 1), hit(1, 9)], 0, 2, "handed out twice"),
+    "a value twice for different tokens": (
+        [hit(0, 9, 1, token="a"), hit(0, 9, 1, token="b"), hit(0, 9)],
+        0,
+        2,
+        "handed out twice",
+    ),
+    "a value within another's amount": (
+        [hit(0, 9, 3, amount=3), hit(0, 9, 2), hit(0, 9)],
+        0,
+        4,
+        "handed out twice",
+    ),
+    "a token with two values": (
+        [hit(0, 1, 1, token="a"), hit(2, 3, 2, token="a"), hit(0, 9)],
+        0,
+        2,
+        "two values for one token: 2 as well as client 0's hit of 1 with token a",
+    ),
+    "a token counted twice": (
+        [hit(0, 1, token="a"), hit(2, 3, 2, token="a")],
+        0,
+        2,
+        "doubled: 1",
+    ),
+    "a read behind what was acknowledged": (
+        [hit(0, 1, 1), read(2, 3, 0)],
+        0,
+        1,
+        "not from 1 to 1: client 9's read",
+    ),
+    "a read ahead of what was asked": ([read(0, 1, 1), hit(2, 3, 1)], 0, 1, "not from 0 to 0"),
+    "a value behind what the same client knew": (
+        [hit(0, 9), read(1, 2, 1, client=3), read(3, 4, 0, client=3)],
+        0,
+        0,
+        "went back: 1 was known before: client 3's read",
+    ),
+    "a hit behind what another client knew": (
+        [hit(0, 9), hit(0, 9), hit(1, 2, 3), hit(3, 4, 2)],
+        0,
+        4,
+        "went back: 3 was known before",
+    ),
+    "a count that sank": ([], 3, 2, "lost: 1"),
+}
+
+
+@pytest.mark.parametrize(("operations", "before", "after"), RIGHT.values(), ids=RIGHT.keys())
+def test_what_is_right_passes(operations, before, after):
+    """Whatever the order in which the operations were remembered."""
+    check(History(operations), before=before, after=after)
+    check(History(reversed(operations)), before=before, after=after)
+
+
+@pytest.mark.parametrize(
+    ("operations", "before", "after", "said"), WRONG.values(), ids=WRONG.keys()
+)
+def test_what_is_wrong_does_not(operations, before, after, said):
+    """Each lie is found, and named."""
+    with pytest.raises(AssertionError, match=said):
+        check(History(operations), before=before, after=after)
+
+
+def test_the_verdict():
+    """It tells hits from attempts, and what became of each; attempts with a token are one hit."""
+    operations = [
+        hit(0, 1, 1),
+        hit(0, 1, token="a"),
+        hit(2, 3, refused=True, token="a"),
+        hit(4, 5, 2, token="a"),
+        hit(6, 7, 2, token="a"),
+        hit(8, 9, token="b"),
+        hit(10, 11),
+        read(12, 13, 2),
+    ]
+    verdict = check(operations, before=0, after=3)
+    assert (verdict.acknowledged, verdict.settled, verdict.unknown) == (2, 1, 2)
+    assert (verdict.refused, verdict.reads, verdict.lost, verdict.doubled) == (1, 1, 0, 0)
+    assert str(verdict) == (
+        "2 acknowledged, 1 of them settled by their token; 2 unknown; 1 refused; 1 reads; "
+        "0 lost; 0 doubled"
+    )
+
+
+def test_an_error_spells_out_some_of_many():
+    """A counter that is wrong all the time makes a short report."""
+    with pytest.raises(AssertionError) as error:
+        check([hit(0, 9, 1) for _ in range(100)], before=0, after=100)
+    assert str(error.value).count("handed out twice") == 5
+    assert "… and 94 more like the last" in str(error.value)
+
+
+def test_a_token_stands_for_one_amount():
+    """Anything else is a mistake of the test."""
+    with pytest.raises(ValueError, match="a token stands for one amount"):
+        check([hit(0, 1, 1, token="a"), hit(0, 1, token="a", amount=2)], before=0, after=1)
+
+
+def test_a_history_remembers_what_was_told():
+    """What is not told otherwise, also because of an error, is unknown."""
+    history = History()
+    began = time.monotonic()
+    with history.hit(1, token="a", amount=3) as answer:
+        answer.value = 3
+    with history.hit(1) as answer:
+        answer.refused = True
+    with pytest.raises(TimeoutError), history.hit(2):
+        raise TimeoutError
+    with history.read(3) as answer:
+        answer.value = 3
+    counted, refused, unknown, seen = history
+    assert (counted.outcome, counted.value, counted.token, counted.amount) == ("counted", 3, "a", 3)
+    assert (refused.outcome, unknown.outcome, unknown.client) == ("refused", "unknown", 2)
+    assert (seen.kind, seen.value) == ("read", 3)
+    assert began <= counted.invoked <= counted.completed <= refused.invoked
+    assert [history.count(it) for it in ("counted", "refused", "unknown")] == [1, 1, 1]
+    assert len(history) == 4
+
+
+class Simulation:
+    """Clients of a correct counter, on a clock that ticks at each of their steps.
+
+    :param certain: all hits have tokens and go on until they are acknowledged.
+    :param wrong_at: the number of the hit that goes wrong, none by default.
+    :param factor: how often that one counts: 0 is lost, 2 is doubled.
+    """
+
+    def __init__(self, seed, *, certain, wrong_at=None, factor=1):
+        self.operations = []
+        self.value = self.before = 1000
+        self._certain = certain
+        self._wrong_at = wrong_at
+        self._factor = factor
+        self._dice = random.Random(seed)
+        self._now = self._counted = 0
+        self._by_token = {}
+        going = [self._client(number) for number in range(self._dice.randint(1, 6))]
+        while going:
+            one = self._dice.choice(going)
+            if next(one, "ended") == "ended":
+                going.remove(one)
+
+    def _client(self, number):
+        for nth in range(self._dice.randint(1, 8)):
+            if self._dice.random() < 0.3:
+                invoked = yield from self._tick()
+                seen = self.value
+                completed = yield from self._tick()
+                self.operations.append(read(invoked, completed, seen, client=number))
+                continue
+            keyed = self._certain or self._dice.random() < 0.5
+            token = f"{number}-{nth}" if keyed else None
+            amount = self._dice.randint(1, 3)
+            going_on = True
+            while going_on:
+                fate = self._dice.choice(["answered", "answered", "refused", "lost", "in vain"])
+                invoked = yield from self._tick()
+                value = None
+                if fate in ("answered", "lost"):
+                    value = self._count(token, amount)
+                completed = yield from self._tick()
+                told = value if fate == "answered" else None
+                refused = fate == "refused"
+                self.operations.append(
+                    Operation(number, "hit", invoked, completed, told, refused, token, amount)
+                )
+                gives_up = not self._certain and self._dice.random() < 0.3
+                going_on = keyed and told is None and not gives_up
+
+    def _tick(self):
+        self._now += 1
+        now = self._now
+        yield
+        return now
+
+    def _count(self, token, amount):
+        if token in self._by_token:
+            return self._by_token[token]
+        self._counted += 1
+        told = self.value + amount
+        self.value += amount * (self._factor if self._counted == self._wrong_at else 1)
+        if token is not None:
+            self._by_token[token] = told
+        return told
+
+
+@given(seed=st.integers(), certain=st.booleans())
+def test_a_correct_counter_passes(seed, certain):
+    """However its clients overlap, with refusals, lost answers and retries."""
+    simulation = Simulation(seed, certain=certain)
+    verdict = check(simulation.operations, before=simulation.before, after=simulation.value)
+    assert not (certain and verdict.unknown)
+
+
+@given(seed=st.integers(), which=st.integers(0), factor=st.sampled_from([0, 2]))
+def test_a_single_lost_or_double_count_is_found(seed, which, factor):
+    """Where nothing is unknown, one mistake of the counter among all hits does not pass."""
+    right = Simulation(seed, certain=True)
+    tokens = sorted({each.token for each in right.operations if each.kind == "hit"})
+    if not tokens:
+        return
+    wrong = Simulation(seed, certain=True, wrong_at=which % len(tokens) + 1, factor=factor)
+    with pytest.raises(AssertionError, match="doubled" if factor else "lost"):
+        check(wrong.operations, before=wrong.before, after=wrong.value)
+
+
+@given(seed=st.integers(), which=st.integers(0))
+def test_a_history_with_one_hit_more_or_less_is_found(seed, which):
+    """An acknowledged hit that the counter never saw, and a counted one that nobody asked for."""
+    right = Simulation(seed, certain=True)
+    told = [each for each in right.operations if each.kind == "hit" and each.value is not None]
+    if not told:
+        return
+    one = told[which % len(told)]
+    less = [each for each in right.operations if each.token != one.token or each.kind == "read"]
+    with pytest.raises(AssertionError, match="doubled"):
+        check(less, before=right.before, after=right.value)
+    twin = Operation(
+        one.client, "hit", one.invoked, one.completed, one.value, token="twin", amount=one.amount
+    )
+    with pytest.raises(AssertionError, match="handed out twice"):
+        check([*right.operations, twin], before=right.before, after=right.value)
+
+
+def test_a_long_history_takes_seconds():
+    """100,000 operations, in a tenth of what a million may take."""
+    dice = random.Random(1)
+    operations = [
+        hit(now - dice.random() * 9, now + dice.random() * 9, now, token=f"{now}")
+        for now in range(1, 100_001)
+    ]
+    began = time.process_time()
+    check(operations, before=0, after=100_000)
+    assert time.process_time() - began < 5

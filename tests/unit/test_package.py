@@ -1,0 +1,85 @@
+"""The package as a whole."""
+
+import ast
+from importlib.metadata import requires, version
+from pathlib import Path
+
+import flask_redis_counter
+
+PACKAGE = Path(flask_redis_counter.__file__).parent
+#: Who may import whom: only those further down.
+ORDER = [
+    "__main__",
+    "cli",
+    "server",
+    "app",
+    "web",
+    "extension",
+    "commands",
+    "state",
+    "config",
+    "embedded",
+    "async_counter",
+    "async_driver",
+    "async_store",
+    "counter",
+    "driver",
+    "replayer",
+    "spool",
+    "spool_file",
+    "combiner",
+    "batch",
+    "call",
+    "operations",
+    "store",
+    "forks",
+    "rules",
+    "errors",
+]
+
+
+def test_the_public_names():
+    """`__all__` is what the root exports, sorted, and each is there."""
+    names = flask_redis_counter.__all__
+    assert names == sorted(names)
+    assert all(hasattr(flask_redis_counter, name) for name in names)
+    exported = {
+        name
+        for name, thing in vars(flask_redis_counter).items()
+        if not name.startswith("_") and getattr(thing, "__module__", "").startswith("flask_redis")
+    }
+    assert exported == set(names)
+
+
+def test_every_error_is_public():
+    """Each class of the tree is exported, documented and a CounterError."""
+    errors = [
+        thing
+        for thing in vars(flask_redis_counter.errors).values()
+        if isinstance(thing, type) and issubclass(thing, Exception)
+    ]
+    assert len(errors) == 15
+    for error in errors:
+        assert issubclass(error, flask_redis_counter.CounterError)
+        assert error.__doc__
+        assert error.__name__ in flask_redis_counter.__all__
+        assert error.__name__ in flask_redis_counter.errors.__doc__
+
+
+def test_imports_run_one_way():
+    """web → extension → counter → store → errors; `testing` imports nothing of `web`."""
+    for path in PACKAGE.rglob("*.py"):
+        module = path.relative_to(PACKAGE).with_suffix("").parts
+        if module == ("__init__",) or module[0] == "testing":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == len(module):
+                imported = (node.module or node.names[0].name).split(".")[0]
+                assert ORDER.index(imported) > ORDER.index(module[0]), f"{path}: {imported}"
+
+
+def test_the_core_needs_flask_and_redis_alone():
+    """Everything else is an extra."""
+    core = [need for need in requires("flask-redis-counter") if "extra ==" not in need]
+    assert sorted(need.partition(">")[0] for need in core) == ["flask", "redis"]
+    assert version("flask-redis-counter")
