@@ -1,0 +1,39 @@
+# The dependencies and the package's wheel, in an environment that has no pip.
+FROM python:3.12-slim AS build
+WORKDIR /src
+RUN python -m venv --without-pip /venv
+COPY requirements.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m pip --python /venv/bin/python install --require-hashes --no-deps -r requirements.txt
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m pip wheel --no-deps --wheel-dir /dist . \
+ && python -m pip --python /venv/bin/python install --no-deps --no-index /dist/*.whl
+
+
+FROM python:3.12-slim AS runtime
+ENV PATH=/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+LABEL org.opencontainers.image.title="flask-redis-counter" \
+      org.opencontainers.image.description="The visit counter that does not lie" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="0.1.0"
+RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin counter
+COPY --from=build /venv /venv
+USER 10001
+WORKDIR /srv
+EXPOSE 5000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:5000/healthz', timeout=2)"]
+
+
+# docker build --target dev: the source under /src wins over the installed package.
+FROM runtime AS dev
+ENV PYTHONPATH=/src
+COPY flask_redis_counter /src/flask_redis_counter
+CMD ["flask", "--app", "flask_redis_counter", "run", "--host=0.0.0.0", "--reload"]
+
+
+FROM runtime AS production
+CMD ["flask-redis-counter", "serve", "--host=0.0.0.0"]
