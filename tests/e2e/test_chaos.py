@@ -1,0 +1,20 @@
+"""Everything at once: many clients, and one fault after the other."""
+
+from flask_redis_counter.testing import run_chaos
+from flask_redis_counter.testing.chaos import ENOUGH
+from flask_redis_counter.testing.nemesis import FAULTS
+
+
+def test_chaos(new_stack, pytestconfig):
+    """Whatever happens, what was acknowledged is counted, once; with a key, every hit is."""
+    minutes, seed, calm = map(pytestconfig.getoption, ("--minutes", "--seed", "--calm"))
+    with new_stack(replicas=2) as stack:
+        report = run_chaos(stack, seconds=60 * minutes, seed=seed, calm=calm)
+    assert report.faults.keys() == FAULTS.keys()
+    keyed, unkeyed = report.verdicts["keyed"], report.verdicts["unkeyed"]
+    assert keyed.unknown == 0, "a hit with a key is repeated until it is acknowledged"
+    for verdict in (keyed, unkeyed):
+        assert verdict.acknowledged >= ENOUGH * len(FAULTS)
+        assert verdict.refused, "nobody was refused: that was no chaos"
+        assert verdict.reads
+    assert keyed.settled + unkeyed.unknown, "no answer was lost on its way: that was no chaos"
