@@ -1,0 +1,15 @@
+"""The same demo as others would write it today: FastAPI and redis-py's asyncio client."""
+
+import os
+
+import redis.asyncio as redis
+from fastapi import FastAPI
+
+app = FastAPI()
+store = redis.Redis(host=os.environ["REDIS_HOST"], port=int(os.environ["REDIS_PORT"]))
+
+
+@app.get("/count")
+async def count() -> dict[str, int]:
+    """Count a visit."""
+    return {"hits": await store.incr("fastapi")}

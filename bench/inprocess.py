@@ -1,0 +1,108 @@
+"""The library by itself: hits of threads, beside redis-py's ``incr``, over one store."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import redis
+
+from flask_redis_counter import RedisCounter
+from flask_redis_counter.call import HIT, RECORD_LIFE
+from flask_redis_counter.store import Store
+
+#: Seconds that each measurement takes.
+SECONDS = 2.0
+
+THREADS = (1, 16)
+
+
+@dataclass(slots=True)
+class InProcess:
+    """What was measured, round by round.
+
+    :ivar rates: by the number of threads, our hits a second and redis-py's.
+    :ivar p50: a lone hit's median latency in seconds, with the combiner and without.
+    """
+
+    rates: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    p50: list[tuple[float, float]] = field(default_factory=list)
+
+    def ratios(self, threads: int) -> list[float]:
+        """Return, round by round, how many times as fast we are as redis-py."""
+        return [ours / theirs for ours, theirs in self.rates[threads]]
+
+    def latency_ratios(self) -> list[float]:
+        """Return, round by round, a lone hit's latency over that without the combiner."""
+        return [with_it / without for with_it, without in self.p50]
+
+
+def measure(client: redis.Redis, *, rounds: int) -> InProcess:
+    """Measure both, in turn."""
+    address = client.connection_pool.connection_kwargs
+    url = f"redis://{address['host']}:{address['port']}/0"
+    found = InProcess({threads: [] for threads in THREADS})
+    plain = redis.Redis(host=address["host"], port=address["port"])
+    with RedisCounter(url) as counter, plain:
+
+        def ours() -> object:
+            return counter.hit("inprocess")
+
+        def theirs() -> object:
+            return plain.incr("plain")
+
+        bare = _without_combiner(url)
+        for warm in (ours, theirs, bare):
+            _rate(warm, 1, SECONDS / 4)
+        for _ in range(rounds):
+            for threads in THREADS:
+                pair = _rate(ours, threads, SECONDS), _rate(theirs, threads, SECONDS)
+                found.rates[threads].append(pair)
+            found.p50.append(_latencies(ours, bare))
+    return found
+
+
+def _without_combiner(url: str) -> Callable[[], object]:
+    """Return a hit that sends the same script on the same connections, with nothing between."""
+    store = Store(url, deadline=0.5)
+    store.call_many([HIT.load()])
+    number = iter(range(1, 10**9))
+
+    def hit() -> object:
+        keys = ("counter:{bare}", "counter:{bare}:writer:bench")
+        return int(store.call_many([HIT.run(keys, next(number), 1, RECORD_LIFE)])[0])
+
+    return hit
+
+
+def _rate(work: Callable[[], object], threads: int, seconds: float) -> float:
+    done = [0] * threads
+    begun = time.perf_counter()
+
+    def run(index: int) -> None:
+        count = 0
+        while time.perf_counter() - begun < seconds:
+            work()
+            count += 1
+        done[index] = count
+
+    running = [threading.Thread(target=run, args=(index,)) for index in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return sum(done) / (time.perf_counter() - begun)
+
+
+def _latencies(*works: Callable[[], object], count: int = 2000) -> tuple[float, float]:
+    """Return the median latency of each of two, one call of each in turn."""
+    taken: Sequence[list[float]] = ([], [])
+    for _ in range(count):
+        for work, times in zip(works, taken, strict=True):
+            begun = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - begun)
+    return median(taken[0]), median(taken[1])
