@@ -1,0 +1,193 @@
+"""What there is to run. Bare ``nox`` is the test command: lint, typing, tests, e2e and image."""
+
+from __future__ import annotations
+
+import configparser
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_external_run = True
+# The Pythons that are present, not all there are; `nox` says which it skipped.
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+nox.options.sessions = ["lint", "typing", "tests", "e2e", "image"]
+
+ROOT = Path(__file__).parent
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+PYTHONS = [
+    line.rpartition(":: ")[2]
+    for line in SETUP["metadata"]["classifiers"].splitlines()
+    if line.startswith("Programming Language :: Python :: 3.")
+]
+FLASKS = ["3.0", "3.1"]
+REDISES = ["6", "7", "8"]
+
+LINTERS = ["ruff==0.17.*"]
+TESTS = ["tests/unit", "tests/contract"]
+# The folder of the checkout must not shadow the installed package.
+ENVIRONMENT = {"PYTHONSAFEPATH": "1"}
+
+
+def install(session: nox.Session, extras: str, *more: str) -> None:
+    """Install the package, as a wheel, with extras and tools."""
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # setuptools would take what lies there
+    # uv leaves compiling to the first import, which would then be part of what is measured.
+    session.install(f".[{extras}]", *more, env={"UV_COMPILE_BYTECODE": "1"})
+
+
+def pytest(session: nox.Session, *arguments: str, coverage: bool = False) -> None:
+    """Run pytest with what stands behind ``--``, on the installed package."""
+    runner = ["coverage", "run", "-m", "pytest"] if coverage else ["python", "-m", "pytest"]
+    session.run(*runner, *arguments, *session.posargs, env=ENVIRONMENT)
+
+
+def docker_answers() -> bool:
+    """Whether a Docker Engine answers here."""
+    if not shutil.which("docker"):
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Unit and contract tests, on each Python that is present."""
+    install(session, "server,embedded,testing", "coverage>=7.10", "hypothesis")
+    pytest(session, *TESTS, coverage=True)
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """Scenarios on a whole stack: Compose, or processes where there is no Docker (--stack=…)."""
+    install(session, "server,embedded,testing")
+    pytest(session, "tests/e2e")
+
+
+@nox.session(default=False)
+def chaos(session: nox.Session) -> None:
+    """Count under random faults and check the history (--minutes= --seed= --calm= --stack=)."""
+    install(session, "server,embedded,testing")
+    progress = ["--log-cli-level=INFO", "--log-cli-format=%(asctime)s %(message)s"]
+    pytest(session, "tests/e2e/test_chaos.py", *progress)
+
+
+@nox.session
+def image(session: nox.Session) -> None:
+    """Build the image and check its size, user, labels, signals and read-only run."""
+    if not docker_answers():
+        missing = "no Docker Engine answers: the image was not covered"
+        session.error(missing) if "--stack=compose" in session.posargs else session.skip(missing)
+    install(session, "server,embedded,testing")
+    pytest(session, "tests/image")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Look for mistakes and unformatted lines (ruff)."""
+    session.install(*LINTERS)
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check the types, also as a caller of the library would (mypy, strict)."""
+    install(session, "server,embedded,testing", "mypy", "types-requests", "nox", "fastapi")
+    session.run("mypy")
+    session.run("mypy", "--strict", "tests/typing", "noxfile.py", "bench")
+
+
+@nox.session(default=False)
+@nox.parametrize("redis", REDISES)
+@nox.parametrize("flask", FLASKS)
+def compat(session: nox.Session, flask: str, redis: str) -> None:
+    """Run the tests on each supported Flask with each redis-py."""
+    install(session, "server,embedded,testing", "hypothesis")
+    session.install(f"flask=={flask}.*", f"redis=={redis}.*")
+    pytest(session, *TESTS)
+
+
+@nox.session(default=False)
+def minimums(session: nox.Session) -> None:
+    """Run the tests on the lowest versions that setup.cfg allows."""
+    session.install("uv")
+    lowest = [
+        "uv",
+        "pip",
+        "install",
+        "--resolution=lowest-direct",
+        "--python",
+        f"{session.bin}/python",
+    ]
+    session.run(*lowest, ".[server,embedded,testing]", "hypothesis>=6.100")
+    pytest(session, *TESTS)
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Combine what `tests` has measured, and report the branches that no test took."""
+    session.install("coverage")
+    session.run("coverage", "combine")
+    session.run("coverage", "report", "--fail-under=95")
+
+
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Build wheel and sdist, check what is in them, and run the tests on the wheel."""
+    session.install("build", "twine", "check-wheel-contents")
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", "dist")
+    wheel, sdist = next(Path("dist").glob("*.whl")), next(Path("dist").glob("*.tar.gz"))
+    session.run("twine", "check", "--strict", str(wheel), str(sdist))
+    session.run("check-wheel-contents", str(wheel))
+    session.install(f"{wheel}[server,embedded,testing]", "hypothesis")
+    pytest(session, "tests/dist", *TESTS)
+
+
+@nox.session(default=False)
+def lock(session: nox.Session) -> None:
+    """Write requirements.txt from setup.cfg; `-- --check` only says whether it is stale."""
+    session.install("uv")
+    locked = ROOT / "requirements.txt"
+    before = locked.read_text("utf-8") if locked.exists() else ""
+    command = ["uv", "pip", "compile", "setup.cfg", "--extra=server", "--output-file", str(locked)]
+    command += ["--universal", "--python-version", PYTHONS[0], "--generate-hashes", "--quiet"]
+    command += ["--custom-compile-command", "nox -s lock"]
+    if "--upgrade" in session.posargs:
+        command.append("--upgrade")
+    session.run(*command)
+    if "--check" in session.posargs and locked.read_text("utf-8") != before:
+        locked.write_text(before, "utf-8")
+        session.error("requirements.txt is stale: run `nox -s lock`")
+
+
+@nox.session(default=False)
+def serve(session: nox.Session) -> None:
+    """Count visits on http://127.0.0.1:5000 with an embedded store."""
+    install(session, "server,embedded")
+    # After Ctrl-C it finishes the requests in flight and stops its store.
+    session.run(
+        "flask-redis-counter",
+        "serve",
+        *session.posargs,
+        interrupt_timeout=20.0,
+        terminate_timeout=10.0,
+    )
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure against the classic demo and other peers, side by side; needs wrk."""
+    peers = ["gunicorn", "fastapi", "uvicorn", "uvloop", "httptools"]
+    install(session, "server,embedded", "requests", *peers)
+    session.run("python", "-m", "bench", *session.posargs)
+
+
+if __name__ == "__main__":
+    sys.exit("run this with nox: python3 -m pip install nox && python3 -m nox")
