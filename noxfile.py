@@ -31,6 +31,10 @@ REDISES = ["6", "7", "8"]
 
 LINTERS = ["ruff==0.17.*"]
 TESTS = ["tests/unit", "tests/contract"]
+TEST_TOOLS = ["gevent>=24.2", "hypothesis>=6.100", "pytest-xdist>=3.6"]
+# Two at a time on any machine: they wait for deadlines more than they compute, and on a busy
+# machine a deadline passes too early.
+IN_PARALLEL = "--numprocesses=2"
 # The folder of the checkout must not shadow the installed package.
 ENVIRONMENT = {"PYTHONSAFEPATH": "1"}
 
@@ -58,8 +62,8 @@ def docker_answers() -> bool:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Unit and contract tests, on each Python that is present."""
-    install(session, "server,embedded,testing", "coverage>=7.10", "hypothesis")
-    pytest(session, *TESTS, coverage=True)
+    install(session, "server,embedded,testing", "coverage>=7.10", *TEST_TOOLS)
+    pytest(session, IN_PARALLEL, *TESTS, coverage=True)
 
 
 @nox.session
@@ -108,9 +112,9 @@ def typing(session: nox.Session) -> None:
 @nox.parametrize("flask", FLASKS)
 def compat(session: nox.Session, flask: str, redis: str) -> None:
     """Run the tests on each supported Flask with each redis-py."""
-    install(session, "server,embedded,testing", "hypothesis")
+    install(session, "server,embedded,testing", *TEST_TOOLS)
     session.install(f"flask=={flask}.*", f"redis=={redis}.*")
-    pytest(session, *TESTS)
+    pytest(session, IN_PARALLEL, *TESTS)
 
 
 @nox.session(default=False)
@@ -125,8 +129,8 @@ def minimums(session: nox.Session) -> None:
         "--python",
         f"{session.bin}/python",
     ]
-    session.run(*lowest, ".[server,embedded,testing]", "hypothesis>=6.100")
-    pytest(session, *TESTS)
+    session.run(*lowest, ".[server,embedded,testing]", *TEST_TOOLS)
+    pytest(session, IN_PARALLEL, *TESTS)
 
 
 @nox.session(default=False)
@@ -146,8 +150,8 @@ def build(session: nox.Session) -> None:
     wheel, sdist = next(Path("dist").glob("*.whl")), next(Path("dist").glob("*.tar.gz"))
     session.run("twine", "check", "--strict", str(wheel), str(sdist))
     session.run("check-wheel-contents", str(wheel))
-    session.install(f"{wheel}[server,embedded,testing]", "hypothesis")
-    pytest(session, "tests/dist", *TESTS)
+    session.install(f"{wheel}[server,embedded,testing]", *TEST_TOOLS)
+    pytest(session, IN_PARALLEL, "tests/dist", *TESTS)
 
 
 @nox.session(default=False)

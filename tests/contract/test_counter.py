@@ -187,7 +187,9 @@ def test_members_of_enums(counter, client):
     assert counter.set(Page.HOME, Amount.DOZEN) == 12
 
 
-@pytest.mark.parametrize("store", [redis.asyncio.Redis(), None, object()], ids=str)
+@pytest.mark.parametrize(
+    "store", [redis.asyncio.Redis(), None, 6379], ids=lambda it: type(it).__name__
+)
 def test_a_client_that_does_not_fit(store):
     """An error at once, and no false success later."""
     with pytest.raises(ConfigurationError, match="neither a URL nor"):
