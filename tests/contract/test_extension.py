@@ -7,7 +7,8 @@ import redis
 from flask import Flask, render_template_string
 
 from flask_redis_counter import ConfigurationError, FlaskRedisCounter, InvalidNameError
-from flask_redis_counter.testing.process import free_port
+
+from .support import nowhere
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_the_template_function(app, client):
     with app.app_context():
         extension.hit("visits", 3)
         assert render_template_string("{{ visits() }} {{ visits('other') }}") == "3 0"
-    app.config["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+    app.config["REDIS_URL"] = nowhere()
     FlaskRedisCounter(app)
     with app.app_context():
         assert render_template_string("{{ visits() is none }}") == "True"
@@ -134,7 +135,7 @@ def extension_values(app, extension):
 def test_a_counted_view_never_breaks_the_page(caplog):
     """With the store away the page goes out, and the log says what became of the hit."""
     app = Flask("theirs")
-    app.config["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+    app.config["REDIS_URL"] = nowhere()
 
     @app.get("/")
     @FlaskRedisCounter(app).counted("front")
@@ -185,7 +186,7 @@ def test_commands(app, client):
 def test_a_command_without_a_store():
     """One clear line, no traceback."""
     app = Flask("theirs")
-    app.config["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+    app.config["REDIS_URL"] = nowhere()
     FlaskRedisCounter(app)
     result = app.test_cli_runner().invoke(args=["counter", "hit"])
     assert result.exit_code == 1

@@ -11,13 +11,12 @@ from flask_redis_counter import (
     RedisCounter,
     create_app,
 )
-from flask_redis_counter.testing.process import free_port
 
 from .rsgi import as_wsgi, close_fronts
+from .support import KEY, MAX, nowhere
 
 COUNTERS = (RedisCounter, AsyncRedisCounter)
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-KEY = "counter:{visits}"
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +50,7 @@ def web(server, client, client_of):
 @pytest.fixture
 def web_alone(client_of):
     """A client of the service, with no store anywhere."""
-    return client_of(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    return client_of(REDIS_URL=nowhere())
 
 
 def problem(response, status):
@@ -218,7 +217,7 @@ def test_a_key_that_is_no_integer(web, client, caplog):
 
 def test_the_largest_value(web, client):
     """409: the counter cannot go further; it does not wrap."""
-    client.set(KEY, 2**63 - 1)
+    client.set(KEY, MAX)
     assert problem(web.get("/count"), 409)["counted"] is False
     assert client.get(KEY) == b"9223372036854775807"
 
@@ -356,7 +355,7 @@ REQUESTS = [
 @pytest.mark.parametrize("state", ["counting", "no integer", "away"])
 def test_both_ways_answer_alike(server, client, request_, state):
     """The fast path's answers are those of Flask's view, byte for byte."""
-    url = server.url if state != "away" else f"redis://127.0.0.1:{free_port()}/0"
+    url = server.url if state != "away" else nowhere()
     answers = []
     app = create_app({"REDIS_URL": url})
     for application in (as_wsgi(app), app):

@@ -28,22 +28,10 @@ from flask_redis_counter import (
     TokenReusedError,
     create_app,
 )
-from flask_redis_counter.testing import StoreProcess, wait_until
+from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.proxy import Proxy
 
-KEY = "counter:{visits}"
-
-
-@pytest.fixture
-def own_server(tmp_path):
-    """A store that a test may stop and freeze."""
-    folder = tmp_path / "store"
-    folder.mkdir()
-    store = StoreProcess(folder)
-    store.start()
-    yield store
-    store.signal(signal.SIGCONT)
-    store.kill()
+from .support import KEY, MAX
 
 
 @pytest.fixture
@@ -146,7 +134,7 @@ def test_what_the_store_will_never_take_is_an_error_at_once(own_server, spool, c
     """A wrong type and an overflow are no outage."""
     with redis.Redis.from_url(own_server.url) as client:
         client.set("counter:{text}", "abc")
-        client.set("counter:{full}", 2**63 - 1)
+        client.set("counter:{full}", MAX)
     with pytest.raises(NotAnIntegerError):
         counter.hit("text")
     with pytest.raises(CounterOverflowError):

@@ -32,6 +32,7 @@ ORDER = [
     "call",
     "operations",
     "store",
+    "connections",
     "forks",
     "rules",
     "errors",

@@ -1,0 +1,99 @@
+"""Hits that wait for the disk or for a replica."""
+
+import asyncio
+
+import pytest
+import redis
+
+from flask_redis_counter import (
+    AsyncRedisCounter,
+    OutcomeUnknownError,
+    RedisCounter,
+    StoreUnsuitableError,
+)
+from flask_redis_counter.testing import wait_until
+
+from .support import KEY, SLACK, within
+
+
+def waits(client, command):
+    """Return how often a command was executed."""
+    return client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"]
+
+
+def knows_waitaof(client):
+    """Whether the server is one that can be asked to wait for its disk."""
+    with pytest.raises(redis.ResponseError) as caught:
+        client.execute_command("WAITAOF")
+    return "unknown command" not in str(caught.value)
+
+
+def test_hits_that_wait_for_the_disk(server, client):
+    """WAITAOF is sent with each hit, and the values are right; an old server is unsuitable."""
+    with RedisCounter(server.url, durability="fsync", deadline=3) as counter:
+        if not knows_waitaof(client):
+            with pytest.raises(StoreUnsuitableError, match="fsync") as caught:
+                counter.hit("visits")
+            assert caught.value.counted is False
+            assert client.dbsize() == 0
+            return
+        counter.hit("visits")
+        before = waits(client, "waitaof")
+        assert [counter.hit("visits").value for _ in range(5)] == [2, 3, 4, 5, 6]
+        assert counter.hit("visits", token="t").value == 7
+        assert counter.hit("visits", token="t").replayed
+        assert waits(client, "waitaof") - before == 7
+
+
+def test_hits_that_wait_for_the_disk_with_asyncio(server, client):
+    """The same, awaited."""
+
+    async def count():
+        async with AsyncRedisCounter(server.url, durability="fsync", deadline=3) as counter:
+            return [(await counter.hit("visits")).value for _ in range(3)]
+
+    if not knows_waitaof(client):
+        with pytest.raises(StoreUnsuitableError, match="fsync"):
+            asyncio.run(count())
+        assert client.dbsize() == 0
+        return
+    assert asyncio.run(count()) == [1, 2, 3]
+    assert waits(client, "waitaof") > 3
+
+
+def test_a_server_without_a_file_is_unsuitable(start_server):
+    """With `appendonly no` nothing can be waited for: not counted."""
+    store = start_server(options=["--appendonly", "no"])
+    with RedisCounter(store.url, durability="fsync", deadline=3) as counter:
+        with pytest.raises(StoreUnsuitableError, match="appendonly"):
+            counter.hit("visits")
+        assert counter.value is not None
+    with redis.Redis.from_url(store.url) as client:
+        assert client.dbsize() == 0
+
+
+def test_no_replica(server, client):
+    """The hit counts and reaches no replica: unknown, within the deadline, and counted once."""
+    with (
+        RedisCounter(server.url, durability="replica", deadline=0.5) as counter,
+        within(0.5 + SLACK),
+        pytest.raises(OutcomeUnknownError),
+    ):
+        counter.hit("visits")
+    assert client.get(KEY) == b"1"
+
+
+def test_a_replica(server, client, start_server):
+    """With a replica the hit is on it when the answer comes."""
+    primary = ["--replicaof", f"127.0.0.1 {server.port}", "--repl-diskless-sync-delay", "0"]
+    client.config_set("repl-diskless-sync-delay", 0)
+    replica = start_server(binary=server._command[0], options=primary)
+    with redis.Redis.from_url(replica.url) as behind:
+        wait_until(
+            lambda: behind.info("replication")["master_link_status"] == "up", what="a replica"
+        )
+        with RedisCounter(server.url, durability="replica", deadline=5) as counter:
+            for value in range(1, 6):
+                assert counter.hit("visits").value == value
+                assert behind.get(KEY) == b"%d" % value
+    assert waits(client, "wait") >= 5

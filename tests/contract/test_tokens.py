@@ -1,0 +1,61 @@
+"""Tokens: the same one counts once, whoever sends it and how often."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flask_redis_counter import AsyncRedisCounter, InvalidTokenError, RedisCounter, TokenReusedError
+
+from .support import KEY
+
+
+def test_a_token_counts_once_whoever_sends_it(store, server, client):
+    """Two counters and asyncio: the same value, and all but the first are told."""
+
+    async def count():
+        async with AsyncRedisCounter(server.url) as counter:
+            return await counter.hit("visits", 2, token="order 17")
+
+    with RedisCounter(store) as one, RedisCounter(server.url) as two:
+        one.hit("visits")
+        hits = [one.hit("visits", 2, token="order 17"), two.hit("visits", 2, token="order 17")]
+        hits += [asyncio.run(count()), one.hit("visits", 2, token="order 17")]
+        assert [(hit.value, hit.replayed) for hit in hits] == [(3, False)] + [(3, True)] * 3
+        assert two.hit("visits", 2, token="order 18").value == 5
+        assert two.hit("others", 2, token="order 17").value == 2
+    assert client.get(KEY) == b"5"
+
+
+def test_a_token_with_another_amount(counter, client):
+    """It is refused, not counted, and says what the token stands for."""
+    counter.hit("visits", 2, token="t")
+    with pytest.raises(TokenReusedError, match="amount 2") as caught:
+        counter.hit("visits", 3, token="t")
+    assert (caught.value.counted, caught.value.amount) == (False, 2)
+    assert client.get(KEY) == b"2"
+
+
+@pytest.mark.parametrize("token", ["", "x" * 256, "ü", "a\n", "\x7f", 1, b"t", ["t"]])
+def test_a_token_outside_the_rules(counter, client, token):
+    """It is refused before anything is sent."""
+    with pytest.raises(InvalidTokenError):
+        counter.hit("visits", token=token)
+    assert client.dbsize() == 0
+
+
+def test_the_longest_and_the_oddest_token(counter, client):
+    """Braces, quotes and spaces are characters like others."""
+    for number, token in enumerate(["x" * 255, "}{", " ", "a\"b'c\\", "*?[a]", "%d %s"], 1):
+        assert counter.hit("visits", token=token).value == number
+        assert counter.hit("visits", token=token).replayed
+    assert counter.names() == ["visits"]
+
+
+def test_many_threads_with_the_same_token(store, client):
+    """It counts once, all get the value, and one is told that it was the one."""
+    with RedisCounter(store, deadline=5) as counter, ThreadPoolExecutor(16) as pool:
+        hits = list(pool.map(lambda _: counter.hit("visits", token="t"), range(200)))
+    assert {hit.value for hit in hits} == {1}
+    assert sum(not hit.replayed for hit in hits) == 1
+    assert client.get(KEY) == b"1"
