@@ -5,25 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
-import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
-from .errors import (
-    ConfigurationError,
-    OutcomeUnknownError,
-    StoreError,
-    StoreRefusedError,
-    StoreUnavailableError,
-    StoreUnsuitableError,
-)
+from .connections import FSYNC_CHECK, PATIENCE, REFUSALS, Command, connector, refusal, unsuitable
+from .errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from .forks import forget_in_child
 from .rules import Durability
-from .store import FSYNC_CHECK, PATIENCE, REFUSALS, Command, connection_kwargs, unsuitable
 
 #: How many connections may be open at the same time.
 MAX_CONNECTIONS = 16
@@ -34,8 +25,7 @@ class AsyncStore:
 
     Used from another loop, it begins anew there.
 
-    :param target: a URL, or a ready :class:`redis.asyncio.Redis`, whose address and
-        credentials are taken over.
+    :param target: a URL or a ready :class:`redis.asyncio.Redis`.
     :param deadline: seconds that one call may take.
     :param durability: what the server must be able to do.
     :ivar patience: seconds of them that the store may take to answer, and as many to be
@@ -46,21 +36,11 @@ class AsyncStore:
     def __init__(
         self, target: str | redis.asyncio.Redis, *, deadline: float, durability: Durability
     ) -> None:
-        pool = _pool_of(target)
         self._deadline = deadline
         self._durability = durability
         self.patience = deadline * PATIENCE
-        self._connection_class: Any = pool.connection_class
-        self._connection_kwargs = connection_kwargs(
-            pool.connection_kwargs,
-            self.patience,
-            Retry(NoBackoff(), 0),
-            unix=issubclass(pool.connection_class, redis.asyncio.UnixDomainSocketConnection),
-        )
-        try:
-            self._connection_class(**self._connection_kwargs)
-        except (TypeError, ValueError, RedisError) as error:
-            raise ConfigurationError("REDIS_URL", f"{error}") from error
+        # Its own time-outs would make a task of each command; here they are around it all.
+        self._connector = connector(target, redis.asyncio, None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle: deque[Any] = deque()
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
@@ -92,8 +72,9 @@ class AsyncStore:
             self._loop = loop
             self._idle.clear()
             self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        timeout = min(ends - self.patience, loop.time() + self.patience)
         try:
-            async with asyncio.timeout_at(min(ends - self.patience, loop.time() + self.patience)):
+            async with asyncio.timeout_at(timeout) if self._slots.locked() else nullcontext():
                 await self._slots.acquire()
         except TimeoutError as error:
             raise StoreUnavailableError("no connection to the store is free") from error
@@ -116,13 +97,11 @@ class AsyncStore:
                     try:
                         answers.append(await connection.read_response())
                     except ResponseError as error:
-                        refused = StoreRefusedError(f"the store refused: {error}")
-                        refused.__cause__ = error
-                        answers.append(refused)
+                        answers.append(refusal(error))
             usable = True
         except Exception as error:  # an answer that cannot be parsed is none
             if isinstance(error, REFUSALS) and not answers:
-                raise StoreRefusedError(f"the store refused: {error}") from error
+                raise refusal(error) from error
             await self.close()  # what broke one connection has probably broken all
             raise OutcomeUnknownError(
                 f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
@@ -147,7 +126,7 @@ class AsyncStore:
             if not connection._reader.at_eof():
                 return connection
             await connection.disconnect(nowait=True)
-        connection = self._connection_class(**self._connection_kwargs)
+        connection = self._connector()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(min(ends, loop.time() + self.patience)):
@@ -159,7 +138,7 @@ class AsyncStore:
             if not isinstance(error, Exception) or isinstance(error, StoreError):
                 raise
             if isinstance(error, REFUSALS):
-                raise StoreRefusedError(f"the store refused: {error}") from error
+                raise refusal(error) from error
             raise StoreUnavailableError(
                 f"no connection to the store within {self.patience * 1000:.0f} ms: "
                 f"{str(error) or 'nothing answers'}"
@@ -167,22 +146,9 @@ class AsyncStore:
         return connection
 
 
-def _pool_of(target: str | redis.asyncio.Redis) -> Any:
-    if isinstance(target, redis.asyncio.Redis):
-        return target.connection_pool
-    if not isinstance(target, str):
-        raise ConfigurationError(
-            "store", f"{target!r:.100} is neither a URL nor a redis.asyncio.Redis"
-        )
-    try:
-        return redis.asyncio.ConnectionPool.from_url(target)
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError("REDIS_URL", f"{error}") from error
-
-
 async def _check_fsync(connection: Any) -> None:
     await connection.send_command(*FSYNC_CHECK)
     try:
         await connection.read_response()
     except ResponseError as error:
-        raise StoreUnsuitableError(unsuitable(error)) from error
+        raise unsuitable(error) from error

@@ -14,6 +14,7 @@ from typing import Any
 from redis.exceptions import BusyLoadingError, NoScriptError
 
 from .call import HIT, HIT_ONCE, Call, PendingHit
+from .connections import Command
 from .errors import (
     CounterError,
     OutcomeUnknownError,
@@ -22,7 +23,6 @@ from .errors import (
     StoreUnavailableError,
 )
 from .rules import MAX_VALUE, Durability, explained
-from .store import Command
 
 #: Seconds between two attempts: the most after the first failure, and the most at all.
 FIRST_PAUSE = 0.01

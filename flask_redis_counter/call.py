@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, Self
 
+from .connections import Command
 from .errors import CounterError, OutcomeUnknownError
-from .store import Command
 
 #: Seconds after which the store forgets a writer that is gone, and a client's token.
 RECORD_LIFE = 24 * 60 * 60

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from importlib.resources import files
 from typing import Any, TypeAlias, TypeVar
 
+from .connections import Command
 from .errors import StoreError, StoreRefusedError
 from .rules import NAME, number_in
-from .store import Command
 
 _SWAP = files(__package__).joinpath("scripts", "swap.lua").read_text("utf-8")
 
@@ -44,7 +44,12 @@ async def run_async(
     try:
         commands = next(operation)
         while True:
-            commands = operation.send(await send(commands))
+            try:
+                answers = await send(commands)
+            except StoreError as error:
+                commands = operation.throw(error)
+            else:
+                commands = operation.send(answers)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
 

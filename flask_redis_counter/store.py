@@ -1,9 +1,7 @@
 """The way to the store: one round trip, within a deadline, never twice.
 
-redis-py's clients repeat a command whose reply was lost, and so count it twice. This module
-takes only redis-py's connections and keeps them itself: nothing is sent again in here, and what
-went wrong is told apart by *when* it went wrong: before sending (not counted) or after
-(unknown).
+Nothing is sent again in here, and what went wrong is told apart by *when* it went wrong: before
+sending (not counted) or after (unknown).
 """
 
 from __future__ import annotations
@@ -11,41 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeAlias
+from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    RedisError,
-    ResponseError,
-)
-from redis.retry import Retry
+from redis.exceptions import RedisError, ResponseError
 
-from .errors import (
-    ConfigurationError,
-    OutcomeUnknownError,
-    StoreRefusedError,
-    StoreUnavailableError,
-    StoreUnsuitableError,
-)
+from .connections import FSYNC_CHECK, PATIENCE, REFUSALS, Command, connector, refusal, unsuitable
+from .errors import OutcomeUnknownError, StoreUnavailableError, StoreUnsuitableError
 from .forks import forget_in_child
 from .rules import Durability
-
-Command: TypeAlias = Sequence[str | bytes | int]
-
-#: Error answers of the server; redis-py derives all but the first from ConnectionError.
-REFUSALS = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
-
-#: Nothing was written yet on a new connection: a server that knows the command answers at once.
-FSYNC_CHECK: Command = ("WAITAOF", 1, 0, 1)
-
-#: The share of a deadline that one connection, and one answer, may take.
-PATIENCE = 0.4
 
 #: How many attempts to connect may be under way at the most, all but one of them hanging.
 MAX_DIALERS = 16
@@ -54,34 +28,21 @@ MAX_DIALERS = 16
 class Store:
     """Connections to one Redis-compatible server, shared by the threads of a process.
 
-    :param target: a URL (``redis://``, ``rediss://``, ``unix://``) or a ready
-        :class:`redis.Redis`, whose address and credentials are taken over; the
-        client itself is not touched.
+    :param target: a URL or a ready :class:`redis.Redis`.
     :param deadline: seconds that one call may take.
     :param durability: what the server must be able to do.
     :ivar patience: seconds of them that the store may take to answer, and as many to be
-        connected to; both fit in, and a second attempt where the first one got no answer.
+        connected to.
     :raises ConfigurationError: the URL is malformed, or the client is none of redis-py's.
     """
 
     def __init__(
         self, target: str | redis.Redis, *, deadline: float, durability: Durability = "memory"
     ) -> None:
-        pool = _pool_of(target)
         self._deadline = deadline
         self._durability = durability
         self.patience = deadline * PATIENCE
-        self._connection_class: Any = pool.connection_class
-        self._connection_kwargs = connection_kwargs(
-            pool.connection_kwargs,
-            self.patience,
-            Retry(NoBackoff(), 0),
-            unix=issubclass(pool.connection_class, redis.UnixDomainSocketConnection),
-        )
-        try:
-            self._connection_class(**self._connection_kwargs)
-        except (TypeError, ValueError, RedisError) as error:  # a wrong option in the URL's query
-            raise ConfigurationError("REDIS_URL", f"{error}") from error
+        self._connector = connector(target, redis, self.patience)
         self._forget()
         forget_in_child(self._forget)  # it must not share its parent's sockets and locks
 
@@ -122,13 +83,11 @@ class Store:
                 try:
                     answers.append(connection.read_response())
                 except ResponseError as error:
-                    refused = StoreRefusedError(f"the store refused: {error}")
-                    refused.__cause__ = error
-                    answers.append(refused)
+                    answers.append(refusal(error))
             usable = True
         except Exception as error:  # an answer that cannot be parsed is none
             if isinstance(error, REFUSALS) and not answers:
-                raise StoreRefusedError(f"the store refused: {error}") from error
+                raise refusal(error) from error
             self._distrust()
             raise OutcomeUnknownError(
                 f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
@@ -216,7 +175,7 @@ class Store:
         except StoreUnsuitableError as error:
             raise StoreUnsuitableError(str(error)) from error
         except REFUSALS as error:
-            raise StoreRefusedError(f"the store refused: {error}") from error
+            raise refusal(error) from error
         except Exception as error:  # a host name, for one, can fail with a UnicodeError
             self._distrust()
             raise StoreUnavailableError(
@@ -246,7 +205,7 @@ class Store:
                 self._dialed_at = time.monotonic()
                 present = list(self._waiting)
             try:
-                connection = self._connection_class(**self._connection_kwargs)
+                connection = self._connector()
                 connection.connect()
                 if self._durability == "fsync":
                     _check_fsync(connection)
@@ -262,56 +221,12 @@ class Store:
                 self._release(connection)
 
 
-def _pool_of(target: str | redis.Redis) -> redis.ConnectionPool:
-    if isinstance(target, redis.Redis):
-        return target.connection_pool
-    if not isinstance(target, str):
-        raise ConfigurationError("store", f"{target!r:.100} is neither a URL nor a redis.Redis")
-    try:
-        return redis.ConnectionPool.from_url(target)
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError("REDIS_URL", f"{error}") from error
-
-
-def connection_kwargs(
-    given: Mapping[str, Any], patience: float, never: Any, *, unix: bool
-) -> dict[str, Any]:
-    """Return what a connection of ours is made with: the pool's address, and no retries.
-
-    :param never: the policy not to retry, for threads or for asyncio.
-    :param unix: whether it is for a Unix socket, which has no time-out for connecting.
-    """
-    kwargs: dict[str, Any] = {
-        name: value
-        for name, value in given.items()
-        # What redis-py 8 adds for its own pools.
-        if not name.startswith(("maint_notifications_", "orig_", "himport_"))
-    }
-    kwargs |= {
-        "retry": never,
-        "retry_on_timeout": False,
-        "retry_on_error": [],
-        "socket_timeout": patience,
-        "health_check_interval": 0,
-        "decode_responses": False,
-        "protocol": 2,
-    }
-    if not unix:
-        kwargs["socket_connect_timeout"] = patience
-    return kwargs
-
-
 def _check_fsync(connection: Any) -> None:
     connection.send_command(*FSYNC_CHECK)
     try:
         connection.read_response()
     except ResponseError as error:
-        raise StoreUnsuitableError(unsuitable(error)) from error
-
-
-def unsuitable(error: ResponseError) -> str:
-    """Say why a store cannot do what ``durability=fsync`` asks for."""
-    return f"durability=fsync needs Redis 7.2 or Valkey 7.2, with appendonly on: {error}"
+        raise unsuitable(error) from error
 
 
 def _is_fresh(connection: Any) -> bool:

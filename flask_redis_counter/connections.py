@@ -1,0 +1,100 @@
+"""How connections to the store are made: redis-py's own, but without its retries.
+
+redis-py's clients repeat a command whose reply was lost, and so count it twice. Only its
+connections are used here, whoever made the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    RedisError,
+    ResponseError,
+)
+
+from .errors import ConfigurationError, StoreRefusedError, StoreUnsuitableError
+
+Command: TypeAlias = Sequence[str | bytes | int]
+
+#: Error answers of the server; redis-py derives all but the first from ConnectionError.
+REFUSALS = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
+
+#: Nothing was written yet on a new connection: a server that knows the command answers at once.
+FSYNC_CHECK: Command = ("WAITAOF", 1, 0, 1)
+
+#: The share of a deadline that one connection, and one answer, may take: both fit in, and a
+#: second attempt where the first one got no answer.
+PATIENCE = 0.4
+
+
+def connector(target: object, library: ModuleType, timeout: float | None) -> Callable[[], Any]:
+    """Return what makes a connection to a store, not yet connected.
+
+    :param target: a URL (``redis://``, ``rediss://``, ``unix://``) or a ready client, whose
+        address and credentials are taken over; the client itself is not touched.
+    :param library: :mod:`redis` or :mod:`redis.asyncio`.
+    :param timeout: seconds that it may take to be connected, and the store to answer; None:
+        who uses it sees to that.
+    :raises ConfigurationError: the URL is malformed, or the client is none of the library's.
+    """
+    pool = _pool_of(target, library)
+    kwargs = {
+        name: value
+        for name, value in pool.connection_kwargs.items()
+        # What redis-py 8 adds for its own pools.
+        if not name.startswith(("maint_notifications_", "orig_", "himport_"))
+    }
+    kwargs |= {
+        "retry": library.retry.Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+        "socket_timeout": timeout,
+        "health_check_interval": 0,
+        "decode_responses": False,
+        "protocol": 2,
+    }
+    if not issubclass(pool.connection_class, library.UnixDomainSocketConnection):
+        kwargs["socket_connect_timeout"] = timeout
+    connect = partial(pool.connection_class, **kwargs)
+    try:
+        connect()
+    except (TypeError, ValueError, RedisError) as error:  # a wrong option in the URL's query
+        raise ConfigurationError("REDIS_URL", f"{error}") from error
+    return connect
+
+
+def _pool_of(target: object, library: ModuleType) -> Any:
+    if isinstance(target, library.Redis):
+        return target.connection_pool
+    if not isinstance(target, str):
+        raise ConfigurationError(
+            "store", f"{target!r:.100} is neither a URL nor a {library.__name__}.Redis"
+        )
+    try:
+        return library.ConnectionPool.from_url(target)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError("REDIS_URL", f"{error}") from error
+
+
+def refusal(error: Exception) -> StoreRefusedError:
+    """Return the error answer of a store as one of ours."""
+    refused = StoreRefusedError(f"the store refused: {error}")
+    refused.__cause__ = error
+    return refused
+
+
+def unsuitable(error: ResponseError) -> StoreUnsuitableError:
+    """Return why a store cannot do what ``durability=fsync`` asks for."""
+    unsuited = StoreUnsuitableError(
+        f"durability=fsync needs Redis 7.2 or Valkey 7.2, with appendonly on: {error}"
+    )
+    unsuited.__cause__ = error
+    return unsuited
