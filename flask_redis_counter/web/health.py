@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from flask import Blueprint, Response, jsonify
 
-from ..errors import StoreError
+from ..errors import SpoolError, StoreError
 from ..state import current_state
 from .errors import problem
 
@@ -23,15 +23,16 @@ def alive() -> Response:
 def ready() -> Response:
     """Answer whether hits are taken: the store answers within the deadline, or there is a spool."""
     counter = current_state().counter
-    spool = counter.spool
+    status = "ready"
     try:
         counter.ping()
     except StoreError:
-        if spool is None:
+        if counter.spool is None:
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: the store does not answer.")
-        return jsonify(status="spooling", spooled=spool.length())
-    return (
-        jsonify(status="ready")
-        if spool is None
-        else jsonify(status="ready", spooled=spool.length())
-    )
+        status = "spooling"
+    if counter.spool is None:
+        return jsonify(status=status)
+    try:
+        return jsonify(status=status, spooled=counter.spool.length())
+    except SpoolError:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: the spool cannot be read.")
