@@ -17,7 +17,8 @@ from .store import Store
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
-#: Seconds between two looks at a spool that was empty: another process may have died since.
+#: Seconds between two looks at a spool that was empty: another process may have died since; and
+#: between two attempts at hits that the store refuses: somebody has to mend it first.
 IDLE_PAUSE = 5.0
 
 _log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class Replayer:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _replayed(self) -> bool:
-        """Replay, and return whether nothing waits any more."""
+        """Replay, and return whether the store took or refused each hit that waited."""
         try:
             before = self._spool.length()
             if before == 0:
@@ -88,5 +89,6 @@ class Replayer:
         except SpoolError as error:
             _log.error("spooled hits wait: %s", error)
             return False
-        _log.warning("%d spooled hits were counted, %d still wait", before - left, left)
-        return left == 0
+        if left < before:
+            _log.warning("%d spooled hits were counted, %d still wait", before - left, left)
+        return True
