@@ -58,8 +58,7 @@ class Combiner:
             self._retire()
         if flying is None:
             # It leads what is to fly now, however many wait: the others are not awake.
-            hits = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_HITS - 1))]
-            return self._fly([*hits, hit])
+            return self._fly([*self._gathered(MAX_HITS - 1), hit])
         if self._away:
             raise StoreUnavailableError("no connection to the store: still away")
         if flying.sent or len(flying.hits) >= MAX_HITS:
@@ -93,7 +92,7 @@ class Combiner:
         woken: list[PendingHit] = []
         unknown = False
         for hit in batch.hits:
-            if hit.value is None and hit.error is None:
+            if hit.waits:
                 leader = hit
             elif not hit.leads:
                 woken.append(hit)
@@ -105,20 +104,12 @@ class Combiner:
             if unknown:
                 self._retire()
             self._flying = None
-            following = self._next()
-            leader = None if following is None else following.hits[-1]
+            if self._queue:
+                leader = self._fly(self._gathered(MAX_HITS)).hits[-1]
         return woken if leader is None else [leader, *woken]
 
-    def _next(self) -> Batch | None:
-        queue = self._queue
-        if not queue:
-            return None
-        if len(queue) <= MAX_HITS:
-            hits = list(queue)
-            queue.clear()
-        else:
-            hits = [queue.popleft() for _ in range(MAX_HITS)]
-        return self._fly(hits)
+    def _gathered(self, most: int) -> list[PendingHit]:
+        return [self._queue.popleft() for _ in range(min(len(self._queue), most))]
 
     def _fly(self, hits: list[PendingHit]) -> Batch:
         self._number += 1

@@ -9,10 +9,11 @@ from contextlib import suppress
 from .batch import Batch
 from .call import PendingHit
 from .combiner import Combiner
-from .errors import CounterError, OutcomeUnknownError, StoreError
+from .connections import Command
+from .errors import CounterError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from .forks import forget_in_child
 from .rules import Durability
-from .store import Command, Store
+from .store import Store
 
 
 class ThreadDriver:
@@ -33,7 +34,7 @@ class ThreadDriver:
         forget_in_child(self._forget)  # it is another writer, and carries nothing of its parent's
 
     def _forget(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._combiner = Combiner(self._durability, int(self._store.patience * 1000))
         self._leader: int | None = None
 
@@ -41,15 +42,20 @@ class ThreadDriver:
         """Count, and return the hit with its outcome, within the deadline."""
         now = time.monotonic()
         hit = PendingHit(key, amount, token, now + self._deadline)
-        with self._lock:
-            try:
-                batch = self._combiner.add(hit, now)
-            except CounterError as error:
-                hit.error = error
-                return hit
+        if not self._lock.acquire(timeout=self._deadline):
+            # A signal handler's, on top of a hit of this thread that holds the lock.
+            hit.error = StoreUnavailableError("interrupted a hit, and cannot count before it")
+            return hit
+        try:
+            batch = self._combiner.add(hit, now)
             if batch is None:
                 hit.wake = threading.Lock()
                 hit.wake.acquire()
+        except CounterError as error:
+            hit.error = error
+            return hit
+        finally:
+            self._lock.release()
         if batch is None and self._leader == threading.get_ident():
             self._let_go(hit)  # a hit in a signal handler, on top of the one that would wake it
         elif batch is None:
