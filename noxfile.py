@@ -75,7 +75,7 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def chaos(session: nox.Session) -> None:
-    """Count under random faults and check the history (--minutes= --seed= --calm= --stack=)."""
+    """Count under random faults, and check it (--minutes= --calm= --nemesis-seed= --stack=)."""
     install(session, "server,embedded,testing")
     progress = ["--log-cli-level=INFO", "--log-cli-format=%(asctime)s %(message)s"]
     pytest(session, "tests/e2e/test_chaos.py", *progress)

@@ -4,20 +4,32 @@ from .chaos import Report, run_chaos
 from .checker import Verdict, check
 from .clients import Tally, count, hammer
 from .compose import ComposeStack
-from .faults import killed, partitioned, paused, stopped
+from .faults import Event, Faults
 from .history import History, Operation
-from .process import ProcessStack, StoreProcess
-from .stack import Stack, StackError
+from .nemesis import Nemesis
+from .process_stack import ProcessStack, Program
+from .proxy import Proxy
+from .stack import Completed, Entry, Replica, Stack, StackError, StackTimeoutError
+from .store import StoreProcess
 from .waiting import WaitTimeoutError, wait_until
 
 __all__ = [
+    "Completed",
     "ComposeStack",
+    "Entry",
+    "Event",
+    "Faults",
     "History",
+    "Nemesis",
     "Operation",
     "ProcessStack",
+    "Program",
+    "Proxy",
+    "Replica",
     "Report",
     "Stack",
     "StackError",
+    "StackTimeoutError",
     "StoreProcess",
     "Tally",
     "Verdict",
@@ -25,10 +37,6 @@ __all__ = [
     "check",
     "count",
     "hammer",
-    "killed",
-    "partitioned",
-    "paused",
     "run_chaos",
-    "stopped",
     "wait_until",
 ]

@@ -12,7 +12,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,7 +22,8 @@ import requests
 
 from .checker import Verdict, check
 from .crowd import PATIENCE, Crowd
-from .nemesis import FAULTS, LOCAL, Fault, plan
+from .faults import Faults, Lasting
+from .nemesis import LONGEST, Fault, plan
 from .stack import Stack
 from .waiting import WaitTimeoutError, wait_until
 
@@ -36,6 +37,20 @@ NOTICED = 1.0
 
 #: Seconds that a stack may take to recover, and crowds to finish.
 RECOVERY = 60.0
+
+
+#: What befalls a stack in chaos.
+FAULTS: dict[str, Callable[[Faults], Lasting]] = {
+    "redis killed": lambda faults: faults.killed("redis"),
+    "redis paused": lambda faults: faults.paused("redis"),
+    "redis restarted": lambda faults: faults.stopped("redis"),
+    "redis cut off": lambda faults: faults.partitioned("redis"),
+    "web killed": lambda faults: faults.killed("web"),
+    "a replica of web killed": lambda faults: faults.killed("web", replica=0),
+}
+
+#: What leaves a replica, and the store, alone: maybe nobody notices.
+LOCAL = frozenset({"a replica of web killed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,8 @@ def run_chaos(
     :param calm: seconds of calm after a fault, at the most.
     :raises AssertionError: a hit was lost or doubled, a value was wrong, or an answer was none
         that the service may give. A note names the folder with all that happened.
-    :raises WaitTimeoutError: nobody noticed a fault, or the stack did not recover from one.
+    :raises WaitTimeoutError: nobody noticed a fault.
+    :raises StackTimeoutError: the stack did not recover from one.
     :raises StackError: a fault could not be brought about, or not be healed.
     """
     _log.info("chaos on the %s stack, seed %d", stack.kind, seed)
@@ -100,14 +116,15 @@ def run_chaos(
     ]
     before = [_stored(url, crowd.counter) for crowd in crowds]
     happened: list[tuple[float, Fault]] = []
+    faults = Faults(stack)
     with _counting(crowds, seed) as visitors:
         _wait_for_hits(crowds)
-        for fault in plan(seed, calm=calm):
+        for fault in plan(FAULTS, seed, longest=LONGEST, calm=calm):
             if len(happened) >= len(FAULTS) and time.monotonic() > began + seconds:
                 break
             happened.append((time.monotonic(), fault))
             _log.info("%d: %s for %.1f s", len(happened), fault.kind, fault.lasts)
-            _suffer(stack, fault, crowds, visitors)
+            _suffer(faults, fault, crowds, visitors)
     verdicts = {}
     for crowd, start in zip(crowds, before, strict=True):
         try:
@@ -117,8 +134,8 @@ def run_chaos(
         except AssertionError as error:
             error.add_note(f"seed {seed}; all that happened is in {_keep(crowds, happened)}")
             raise
-    faults = Counter(fault.kind for _, fault in happened)
-    report = Report(seed, time.monotonic() - began, faults, verdicts)
+    kinds = Counter(fault.kind for _, fault in happened)
+    report = Report(seed, time.monotonic() - began, kinds, verdicts)
     _log.info("%s", report)
     return report
 
@@ -147,15 +164,18 @@ def _counting(crowds: Sequence[Crowd], seed: int) -> Iterator[list[Future[None]]
 
 
 def _suffer(
-    stack: Stack, fault: Fault, crowds: Sequence[Crowd], visitors: Sequence[Future[None]]
+    faults: Faults,
+    fault: Fault,
+    crowds: Sequence[Crowd],
+    visitors: Sequence[Future[None]],
 ) -> None:
     """Bring a fault about, heal it, wait until everybody counts again, and for the calm."""
     disappointed = _disappointed(crowds)
-    with FAULTS[fault.kind](stack):
+    with FAULTS[fault.kind](faults):
         _watch(visitors, fault.lasts)
         if fault.lasts > NOTICED and fault.kind not in LOCAL:
             wait_until(lambda: _disappointed(crowds) > disappointed, what=f"{fault.kind}: noticed")
-    stack.wait_ready(within=RECOVERY)
+    faults.stack.wait_ready(within=RECOVERY)
     _wait_for_hits(crowds)
     _watch(visitors, fault.calm)
 

@@ -1,27 +1,43 @@
-"""A stack of containers, from the project's real Compose files."""
+"""A stack of containers, from a project's real Compose files."""
 
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .stack import Stack, StackError
-from .waiting import wait_until
+from . import proxy as proxy_module
+from .proxy import CONTROL_PORT, RemoteProxy
+from .stack import Completed, Entry, Replica, Stack, StackError, StackTimeoutError
+from .waiting import WaitTimeoutError, wait_until
 
 #: Seconds that one command of Docker's may take.
 COMMAND_TIMEOUT = 180.0
+
+#: Where Compose files find the script of the proxy, to mount it: ``${STACK_PROXY}``.
+PROXY_VARIABLE = "STACK_PROXY"
+
+#: Docker gives a container that was killed by a signal 128 more than the signal's number.
+_SIGNALLED = 128
 
 
 class ComposeStack(Stack):
     """The containers of one Compose project.
 
+    A service whose network is to be disturbed stands behind a service of the name
+    ``SERVICE-proxy``, which runs the script that :data:`PROXY_VARIABLE` names and publishes its
+    control port.
+
     :param files: the Compose files, first the one that the others change.
     :param project: the project's name, unique to this stack.
-    :param entry: the service that is reached from here, and its port in the container.
+    :param entry: where the stack is reached from here.
     :param scale: how many replicas a service has.
+    :param build: whether images are built at :meth:`up`.
     """
 
     kind = "compose"
@@ -31,30 +47,38 @@ class ComposeStack(Stack):
         files: Sequence[str | Path],
         project: str,
         *,
-        entry: tuple[str, int] = ("web", 5000),
-        scale: dict[str, int] | None = None,
+        entry: Entry | None = None,
+        scale: Mapping[str, int] | None = None,
+        build: bool = False,
     ) -> None:
+        super().__init__(entry)
         self.project = project
-        self._entry = entry
-        self._command = ["docker", "compose", "--ansi=never", "--project-name", project]
+        self.command = ["docker", "compose", "--ansi=never", "--project-name", project]
         for file in files:
-            self._command += ["--file", str(file)]
-        self._scale = [f"--scale={service}={n}" for service, n in (scale or {}).items()]
+            self.command += ["--file", str(file)]
+        self._scale = dict(scale or {})
+        self._build = "--build" if build else "--no-build"
         self._cut: dict[str, list[tuple[str, list[str]]]] = {}
 
     def compose(self, *arguments: str) -> str:
         """Run ``docker compose`` on this project and return what it printed.
 
-        :raises StackError: it failed or took too long.
+        :raises StackError: it failed.
+        :raises StackTimeoutError: it took too long.
         """
-        return run(*self._command, *arguments)
+        return run(*self.command, *arguments)
 
     def up(self, *services: str) -> None:
         """Start the services; without names all of them, until they are healthy."""
         if services:
             self.compose("up", "--detach", "--no-build", "--no-deps", *services)
-        else:
-            self.compose("up", "--detach", "--no-build", "--wait", *self._scale)
+            return
+        scale = [f"--scale={service}={n}" for service, n in self._scale.items()]
+        try:
+            self.compose("up", "--detach", "--wait", self._build, *scale)
+        except StackError as error:
+            replicas, text = self.describe()
+            raise type(error)(f"{error}\n{text}", replicas) from error
 
     def down(self, *, volumes: bool = False) -> None:
         """Remove containers and networks, and with ``volumes`` the data."""
@@ -63,11 +87,7 @@ class ComposeStack(Stack):
     def start(self, service: str) -> None:
         """Start a service's containers and wait until they are healthy."""
         self.compose("start", service)
-        containers = self.containers(service)
-        wait_until(
-            lambda: all(self._health(each) in ("healthy", None) for each in containers),
-            what=f"{service} healthy",
-        )
+        self.wait_for(service, lambda one: one.ready, what="healthy")
 
     def stop(self, service: str) -> None:
         """Stop a service's containers."""
@@ -103,24 +123,70 @@ class ComposeStack(Stack):
                 names = [f"--alias={alias}" for alias in aliases]
                 run("docker", "network", "connect", *names, network, container)
 
-    def url(self) -> str:
-        """Ask Docker where the entry's port is published now."""
-        service, port = self._entry
+    def scale(self, service: str, replicas: int) -> None:
+        """Give a service so many containers, and wait until they are healthy."""
+        self._scale[service] = replicas
+        scale = f"--scale={service}={replicas}"
+        self.compose("up", "--detach", "--no-build", "--no-deps", "--no-recreate", scale, service)
+        self.wait_for(service, lambda one: one.ready, what="healthy")
 
-        def published() -> str:
+    def services(self) -> tuple[str, ...]:
+        """Return the names of the services that have containers."""
+        return tuple(self.compose("ps", "--all", "--services").split())
+
+    def state(self, service: str) -> tuple[Replica, ...]:
+        """Return the state of a service's containers."""
+        containers = self.containers(service)
+        if not containers:
+            return ()
+        known = json.loads(run("docker", "inspect", *containers))
+        return tuple(_replica(service, one["Name"].lstrip("/"), one["State"]) for one in known)
+
+    def address(self, service: str, port: int) -> tuple[str, int]:
+        """Ask Docker where a service's port is published now.
+
+        :raises StackError: it is not.
+        """
+
+        def published() -> int:
             # It can answer port 0 for a moment, and a form with an IPv6 address.
-            number = self.compose("port", service, str(port)).strip().rpartition(":")[2]
-            return number if number != "0" else ""
+            return int(self.compose("port", service, str(port)).strip().rpartition(":")[2])
 
-        return f"http://127.0.0.1:{wait_until(published, what=f'a port of {service}', within=10)}"
+        try:
+            what = f"a published port {port} of {service}"
+            return "127.0.0.1", wait_until(published, what=what, within=10)
+        except WaitTimeoutError as error:
+            replicas, text = self.describe()
+            raise StackError(f"{error}\n{text}", replicas) from error
 
-    def logs(self) -> dict[str, str]:
+    def exec(self, service: str, *command: str, replica: int = 0, check: bool = True) -> Completed:
+        """Run a command in one of a service's containers."""
+        index = f"--index={replica + 1}"
+        done = _completed((*self.command, "exec", "--no-TTY", index, service, *command))
+        if check and done.exit_code != 0:
+            raise _failed(command, done)
+        return done
+
+    def store(self, service: str, *command: str) -> str:
+        """Send a command with the server's own ``redis-cli``."""
+        done = self.exec(service, "redis-cli", "-e", *command, check=False)
+        if done.exit_code != 0 or done.output.startswith("(error)"):
+            raise _failed(("redis-cli", *command), done)
+        return done.output.strip()
+
+    def proxy(self, service: str) -> RemoteProxy:
+        """Return the proxy that runs as the service ``SERVICE-proxy``."""
+        return RemoteProxy(*self.address(f"{service}-proxy", CONTROL_PORT))
+
+    def logs(self, *, since: float = 0.0) -> dict[str, str]:
         """Return every service's log."""
-        services = self.compose("ps", "--all", "--services").split()
+        from_when = ["--since", datetime.fromtimestamp(since, UTC).isoformat()] if since else []
         return {
             # Compose clears the line before each one, also where there is no terminal.
-            service: self.compose("logs", "--no-log-prefix", service).replace("\x1b[2K", "")
-            for service in services
+            service: self.compose("logs", "--no-log-prefix", *from_when, service).replace(
+                "\x1b[2K", ""
+            )
+            for service in self.services()
         }
 
     def containers(self, service: str) -> list[str]:
@@ -131,10 +197,6 @@ class ComposeStack(Stack):
         """Return what Docker knows of a container."""
         found: list[dict[str, Any]] = json.loads(run("docker", "inspect", container))
         return found[0]
-
-    def _health(self, container: str) -> str | None:
-        health: dict[str, str] | None = self.inspect(container)["State"].get("Health")
-        return health["Status"] if health else None
 
     def leftovers(self) -> list[str]:
         """Return the containers, networks and volumes that the project still has."""
@@ -150,22 +212,58 @@ class ComposeStack(Stack):
         ]
 
 
+def _replica(service: str, name: str, state: Mapping[str, Any]) -> Replica:
+    exit_code = None
+    if state["Status"] in ("exited", "dead"):
+        exit_code = int(state["ExitCode"])
+        exit_code = _SIGNALLED - exit_code if exit_code > _SIGNALLED else exit_code
+    health = state.get("Health")
+    return Replica(service, name, state["Status"], exit_code, health and health["Status"])
+
+
+def unique_project(name: str = "stack") -> str:
+    """Return a name for a project that no other run has.
+
+    :param name: what it begins with, for people.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    return f"{name}-{worker}-{secrets.token_hex(4)}"
+
+
 def run(*command: str) -> str:
     """Run a command and return what it printed on its standard output.
 
-    :raises StackError: it failed or took too long.
+    :raises StackError: it failed.
+    :raises StackTimeoutError: it took too long.
     """
+    done = _completed(command)
+    if done.exit_code != 0:
+        raise _failed(command, done)
+    return done.output
+
+
+def _completed(command: Sequence[str]) -> Completed:
+    environment = {**os.environ, PROXY_VARIABLE: str(proxy_module.__file__)}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT,
+            check=False,
+            env=environment,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        raise StackTimeoutError(f"{' '.join(command)}: {error}") from error
+    except OSError as error:
         raise StackError(f"{' '.join(command)}: {error}") from error
-    if done.returncode != 0:
-        raise StackError(
-            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        )
-    return done.stdout
+    return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def _failed(command: Sequence[str], done: Completed) -> StackError:
+    return StackError(
+        f"{' '.join(command)} ended with {done.exit_code}:\n{done.output}{done.errors}"
+    )
 
 
 def engine_answers() -> bool:

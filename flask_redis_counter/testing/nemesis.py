@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Self, TypeAlias
 
-from .faults import killed, partitioned, paused, stopped
-from .stack import Stack
-
-#: Seconds that a fault lasts at the most, besides what its commands take. The service waits half
-#: a second for its store, so many faults are over before anybody has to be told.
+#: Seconds that a fault lasts at the most, besides what its commands take. A service that waits
+#: half a second for its store has many faults behind it before anybody has to be told.
 LONGEST = 2.5
 
-
-@contextmanager
-def _replica_killed(stack: Stack) -> Iterator[None]:
-    try:
-        stack.kill("web", replica=0)
-        yield
-    finally:
-        stack.start("web")
-
-
-#: The kinds of faults: each makes the context manager in which its fault lasts.
-FAULTS: dict[str, Callable[[Stack], AbstractContextManager[None]]] = {
-    "redis killed": lambda stack: killed(stack, "redis"),
-    "redis paused": lambda stack: paused(stack, "redis"),
-    "redis restarted": lambda stack: stopped(stack, "redis"),
-    "redis cut off": lambda stack: partitioned(stack, "redis"),
-    "web killed": lambda stack: killed(stack, "web"),
-    "a replica of web killed": _replica_killed,
-}
-
-#: Those that leave a replica, and the store, alone: maybe nobody notices.
-LOCAL = frozenset({"a replica of web killed"})
+#: The faults that a nemesis chooses from: each makes the context manager in which it lasts.
+Kinds: TypeAlias = Mapping[str, Callable[[], AbstractContextManager[None]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One fault of a plan.
 
-    :ivar kind: a key of :data:`FAULTS`.
-    :ivar lasts: seconds from when it is there to when it is healed, 0 to :data:`LONGEST`.
-    :ivar calm: seconds of calm after it, 0 to what the plan allows.
+    :ivar kind: which of the faults that there are.
+    :ivar lasts: seconds from when it is there to when it is healed.
+    :ivar calm: seconds of calm after it.
     """
 
     kind: str
@@ -52,16 +31,77 @@ class Fault:
     calm: float
 
 
-def plan(seed: int, *, calm: float) -> Iterator[Fault]:
+class Nemesis:
+    """Does faults in a thread, while its block runs.
+
+    An error in bringing a fault about, or in healing it, ends it, and is raised at the end of the
+    block.
+
+    :param kinds: what there is to choose from; each comes once before one comes again.
+    :param seed: the same makes the same plan.
+    :param rate: how many faults there are in a minute, on the average, if they took no time to
+        bring about and to heal; 1 to 600.
+    :ivar done: the faults so far.
+    """
+
+    def __init__(self, kinds: Kinds, *, seed: int, rate: float = 20.0) -> None:
+        if not kinds or not 1 <= rate <= 600:
+            raise ValueError("a nemesis needs faults, and a rate from 1 to 600 a minute")
+        self.kinds = kinds
+        self.seed = seed
+        self.rate = rate
+        self.done: list[Fault] = []
+        self._over = threading.Event()
+        self._error: Exception | None = None
+        self._thread: threading.Thread | None = None
+
+    def plan(self) -> Iterator[Fault]:
+        """Make faults without end, the same each time."""
+        each = 60 / self.rate  # seconds, of a fault and its calm together, on the average
+        longest = min(LONGEST, each)
+        return plan(self.kinds, self.seed, longest=longest, calm=2 * each - longest)
+
+    def __enter__(self) -> Self:
+        self._over.clear()
+        self._thread = threading.Thread(target=self._run, name="nemesis")
+        self._thread.start()
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None and error is None:
+            raise self._error
+
+    def __str__(self) -> str:
+        return f"nemesis with seed {self.seed}, {len(self.done)} faults" + (
+            f", ended by {self._error!r}" if self._error else ""
+        )
+
+    def _run(self) -> None:
+        try:
+            for fault in self.plan():
+                with self.kinds[fault.kind]():
+                    self.done.append(fault)
+                    self._over.wait(fault.lasts)
+                if self._over.wait(fault.calm):
+                    return
+        except Exception as error:  # raised in the thread that has the block
+            self._error = error
+
+
+def plan(kinds: Mapping[str, object], seed: int, *, longest: float, calm: float) -> Iterator[Fault]:
     """Make faults without end, the same for the same seed.
 
     Each kind comes once before one comes again.
 
+    :param longest: seconds that a fault lasts, at the most.
     :param calm: seconds of calm after a fault, at the most.
     """
     dice = random.Random(seed)  # noqa: S311  # a plan that can be had again, no secret
     while True:
-        kinds = list(FAULTS)
-        dice.shuffle(kinds)
-        for kind in kinds:
-            yield Fault(kind, dice.uniform(0, LONGEST), dice.uniform(0, calm))
+        order = list(kinds)
+        dice.shuffle(order)
+        for kind in order:
+            yield Fault(kind, dice.uniform(0, longest), dice.uniform(0, calm))

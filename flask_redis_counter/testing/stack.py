@@ -2,30 +2,107 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import requests
 
-from .waiting import wait_until
+from .proxy import ProxyControl
+from .waiting import WaitTimeoutError, wait_until
+
+#: Lines of a log's end that an error shows.
+LAST_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One running program of a service, or what is left of it.
+
+    :ivar service: the service's name.
+    :ivar name: what tells it from the others.
+    :ivar status: ``running``, ``paused``, ``exited``, or another word of Docker's.
+    :ivar exit_code: what it ended with, below 0 for a signal; None while it runs.
+    :ivar health: ``healthy``, ``unhealthy``, ``starting``; None where nothing checks it.
+    """
+
+    service: str
+    name: str
+    status: str
+    exit_code: int | None = None
+    health: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs, and nothing says that it is not healthy."""
+        return self.status == "running" and self.health in (None, "healthy")
+
+    def __str__(self) -> str:
+        ended = "" if self.exit_code is None else f" with {self.exit_code}"
+        return f"{self.name} {self.status}{ended}" + (f", {self.health}" if self.health else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that came to its end.
+
+    :ivar exit_code: what it ended with.
+    :ivar output: what it printed on its standard output.
+    :ivar errors: what it printed on its standard error.
+    """
+
+    exit_code: int
+    output: str
+    errors: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a stack is reached from here.
+
+    :ivar service: the service.
+    :ivar port: its port, inside the stack.
+    :ivar ready: a path that answers 200 once the stack is ready; None: its health says so.
+    """
+
+    service: str
+    port: int
+    ready: str | None = None
 
 
 class StackError(Exception):
-    """A stack did not do what it was told; the text has the output of what failed."""
+    """A stack did not do what it was told; the text has the output of what failed.
+
+    :ivar replicas: in what state the stack was then.
+    """
+
+    def __init__(self, text: str, replicas: tuple[Replica, ...] = ()) -> None:
+        super().__init__(text)
+        self.replicas = replicas
+
+
+class StackTimeoutError(StackError, TimeoutError):
+    """It did not do so in time."""
 
 
 class Stack(ABC):
-    """A web service and its store, as running programs.
+    """Services that work together, as running programs.
 
-    The services are ``web`` and ``redis``; a scaled stack has several replicas of ``web``.
     As a context manager it is up inside, and gone without a trace afterwards, also when it
     did not come up.
+
+    :param entry: where it is reached from here, for :meth:`url` and :meth:`wait_ready`.
     """
 
     kind: ClassVar[str]
 
     #: Every service's log from when an error ended the ``with`` block, for reports.
     last_words: dict[str, str] | None = None
+
+    def __init__(self, entry: Entry | None = None) -> None:
+        self.entry = entry
 
     def __enter__(self) -> Self:
         try:
@@ -52,7 +129,7 @@ class Stack(ABC):
 
     @abstractmethod
     def start(self, service: str) -> None:
-        """Start a service that was stopped or killed."""
+        """Start a service that was stopped or killed, and wait until it is healthy."""
 
     @abstractmethod
     def stop(self, service: str) -> None:
@@ -72,19 +149,74 @@ class Stack(ABC):
 
     @abstractmethod
     def cut(self, service: str) -> None:
-        """Cut a service off the network, both ways."""
+        """Cut a service off the network, both ways, and see that it is."""
 
     @abstractmethod
     def mend(self, service: str) -> None:
-        """Put a service back on the network, under its name."""
+        """Put a service back on the network, under its name, and see that it is."""
 
     @abstractmethod
-    def url(self) -> str:
-        """Where ``web`` is reached from here, asked anew: a port may change with a restart."""
+    def scale(self, service: str, replicas: int) -> None:
+        """Give a service so many replicas, and wait until they are healthy."""
 
     @abstractmethod
-    def logs(self) -> dict[str, str]:
-        """Return every service's log."""
+    def services(self) -> tuple[str, ...]:
+        """Return the names of all services."""
+
+    @abstractmethod
+    def state(self, service: str) -> tuple[Replica, ...]:
+        """Return what becomes of a service's replicas now."""
+
+    @abstractmethod
+    def address(self, service: str, port: int) -> tuple[str, int]:
+        """Return the host and the port where a service's port is reached from here.
+
+        Asked anew each time: it may change when the service is started again.
+        """
+
+    @abstractmethod
+    def exec(self, service: str, *command: str, replica: int = 0, check: bool = True) -> Completed:
+        """Run a command where a service runs, in its environment.
+
+        :param check: whether an exit code other than 0 is an error.
+        :raises StackError: it could not be run, took too long, or failed.
+        """
+
+    @abstractmethod
+    def store(self, service: str, *command: str) -> str:
+        """Send a command to a Redis-compatible server of the stack, and return its answer.
+
+        :raises StackError: it is none, does not answer, or answers with an error.
+        """
+
+    @abstractmethod
+    def proxy(self, service: str) -> ProxyControl:
+        """Return the proxy that stands before a service.
+
+        :raises StackError: there is none.
+        """
+
+    @abstractmethod
+    def logs(self, *, since: float = 0.0) -> dict[str, str]:
+        """Return every service's log.
+
+        :param since: what :meth:`mark` returned: only what was printed from then on.
+        """
+
+    def mark(self) -> float:
+        """Return this moment, for :meth:`logs`."""
+        return time.time()
+
+    def url(self, service: str | None = None, port: int | None = None) -> str:
+        """Return where a service answers HTTP, by default the entry, asked anew each time.
+
+        :raises StackError: it is not reached from here.
+        """
+        if service is None or port is None:
+            if self.entry is None:
+                raise StackError("the stack has no entry: name a service and its port")
+            service, port = self.entry.service, self.entry.port
+        return "http://{}:{}".format(*self.address(service, port))
 
     def restart(self, service: str) -> None:
         """Stop and start a service."""
@@ -92,12 +224,46 @@ class Stack(ABC):
         self.start(service)
 
     def wait_ready(self, *, within: float = 30.0) -> None:
-        """Wait until ``web`` says that its store answers.
+        """Wait until every service is healthy, and the entry says that it is ready.
 
-        :raises WaitTimeoutError: it did not in time.
+        :raises StackTimeoutError: they were not in time.
         """
-        wait_until(
-            lambda: requests.get(f"{self.url()}/readyz", timeout=2).status_code == 200,
-            what=f"{self.kind} stack ready",
-            within=within,
-        )
+        for service in self.services():
+            self.wait_for(service, lambda one: one.ready, what="ready", within=within)
+        entry = self.entry
+        if entry is not None and entry.ready is not None:
+            path = entry.ready
+            self._wait(
+                lambda: requests.get(f"{self.url()}{path}", timeout=2).status_code == 200,
+                f"{path} answers 200",
+                within,
+            )
+
+    def wait_for(
+        self, service: str, is_so: Callable[[Replica], bool], *, what: str, within: float = 30.0
+    ) -> None:
+        """Wait until something is so for all replicas of a service.
+
+        :param what: the condition in words, for the error.
+        :raises StackTimeoutError: it was not in time.
+        """
+        self._wait(lambda: all(map(is_so, self.state(service))), f"{service} {what}", within)
+
+    def describe(self) -> tuple[tuple[Replica, ...], str]:
+        """Return the state of all replicas, and it as text with the end of each log."""
+        try:
+            replicas = tuple(one for service in self.services() for one in self.state(service))
+            logs = self.logs()
+        except StackError as error:
+            return (), f"and its state is not to be had: {error}"
+        lines = [f"  {one}" for one in replicas]
+        for service, log in logs.items():
+            lines += [f"  {service}| {line}" for line in log.splitlines()[-LAST_LINES:]]
+        return replicas, "\n".join(lines)
+
+    def _wait(self, look: Callable[[], object], what: str, within: float) -> None:
+        try:
+            wait_until(look, what=what, within=within)
+        except WaitTimeoutError as error:
+            replicas, text = self.describe()
+            raise StackTimeoutError(f"{self.kind} stack: {error}\n{text}", replicas) from error

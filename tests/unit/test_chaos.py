@@ -8,27 +8,23 @@ from itertools import islice
 
 import pytest
 
-from flask_redis_counter.testing import Stack, nemesis, run_chaos
-from flask_redis_counter.testing.nemesis import FAULTS, LONGEST, plan
+from flask_redis_counter.testing import Entry, chaos, run_chaos
+from flask_redis_counter.testing.chaos import FAULTS
+from flask_redis_counter.testing.nemesis import plan
 
-
-def test_the_same_seed_makes_the_same_plan():
-    """And another seed another one."""
-    one, same, other = (list(islice(plan(seed, calm=3), 50)) for seed in (7, 7, 8))
-    assert one == same
-    assert one != other
+from .recording import RecordingStack
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_plan_has_every_kind(seed):
     """Each comes once before one comes again, and all within their bounds."""
-    faults = list(islice(plan(seed, calm=3), 3 * len(FAULTS)))
+    faults = list(islice(plan(FAULTS, seed, longest=2, calm=3), 3 * len(FAULTS)))
     for start in range(0, len(faults), len(FAULTS)):
         assert {fault.kind for fault in faults[start : start + len(FAULTS)]} == FAULTS.keys()
-    assert all(0 <= fault.lasts <= LONGEST and 0 <= fault.calm <= 3 for fault in faults)
+    assert all(0 <= fault.lasts <= 2 and 0 <= fault.calm <= 3 for fault in faults)
 
 
-class PretendStack(Stack):
+class PretendStack(RecordingStack):
     """A counter in this process, correct unless told otherwise, that remembers its faults.
 
     :param lost: the number of a hit that it acknowledges and does not count.
@@ -38,7 +34,8 @@ class PretendStack(Stack):
     kind = "pretend"
 
     def __init__(self, *, lost=None, failing=None):
-        self.told = []
+        super().__init__()
+        self.entry = Entry("web", 5000, ready="/readyz")
         self.values = {}
         self._tokens = {}
         self._hits = 0
@@ -46,6 +43,11 @@ class PretendStack(Stack):
         self._failing = failing
         self._away = False
         self._lock = threading.Lock()
+
+    def remember(self, *words):
+        """Be away while it is not running."""
+        super().remember(*words)
+        self._away = self._status != "running" or words[0] == "cut"
 
     def answer(self, path, token):
         """Return status and document."""
@@ -98,50 +100,19 @@ class PretendStack(Stack):
         self._server.shutdown()
         self._server.server_close()
 
-    def _remember(self, away, *words):
-        self.told.append(" ".join(words))
-        self._away = away
-
-    def start(self, service):
-        """Come back."""
-        self._remember(False, "start", service)
-
-    def stop(self, service):
-        """Go away."""
-        self._remember(True, "stop", service)
-
     def kill(self, service, *, replica=None):
-        """Go away."""
-        self._remember(replica is None, "kill", service)
+        """Serve on with one replica less."""
+        super().kill(service, replica=replica)
+        self._away = replica is None
 
-    def pause(self, service):
-        """Go away."""
-        self._remember(True, "pause", service)
-
-    def unpause(self, service):
-        """Come back."""
-        self._remember(False, "unpause", service)
-
-    def cut(self, service):
-        """Go away."""
-        self._remember(True, "cut", service)
-
-    def mend(self, service):
-        """Come back."""
-        self._remember(False, "mend", service)
-
-    def url(self):
+    def address(self, service, port):
         """Say where it serves."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def logs(self):
-        """Have none."""
-        return {}
+        return "127.0.0.1", self._server.server_port
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
-    monkeypatch.setattr(nemesis, "LONGEST", 0.05)
+    monkeypatch.setattr(chaos, "LONGEST", 0.05)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 

@@ -1,0 +1,158 @@
+"""Faults heal whatever happens, never swallow, and are there when their block begins."""
+
+import pytest
+
+from flask_redis_counter.testing import Faults, Nemesis, StackError, StackTimeoutError, wait_until
+
+from .recording import RecordingStack
+
+FAULTS = {
+    "stopped": (lambda faults: faults.stopped("redis"), "stop", "start redis"),
+    "killed": (lambda faults: faults.killed("redis"), "kill", "start redis"),
+    "replica": (lambda faults: faults.killed("redis", replica=0), "kill", "start redis"),
+    "paused": (lambda faults: faults.paused("redis"), "pause", "unpause redis"),
+    "partitioned": (lambda faults: faults.partitioned("redis"), "cut", "mend redis"),
+    "slow": (lambda faults: faults.slow("redis", 0.2), "slow", "heal"),
+    "choked": (lambda faults: faults.choked("redis", 1000), "choked", "heal"),
+    "reset": (lambda faults: faults.reset("redis"), "reset", "heal"),
+    "half_open": (lambda faults: faults.half_open("redis"), "half_open", "heal"),
+    "replies_lost": (lambda faults: faults.replies_lost("redis"), "replies_lost", "heal"),
+    "disk_full": (lambda faults: faults.disk_full("redis", "/data"), "dd", "rm"),
+    "out_of_memory": (
+        lambda faults: faults.out_of_memory("redis"),
+        "CONFIG",
+        "CONFIG SET maxmemory 100",
+    ),
+}
+
+each_fault = pytest.mark.parametrize(("fault", "harm", "cure"), FAULTS.values(), ids=FAULTS)
+
+
+@each_fault
+def test_it_heals_and_does_not_swallow(fault, harm, cure):
+    """Whatever happens inside, the stack is healed, and the failure goes on."""
+    stack = RecordingStack()
+    told = None
+    with pytest.raises(KeyError), fault(Faults(stack)):
+        raise KeyError(told := list(stack.told))
+    assert told[-1] != cure
+    assert stack.told[-1] == cure
+
+
+@pytest.mark.parametrize(
+    ("fault", "harm", "cure"), [each for each in FAULTS.values() if each[1] != "CONFIG"]
+)
+def test_it_heals_where_it_came_about_half_way(fault, harm, cure):
+    """A command that failed may have had its effect."""
+    stack = RecordingStack(harm)
+    with pytest.raises(StackError, match=harm), fault(Faults(stack)):
+        pytest.fail("not reached")
+    assert stack.told[-1] == cure
+
+
+@each_fault
+def test_its_history_has_each_step(fault, harm, cure):
+    """For the report of a test that failed."""
+    faults = Faults(RecordingStack())
+    with fault(faults):
+        assert [event.phase for event in faults.history] == ["begins", "is there"]
+    phases = [event.phase for event in faults.history]
+    assert phases == ["begins", "is there", "heals", "is over"]
+    assert len({event.fault for event in faults.history}) == 1
+
+
+def test_what_cannot_be_healed_does_not_hide_why_the_test_failed():
+    """The failure goes on, with a note."""
+    with pytest.raises(KeyError) as raised, Faults(RecordingStack("start")).killed("redis"):
+        raise KeyError
+    assert raised.value.__notes__ == ["redis killed, and not healed: start"]
+    with pytest.raises(StackError), Faults(RecordingStack("start")).killed("redis"):
+        pass
+
+
+def test_a_fault_that_does_not_come_about_is_an_error(monkeypatch):
+    """The block would otherwise test a stack that is whole."""
+    stack = RecordingStack()
+    monkeypatch.setattr(stack, "kill", lambda *_, **__: None)
+    fault = Faults(stack, within=0).killed("redis")
+    with pytest.raises(StackTimeoutError, match="redis exited") as raised, fault:
+        pytest.fail("not reached")
+    assert "redis-1 running" in str(raised.value)
+    assert "web| the log" in str(raised.value)
+    assert [one.status for one in raised.value.replicas] == ["running"]
+
+
+def test_a_disk_of_the_machine_is_not_filled():
+    """A folder without a limit of its own may be anybody's."""
+    stack = RecordingStack(free=10_000_000)
+    with pytest.raises(StackError, match="9765 MB free"), Faults(stack).disk_full("redis", "/data"):
+        pytest.fail("not reached")
+    assert "dd" not in stack.told
+
+
+def test_a_stack_that_does_not_come_up_is_removed():
+    """With its volumes, and with its logs kept for the report."""
+    stack = RecordingStack("up")
+    with pytest.raises(StackError, match="up"), stack:
+        pytest.fail("not reached")
+    assert stack.told == ["up", "down with volumes"]
+    assert stack.last_words == {"web": "the log"}
+
+
+# The nemesis
+
+
+def kinds(faults):
+    """Two faults to choose from."""
+    return {
+        "killed": lambda: faults.killed("redis"),
+        "paused": lambda: faults.paused("redis"),
+    }
+
+
+def test_the_same_seed_makes_the_same_plan():
+    """And another seed another one; each kind comes once before one comes again."""
+    faults = Faults(RecordingStack())
+
+    def plan(seed):
+        made = Nemesis(kinds(faults), seed=seed).plan()
+        return [next(made) for _ in range(20)]
+
+    assert plan(1) == plan(1) != plan(2)
+    for first, second in zip(plan(1)[::2], plan(1)[1::2], strict=True):
+        assert {first.kind, second.kind} == {"killed", "paused"}
+
+
+@pytest.mark.parametrize("rate", [1, 20, 600])
+def test_its_rate_is_the_average(rate):
+    """Of the faults and the calm after them."""
+    made = Nemesis(kinds(Faults(RecordingStack())), seed=4, rate=rate).plan()
+    faults = [next(made) for _ in range(4000)]
+    seconds = sum(fault.lasts + fault.calm for fault in faults)
+    assert 60 * len(faults) / seconds == pytest.approx(rate, rel=0.05)
+
+
+def test_a_nemesis_acts_while_its_block_runs():
+    """It ends with everything healed."""
+    faults = Faults(RecordingStack())
+    with Nemesis(kinds(faults), seed=7, rate=600) as nemesis:
+        wait_until(lambda: len(nemesis.done) >= 3, what="three faults")
+    assert faults.history[-1].phase == "is over"
+    assert faults.stack.state("redis")[0].status == "running"
+    assert f"seed 7, {len(nemesis.done)} faults" in str(nemesis)
+
+
+def test_a_nemesis_that_fails_says_so():
+    """At the end of its block, unless the block has failed by itself."""
+    failing = Nemesis(kinds(Faults(RecordingStack("kill", "pause"))), seed=7)
+    with pytest.raises(StackError, match=r"kill|pause"), failing:
+        pass
+    with pytest.raises(KeyError), Nemesis(kinds(Faults(RecordingStack("kill"))), seed=7):
+        raise KeyError
+
+
+@pytest.mark.parametrize("rate", [0, 601])
+def test_a_rate_out_of_bounds(rate):
+    """An error at once."""
+    with pytest.raises(ValueError, match="from 1 to 600"):
+        Nemesis(kinds(Faults(RecordingStack())), seed=1, rate=rate)

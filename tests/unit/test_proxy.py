@@ -1,0 +1,252 @@
+"""The proxy does what networks do."""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from flask_redis_counter.testing import Proxy, wait_until
+from flask_redis_counter.testing import proxy as proxy_module
+from flask_redis_counter.testing.process import free_port
+from flask_redis_counter.testing.proxy import RemoteProxy
+
+
+class Echo:
+    """A server that sends back what it got, and remembers it."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                while data := connection.recv(65536):
+                    self.got.append(data)
+                    connection.sendall(data)
+            except OSError:
+                return
+
+    def close(self) -> None:
+        """Accept nothing any more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def echo() -> Iterator[Echo]:
+    """A server behind the proxy."""
+    server = Echo()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["here", "as a script"])
+def proxy(echo, request) -> Iterator[tuple[int, Proxy | RemoteProxy]]:
+    """The port of a proxy, and what controls it."""
+    if request.param == "here":
+        made = Proxy([echo.port])
+        yield made.port, made
+        made.close()
+        return
+    port, control = free_port(), free_port()
+    options = ["--listen", str(port), "--control", str(control), f"127.0.0.1:{echo.port}"]
+    with subprocess.Popen([sys.executable, proxy_module.__file__, *options]) as running:
+        try:
+            wait_until(lambda: dial(control).close() is None, what="the script")
+            yield port, RemoteProxy("127.0.0.1", control)
+        finally:
+            running.kill()
+
+
+def dial(port: int) -> socket.socket:
+    """Connect."""
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def ask(connection: socket.socket, data: bytes = b"ping") -> bytes:
+    """Send, and return what comes back."""
+    connection.sendall(data)
+    got = b""
+    while len(got) < len(data) and (more := connection.recv(65536)):
+        got += more
+    return got
+
+
+def silent(connection: socket.socket) -> bool:
+    """Whether nothing comes, not even an end."""
+    connection.settimeout(0.2)
+    try:
+        return connection.recv(1) == b"never"
+    except TimeoutError:
+        return True
+    finally:
+        connection.settimeout(5)
+
+
+def test_nothing_is_wrong(proxy):
+    """Large and small, on several connections."""
+    port, _ = proxy
+    with dial(port) as one, dial(port) as other:
+        assert ask(one) == b"ping"
+        assert ask(other, bytes(300_000)) == bytes(300_000)
+        assert ask(one) == b"ping"
+
+
+def test_slow(proxy):
+    """There and back take as long as was said, each."""
+    port, control = proxy
+    with dial(port) as one:
+        control.trouble("slow", 0.1)
+        began = time.monotonic()
+        assert ask(one) == b"ping"
+        assert 0.2 <= time.monotonic() - began < 1
+        control.heal()
+        began = time.monotonic()
+        assert ask(one) == b"ping"
+        assert time.monotonic() - began < 0.15
+
+
+def test_choked(proxy):
+    """So many bytes a second, there and back at the same time."""
+    port, control = proxy
+    with dial(port) as one:
+        control.trouble("choked", 20_000)
+        began = time.monotonic()
+        assert ask(one, bytes(6000)) == bytes(6000)
+        assert 0.3 <= time.monotonic() - began < 2
+        control.heal()
+        assert ask(one) == b"ping"
+
+
+def test_reset(proxy, echo):
+    """What is open is reset, and what is opened; nothing arrives."""
+    port, control = proxy
+    with dial(port) as one:
+        assert ask(one) == b"ping"
+        control.trouble("reset")
+        with pytest.raises(ConnectionResetError):
+            ask(one)
+    for _ in range(3):
+        with pytest.raises(OSError, match=r"reset|Broken pipe"), dial(port) as another:
+            ask(another)
+    assert echo.got == [b"ping"]
+    control.heal()
+    with dial(port) as one:
+        assert ask(one) == b"ping"
+
+
+def test_half_open(proxy, echo):
+    """What is open is silent for good, as behind a dead peer; what is opened works."""
+    port, control = proxy
+    with dial(port) as one:
+        assert ask(one) == b"ping"
+        control.trouble("half_open")
+        one.sendall(b"lost")
+        assert silent(one)
+        with dial(port) as another:
+            assert ask(another, b"pong") == b"pong"
+        control.heal()
+        with pytest.raises(ConnectionResetError):
+            one.recv(1)
+    assert echo.got == [b"ping", b"pong"]
+
+
+def test_replies_lost(proxy, echo):
+    """The server gets everything, and nobody hears of it; afterwards such a connection is reset."""
+    port, control = proxy
+    with dial(port) as one, dial(port) as idle:
+        assert ask(one) == ask(idle) == b"ping"
+        control.trouble("replies_lost")
+        for number in (b"1", b"2"):
+            one.sendall(number)
+            wait_until(lambda number=number: number in echo.got, what="the request")
+        assert silent(one)
+        control.heal()
+        with pytest.raises(ConnectionResetError):
+            one.recv(1)
+        assert ask(idle) == b"ping"
+
+
+def test_cut(proxy, echo):
+    """Nothing gets through, and all of it afterwards."""
+    port, control = proxy
+    with dial(port) as one:
+        assert ask(one) == b"ping"
+        control.trouble("cut")
+        one.sendall(b"held")
+        with dial(port) as another:
+            another.sendall(b"late")
+            assert silent(one)
+            assert silent(another)
+            assert echo.got == [b"ping"]
+            control.heal()
+            assert one.recv(4) == b"held"
+            assert another.recv(4) == b"late"
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount"), [("slow", 0), ("slow", float("inf")), ("choked", -1), ("noise", 1)]
+)
+def test_a_trouble_that_makes_no_sense(proxy, kind, amount):
+    """An error at once, and nothing is wrong."""
+    port, control = proxy
+    with pytest.raises(ValueError, match=kind):
+        control.trouble(kind, amount)
+    with dial(port) as one:
+        assert ask(one) == b"ping"
+
+
+def test_it_takes_the_next_backend(echo):
+    """Backends that refuse are passed over; where all do, the connection ends."""
+    with socket.socket() as dead:
+        dead.bind(("127.0.0.1", 0))
+        nobody = dead.getsockname()[1]
+        proxy = Proxy([nobody, f"127.0.0.1:{echo.port}"])
+        for _ in range(4):
+            with dial(proxy.port) as one:
+                assert ask(one) == b"ping"
+        proxy.backends = [("127.0.0.1", nobody)]
+        with dial(proxy.port) as one:
+            assert one.recv(1) == b""
+        proxy.close()
+
+
+def test_a_closed_proxy_resets_and_refuses(echo):
+    """Nothing of it stays."""
+    proxy = Proxy([echo.port])
+    with dial(proxy.port) as one:
+        assert ask(one) == b"ping"
+        proxy.close()
+        with pytest.raises(ConnectionResetError):
+            one.recv(1)
+    with pytest.raises(ConnectionRefusedError):
+        dial(proxy.port)
+    proxy.close()
+
+
+def test_the_end_of_one_side_ends_the_other(echo):
+    """A server that closes is seen to close."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        proxy = Proxy([listener.getsockname()[1]])
+        with dial(proxy.port) as one:
+            served, _ = listener.accept()
+            served.sendall(b"bye")
+            served.close()
+            assert one.recv(3) == b"bye"
+            assert one.recv(1) == b""
+        proxy.close()
