@@ -1,8 +1,8 @@
 """Options of the whole test run."""
 
-import secrets
-
 import pytest
+
+pytest_plugins = ["flask_redis_counter.testing.plugin"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,12 +19,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         default=1.0,
         help="how long the chaos lasts, 0 to 1440; each kind of fault comes at least once (1)",
-    )
-    parser.addoption(
-        "--seed",
-        type=int,
-        default=secrets.randbits(32),
-        help="what the chaos makes its plan of faults from (one of its own for each run)",
     )
     parser.addoption(
         "--calm",

@@ -1,15 +1,15 @@
-"""The stacks that the scenarios run on, and what a failed one reports."""
+"""The stacks that the scenarios run on."""
 
-import os
-import secrets
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pytest_docker.plugin import get_docker_services
 
-from flask_redis_counter.testing import ComposeStack, ProcessStack, Stack
-from flask_redis_counter.testing.compose import engine_answers, run
+from flask_redis_counter.embedded import server_binary
+from flask_redis_counter.testing import ComposeStack, Entry, ProcessStack, Program, Stack
+from flask_redis_counter.testing.compose import engine_answers, run, unique_project
+from flask_redis_counter.testing.plugin import watch
 
 ROOT = Path(__file__).parents[2]
 FILES = [str(ROOT / "docker-compose.yml"), str(ROOT / "docker-compose.test.yml")]
@@ -19,17 +19,26 @@ SCALED_FILES = [
     str(ROOT / "tests" / "e2e" / "docker-compose.scale.yml"),
 ]
 
+#: Where the service is reached, directly and behind the load balancer.
+WEB = Entry("web", 5000, ready="/readyz")
+BALANCER = Entry("lb", 5000, ready="/readyz")
+
 NewStack = Callable[..., Stack]
 
-#: What the run's stacks are made of, and the stacks that a test used.
+#: What the run's stacks are made of.
 KIND = pytest.StashKey[str]()
-STACKS = pytest.StashKey[list[Stack]]()
 
 
-def project_name() -> str:
-    """Return a project name that no other run has."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    return f"counter-{worker}-{secrets.token_hex(4)}"
+def process_stack(replicas: int = 1) -> ProcessStack:
+    """Return the service's real processes and a real store, as the Compose file has them."""
+    store = [server_binary(), "--port", "{port}", "--bind", "127.0.0.1", "--dir", "{data}"]
+    store += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+    web = [sys.executable, "-m", "flask_redis_counter", "serve", "--port={port}"]
+    programs = {
+        "redis": Program(store),
+        "web": Program(web, {"REDIS_URL": "redis://127.0.0.1:{redis}/0"}, replicas),
+    }
+    return ProcessStack(programs, entry=WEB)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,20 +75,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="needs the Compose stack"))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
-    """Put every service's log into the report of a failed test."""
-    report = yield
-    if report.failed:
-        for stack in item.stash.get(STACKS, []):
-            try:
-                logs = stack.last_words or stack.logs()
-            except Exception as error:
-                logs = {"logs": f"not to be had: {error}"}
-            report.sections += [(f"log of {name}", log) for name, log in logs.items()]
-    return report
-
-
 @pytest.fixture(scope="session")
 def image(pytestconfig: pytest.Config) -> None:
     """Build the image once."""
@@ -94,75 +89,19 @@ def docker_compose_file() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def docker_compose_project_name() -> str:
-    """Return a name of this run's own; pytest-docker's default is only the process id."""
-    return project_name()
-
-
-@pytest.fixture(scope="session")
-def docker_setup() -> list[str]:
-    """Start what the image fixture has built."""
-    return ["up --wait --no-build"]
-
-
-@pytest.fixture(scope="session")
-def docker_cleanup() -> list[str]:
-    """Remove everything, the volume included."""
-    return ["down --volumes --remove-orphans"]
-
-
-@pytest.fixture(scope="session")
-def docker_services(
-    image, docker_compose_command, docker_compose_file, docker_compose_project_name,
-    docker_setup, docker_cleanup,
-):  # fmt: skip
-    """Start pytest-docker's services, and leave nothing behind also where that fails."""
-    with services_without_leftovers(
-        docker_compose_command,
-        docker_compose_file,
-        docker_compose_project_name,
-        docker_setup,
-        docker_cleanup,
-    ) as services:
-        yield services
-
-
-class services_without_leftovers:  # noqa: N801  # used like the function that it wraps
-    """pytest-docker's services; it cleans up only after a setup that succeeded."""
-
-    def __init__(self, command, files, project, setup, cleanup) -> None:
-        self._services = get_docker_services(command, files, project, setup, cleanup)
-        self._stack = ComposeStack(files, project)
-
-    def __enter__(self):
-        try:
-            return self._services.__enter__()
-        except BaseException:
-            self._stack.down(volumes=True)
-            raise
-
-    def __exit__(self, *error: object) -> None:
-        self._services.__exit__(*error)
-        assert self._stack.leftovers() == []
+def stack_entry() -> Entry:
+    """Say where the service is reached."""
+    return WEB
 
 
 @pytest.fixture(scope="session")
 def shared_stack(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """One stack for all scenarios that leave it whole."""
     if pytestconfig.stash[KIND] == "compose":
-        request.getfixturevalue("docker_services")
-        yield ComposeStack(FILES, request.getfixturevalue("docker_compose_project_name"))
+        yield request.getfixturevalue("compose_stack")
     else:
-        with ProcessStack() as stack:
+        with process_stack() as stack:
             yield stack
-
-
-@pytest.fixture
-def stack(shared_stack: Stack, request: pytest.FixtureRequest) -> Stack:
-    """The shared stack, ready."""
-    request.node.stash.setdefault(STACKS, []).append(shared_stack)
-    shared_stack.wait_ready()
-    return shared_stack
 
 
 @pytest.fixture
@@ -172,14 +111,13 @@ def new_stack(pytestconfig: pytest.Config, request: pytest.FixtureRequest, image
     def make(replicas: int = 1) -> Stack:
         made: Stack
         if pytestconfig.stash[KIND] == "process":
-            made = ProcessStack(replicas=replicas)
+            made = process_stack(replicas)
         elif replicas == 1:
-            made = ComposeStack(FILES, project_name())
+            made = ComposeStack(FILES, unique_project("counter"), entry=WEB)
         else:
-            made = ComposeStack(
-                SCALED_FILES, project_name(), entry=("lb", 5000), scale={"web": replicas}
-            )
-        request.node.stash.setdefault(STACKS, []).append(made)
+            project, scale = unique_project("counter"), {"web": replicas}
+            made = ComposeStack(SCALED_FILES, project, entry=BALANCER, scale=scale)
+        watch(request.node, made)
         return made
 
     return make

@@ -1,13 +1,12 @@
 """Everything at once: many clients, and one fault after the other."""
 
 from flask_redis_counter.testing import run_chaos
-from flask_redis_counter.testing.chaos import ENOUGH
-from flask_redis_counter.testing.nemesis import FAULTS
+from flask_redis_counter.testing.chaos import ENOUGH, FAULTS
 
 
 def test_chaos(new_stack, pytestconfig):
     """Whatever happens, what was acknowledged is counted, once; with a key, every hit is."""
-    minutes, seed, calm = map(pytestconfig.getoption, ("--minutes", "--seed", "--calm"))
+    minutes, seed, calm = map(pytestconfig.getoption, ("--minutes", "--nemesis-seed", "--calm"))
     with new_stack(replicas=2) as stack:
         report = run_chaos(stack, seconds=60 * minutes, seed=seed, calm=calm)
     assert report.faults.keys() == FAULTS.keys()

@@ -6,8 +6,9 @@ import pytest
 import requests
 
 from flask_redis_counter.testing import ComposeStack, wait_until
+from flask_redis_counter.testing.compose import unique_project
 
-from .conftest import ROOT, project_name
+from .conftest import ROOT, WEB
 
 FILES = ["docker-compose.yml", "docker-compose.test.yml", "docker-compose.dev.yml"]
 BUILT_FROM = [".dockerignore", "Dockerfile", "LICENSE", "README.md", "pyproject.toml"]
@@ -23,7 +24,8 @@ def test_an_edit_is_served_without_a_rebuild(tmp_path):
     shutil.copytree(ROOT / "flask_redis_counter", source)
     for path in (tmp_path, *tmp_path.parents[:2]):
         path.chmod(0o755)  # the container's user reads it
-    stack = ComposeStack([tmp_path / name for name in FILES], project_name())
+    files = [tmp_path / name for name in FILES]
+    stack = ComposeStack(files, unique_project("counter"), entry=WEB)
     stack.compose("build")
     with stack:
         assert requests.get(f"{stack.url()}/count", timeout=5).json()["value"] == 1

@@ -5,15 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from flask_redis_counter.testing import (
-    Tally,
-    count,
-    killed,
-    partitioned,
-    paused,
-    stopped,
-    wait_until,
-)
+from flask_redis_counter.testing import Tally, count, wait_until
 
 from .support import value
 
@@ -21,17 +13,17 @@ from .support import value
 DEADLINE = 0.5 + 0.15
 
 
-@pytest.mark.parametrize("fault", [stopped, killed, paused, partitioned])
-def test_outage_and_recovery(stack, fault):
+@pytest.mark.parametrize("fault", ["stopped", "killed", "paused", "partitioned"])
+def test_outage_and_recovery(stack, faults, fault):
     """`/` answers, `/count` says in time what it knows, and afterwards the next hit counts."""
-    name = f"outage-{fault.__name__}"  # what is unknown may arrive during the next test
+    name = f"outage-{fault}"  # what is unknown may arrive during the next test
     before = value(stack, name)
     tally = Tally()
     url = stack.url()
     hits = f"{url}/counters/{name}/hits"
     for _ in range(20):  # every worker has connections
         tally.add(count(url, counter=name))
-    with fault(stack, "redis"):
+    with getattr(faults, fault)("redis"):
         assert requests.get(url, timeout=5).status_code == 200
         assert requests.get(f"{url}/healthz", timeout=5).status_code == 200
         assert requests.get(f"{url}/readyz", timeout=5).status_code == 503
@@ -60,14 +52,14 @@ def test_outage_and_recovery(stack, fault):
     tally.check(before=before, after=value(stack, name))
 
 
-def test_many_visitors_in_an_outage(stack):
+def test_many_visitors_in_an_outage(stack, faults):
     """A frozen store costs nobody more than the deadline, however many come at once."""
     before = value(stack, "crowd")
     tally = Tally()
     url = stack.url()
     for _ in range(20):
         tally.add(count(url, counter="crowd"))
-    with paused(stack, "redis"), ThreadPoolExecutor(32) as pool:
+    with faults.paused("redis"), ThreadPoolExecutor(32) as pool:
         answers = list(
             pool.map(lambda _: requests.post(f"{url}/counters/crowd/hits", timeout=5), range(160)),
         )

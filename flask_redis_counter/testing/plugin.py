@@ -1,0 +1,202 @@
+"""A pytest plugin for anybody's Compose project: a stack, faults, logs on failure.
+
+Load it in a ``conftest.py``::
+
+    pytest_plugins = ["flask_redis_counter.testing.plugin"]
+
+The stack is what pytest-docker's fixtures ``docker_compose_file`` and
+``docker_compose_project_name`` describe.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .compose import ComposeStack, unique_project
+from .faults import Faults
+from .nemesis import Kinds, Nemesis
+from .sharing import shared
+from .stack import Entry, Stack, StackError
+
+#: Makes a nemesis of this test's: the faults to choose from, by name, and how many a minute.
+MakeNemesis = Callable[..., Nemesis]
+
+#: The stacks that a test used, each with the moment when the test began; and what it did to them.
+_USED = pytest.StashKey[dict[Stack, float]]()
+_FAULTS = pytest.StashKey[list[Faults]]()
+_NEMESES = pytest.StashKey[list[Nemesis]]()
+
+#: What the end of the run says about the stack.
+_NOTES = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the caller say what becomes of the stack, and how the nemesis chooses."""
+    group = parser.getgroup("stack", "a stack of services under test")
+    group.addoption(
+        "--stack-keep",
+        action="store_true",
+        help="leave the stack running after the run, and say how to reach and to stop it",
+    )
+    group.addoption(
+        "--stack-attach",
+        metavar="PROJECT",
+        help="use the running stack of this Compose project, and leave it running",
+    )
+    group.addoption(
+        "--stack-logs",
+        action="store_true",
+        help="show every service's log for each test, not only for those that fail",
+    )
+    group.addoption(
+        "--stack-per-worker",
+        action="store_true",
+        help="under pytest-xdist: a stack for each worker, in place of one for all",
+    )
+    group.addoption(
+        "--nemesis-seed",
+        type=int,
+        metavar="N",
+        help="what nemeses make their plans from (one of its own for each run)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed once: the workers of pytest-xdist get the same."""
+    config.stash[_NOTES] = []
+    if config.option.nemesis_seed is None:
+        config.option.nemesis_seed = secrets.randbits(32)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how to reach a stack that goes on running, and how to stop it."""
+    for note in terminalreporter.config.stash[_NOTES]:
+        terminalreporter.write_line(note, yellow=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Take over what a worker of pytest-xdist has to say."""
+    output = getattr(node, "workeroutput", {})
+    config: pytest.Config = node.config  # type: ignore[attr-defined]
+    config.stash[_NOTES] += output.get("stack-notes", [])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Put what happened to the stack, and every service's log, into a failed test's report."""
+    report: pytest.TestReport = yield  # type: ignore[assignment]
+    if report.failed or (report.when == "call" and item.config.option.stack_logs):
+        for nemesis in item.stash.get(_NEMESES, []):
+            report.sections.append(("nemesis", str(nemesis)))
+        for faults in item.stash.get(_FAULTS, []):
+            if faults.history:
+                report.sections.append(("faults", "\n".join(map(str, faults.history))))
+        for stack, began in item.stash.get(_USED, {}).items():
+            try:
+                logs = stack.last_words or stack.logs(since=began)
+            except StackError as error:
+                logs = {"the stack": f"not to be had: {error}"}
+            report.sections += [(f"log of {name}", log) for name, log in logs.items()]
+    return report  # type: ignore[return-value]
+
+
+def watch(item: pytest.Item, stack: Stack) -> None:
+    """Let a test's report have the logs of a stack, from now on."""
+    item.stash.setdefault(_USED, {})[stack] = stack.mark()
+
+
+@pytest.fixture(scope="session")
+def docker_compose_project_name() -> str:
+    """Return a name of this run's own; pytest-docker's default is only the process id."""
+    return unique_project("pytest")
+
+
+@pytest.fixture(scope="session")
+def stack_entry() -> Entry | None:
+    """Say where the stack is reached, and which path says that it is ready. Override it."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def compose_stack(
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
+    docker_compose_file: str | Path | list[str | Path],
+    docker_compose_project_name: str,
+    stack_entry: Entry | None,
+) -> Iterator[ComposeStack]:
+    """One stack of containers for the whole run, and for all workers of pytest-xdist."""
+    files = docker_compose_file if isinstance(docker_compose_file, list) else [docker_compose_file]
+    attached, keep = pytestconfig.option.stack_attach, pytestconfig.option.stack_keep
+
+    def make(project: str) -> ComposeStack:
+        return ComposeStack(files, project, entry=stack_entry, build=True)
+
+    if attached:
+        stack = make(attached)
+        if not stack.services():
+            raise StackError(f"--stack-attach: no stack of the project {attached!r} is there")
+        yield stack
+        return
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(pytestconfig, "workerinput") and not pytestconfig.option.stack_per_worker:
+        folder = folder.parent  # which the workers have in common
+    with shared(make, docker_compose_project_name, folder=folder, keep=keep) as stack:
+        yield stack
+        if keep:
+            _note_kept(pytestconfig, stack)
+
+
+@pytest.fixture(scope="session")
+def shared_stack(request: pytest.FixtureRequest) -> Stack:
+    """Return the stack that `stack` gives to each test; override it for another one."""
+    made: Stack = request.getfixturevalue("compose_stack")
+    return made
+
+
+@pytest.fixture
+def stack(shared_stack: Stack, request: pytest.FixtureRequest) -> Stack:
+    """The stack, ready."""
+    watch(request.node, shared_stack)
+    shared_stack.wait_ready()
+    return shared_stack
+
+
+@pytest.fixture
+def faults(stack: Stack, request: pytest.FixtureRequest) -> Faults:
+    """What may befall the stack."""
+    made = Faults(stack)
+    request.node.stash.setdefault(_FAULTS, []).append(made)
+    return made
+
+
+@pytest.fixture
+def nemesis(
+    faults: Faults, pytestconfig: pytest.Config, request: pytest.FixtureRequest
+) -> MakeNemesis:
+    """Make a nemesis: ``with nemesis({"redis killed": lambda: faults.killed("redis")}):``."""
+
+    def make(kinds: Kinds, *, rate: float = 20.0) -> Nemesis:
+        made = Nemesis(kinds, seed=pytestconfig.option.nemesis_seed, rate=rate)
+        request.node.stash.setdefault(_NEMESES, []).append(made)
+        return made
+
+    return make
+
+
+def _note_kept(config: pytest.Config, stack: ComposeStack) -> None:
+    reached = f" on {stack.url()}" if stack.entry else ""
+    note = (
+        f"the stack {stack.project} goes on running{reached}: --stack-attach={stack.project} uses "
+        f"it again, `docker compose -p {stack.project} down --volumes` stops it"
+    )
+    notes = config.stash[_NOTES]
+    if note not in notes:
+        notes.append(note)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["stack-notes"] = notes

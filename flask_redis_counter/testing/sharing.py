@@ -1,0 +1,65 @@
+"""One stack for several processes: the first starts it, the last removes it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .compose import ComposeStack
+from .stack import StackError
+
+_NAME = "stack.json"
+
+
+@contextmanager
+def shared(
+    make: Callable[[str], ComposeStack], project: str, *, folder: Path, keep: bool = False
+) -> Iterator[ComposeStack]:
+    """Use a stack together with the other processes that see the same folder.
+
+    :param make: makes the stack of a project, not yet up.
+    :param project: the name for it, where this process is the first.
+    :param folder: what they have in common, and no other run.
+    :param keep: whether it goes on running after the last one.
+    :raises StackError: it does not come up, or leaves something behind.
+    """
+    with _state(folder) as state:
+        stack = make(state.setdefault("project", project))
+        if not state.setdefault("users", 0):
+            try:
+                stack.up()
+            except BaseException:
+                _remove(stack)
+                raise
+        state["users"] += 1
+    try:
+        yield stack
+    finally:
+        with _state(folder) as state:
+            state["users"] -= 1
+            if not state["users"] and not keep:
+                _remove(stack)
+
+
+@contextmanager
+def _state(folder: Path) -> Iterator[dict[str, Any]]:
+    """Read and write what the processes know in common, one process at a time."""
+    with (folder / f"{_NAME}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        file = folder / _NAME
+        state = json.loads(file.read_text()) if file.exists() else {}
+        try:
+            yield state
+        finally:
+            file.write_text(json.dumps(state))
+
+
+def _remove(stack: ComposeStack) -> None:
+    """Remove a stack, and make sure that nothing of it is left."""
+    stack.down(volumes=True)
+    if left := stack.leftovers():
+        raise StackError(f"the stack {stack.project} left {', '.join(left)} behind")
