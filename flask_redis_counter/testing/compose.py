@@ -19,6 +19,9 @@ from .waiting import WaitTimeoutError, wait_until
 #: Seconds that one command of Docker's may take.
 COMMAND_TIMEOUT = 180.0
 
+#: How often a container is to be frozen: on a busy machine the runtime gives up early.
+FREEZE_ATTEMPTS = 3
+
 #: Where Compose files find the script of the proxy, to mount it: ``${STACK_PROXY}``.
 PROXY_VARIABLE = "STACK_PROXY"
 
@@ -102,6 +105,14 @@ class ComposeStack(Stack):
 
     def pause(self, service: str) -> None:
         """Freeze a service's containers."""
+        for _ in range(FREEZE_ATTEMPTS - 1):
+            try:
+                self.compose("pause", service)
+            except StackError as error:
+                if "unable to freeze" not in str(error):
+                    raise
+            else:
+                return
         self.compose("pause", service)
 
     def unpause(self, service: str) -> None:

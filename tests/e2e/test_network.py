@@ -1,0 +1,82 @@
+"""What the network does between web and store, and a store in want: each hit counts once."""
+
+from uuid import uuid4
+
+import pytest
+import requests
+
+from flask_redis_counter.testing import ComposeStack, Faults, Tally, count, wait_until
+from flask_redis_counter.testing.compose import unique_project
+
+from .conftest import FILES, KIND, ROOT, WEB, process_stack
+from .support import value
+
+FAULTS = {
+    "slow": lambda faults: faults.slow("redis", 0.05),
+    "too slow": lambda faults: faults.slow("redis", 1),
+    "choked": lambda faults: faults.choked("redis", 4000),
+    "reset": lambda faults: faults.reset("redis"),
+    "half open": lambda faults: faults.half_open("redis"),
+    "replies lost": lambda faults: faults.replies_lost("redis"),
+    "out of memory": lambda faults: faults.out_of_memory("redis"),
+    # The disk is the store's; it is filled by one that runs on when the store gives up.
+    "disk full": lambda faults: faults.disk_full("redis-proxy", "/data"),
+}
+
+#: Those that nobody has to notice: the hits take longer, or another connection.
+HARMLESS = {"slow", "choked", "half open"}
+
+
+@pytest.fixture(scope="module")
+def proxied(pytestconfig, image):
+    """A stack with a proxy between web and store."""
+    if pytestconfig.stash[KIND] == "process":
+        made = process_stack()
+    else:
+        files = [*FILES, ROOT / "tests" / "e2e" / "docker-compose.proxy.yml"]
+        made = ComposeStack(files, unique_project("counter"), entry=WEB)
+    with made:
+        yield made
+
+
+@pytest.fixture
+def shared_stack(proxied):
+    """Let `stack` and `faults` be that one's."""
+    return proxied
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_hit_counts_once(stack, faults: Faults, fault):
+    """Without a key within what was said; with one exactly, once it is acknowledged."""
+    if fault == "disk full" and stack.kind == "process":
+        pytest.skip("a process has no disk of its own")
+    name = fault.replace(" ", "-")
+    url, tally = stack.url(), Tally()
+    tokens = [str(uuid4()) for _ in range(30)]
+
+    def send(token):
+        headers = {"Idempotency-Key": f'"{token}"'}
+        hits = f"{url}/counters/{name}-keyed/hits"
+        return requests.post(hits, headers=headers, timeout=5).status_code == 200
+
+    def settle(token):
+        assert wait_until(lambda: send(token), what="an acknowledgement")
+
+    for token in tokens[:10]:
+        tally.add(count(url, counter=name))
+        settle(token)
+    with FAULTS[fault](faults):
+        for token in tokens[10:20]:
+            tally.add(count(url, counter=name))
+            send(token)
+    if fault in HARMLESS:
+        assert len(tally.values) == 20
+    else:
+        assert tally.refused + tally.unknown == 10
+    stack.wait_ready()
+    for token in tokens:
+        settle(token)
+    for _ in range(10):
+        tally.add(count(url, counter=name))
+    tally.check(before=0, after=value(stack, name))
+    assert value(stack, f"{name}-keyed") == len(tokens)
