@@ -69,7 +69,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def e2e(session: nox.Session) -> None:
     """Scenarios on a whole stack: Compose, or processes where there is no Docker (--stack=…)."""
-    install(session, "server,embedded,testing")
+    install(session, "server,embedded,testing", *TEST_TOOLS)
     pytest(session, "tests/e2e")
 
 
@@ -89,6 +89,16 @@ def image(session: nox.Session) -> None:
         session.error(missing) if "--stack=compose" in session.posargs else session.skip(missing)
     install(session, "server,embedded,testing")
     pytest(session, "tests/image")
+
+
+@nox.session(default=False)
+def examples(session: nox.Session) -> None:
+    """Test another project's stack with the plugin, as its own tests would."""
+    if not docker_answers():
+        session.error("the examples run on Compose: no Docker Engine answers")
+    install(session, "testing")
+    session.chdir("examples/guestbook")
+    session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session

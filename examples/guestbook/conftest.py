@@ -1,0 +1,19 @@
+"""All that the plugin has to know."""
+
+import pytest
+
+from flask_redis_counter.testing import Entry
+
+pytest_plugins = ["flask_redis_counter.testing.plugin"]
+
+
+@pytest.fixture(scope="session")
+def docker_compose_file():
+    """The project's files."""
+    return ["docker-compose.yml", "docker-compose.test.yml"]
+
+
+@pytest.fixture(scope="session")
+def stack_entry():
+    """Where the guestbook is reached."""
+    return Entry("web", 8000, ready="/healthz")
