@@ -1,27 +1,31 @@
 """The visit counter that does not lie: Flask, Redis, and every hit counted once."""
 
-from .app import create_app
-from .async_counter import AsyncRedisCounter
-from .counter import Hit, RedisCounter
-from .errors import (
-    ConfigurationError,
-    CounterError,
-    CounterOverflowError,
-    InvalidAmountError,
-    InvalidNameError,
-    InvalidTokenError,
-    NotAnIntegerError,
-    OutcomeUnknownError,
-    SpooledError,
-    SpoolError,
-    StoreError,
-    StoreRefusedError,
-    StoreUnavailableError,
-    StoreUnsuitableError,
-    TokenReusedError,
-)
-from .extension import FlaskRedisCounter
-from .spool import Spool
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .app import create_app
+    from .async_counter import AsyncRedisCounter
+    from .counter import Hit, RedisCounter
+    from .errors import (
+        ConfigurationError,
+        CounterError,
+        CounterOverflowError,
+        InvalidAmountError,
+        InvalidNameError,
+        InvalidTokenError,
+        NotAnIntegerError,
+        OutcomeUnknownError,
+        SpooledError,
+        SpoolError,
+        StoreError,
+        StoreRefusedError,
+        StoreUnavailableError,
+        StoreUnsuitableError,
+        TokenReusedError,
+    )
+    from .extension import FlaskRedisCounter
+    from .spool import Spool
 
 __all__ = [
     "AsyncRedisCounter",
@@ -46,3 +50,41 @@ __all__ = [
     "TokenReusedError",
     "create_app",
 ]
+
+#: Which module each public name is in. It is imported with its first use, so that what lies in
+#: :mod:`.testing` can be used without the counter.
+_HOMES = {
+    "AsyncRedisCounter": "async_counter",
+    "ConfigurationError": "errors",
+    "CounterError": "errors",
+    "CounterOverflowError": "errors",
+    "FlaskRedisCounter": "extension",
+    "Hit": "counter",
+    "InvalidAmountError": "errors",
+    "InvalidNameError": "errors",
+    "InvalidTokenError": "errors",
+    "NotAnIntegerError": "errors",
+    "OutcomeUnknownError": "errors",
+    "RedisCounter": "counter",
+    "Spool": "spool",
+    "SpoolError": "errors",
+    "SpooledError": "errors",
+    "StoreError": "errors",
+    "StoreRefusedError": "errors",
+    "StoreUnavailableError": "errors",
+    "StoreUnsuitableError": "errors",
+    "TokenReusedError": "errors",
+    "create_app": "app",
+}
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(import_module(f".{home}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

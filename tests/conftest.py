@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["flask_redis_counter.testing.plugin"]
+pytest_plugins = ["flask_redis_counter.testing.plugin", "pytester"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

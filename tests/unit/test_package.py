@@ -1,8 +1,12 @@
 """The package as a whole."""
 
 import ast
+import subprocess
+import sys
 from importlib.metadata import requires, version
 from pathlib import Path
+
+import pytest
 
 import flask_redis_counter
 
@@ -42,14 +46,13 @@ ORDER = [
 def test_the_public_names():
     """`__all__` is what the root exports, sorted, and each is there."""
     names = flask_redis_counter.__all__
-    assert names == sorted(names)
-    assert all(hasattr(flask_redis_counter, name) for name in names)
-    exported = {
-        name
-        for name, thing in vars(flask_redis_counter).items()
-        if not name.startswith("_") and getattr(thing, "__module__", "").startswith("flask_redis")
-    }
-    assert exported == set(names)
+    assert names == sorted(names) == dir(flask_redis_counter)
+    for name in names:
+        home = getattr(flask_redis_counter, name).__module__
+        assert home == f"flask_redis_counter.{flask_redis_counter._HOMES[name]}"
+    assert flask_redis_counter._HOMES.keys() == set(names)
+    with pytest.raises(AttributeError, match="no attribute 'Counter'"):
+        flask_redis_counter.Counter  # noqa: B018
 
 
 def test_every_error_is_public():
@@ -84,3 +87,10 @@ def test_the_core_needs_flask_and_redis_alone():
     core = [need for need in requires("flask-redis-counter") if "extra ==" not in need]
     assert sorted(need.partition(">")[0] for need in core) == ["flask", "redis"]
     assert version("flask-redis-counter")
+
+
+def test_the_plugin_does_not_import_the_counter():
+    """Whoever tests something else with it has no use for that."""
+    code = "import flask_redis_counter.testing.plugin, sys; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"flask", "flask_redis_counter.counter"}.isdisjoint(ended.stdout.split())

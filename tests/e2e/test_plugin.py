@@ -1,0 +1,129 @@
+"""The plugin's own promises, on a stack as small as can be."""
+
+import re
+
+import pytest
+
+from flask_redis_counter.testing import ComposeStack
+from flask_redis_counter.testing.compose import run, unique_project
+
+pytestmark = pytest.mark.compose
+
+COMPOSE = """
+services:
+  redis:
+    image: redis:alpine
+    stop_grace_period: 1s
+"""
+
+CONFTEST = """
+import os, pytest
+pytest_plugins = ["flask_redis_counter.testing.plugin"]
+
+@pytest.fixture(scope="session")
+def docker_compose_file(pytestconfig):
+    return str(pytestconfig.rootpath / "compose.yml")
+
+@pytest.fixture(scope="session")
+def docker_compose_project_name():
+    return os.environ["PROJECT"]
+"""
+
+TESTS = """
+import pytest
+
+@pytest.mark.parametrize("number", range(4))
+def test_it_counts(stack, number):
+    stack.store("redis", "INCR", "hits")
+
+def test_it_fails(stack, faults, nemesis):
+    with nemesis({"kill": lambda: faults.killed("redis")}, rate=600) as working:
+        while not working.done:
+            pass
+    assert stack.state("redis")[0].status == "on fire"
+"""
+
+
+@pytest.fixture
+def project(monkeypatch):
+    """A project's name, of which nothing stays."""
+    name = unique_project("plugin")
+    monkeypatch.setenv("PROJECT", name)
+    yield name
+    stack = ComposeStack([], name)
+    run("docker", "compose", "--project-name", name, "down", "--volumes", "--timeout", "1")
+    assert stack.leftovers() == []
+
+
+@pytest.fixture
+def suite(pytester, project):
+    """Somebody's tests, to be run with options."""
+    pytester.makefile(".yml", compose=COMPOSE)
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_it=TESTS)
+
+    def run_with(*options):
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+
+    return run_with
+
+
+def test_a_failure_has_the_logs_since_the_test_began(suite, project):
+    """And what the nemesis did, with its seed; nothing of the stack stays."""
+    result = suite("--nemesis-seed=77")
+    result.assert_outcomes(passed=4, failed=1)
+    said = result.stdout.str()
+    assert re.search(r"-+ nemesis -+\nnemesis with seed 77, \d+ faults", said)
+    assert re.search(r"-+ faults -+\n[0-9:.]+ redis killed begins", said)
+    started = said.partition("log of redis")[2].count("Ready to accept connections")
+    assert started == said.count("redis killed is over"), "the log from before is of no interest"
+    assert ComposeStack([], project).leftovers() == []
+
+
+def test_the_logs_of_tests_that_pass(suite):
+    """On demand."""
+    result = suite("--stack-logs", "-k", "counts", "-rP")
+    result.assert_outcomes(passed=4)
+    assert "log of redis" in result.stdout.str()
+
+
+def test_a_stack_that_is_kept_can_be_used_again(suite, project):
+    """The run says how; the run that attaches leaves it alone as well."""
+    result = suite("--stack-keep", "-k", "counts")
+    result.stdout.fnmatch_lines([f"*--stack-attach={project}*down --volumes*stops it*"])
+    (container,) = ComposeStack([], project).containers("redis")
+    for _ in range(2):
+        suite(f"--stack-attach={project}", "-k", "counts").assert_outcomes(passed=4)
+    assert run("docker", "exec", container, "redis-cli", "GET", "hits").strip() == "12"
+
+
+def test_attaching_to_nothing_is_an_error(suite):
+    """Not a stack of one's own, which nobody would stop."""
+    result = suite("--stack-attach=no-such-project", "-k", "counts")
+    result.assert_outcomes(errors=4)
+    result.stdout.fnmatch_lines(["*no stack of the project 'no-such-project' is there*"])
+
+
+def test_workers_share_a_stack(suite, project):
+    """One for all of them, removed by the last."""
+    result = suite("-n2", "-k", "counts", "--stack-keep")
+    result.assert_outcomes(passed=4)
+    (container,) = ComposeStack([], project).containers("redis")
+    assert run("docker", "exec", container, "redis-cli", "GET", "hits").strip() == "4"
+    result.stdout.fnmatch_lines([f"*--stack-attach={project}*"])
+
+
+def test_the_last_worker_removes_the_stack(suite, project):
+    """However many there were."""
+    suite("-n2", "-k", "counts").assert_outcomes(passed=4)
+    assert ComposeStack([], project).leftovers() == []
+
+
+def test_a_stack_that_does_not_come_up_leaves_nothing(suite, project, pytester):
+    """The error has its state and the end of its log."""
+    pytester.makefile(".yml", compose=f"{COMPOSE}    command: [redis-server, --no-such-option]\n")
+    result = suite("-k", "counts")
+    result.assert_outcomes(errors=4)
+    assert re.search(r"redis-1 exited with 1", result.stdout.str())
+    assert "no-such-option" in result.stdout.str()
+    assert ComposeStack([], project).leftovers() == []
