@@ -9,7 +9,13 @@ from importlib.resources import files
 from typing import Any, Self
 
 from .connections import Command
-from .errors import CounterError, OutcomeUnknownError
+from .errors import (
+    CounterError,
+    OutcomeUnknownError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreUnsuitableError,
+)
 
 #: Seconds after which the store forgets a writer that is gone, and a client's token.
 RECORD_LIFE = 24 * 60 * 60
@@ -83,7 +89,7 @@ class PendingHit:
     def outcome(self) -> int:
         """Return its value, or raise why there is none."""
         if self.error is not None:
-            raise _own(self.error)
+            raise _own(self.error if self.token is None else _with_token(self.error))
         if self.value is None:
             raise OutcomeUnknownError("the hit was given up")
         return self.value
@@ -150,6 +156,18 @@ class Call:
         for hit in self.hits:
             if hit.error is None:
                 hit.error = error
+
+
+def _with_token(error: CounterError) -> CounterError:
+    """Return what an error says of a hit that may have been sent before, under its token."""
+    unsent = isinstance(error, StoreUnavailableError | StoreRefusedError)
+    if not unsent or isinstance(error, StoreUnsuitableError):
+        return error
+    unknown = OutcomeUnknownError(
+        f"this attempt did not count, and whether one before it did, the store knows: {error}"
+    )
+    unknown.__cause__ = error
+    return unknown
 
 
 def _own(error: CounterError) -> CounterError:

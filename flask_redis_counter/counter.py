@@ -103,7 +103,8 @@ class RedisCounter:
         :raises StoreUnavailableError: not counted: the store was not reached in time.
         :raises StoreRefusedError: not counted: the store is full, read-only, loading …
         :raises OutcomeUnknownError: perhaps counted: the store was asked and did not answer.
-            With a token, the same call again finds out.
+            With a token, also where this call did not reach the store, because one before it
+            may have; the same call again finds out.
         :raises SpooledError: not yet counted: it waits in the spool. With a spool, one of the
             three above says that the spool is full, or that its disk refuses.
         :raises NotAnIntegerError: not counted: the key holds something else.

@@ -5,9 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flask_redis_counter import AsyncRedisCounter, InvalidTokenError, RedisCounter, TokenReusedError
+from flask_redis_counter import (
+    AsyncRedisCounter,
+    InvalidTokenError,
+    OutcomeUnknownError,
+    RedisCounter,
+    StoreError,
+    TokenReusedError,
+)
 
-from .support import KEY
+from .support import KEY, nowhere
 
 
 def test_a_token_counts_once_whoever_sends_it(store, server, client):
@@ -59,3 +66,22 @@ def test_many_threads_with_the_same_token(store, client):
     assert {hit.value for hit in hits} == {1}
     assert sum(not hit.replayed for hit in hits) == 1
     assert client.get(KEY) == b"1"
+
+
+def test_a_repeat_that_does_not_reach_the_store_is_unknown():
+    """An attempt before it may have counted; without a token there is none before it."""
+
+    async def count(token):
+        async with AsyncRedisCounter(nowhere(), deadline=0.1) as counter:
+            await counter.hit("visits", token=token)
+
+    with RedisCounter(nowhere(), deadline=0.1) as counter:
+        for hit in (
+            lambda token: counter.hit("visits", token=token),
+            lambda token: asyncio.run(count(token)),
+        ):
+            with pytest.raises(OutcomeUnknownError, match="this attempt did not count"):
+                hit("t")
+            with pytest.raises(StoreError) as caught:
+                hit(None)
+            assert caught.value.counted is False
