@@ -87,7 +87,7 @@ class TokenReusedError(CounterError):
     """
 
     def __init__(self, amount: str) -> None:
-        super().__init__(f"the token was used before, for a hit of amount {amount}")
+        super().__init__(f"the token stands for a hit of amount {amount}; this one was not counted")
         self.amount = int(amount)
 
 

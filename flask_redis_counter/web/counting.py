@@ -47,7 +47,10 @@ def amount_in(query: MultiDict[str, str]) -> int:
     """Return the ``amount`` of a query, 1 where there is none.
 
     :raises InvalidAmountError: it is no integer from 1 to 2**63 - 1, or there are several.
+    :raises BadRequest: there is something else, perhaps an amount in other words.
     """
+    if unknown := ", ".join(query.keys() - {"amount"}):
+        raise BadRequest(f"This takes no {unknown}, only an amount: ?amount=7.")
     given = query.getlist("amount")
     if not given:
         return 1

@@ -23,6 +23,7 @@ from ..errors import (
     StoreUnsuitableError,
     TokenReusedError,
 )
+from ..rules import MAX_VALUE
 from .counting import HEADERS
 from .negotiation import HTML, TEXT, media_type, wants_page
 
@@ -36,7 +37,10 @@ _ANSWERS: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
     InvalidTokenError: (HTTPStatus.BAD_REQUEST, None),
     TokenReusedError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     InvalidAmountError: (HTTPStatus.BAD_REQUEST, None),
-    CounterOverflowError: (HTTPStatus.CONFLICT, "The counter is at its largest value."),
+    CounterOverflowError: (
+        HTTPStatus.CONFLICT,
+        f"The counter would pass {MAX_VALUE}. Nothing was counted.",
+    ),
     NotAnIntegerError: (
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "The store holds something that is no integer where this counter should be. "
@@ -47,7 +51,7 @@ _ANSWERS: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
     StoreUnsuitableError: (_UNAVAILABLE, "The store is set up wrongly. Nothing was counted."),
     OutcomeUnknownError: (
         _UNAVAILABLE,
-        "The store was asked and did not answer in time. The visit may have been counted.",
+        "The store gave no answer that would settle it. The visit may have been counted.",
     ),
 }
 
@@ -75,7 +79,9 @@ def problem(status: HTTPStatus, detail: str, **members: Any) -> Response:
         )
     response.headers["Cache-Control"] = "no-store"
     response.vary.add("Accept")
-    if status is _UNAVAILABLE:
+    # Without a key, who obeys it may count twice.
+    repeatable = members.get("counted") != "unknown" or "Idempotency-Key" in request.headers
+    if status is _UNAVAILABLE and repeatable:
         response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
 

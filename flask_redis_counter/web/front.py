@@ -95,6 +95,8 @@ class Front:
         None means that Flask has to look at it.
         """
         if scope.path == "/count" and scope.method in ("GET", "POST"):
+            if scope.query_string:
+                return None
             name, amount = self._name, 1
         elif scope.method == "POST" and (path := _HITS.fullmatch(scope.path)):
             if not (query := _AMOUNT.fullmatch(scope.query_string)):
@@ -175,7 +177,7 @@ def _environ(scope: Scope) -> WSGIEnvironment:
         "REQUEST_METHOD": scope.method,
         "SCRIPT_NAME": "",
         "PATH_INFO": scope.path.encode().decode("latin-1"),
-        "QUERY_STRING": scope.query_string,
+        "QUERY_STRING": scope.query_string.encode().decode("latin-1"),
         "SERVER_NAME": host,
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
@@ -195,4 +197,7 @@ def _environ(scope: Scope) -> WSGIEnvironment:
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = f"HTTP_{key}"
         environ[key] = f"{environ[key]},{value}" if key in environ else value
+    for name in scope.headers.keys():  # noqa: SIM118  # it is no dict
+        # Granian drops a value that is not ASCII, and a key must not count as none.
+        environ.setdefault(f"HTTP_{name.upper().replace('-', '_')}", "\xff")
     return environ

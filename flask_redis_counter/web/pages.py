@@ -41,6 +41,8 @@ def count() -> Response:
     name = state.config.name
     if request.method == "HEAD":
         return _answer(form, name, state.counter.value(name), counted=False)
+    if "amount" in request.args:
+        raise BadRequest(f"This counts one. For more: POST /counters/{name}/hits?amount=7.")
     return _counted(form, name, 1)
 
 
@@ -48,6 +50,8 @@ def count() -> Response:
 def hit(name: str) -> Response:
     """Count on a counter, which is made where it does not exist."""
     form = media_type(request.headers.get("Accept", ""))
+    if request.content_length:
+        raise BadRequest("Say the amount in the query, ?amount=7, and send no body.")
     return _counted(form, name, amount_in(request.args))
 
 

@@ -10,7 +10,10 @@ from flask_redis_counter.web.front import Front
 
 
 class Headers:
-    """Headers as Granian gives them: names in lower case, one name several times."""
+    """Headers as Granian gives them: names in lower case, one name several times.
+
+    What is not ASCII has a name and no value.
+    """
 
     def __init__(self, pairs):
         self._pairs = pairs
@@ -18,13 +21,17 @@ class Headers:
     def __contains__(self, name):
         return any(key == name for key, _ in self._pairs)
 
+    def keys(self):
+        """All names."""
+        return list(dict(self._pairs))
+
     def items(self):
         """All of them."""
-        return self._pairs
+        return [(key, value) for key, value in self._pairs if value.isascii()]
 
     def get_all(self, name):
         """Return all that a header was given."""
-        return [value for key, value in self._pairs if key == name]
+        return [value for key, value in self.items() if key == name]
 
     def get(self, name, default=None):
         """Return the first that a header was given."""

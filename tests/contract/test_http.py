@@ -307,6 +307,42 @@ def test_the_same_key_with_another_amount(web, client):
     assert client.get("counter:{orders}") == b"3"
 
 
+def test_an_unknown_outcome_without_a_key_is_not_to_be_repeated(web_alone, monkeypatch):
+    """Who obeyed a Retry-After might count twice; with a key, repeating is what settles it."""
+    keyed = web_alone.post("/count", headers={"Idempotency-Key": '"k"'})
+    assert problem(keyed, 503)["counted"] == "unknown"
+    assert keyed.headers["Retry-After"] == "1"
+    unsent = web_alone.post("/count")
+    assert problem(unsent, 503)["counted"] is False
+    assert unsent.headers["Retry-After"] == "1"
+    for counter in COUNTERS:
+        monkeypatch.setattr(counter, "hit", unanswered)
+    unanswered_hit = web_alone.post("/count")
+    assert problem(unanswered_hit, 503)["counted"] == "unknown"
+    assert "Retry-After" not in unanswered_hit.headers
+
+
+def unanswered(*_, **__):
+    """Be a hit that nobody answers, for threads and for asyncio."""
+    raise OutcomeUnknownError("no answer")
+
+
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [
+        ("/count", {"query_string": "amount=3"}),
+        ("/counters/visits/hits", {"query_string": "amout=3"}),
+        ("/counters/visits/hits", {"query_string": "amount=3&times=2"}),
+        ("/counters/visits/hits", {"data": b"amount=3"}),
+        ("/counters/visits/hits", {"query_string": "amount=٣"}),
+    ],
+)
+def test_an_amount_in_other_words(web, client, path, options):
+    """It is refused, and not counted as one."""
+    problem(web.post(path, **options), 400)
+    assert client.dbsize() == 0
+
+
 @pytest.mark.parametrize(
     "key", ["", '""', '"', '"a', "a b", '"a"b"', "a,b", '"\\a"', "ü", "x" * 256, '"a"; x=1']
 )
