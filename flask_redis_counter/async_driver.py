@@ -8,7 +8,7 @@ import math
 from .async_store import AsyncStore
 from .batch import Batch
 from .call import PendingHit
-from .combiner import Combiner
+from .combiner import KEEPING, Combiner
 from .errors import CounterError, StoreError
 from .forks import forget_in_child
 from .rules import Durability
@@ -65,7 +65,7 @@ class AsyncDriver:
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._combiner = Combiner(self._durability, int(self._store.patience * 1000))
+        self._combiner = Combiner(self._durability, int(self._store.patience * KEEPING * 1000))
         self._waiting = set()
         self._timer = None
         self._pump = None

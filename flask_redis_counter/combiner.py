@@ -17,6 +17,10 @@ from .rules import Durability
 #: How many hits one batch takes at the most; what is left over makes the next one.
 MAX_HITS = 1000
 
+#: The share of the time for an answer that the server may spend on disk or replica: its answer is
+#: to come in time also when that takes too long.
+KEEPING = 0.8
+
 
 class Combiner:
     """Gathers hits into batches, of which one is in flight at a time.

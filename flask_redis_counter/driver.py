@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from .batch import Batch
 from .call import PendingHit
-from .combiner import Combiner
+from .combiner import KEEPING, Combiner
 from .connections import Command
 from .errors import CounterError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from .forks import forget_in_child
@@ -35,7 +35,7 @@ class ThreadDriver:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._combiner = Combiner(self._durability, int(self._store.patience * 1000))
+        self._combiner = Combiner(self._durability, int(self._store.patience * KEEPING * 1000))
         self._leader: int | None = None
 
     def count(self, key: str, amount: int, token: str | None) -> PendingHit:
