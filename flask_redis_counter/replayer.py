@@ -80,15 +80,14 @@ class Replayer:
     def _replayed(self) -> bool:
         """Replay, and return whether the store took or refused each hit that waited."""
         try:
-            before = self._spool.length()
-            if before == 0:
+            if self._spool.length() == 0:
                 return True
-            left = operations.run(self._spool.replay(), self._store.call_many)
+            counted = operations.run(self._spool.replay(), self._store.call_many)
         except StoreError:
             return False  # said where the hit was spooled
         except SpoolError as error:
             _log.error("spooled hits wait: %s", error)
             return False
-        if left < before:
-            _log.warning("%d spooled hits were counted, %d still wait", before - left, left)
+        if counted:
+            _log.warning("%d spooled hits were counted", counted)
         return True

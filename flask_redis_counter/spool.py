@@ -61,12 +61,16 @@ class Spool:
             )
         self.path = Path(folder).absolute() / "spool.sqlite3"
         self._file = SpoolFile(self.path, megabytes)
+        self._spooling: bool = False  # whether a hit was spooled since all were counted
         self._forget()
         forget_in_child(self._forget)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.length()
         except (OSError, SpoolError) as error:
+            if getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                _log.error("no hit can be spooled for now: %s", error)
+                return  # what the store takes is counted all the same
             raise ConfigurationError("COUNTER_SPOOL_DIR", f"cannot be used: {error}") from error
 
     def keep(self, hit: PendingHit) -> None:
@@ -78,6 +82,9 @@ class Spool:
         except CounterError as error:
             hit.error = error
         else:
+            if not self._spooling:
+                self._spooling = True
+                _log.warning("hits are written down in %s: %s", self.path, hit.error)
             spooled = SpooledError("the hit waits here for the store, and will be counted once")
             spooled.__cause__ = hit.error
             hit.error = spooled
@@ -106,12 +113,12 @@ class Spool:
         return int(hits)
 
     def replay(self) -> Operation[int]:
-        """Count what waits, as far as the store takes it, and return how many hits still wait.
+        """Count what waits, as far as the store takes it, and return how many hits that were.
 
         :raises StoreError: the store does not answer, or takes nothing; all still waits.
         :raises SpoolError: the file cannot be read or written.
         """
-        last = 0
+        counted = last = 0
         while rows := self._sealed(last):
             last = rows[-1].id
             try:
@@ -119,8 +126,9 @@ class Spool:
             except (StoreUnavailableError, StoreRefusedError):
                 self._unsent(rows)
                 raise
-            self._settle(rows, answers[2:])
-        return self.length()
+            counted += self._settle(rows, answers[2:])
+        self._spooling = False
+        return counted
 
     def close(self) -> None:
         """Close the file; it is opened anew when it is needed."""
@@ -129,6 +137,7 @@ class Spool:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._gathering: deque[_Entry] = deque()
+        self._spooling = False
 
     def _write(self, entries: list[_Entry]) -> None:
         """Write several down in one transaction: they share the wait for the disk."""
@@ -178,18 +187,31 @@ class Spool:
         update = "UPDATE entry SET sent = NULL WHERE id = ?"
         self._file.transact(lambda database: database.executemany(update, fresh))
 
-    def _settle(self, rows: list[_Row], answers: list[Any]) -> None:
-        """Delete what was counted; what the store refuses stays and is sent again."""
-        settled: list[tuple[int]] = []
+    def _settle(self, rows: list[_Row], answers: list[Any]) -> int:
+        """Delete what was counted, and return how many hits; what the store refuses waits on."""
+        settled: list[_Row] = []
+        dropped: list[_Row] = []
         for row, answer in zip(rows, answers, strict=True):
-            if isinstance(answer, StoreRefusedError) and not _is_settled(answer):
-                error = explained(answer, row.call.key)
+            if not isinstance(answer, StoreRefusedError) or _is_settled(answer):
+                settled.append(row)
+                continue
+            error = explained(answer, row.call.key)
+            if isinstance(error, TokenReusedError):  # and so it never will be
+                _log.error("a spooled hit of %s was dropped, not counted: %s", row.call.key, error)
+                dropped.append(row)
+            else:
                 _log.error("%d spooled hits of %s wait on: %s", row.hits, row.call.key, error)
-                if not isinstance(error, TokenReusedError):
-                    continue  # its token was counted with another amount: it never will be
-            settled.append((row.id,))
-        delete = "DELETE FROM entry WHERE id = ?"
-        self._file.transact(lambda database: database.executemany(delete, settled))
+
+        def delete(database: sqlite3.Connection) -> int:
+            counted = 0
+            for row in settled:
+                # Another process may have replayed it as well, and says so itself.
+                found = database.execute("DELETE FROM entry WHERE id = ?", (row.id,)).rowcount
+                counted += row.hits * found
+            database.executemany("DELETE FROM entry WHERE id = ?", [(row.id,) for row in dropped])
+            return counted
+
+        return self._file.transact(delete)
 
 
 class _Row:
