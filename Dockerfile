@@ -19,7 +19,8 @@ LABEL org.opencontainers.image.title="flask-redis-counter" \
       org.opencontainers.image.description="The visit counter that does not lie" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="0.1.0"
-RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin counter
+RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin counter \
+ && install -d -o 10001 -g 10001 /spool
 COPY --from=build /venv /venv
 USER 10001
 WORKDIR /srv

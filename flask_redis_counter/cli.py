@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
@@ -13,9 +13,10 @@ import click
 from .config import SETTINGS, Config, names_a_store
 from .counter import RedisCounter
 from .embedded import EmbeddedStore
-from .errors import ConfigurationError, CounterError, StoreError, StoreUnsuitableError
+from .errors import ConfigurationError, CounterError, SpoolError, StoreError, StoreUnsuitableError
 from .server import check_installed
 from .server import serve as serve_app
+from .spool import Spool
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,6 +51,9 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
             check_installed()
             config = Config.load(os.environ)
             _warn_of_typos()
+            if config.spool_dir is not None:
+                with closing(Spool(config.spool_dir, megabytes=config.spool_mb)) as spool:
+                    click.echo(f"spool: {spool.path}, {_waiting(spool)} hits wait")
             if names_a_store(os.environ):
                 if data_dir is not None:
                     raise ConfigurationError(
@@ -77,6 +81,13 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     except CounterError as error:
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from error
+
+
+def _waiting(spool: Spool) -> int | str:
+    try:
+        return spool.length()
+    except SpoolError:
+        return "nobody knows how many"
 
 
 def _warn_of_typos() -> None:
