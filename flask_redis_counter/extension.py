@@ -91,6 +91,9 @@ class FlaskRedisCounter:
         :raises InvalidNameError: the name is outside the rules.
         """
 
+        if callable(name):
+            raise TypeError('write @visits.counted() or @visits.counted("name")')
+
         def decorate(view: Callable[_P, _R]) -> Callable[_P, _R]:
             counter_name = check_name(view.__name__ if name is None else name)
 
