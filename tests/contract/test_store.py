@@ -105,7 +105,7 @@ def test_a_network_that_is_cut(own_server):
     network.cut()
     assert isinstance(timed(lambda: counter.hit("visits")), OutcomeUnknownError)
     assert isinstance(timed(lambda: counter.hit("visits")), StoreUnavailableError)
-    network.mend()
+    network.heal()
     assert counter.hit("visits").value in (2, 3)
     network.close()
 
