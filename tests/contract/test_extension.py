@@ -153,6 +153,16 @@ def test_a_counted_view_with_a_bad_name():
         FlaskRedisCounter().counted("a b")(lambda: "page")
 
 
+def test_a_decorator_without_its_parentheses():
+    """An error at once, and not at each visit."""
+    visits = FlaskRedisCounter()
+    with pytest.raises(TypeError, match=r"write @visits.counted\(\)"):
+
+        @visits.counted
+        def page():
+            return "never"
+
+
 def test_commands(app, client):
     """get, hit, set, reset and list, for people and as JSON."""
     FlaskRedisCounter(app)

@@ -275,6 +275,16 @@ def test_a_spool_survives_a_sigkill_of_everything(serve, own_server, tmp_path):
     run.kill()
     own_server.start()
     run = serve(**settings).ready()
+    assert f"spool: {tmp_path / 'spool'}/spool.sqlite3, 10 hits wait" in run.log()
     wait_until(lambda: run.get("/readyz").json()["spooled"] == 0, what="an empty spool")
     assert run.get().json()["value"] == 12
     run.stop()
+
+
+def test_a_spool_that_cannot_be(serve, tmp_path):
+    """One clear line and exit code 2, before a worker starts."""
+    (tmp_path / "file").touch()
+    run = serve(COUNTER_ON_OUTAGE="spool", COUNTER_SPOOL_DIR=str(tmp_path / "file"))
+    assert run.wait() == 2
+    assert run.log().startswith("Error: COUNTER_SPOOL_DIR: cannot be used: ")
+    assert len(run.log().splitlines()) == 1
