@@ -49,7 +49,8 @@ def install(session: nox.Session, extras: str, *more: str) -> None:
 def pytest(session: nox.Session, *arguments: str, coverage: bool = False) -> None:
     """Run pytest with what stands behind ``--``, on the installed package."""
     runner = ["coverage", "run", "-m", "pytest"] if coverage else ["python", "-m", "pytest"]
-    session.run(*runner, *arguments, *session.posargs, env=ENVIRONMENT)
+    results = f"--junitxml={ROOT}/artifacts/junit/{session.name}.xml"
+    session.run(*runner, results, "--durations=10", *arguments, *session.posargs, env=ENVIRONMENT)
 
 
 def docker_answers() -> bool:
@@ -59,18 +60,32 @@ def docker_answers() -> bool:
     return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=PYTHONS, tags=["tests"])
 def tests(session: nox.Session) -> None:
     """Unit and contract tests, on each Python that is present."""
     install(session, "server,embedded,testing", "coverage>=7.10", *TEST_TOOLS)
     pytest(session, IN_PARALLEL, *TESTS, coverage=True)
 
 
-@nox.session
+@nox.session(tags=["tests"])
 def e2e(session: nox.Session) -> None:
     """Scenarios on a whole stack: Compose, or processes where there is no Docker (--stack=…)."""
     install(session, "server,embedded,testing", *TEST_TOOLS)
     pytest(session, "tests/e2e")
+
+
+@nox.session(name="e2e-valkey", default=False, tags=["tests"])
+def e2e_valkey(session: nox.Session) -> None:
+    """The same scenarios on Compose, with Valkey in the place of Redis."""
+    install(session, "server,embedded,testing", *TEST_TOOLS)
+    pytest(session, "tests/e2e", "--stack=compose", "--store=valkey")
+
+
+@nox.session(default=False, tags=["tests"])
+def wsgi(session: nox.Session) -> None:
+    """The HTTP contract under Granian, gunicorn, waitress and `flask run`."""
+    install(session, "server,embedded,testing", "gunicorn", "gevent", "waitress")
+    pytest(session, "tests/wsgi")
 
 
 @nox.session(default=False)
@@ -81,7 +96,7 @@ def chaos(session: nox.Session) -> None:
     pytest(session, "tests/e2e/test_chaos.py", *progress)
 
 
-@nox.session
+@nox.session(tags=["tests"])
 def image(session: nox.Session) -> None:
     """Build the image and check its size, user, labels, signals and read-only run."""
     if not docker_answers():
@@ -91,14 +106,14 @@ def image(session: nox.Session) -> None:
     pytest(session, "tests/image")
 
 
-@nox.session(default=False)
+@nox.session(default=False, tags=["tests"])
 def examples(session: nox.Session) -> None:
     """Test another project's stack with the plugin, as its own tests would."""
     if not docker_answers():
         session.error("the examples run on Compose: no Docker Engine answers")
     install(session, "testing")
     session.chdir("examples/guestbook")
-    session.run("python", "-m", "pytest", *session.posargs)
+    pytest(session)
 
 
 @nox.session
@@ -117,17 +132,17 @@ def typing(session: nox.Session) -> None:
     session.run("mypy", "--strict", "tests/typing", "noxfile.py", "bench")
 
 
-@nox.session(default=False)
+@nox.session(default=False, python=PYTHONS, tags=["tests"])
 @nox.parametrize("redis", REDISES)
 @nox.parametrize("flask", FLASKS)
 def compat(session: nox.Session, flask: str, redis: str) -> None:
-    """Run the tests on each supported Flask with each redis-py."""
+    """Run the tests on each Python with each supported Flask and each redis-py."""
     install(session, "server,embedded,testing", *TEST_TOOLS)
     session.install(f"flask=={flask}.*", f"redis=={redis}.*")
     pytest(session, IN_PARALLEL, *TESTS)
 
 
-@nox.session(default=False)
+@nox.session(default=False, tags=["tests"])
 def minimums(session: nox.Session) -> None:
     """Run the tests on the lowest versions that setup.cfg allows."""
     session.install("uv")
@@ -151,7 +166,7 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report", "--fail-under=95")
 
 
-@nox.session(default=False)
+@nox.session(default=False, tags=["tests"])
 def build(session: nox.Session) -> None:
     """Build wheel and sdist, check what is in them, and run the tests on the wheel."""
     session.install("build", "twine", "check-wheel-contents")
@@ -162,6 +177,16 @@ def build(session: nox.Session) -> None:
     session.run("check-wheel-contents", str(wheel))
     session.install(f"{wheel}[server,embedded,testing]", *TEST_TOOLS)
     pytest(session, IN_PARALLEL, "tests/dist", *TESTS)
+
+
+@nox.session(default=False, venv_backend="none")
+def matrix(session: nox.Session) -> None:
+    """Say in one table what the sessions so far have covered, and what they have not."""
+    listed = [sys.executable, "-m", "nox", "--json", "--list", "--tags", "tests"]
+    sessions = subprocess.run(listed, capture_output=True, check=True).stdout
+    shown = subprocess.run([sys.executable, "-m", "tools.matrix"], input=sessions, cwd=ROOT)
+    if shown.returncode:
+        session.error("a session has failed")
 
 
 @nox.session(default=False)

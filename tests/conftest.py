@@ -15,6 +15,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "or Compose where a Docker Engine answers (auto)",
     )
     parser.addoption(
+        "--store",
+        choices=("redis", "valkey"),
+        default="redis",
+        help="what the Compose stack keeps its counts in",
+    )
+    parser.addoption(
         "--minutes",
         type=float,
         default=1.0,

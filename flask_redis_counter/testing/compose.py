@@ -179,10 +179,11 @@ class ComposeStack(Stack):
         return done
 
     def store(self, service: str, *command: str) -> str:
-        """Send a command with the server's own ``redis-cli``."""
-        done = self.exec(service, "redis-cli", "-e", *command, check=False)
-        if done.exit_code != 0 or done.output.startswith("(error)"):
-            raise _failed(("redis-cli", *command), done)
+        """Send a command with the server's own client."""
+        client = 'exec "$(command -v redis-cli || command -v valkey-cli)" -e "$@"'
+        done = self.exec(service, "sh", "-c", client, "sh", *command, check=False)
+        if done.exit_code != 0:
+            raise _failed(command, done)
         return done.output.strip()
 
     def proxy(self, service: str) -> RemoteProxy:

@@ -13,11 +13,11 @@ from flask_redis_counter.testing.plugin import watch
 
 ROOT = Path(__file__).parents[2]
 FILES = [str(ROOT / "docker-compose.yml"), str(ROOT / "docker-compose.test.yml")]
-SCALED_FILES = [
-    *FILES,
+SCALE_FILES = [
     str(ROOT / "docker-compose.scale.yml"),
     str(ROOT / "tests" / "e2e" / "docker-compose.scale.yml"),
 ]
+VALKEY_FILE = str(ROOT / "tests" / "e2e" / "docker-compose.valkey.yml")
 
 #: Where the service is reached, directly and behind the load balancer.
 WEB = Entry("web", 5000, ready="/readyz")
@@ -47,11 +47,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if kind == "auto":
         kind = "compose" if engine_answers() else "process"
     config.stash[KIND] = kind
+    if config.getoption("--store") == "valkey":
+        FILES.append(VALKEY_FILE)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say what the scenarios run on."""
-    return f"e2e stack: {config.stash[KIND]}"
+    return f"e2e stack: {config.stash[KIND]}, store: {config.getoption('--store')}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -116,7 +118,8 @@ def new_stack(pytestconfig: pytest.Config, request: pytest.FixtureRequest, image
             made = ComposeStack(FILES, unique_project("counter"), entry=WEB)
         else:
             project, scale = unique_project("counter"), {"web": replicas}
-            made = ComposeStack(SCALED_FILES, project, entry=BALANCER, scale=scale)
+            files = [*FILES, *SCALE_FILES]
+            made = ComposeStack(files, project, entry=BALANCER, scale=scale)
         watch(request.node, made)
         return made
 

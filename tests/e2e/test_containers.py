@@ -41,7 +41,7 @@ def test_the_store_is_published_to_nobody(stack):
 
 def test_a_hit_is_on_the_disk_before_it_is_acknowledged(stack):
     """Not `everysec`, which loses hits on SIGKILL while an earlier sync is under way."""
-    said = stack.compose("exec", "redis", "redis-cli", "config", "get", "append*").split()
+    said = stack.store("redis", "CONFIG", "GET", "append*").split()
     assert said[said.index("appendfsync") + 1] == "always"
     assert said[said.index("appendonly") + 1] == "yes"
 
