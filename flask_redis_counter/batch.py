@@ -112,13 +112,13 @@ class Batch:
         """Take the answers to :meth:`commands`, an error of the store standing in its place."""
         self._answered = True
         kept = self._durability == "memory" or _is_kept(answers.pop())
-        if self._loading:
+        loaded, self._loading = self._loading, False
+        if loaded:
             del answers[:2]
-        self._loading = False
         open_calls: list[Call] = []
         for call, answer in zip(self._calls or (), answers, strict=True):
             if isinstance(answer, StoreRefusedError):
-                open_calls += self._refused(call, answer)
+                open_calls += self._refused(call, answer, loaded)
             elif not kept:
                 self._unsettled = True
                 self._error = OutcomeUnknownError(
@@ -195,11 +195,15 @@ class Batch:
         # A number stands for one call of a counter; a token of its own tells this one apart.
         return Call.of(hit, self._writer, self._number, secrets.token_hex(8))
 
-    def _refused(self, call: Call, error: StoreRefusedError) -> list[Call]:
+    def _refused(self, call: Call, error: StoreRefusedError, loaded: bool) -> list[Call]:
         """Return the calls that are to be sent in place of one that the store refused."""
         if isinstance(error.__cause__, NoScriptError):
             self._loading = True
-            self._error = StoreRefusedError("the store does not take the script that counts")
+            self._error = (
+                StoreRefusedError("the store does not take the script that counts")
+                if loaded
+                else StoreUnavailableError("there was no time to load the script that counts")
+            )
             return [call]
         if _is_passing(error):
             self._error = error

@@ -55,7 +55,7 @@ def store(request: pytest.FixtureRequest, server: StoreProcess, client) -> str |
 @pytest.fixture
 def counter(store) -> Iterator[RedisCounter]:
     """A counter on the store."""
-    with RedisCounter(store) as counter:
+    with RedisCounter(store, deadline=10) as counter:  # not too short on a busy machine
         yield counter
 
 
