@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import pytest
 
-from flask_redis_counter import AsyncRedisCounter, CounterError, Hit
+from flask_redis_counter import AsyncRedisCounter, CounterError, Hit, StoreUnavailableError
 from flask_redis_counter.testing import wait_until
 
-from .support import KEY, awaited_outcome, check, sleeps
+from .support import KEY, awaited_outcome, check, nowhere, sleeps
 
 
 async def in_flight(counter):
@@ -25,6 +25,28 @@ async def cancelled(task):
         while not task.done():
             task.cancel()
             await asyncio.sleep(0)
+
+
+def test_what_a_counter_does_besides_counting(server, client):
+    """The same as for threads."""
+
+    async def use():
+        async with AsyncRedisCounter(server.url, deadline=10) as counter:
+            await counter.ping()
+            assert await counter.set("orders", 7) == 0
+            assert (await counter.hit("orders", 3)).value == 10
+            assert await counter.value("orders") == 10
+            assert await counter.value("nothing", None) is None
+            assert await counter.values(["orders", "nothing"]) == {"orders": 10, "nothing": 0}
+            assert await counter.reset("orders") == 10
+            assert await counter.names() == ["orders"]
+            assert await counter.risks() == []
+        async with AsyncRedisCounter(nowhere(), deadline=0.1) as counter:
+            with pytest.raises(StoreUnavailableError):
+                await counter.values(["orders"])
+
+    asyncio.run(use())
+    assert client.get("counter:{orders}") == b"0"
 
 
 def test_many_tasks(server, client):
