@@ -258,6 +258,6 @@ def _answer(stream: BinaryIO) -> list[str]:
         return [] if rest == "-1" else [stream.read(int(rest) + 2)[:-2].decode()]
     if kind == "*":
         return [word for _ in range(int(rest)) for word in _answer(stream)]
-    if not kind:
-        raise ConnectionError("it closed the connection")
+    if kind not in ("+", ":"):
+        raise StackError(f"this is no answer of a Redis-compatible server: {line!r:.100}")
     return [rest]

@@ -1,0 +1,69 @@
+"""The table of what was covered."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+XML = """<?xml version="1.0" encoding="utf-8"?>
+<testsuites><testsuite name="pytest" time="12.6">
+<testcase classname="a" name="one" time="1"/>
+<testcase classname="a" name="two" time="1"><failure message="no">no</failure></testcase>
+<testcase classname="a" name="three" time="1"><error message="no">no</error></testcase>
+<testcase classname="a" name="four" time="0"><skipped message="no | Docker">a</skipped></testcase>
+<testcase classname="a" name="five" time="0"><skipped message="no | Docker">b</skipped></testcase>
+</testsuite></testsuites>"""
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Make the table of some sessions' results."""
+
+    def make(**files):
+        folder = tmp_path / "artifacts" / "junit"
+        folder.mkdir(parents=True)
+        for name, text in files.items():
+            (folder / f"{name}.xml").write_text(text)
+        sessions = json.dumps([{"session": name} for name in (*files, "nobody")])
+        command = [sys.executable, "-m", "tools.matrix"]
+        environment = {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            command, input=sessions, text=True, capture_output=True, cwd=tmp_path, env=environment
+        )
+
+    return make
+
+
+def test_results_of_all_kinds(table, tmp_path):
+    """What passed, failed and was skipped, and what nobody has run; a failure fails it."""
+    ended = table(e2e=XML)
+    assert ended.returncode == 1
+    row = ended.stdout.splitlines()[1].split()
+    assert row == ["e2e", "1", "2", "2", "13", "2x", "no", "|", "Docker"]
+    assert ended.stdout.splitlines()[2].split() == ["nobody", "not", "run"]
+    markdown = (tmp_path / "artifacts" / "matrix.md").read_text().splitlines()
+    assert markdown[2] == "| e2e | 1 | 2 | 2 | 13 | 2x no \\| Docker |"
+    assert markdown[3].startswith("| nobody |")
+    assert (
+        "<td>e2e<td>1<td>2<td>2<td>13<td>2x no | Docker"
+        in (tmp_path / "artifacts" / "matrix.html").read_text()
+    )
+
+
+def test_a_broken_file_has_failed(table):
+    """A run that was cut off is no success."""
+    ended = table(e2e="<testsuites>")
+    assert ended.returncode == 1
+    assert "e2e.xml is broken" in ended.stdout
+
+
+def test_all_is_well(table):
+    """Nothing failed."""
+    passed = [line for line in XML.splitlines(True) if 'message="no"' not in line]
+    ended = table(e2e="".join(passed))
+    assert ended.returncode == 0
+    assert ended.stdout.splitlines()[1].split()[1:4] == ["1", "0", "2"]
