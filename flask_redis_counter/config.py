@@ -19,9 +19,8 @@ from .rules import (
     check_durability,
     check_name,
     check_prefix,
+    check_url,
 )
-
-_SCHEMES = ("redis", "rediss", "unix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +46,7 @@ def _text(given: Any) -> str:
 
 
 def _url(given: Any) -> str:
-    url = _text(given)
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError("is no URL") from None  # the text of the error has the password
-    if parts.scheme not in _SCHEMES:
-        raise ValueError("does not begin with redis://, rediss:// or unix://")
-    if parts.scheme == "unix" and not parts.path:
-        raise ValueError("names no socket")
-    if parts.scheme != "unix" and not parts.hostname:
-        raise ValueError("names no host")
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise ValueError("has a port that is no integer from 1 to 65535")
-    if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
-        raise ValueError("names a database that is no integer")
-    return url
+    return check_url(_text(given))
 
 
 def _host(given: Any) -> str:

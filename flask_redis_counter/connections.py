@@ -21,6 +21,7 @@ from redis.exceptions import (
 )
 
 from .errors import ConfigurationError, StoreRefusedError, StoreUnsuitableError
+from .rules import check_url
 
 Command: TypeAlias = Sequence[str | bytes | int]
 
@@ -78,6 +79,7 @@ def _pool_of(target: object, library: ModuleType) -> Any:
         raise ConfigurationError(
             "store", f"{target!r:.100} is neither a URL nor a {library.__name__}.Redis"
         )
+    check_url(target)
     try:
         return library.ConnectionPool.from_url(target)
     except (ValueError, TypeError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
 
 from .errors import (
     ConfigurationError,
@@ -54,6 +55,35 @@ def check_prefix(prefix: object) -> str:
             "prefix", f"{prefix!r:.100} is not 0 to 64 characters of A-Z a-z 0-9 . _ : / -"
         )
     return prefix
+
+
+def check_url(url: str) -> str:
+    """Return the URL of a store, or raise :class:`ConfigurationError`, which does not show it."""
+    problem = _problem_of(url)
+    if problem is not None:
+        raise ConfigurationError("REDIS_URL", f"its value {problem}")
+    return url
+
+
+def _problem_of(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "is no URL"  # the text of the error has the password
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        return "does not begin with redis://, rediss:// or unix://"
+    if parts.scheme == "unix":
+        return None if parts.path else "names no socket"
+    if not parts.hostname:
+        return "names no host"
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        return "has a port that is no integer from 1 to 65535"
+    # redis-py takes the database 0 for one that it cannot read.
+    return None if re.fullmatch(r"/?[0-9]*", parts.path) else "names a database that is no integer"
 
 
 def check_deadline(deadline: Any) -> float:

@@ -7,7 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from flask_redis_counter import OutcomeUnknownError, RedisCounter, StoreUnavailableError
+from flask_redis_counter import (
+    ConfigurationError,
+    OutcomeUnknownError,
+    RedisCounter,
+    StoreUnavailableError,
+)
 from flask_redis_counter.store import MAX_DIALERS, Store
 from flask_redis_counter.testing import wait_until
 
@@ -242,3 +247,10 @@ def test_an_error_closes_the_idle_connections(store, connection):
     assert one.disconnected
     assert two.disconnected
     assert not store._idle
+
+
+@pytest.mark.parametrize("url", ["redis://host/zero", "redis://", "http://host", "redis://host:0"])
+def test_a_url_that_names_no_store(url):
+    """Also without Flask: redis-py would count in another database, or on another host."""
+    with pytest.raises(ConfigurationError, match="its value"):
+        Store(url, deadline=0.5)
