@@ -202,8 +202,14 @@ class ComposeStack(Stack):
         }
 
     def containers(self, service: str) -> list[str]:
-        """Return the ids of a service's containers, running or not."""
-        return self.compose("ps", "--all", "--quiet", service).split()
+        """Return the ids of a service's containers, running or not, by their number."""
+        label = "com.docker.compose"
+        wanted = [f"{label}.project={self.project}", f"{label}.service={service}"]
+        filters = [f"--filter=label={one}" for one in (*wanted, f"{label}.oneoff=False")]
+        # Not `docker compose ps`, which reads all files anew and takes ten times as long.
+        number = f'{{{{.Label "{label}.container-number"}}}} {{{{.ID}}}}'
+        lines = run("docker", "ps", "--all", f"--format={number}", *filters).splitlines()
+        return [line.split()[1] for line in sorted(lines, key=lambda line: int(line.split()[0]))]
 
     def inspect(self, container: str) -> dict[str, Any]:
         """Return what Docker knows of a container."""
