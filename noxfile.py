@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,8 @@ TEST_TOOLS = ["gevent>=24.2", "hypothesis>=6.108", "pytest-xdist>=3.6"]
 # Two at a time on any machine: they wait for deadlines more than they compute, and on a busy
 # machine a deadline passes too early.
 IN_PARALLEL = "--numprocesses=2"
+# What a browser may be called, where CHROMIUM does not say where it is.
+BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 # The folder of the checkout must not shadow the installed package.
 ENVIRONMENT = {"PYTHONSAFEPATH": "1"}
 
@@ -104,6 +107,17 @@ def image(session: nox.Session) -> None:
         session.error(missing) if "--stack=compose" in session.posargs else session.skip(missing)
     install(session, "server,embedded,testing")
     pytest(session, "tests/image")
+
+
+@nox.session(default=False, tags=["tests"])
+def browser(session: nox.Session) -> None:
+    """Visit the pages with Chromium; pictures of them go to artifacts/browser/."""
+    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if chromium is None:
+        session.skip("no Chromium: install it (apt-get install chromium), or set CHROMIUM")
+    install(session, "server,embedded,testing", "playwright>=1.49")
+    session.env["CHROMIUM"] = chromium
+    pytest(session, "tests/browser")
 
 
 @nox.session(default=False, tags=["tests"])

@@ -1,8 +1,9 @@
 """The stacks that the scenarios run on."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -29,14 +30,19 @@ NewStack = Callable[..., Stack]
 KIND = pytest.StashKey[str]()
 
 
-def process_stack(replicas: int = 1) -> ProcessStack:
-    """Return the service's real processes and a real store, as the Compose file has them."""
+def process_stack(
+    replicas: int = 1, *, settings: Mapping[str, str] = MappingProxyType({})
+) -> ProcessStack:
+    """Return the service's real processes and a real store, as the Compose file has them.
+
+    :param settings: what the service finds in its environment besides.
+    """
     store = [server_binary(), "--port", "{port}", "--bind", "127.0.0.1", "--dir", "{data}"]
     store += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
     web = [sys.executable, "-m", "flask_redis_counter", "serve", "--port={port}"]
     programs = {
         "redis": Program(store),
-        "web": Program(web, {"REDIS_URL": "redis://127.0.0.1:{redis}/0"}, replicas),
+        "web": Program(web, {"REDIS_URL": "redis://127.0.0.1:{redis}/0", **settings}, replicas),
     }
     return ProcessStack(programs, entry=WEB)
 

@@ -1,0 +1,160 @@
+"""How the pages look: in both colour schemes, on a desk and in a hand."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+
+import pytest
+
+from flask_redis_counter.testing import Faults, Stack, wait_until
+
+from .conftest import PICTURES
+from .window import connect_all
+
+#: What WCAG 2.2 asks of text of an ordinary size (success criterion 1.4.3, level AA).
+CONTRAST = 4.5
+
+SCHEMES = ("light", "dark")
+WIDTHS = (1280, 390)
+
+#: The longest name and the largest value that a counter can have.
+LONGEST, LARGEST = "n" * 64, 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """A page, and what becomes of the store meanwhile.
+
+    :ivar path: where it is.
+    :ivar status: what it is answered with.
+    :ivar says: words on it, so that no other page is taken for it.
+    :ivar fault: which of the faults the store has, if any.
+    :ivar full: the name of a counter that is at its largest value.
+    :ivar spools: whether the service writes down what the store does not take.
+    """
+
+    path: str
+    status: int
+    says: str
+    fault: str | None = None
+    full: str | None = None
+    spools: bool = False
+
+
+CASES = {
+    "welcome": Case("/", 200, "so far"),
+    "welcome-full": Case("/", 200, f"{LARGEST:,}", full="visits"),
+    "welcome-away": Case("/", 200, "The store is away", fault="killed"),
+    "count": Case("/count", 200, "Your visit was counted"),
+    "count-full": Case("/count", 409, "at its largest value", full="visits"),
+    "count-away": Case("/count", 503, "Your visit was not counted", fault="killed"),
+    "count-unknown": Case("/count", 503, "We do not know", fault="replies_lost"),
+    "count-spooled": Case("/count", 202, "It will be counted", fault="killed", spools=True),
+    "value": Case("/counters/visits", 200, "was not counted"),
+    "value-longest": Case(f"/counters/{LONGEST}", 200, f"{LARGEST:,}", full=LONGEST),
+    "missing": Case("/nowhere", 404, "There is nothing here"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_looks_right(name, request, open_window):
+    """One heading, a title, words for pictures, contrast, no overflow, no error anywhere."""
+    case = CASES[name]
+    stack = request.getfixturevalue("spooling_stack" if case.spools else "stack")
+    wrong = []
+    with full(stack, case.full):
+        for scheme, width in product(SCHEMES, WIDTHS):
+            with away(stack, case.fault):
+                window = open_window(stack, scheme=scheme, width=width)
+                # What is on its way when the store dies may be unknown first.
+                wait_until(lambda w=window: case.says in w.visit(case.path).text, what=case.says)
+                assert window.status == case.status
+                window.picture(PICTURES / f"{name}-{scheme}-{width}.png")
+                complaints = list(wrong_with(window.look(), scheme))
+            wrong += [f"{scheme}, {width} px: {complaint}" for complaint in complaints]
+    assert wrong == []
+
+
+def test_the_look_sees_what_is_wrong(stack, open_window):
+    """A page that is spoilt on purpose is complained of, in each respect."""
+    window = open_window(stack, width=390).visit("/")
+    assert list(wrong_with(window.look(), "light")) == []
+    window.page.evaluate(
+        """() => {
+            document.documentElement.lang = "";
+            document.title = "";
+            document.body.append(document.createElement("h1"));
+            document.images[0].removeAttribute("alt");
+            document.images[1].src = "data:,";
+            document.querySelector(".lead").style.color = "#949494";
+            document.querySelector("main").style.width = "500px";
+            document.links[0].firstChild.nextSibling.remove();
+        }"""
+    )
+    wait_until(lambda: window.look()["images"][1]["width"] == 0, what="the image is gone")
+    wrong = "\n".join(wrong_with(window.look(), "dark"))
+    for word in (
+        "language",
+        "title",
+        "headings",
+        "words for",
+        "broken",
+        "contrast",
+        "wide",
+        "paper",
+    ):
+        assert word in wrong
+
+
+@contextmanager
+def full(stack: Stack, counter: str | None) -> Iterator[None]:
+    """Let a counter be at its largest value, and as it was again afterwards."""
+    if counter is None:
+        yield
+        return
+    key = f"counter:{{{counter}}}"
+    before = stack.store("redis", "GET", key)
+    stack.store("redis", "SET", key, str(LARGEST))
+    try:
+        yield
+    finally:
+        stack.store("redis", *(("SET", key, before) if before else ("DEL", key)))
+
+
+@contextmanager
+def away(stack: Stack, fault: str | None) -> Iterator[None]:
+    """Let the store have a fault."""
+    if fault is None:
+        yield
+        return
+    connect_all(stack)
+    with getattr(Faults(stack), fault)("redis"):
+        yield
+    stack.wait_ready()
+
+
+def wrong_with(look: dict, scheme: str) -> Iterator[str]:
+    """Say what is wrong with a page, given what it says of itself."""
+    if look["language"] != "en":
+        yield f"the language is {look['language']!r}"
+    if not look["title"].strip():
+        yield "it has no title"
+    if len(look["headings"]) != 1 or not look["headings"][0].strip():
+        yield f"not one heading: the headings are {look['headings']}"
+    for image in look["images"]:
+        if image["alternative"] is None or (image["alone"] and not image["alternative"]):
+            yield f"no words for {image['source']}"
+        if not image["width"]:
+            yield f"{image['source']} is broken"
+    if not all(look["links"]):
+        yield f"a link without words: {look['links']}"
+    if look["wide"][0] > look["wide"][1]:
+        yield f"it is {look['wide'][0]} px wide, and the window {look['wide'][1]}"
+    if (look["paper"] > 0.5) != (scheme == "light"):
+        yield f"the paper's luminance is {look['paper']:.2f}"
+    if not look["texts"]:
+        yield "it has no text"
+    for text in look["texts"]:
+        if text["contrast"] < CONTRAST:
+            yield f"a contrast of {text['contrast']:.2f}: {text['tag']} {text['text']!r}"

@@ -1,0 +1,101 @@
+"""A window of the browser that remembers what goes wrong in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flask_redis_counter.testing import Stack, count
+
+if TYPE_CHECKING:
+    from playwright.sync_api import ConsoleMessage, Page, Request, Response
+
+#: What the page says of itself, as the browser has rendered it.
+LOOK = Path(__file__).with_name("look.js").read_text("utf-8")
+
+
+def connect_all(stack: Stack) -> None:
+    """Let every worker of the service have a connection to the store.
+
+    One that has none, when the store goes silent, knows that nothing was counted.
+    """
+    for _ in range(20):
+        assert count(stack.url(), counter="other").values
+
+
+class Window:
+    """A page that is visited, reloaded and looked at.
+
+    :ivar page: Playwright's.
+    :ivar status: what the last visit was answered with.
+    :ivar troubles: errors on the console, exceptions, and requests that failed.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.status = 0
+        self.troubles: list[str] = []
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.troubles.append(f"exception: {error}"))
+        page.on("requestfailed", self._failed)
+        page.on("response", self._answered)
+
+    def visit(self, path: str) -> Window:
+        """Go to a path of the stack, and wait for all that belongs to the page."""
+        self.page.goto(path, wait_until="load")
+        return self
+
+    def reload(self) -> Window:
+        """Ask for the same again."""
+        self.page.reload(wait_until="load")
+        return self
+
+    def click(self, name: str) -> Window:
+        """Follow the link of this name, and wait for all that belongs to the next page."""
+        self.page.get_by_role("link", name=name).click()
+        self.page.wait_for_load_state("load")
+        return self
+
+    @property
+    def heading(self) -> str:
+        """The page's heading."""
+        return self.page.locator("h1").inner_text()
+
+    @property
+    def text(self) -> str:
+        """What the page says."""
+        return self.page.locator("main").inner_text()
+
+    @property
+    def number(self) -> int:
+        """The number that the page shows, as a visitor reads it."""
+        return int(self.page.locator("data.number").inner_text().replace(",", ""))
+
+    def look(self) -> dict[str, Any]:
+        """Return what the page says of itself; see look.js."""
+        looked: dict[str, Any] = self.page.evaluate(LOOK)
+        return looked
+
+    def picture(self, path: Path) -> None:
+        """Keep the whole page as a picture."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path, full_page=True)
+
+    def _answered(self, response: Response) -> None:
+        if response.request.is_navigation_request():
+            self.status = response.status
+        elif response.status >= 400:
+            self.troubles.append(f"{response.status} {response.url}")
+
+    def _failed(self, request: Request) -> None:
+        if request.failure == "net::ERR_ABORTED":
+            return  # the window went on to the next page: no load waits for the icon
+        self.troubles.append(f"{request.failure} {request.url}")
+
+    def _said(self, message: ConsoleMessage) -> None:
+        # The browser itself says so of a page that is a 404 or a 503; the tests look at `status`.
+        own = message.text.startswith("Failed to load resource: the server responded with")
+        if own and message.location["url"] == self.page.url:
+            return
+        if message.type in ("error", "warning"):
+            self.troubles.append(f"{message.type}: {message.text}")
