@@ -34,6 +34,19 @@
     texts.push({ text, tag: element.tagName.toLowerCase(), contrast: contrast(ink, back) });
   }
 
+  // Each line of the large number, as the browser has broken it.
+  const lines = [];
+  for (const node of document.querySelector("data.number")?.childNodes ?? []) {
+    const range = document.createRange();
+    for (let at = 0; at < node.textContent.length; at += 1) {
+      range.setStart(node, at);
+      range.setEnd(node, at + 1);
+      const { top } = range.getBoundingClientRect();
+      if (top !== lines.at(-1)?.top) lines.push({ top, text: "" });
+      lines.at(-1).text += node.textContent[at];
+    }
+  }
+
   const root = document.documentElement;
   return {
     title: document.title,
@@ -50,5 +63,6 @@
     wide: [root.scrollWidth, root.clientWidth],
     paper: luminance(behind(document.body)),
     texts,
+    number: lines.map(({ text }) => text),
   };
 }
