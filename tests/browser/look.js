@@ -59,6 +59,9 @@
       alone: Boolean(image.closest("a")) && !image.closest("a").innerText.trim(),
       width: image.naturalWidth,
     })),
+    // Paragraphs that only say what the heading says.
+    repeats: [...document.querySelectorAll("p")].map((paragraph) => paragraph.innerText.trim())
+      .filter((text) => text.replace(/^\d+ /, "") === document.querySelector("h1")?.innerText.trim()),
     links: [...document.links].map((link) => link.innerText.trim()),
     wide: [root.scrollWidth, root.clientWidth],
     paper: luminance(behind(document.body)),

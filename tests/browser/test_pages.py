@@ -53,13 +53,14 @@ CASES = {
     "count-spooled": Case("/count", 202, "It will be counted", fault="killed", spools=True),
     "value": Case("/counters/visits", 200, "was not counted"),
     "value-longest": Case(f"/counters/{LONGEST}", 200, f"{LARGEST:,}", full=LONGEST),
+    "malformed": Case("/counters/%20", 400, "Bad Request"),
     "missing": Case("/nowhere", 404, "There is nothing here"),
 }
 
 
 #: What a page can be complained of, in a word.
 RESPECTS = ["language", "title", "headings", "words", "image", "link", "wide", "paper", "group"]
-RESPECTS += ["contrast"]
+RESPECTS += ["contrast", "again"]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -94,6 +95,7 @@ def test_the_look_sees_what_is_wrong(stack, open_window):
             document.images[1].src = "data:,";
             document.querySelector(".lead").style.color = "#949494";
             document.querySelector("main").style.width = "500px";
+            document.querySelector(".lead").textContent = document.querySelector("h1").innerText;
             document.links[0].firstChild.nextSibling.remove();
             document.querySelector("data.number").innerHTML = "1,2<br>34";
         }"""
@@ -146,6 +148,8 @@ def wrong_with(look: dict, scheme: str) -> Iterator[str]:
             yield f"the image {image['source']} is broken"
     if not all(look["links"]):
         yield f"a link without words: {look['links']}"
+    if look["repeats"]:
+        yield f"it says its heading again: {look['repeats']}"
     if look["wide"][0] > look["wide"][1]:
         yield f"it is {look['wide'][0]} px wide, and the window {look['wide'][1]}"
     if (look["paper"] > 0.5) != (scheme == "light"):
