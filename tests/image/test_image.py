@@ -3,17 +3,22 @@
 import json
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+import redis
 import requests
 
+from flask_redis_counter.server import GRACE
 from flask_redis_counter.testing import StackError, wait_until
 from flask_redis_counter.testing.compose import run
 
 ROOT = Path(__file__).parents[2]
 TAG = "flask-redis-counter:test"
 BASE = "python:3.12-slim"
+STORE = "redis:alpine"
 MEGABYTE = 1_000_000
 
 
@@ -85,6 +90,43 @@ def test_no_build_tools(image):
         assert pin in locked or pin.startswith("flask-redis-counter=="), pin
 
 
+#: Prints the programs on the usual PATH, what the system's packages are, and what we may write to.
+INVENTORY = """
+import json, os, subprocess
+path = os.environ["PATH"].split(":") + os.defpath.split(":")
+programs = {os.path.join(place, name) for place in path if os.path.isdir(place)
+            for name in os.listdir(place)}
+packages = subprocess.check_output(["dpkg-query", "--show"], text=True).splitlines()
+writable = [place for place, _, _ in os.walk("/")
+            if not place.startswith(("/proc", "/sys", "/dev")) and os.access(place, os.W_OK)]
+setuid = [os.path.join(place, name) for place, _, names in os.walk("/venv") for name in names
+          if os.stat(os.path.join(place, name)).st_mode & 0o6000]
+print(json.dumps({"programs": sorted(programs), "packages": packages, "writable": writable,
+                  "setuid": setuid}))
+"""
+
+
+def inventory(image, *options):
+    """Return what an image has."""
+    return json.loads(run("docker", "run", "--rm", *options, image, "python", "-c", INVENTORY))
+
+
+def test_nothing_came_along(image):
+    """Beyond the base image: no layer but ours, no package, and only our own programs."""
+    base, ours = inventory(BASE, "--user=10001"), inventory(image)
+    layers = inspected(BASE)["RootFS"]["Layers"]
+    assert inspected(image)["RootFS"]["Layers"][: len(layers)] == layers, "another base image"
+    assert ours["packages"] == base["packages"]
+    added = set(ours["programs"]) - set(base["programs"])
+    assert {Path(program).parent for program in added} == {Path("/venv/bin")}
+    names = {Path(program).name for program in added}
+    assert {"flask-redis-counter", "python"} <= names
+    tools = {name for name in names if name.startswith(("pip", "uv", "gcc", "cc", "wheel", "make"))}
+    assert tools == set()
+    assert ours["setuid"] == []
+    assert ours["writable"] == base["writable"], "the user may change what we added"
+
+
 def test_it_runs_confined(container):
     """Read-only, without capabilities, as nobody's user: it serves, and says what it lacks."""
     url = wait_for_answer(container)
@@ -103,6 +145,75 @@ def test_sigterm_ends_it_soon(container):
     run("docker", "stop", "--time=10", container)
     assert time.monotonic() - begun < 2 + 0.5
     assert inspected(container)["State"]["ExitCode"] == 0
+
+
+@pytest.fixture
+def store(counting):
+    """A store in the network of a container that counts, and a client of it."""
+    name = f"{counting}-store"
+    server = ["redis-server", "--save", "", "--protected-mode", "no"]
+    run(
+        "docker",
+        "run",
+        "--detach",
+        f"--name={name}",
+        f"--network=container:{counting}",
+        STORE,
+        *server,
+    )
+    port = run("docker", "port", counting, "6379").split()[0].rpartition(":")[2]
+    with redis.Redis(port=int(port), socket_timeout=5) as client:
+        wait_until(client.ping, what="an answer of the store")
+        yield client
+    run("docker", "rm", "--force", "--volumes", name)
+
+
+@pytest.fixture
+def counting(image):
+    """A container that waits for its store, for longer than a test takes."""
+    name = f"counter-image-{secrets.token_hex(4)}"
+    published = ["--publish=127.0.0.1::5000", "--publish=127.0.0.1::6379"]
+    settings = ["--env=REDIS_HOST=127.0.0.1", "--env=COUNTER_DEADLINE=30"]
+    run("docker", "run", "--detach", f"--name={name}", *published, *settings, image)
+    yield name
+    run("docker", "rm", "--force", "--volumes", name)
+
+
+def test_sigterm_lets_a_hit_in_flight_count(counting, store):
+    """A hit that the store holds up when the signal comes is answered, and is in the store."""
+    url = wait_for_answer(counting)
+    assert requests.get(f"{url}/count", timeout=30).json()["value"] == 1
+    with ThreadPoolExecutor(1) as pool:
+        store.client_pause(60_000, all=False)
+        hit = pool.submit(requests.get, f"{url}/count", timeout=60)
+        wait_until(lambda: held_up(store), what="a hit that is held up")
+        run("docker", "kill", "--signal=TERM", counting)
+        wait_until(lambda: refuses(url), what="no new visitors", within=GRACE)
+        assert not hit.done()
+        store.client_unpause()
+        released = time.time()
+        answer = hit.result()
+    assert (answer.status_code, answer.json()["value"]) == (200, 2)
+    ended = run("docker", "wait", counting).strip()
+    assert ended == "0"
+    finished = datetime.fromisoformat(inspected(counting)["State"]["FinishedAt"])
+    assert finished.timestamp() - released < 2
+    counted = run("docker", "exec", f"{counting}-store", "redis-cli", "GET", "counter:{visits}")
+    assert counted.strip() == "2"
+
+
+def held_up(store):
+    """Whether a client waits for its answer."""
+    return any("b" in client["flags"] for client in store.client_list())
+
+
+def refuses(url):
+    """Whether nobody takes connections there any more."""
+    try:
+        requests.get(f"{url}/healthz", timeout=2)
+    except requests.ConnectionError:
+        return True
+    return False
 
 
 def test_without_a_store_it_says_what_to_do(image):
