@@ -63,6 +63,18 @@ def docker_answers() -> bool:
     return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
 
 
+def source_date() -> dict[str, str]:
+    """Return the time that files in what we build have: the commit's, so that it is reproducible.
+
+    Without git, as in an unpacked sdist, it is the time of the build.
+    """
+    log = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
+    if not shutil.which("git"):
+        return {}
+    time = subprocess.run(log, capture_output=True, text=True).stdout.strip()
+    return {"SOURCE_DATE_EPOCH": time} if time else {}
+
+
 @nox.session(python=PYTHONS, tags=["tests"])
 def tests(session: nox.Session) -> None:
     """Unit and contract tests, on each Python that is present."""
@@ -189,7 +201,8 @@ def build(session: nox.Session) -> None:
     """Build wheel and sdist, check what is in them, and run the tests on the wheel."""
     session.install("build", "twine", "check-wheel-contents")
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", "dist")
+    os.umask(0o022)  # the modes of files are in the wheel as well
+    session.run("python", "-m", "build", "--outdir", "dist", env=source_date())
     wheel, sdist = next(Path("dist").glob("*.whl")), next(Path("dist").glob("*.tar.gz"))
     session.run("twine", "check", "--strict", str(wheel), str(sdist))
     session.run("check-wheel-contents", str(wheel))
