@@ -221,6 +221,26 @@ def matrix(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def sbom(session: nox.Session) -> None:
+    """Write what the image installs to artifacts/sbom.cdx.json (CycloneDX), and check it."""
+    install(session, "testing", "cyclonedx-bom>=7", "pip")
+    place = Path(session.create_tmp())
+    bill, wheels = ROOT / "artifacts" / "sbom.cdx.json", place / "wheels"
+    bill.parent.mkdir(exist_ok=True)
+    # As the Dockerfile does it. From a folder of wheels: pip notes the path of a single one.
+    session.run("python", "-m", "venv", "--clear", "--without-pip", str(place / "venv"))
+    pip = ["python", "-m", "pip", "--disable-pip-version-check"]
+    into = [*pip, "--python", str(place / "venv" / "bin" / "python"), "install", "--no-deps"]
+    session.run(*into, "--require-hashes", "-r", "requirements.txt")
+    shutil.rmtree(wheels, ignore_errors=True)
+    session.run(*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), ".")
+    session.run(*into, "--no-index", "--find-links", str(wheels), "flask-redis-counter")
+    write = ["cyclonedx-py", "environment", "--output-reproducible", "--output-file", str(bill)]
+    session.run(*write, str(place / "venv"), env=source_date())
+    pytest(session, "tests/sbom")
+
+
+@nox.session(default=False)
 def lock(session: nox.Session) -> None:
     """Write requirements.txt from setup.cfg; `-- --check` only says whether it is stale."""
     session.install("uv")
