@@ -45,6 +45,7 @@ def serve(*, host: str, port: int, workers: int, started: Callable[[], None]) ->
         workers_kill_timeout=GRACE,
     )
     server.on_startup(started)
+    _let_workers_hear_sigterm()
     server.serve(target_loader=_load_app, wrap_loader=False)
 
 
@@ -76,6 +77,23 @@ def _check_address(host: str, port: int) -> None:
         raise CounterError(f"cannot listen on {host}:{port}: {reason}") from error
 
 
+def _let_workers_hear_sigterm() -> None:
+    # The handler that is forked along belongs to the parent, and would swallow the signal until
+    # the worker has its own: the parent would wait for GRACE, and then kill it. The signal is held
+    # back from before the fork until its default action, to end the worker, is there again.
+    own = {signal.SIGTERM}
+
+    def in_child() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, own)
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, own),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, own),
+        after_in_child=in_child,
+    )
+
+
 def _load_app() -> Callable[..., Any]:
     from .app import create_app
     from .web.front import Front
@@ -83,8 +101,6 @@ def _load_app() -> Callable[..., Any]:
     # Ctrl-C reaches a terminal's whole process group. The parent answers it with SIGTERM to
     # its workers, and a Granian worker that gets both at once may hang.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    # The handler that was forked along belongs to the parent, and would swallow the signal.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     return Front(create_app()).__rsgi__
 

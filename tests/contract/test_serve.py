@@ -96,6 +96,14 @@ def test_ctrl_c(serve, tmp_path):
         assert counter.value("visits") == 1
 
 
+def test_a_stop_while_workers_are_starting(serve, tmp_path):
+    """SIGTERM at the first answer, when other workers are not yet there, ends them as well."""
+    run = serve("--workers=8", f"--data-dir={tmp_path / 'data'}").ready()
+    with within(4):  # less than the time after which a worker that did not hear it is killed
+        assert run.stop() == 0
+    assert "refused to gracefully stop" not in run.log()
+
+
 def test_counts_survive_a_sigkill_of_everything(serve, tmp_path):
     """Server, workers and store killed at once: what was acknowledged is there."""
     folder = tmp_path / "data"
