@@ -39,6 +39,8 @@ THREADS = 16
 _PLAIN_HOST = re.compile(r"(?!xn--)[a-z0-9-]{1,63}(?:\.(?!xn--)[a-z0-9-]{1,63})*(?::\d{1,5})?")
 
 _JSON = ("Content-Type", JSON)
+# Stands for a header's value that cannot be read; it is malformed wherever we look at it.
+_UNREADABLE = "\xff"
 _HITS = re.compile(rf"/counters/({NAME.pattern})/hits")
 _AMOUNT = re.compile(r"(?:amount=([1-9][0-9]{0,17}))?")
 
@@ -107,12 +109,10 @@ class Front:
         headers: Any = scope.headers
         if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
             return None
-        if not _is_plain(headers.get("host"), ",".join(headers.get_all("accept"))):
+        if not _is_plain(_joined(headers, "host"), _joined(headers, "accept") or ""):
             return None
-        if "idempotency-key" not in headers:
-            return name, amount, None
         try:
-            return name, amount, token_in(",".join(headers.get_all("idempotency-key")))
+            return name, amount, token_in(_joined(headers, "idempotency-key"))
         except HTTPException:
             return None
 
@@ -128,6 +128,15 @@ class Front:
         answer = _Answer()
         answer.collect(response(environ, answer))
         return answer
+
+
+def _joined(headers: Any, name: str) -> str | None:
+    """Return all that a header was given, with commas between, and None where it is absent."""
+    if values := headers.get_all(name):
+        return ",".join(values)
+    # Granian leaves out a value that is not ASCII. A key that is malformed is none that is absent:
+    # the hit would count again with each repeat.
+    return _UNREADABLE if name in headers else None
 
 
 @lru_cache(maxsize=256)
@@ -192,12 +201,11 @@ def _environ(scope: Scope) -> WSGIEnvironment:
     }
     if scope.authority is not None:
         environ["HTTP_HOST"] = scope.authority
-    for name, value in scope.headers.items():
+    for name in scope.headers.keys():  # noqa: SIM118, because only Granian's own names repeat none
+        if "_" in name:
+            continue  # WSGI could not tell it from the header with hyphens, which others guard
         key = name.upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = f"HTTP_{key}"
-        environ[key] = f"{environ[key]},{value}" if key in environ else value
-    for name in scope.headers.keys():  # noqa: SIM118  # it is no dict
-        # Granian drops a value that is not ASCII, and a key must not count as none.
-        environ.setdefault(f"HTTP_{name.upper().replace('-', '_')}", "\xff")
+        environ[key] = _joined(scope.headers, name)
     return environ

@@ -223,6 +223,34 @@ def test_slow_bodies_hold_nobody_up(serve, server, client):
             assert run.get("/").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Host: a\r\nIdempotency-Key: \xc3\xbc",
+        b"Host: a\r\nAccept: \xe9",
+        b"Host: \xe9",
+        b"Host: a\r\nHost: b",
+    ],
+)
+def test_a_header_that_cannot_be_understood(serve, server, client, headers):
+    """400, and nothing counted: it is not as if the header were absent."""
+    run = serve(REDIS_URL=server.url).ready()
+    with socket.create_connection(("127.0.0.1", run.port), timeout=5) as visitor:
+        visitor.sendall(b"GET /count HTTP/1.1\r\nConnection: close\r\n" + headers + b"\r\n\r\n")
+        assert visitor.recv(65536).startswith(b"HTTP/1.1 400 ")
+    assert client.dbsize() == 0
+
+
+def test_a_header_with_an_underscore_is_no_other(serve, server, client):
+    """It does not count as the header with hyphens, on no way to the answer."""
+    run = serve(REDIS_URL=server.url).ready()
+    for accept in ("application/json", "text/plain"):
+        headers = {"Idempotency_Key": "a", "Accept": accept}
+        for _ in range(2):
+            requests.get(f"http://127.0.0.1:{run.port}/count", headers=headers, timeout=5)
+    assert client.get(KEY) == b"4"
+
+
 def test_a_typo_is_pointed_out(serve, server):
     """A COUNTER_ variable that is no setting has no effect, which is said."""
     run = serve(REDIS_URL=server.url, COUNTER_PREFX="x").ready()
