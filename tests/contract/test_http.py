@@ -13,6 +13,7 @@ from flask_redis_counter import (
     create_app,
 )
 
+from .described import DescribedClient, DescribedFlaskClient
 from .rsgi import as_wsgi, close_fronts
 from .support import KEY, MAX, nowhere
 
@@ -28,7 +29,7 @@ def _nothing_stays_open():
 
 def behind_the_front(app):
     """Return a client of the app behind the production server's front."""
-    return Client(as_wsgi(app), app.response_class)
+    return DescribedClient(as_wsgi(app), app.response_class)
 
 
 @pytest.fixture(params=["fast", "slow", "flask"])
@@ -37,6 +38,7 @@ def client_of(request):
 
     def make(**config):
         app = create_app({"COUNTER_FAST_PATH": request.param == "fast", **config})
+        app.test_client_class = DescribedFlaskClient
         return app.test_client() if request.param == "flask" else behind_the_front(app)
 
     return make
@@ -377,6 +379,7 @@ REQUESTS = [
     {"headers": {"Idempotency-Key": "a b"}},
     {"query_string": "a=b"},
     {"path": "/count/"},
+    {"path": "/openapi.json"},
     {"path": "/counters/visits/hits", "method": "POST"},
     {"path": "/counters/visits/hits", "method": "GET"},
     {"path": "/counters/a b/hits", "method": "POST"},
@@ -420,7 +423,7 @@ def test_the_fast_path_keeps_off_flask(server, client, monkeypatch):
     """It answers a program's visit without Flask's dispatch, and nothing else."""
     app = create_app({"REDIS_URL": server.url})
     monkeypatch.setattr(app, "dispatch_request", lambda: "from flask")
-    web = behind_the_front(app)
+    web = Client(as_wsgi(app), app.response_class)
     assert web.get("/count").json["value"] == 1
     assert web.get("/count", headers=BROWSER).text == "from flask"
     assert web.get("/count", headers={"Accept": "text/plain"}).text == "from flask"
