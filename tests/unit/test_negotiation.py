@@ -58,7 +58,7 @@ def test_a_malformed_header(accept):
     assert "Accept" in caught.value.description
 
 
-@given(st.text(max_size=60))
+@given(st.text(max_size=60) | st.text('aA/*;,q=01. "\\\t', max_size=40))
 def test_any_text_is_a_form_or_a_4xx(accept):
     """No header makes it fail otherwise."""
     try:
@@ -72,3 +72,30 @@ def test_long_headers_take_no_time():
     """A long header is refused without being parsed."""
     with pytest.raises(BadRequest):
         media_type("a/b;" + "a=b;" * 10000)
+
+
+QUALITIES = st.integers(0, 10).map(lambda tenths: tenths / 10)
+RANGES = st.sampled_from([JSON, HTML, TEXT, "text/*", "application/*", "*/*", "*", "image/png"])
+ACCEPTS = st.dictionaries(RANGES, QUALITIES, min_size=1).filter(
+    lambda accept: not {"*", "*/*"} <= accept.keys()
+)
+
+
+def quality(form, accept):
+    """Return the quality of a form: that of the range that says most about it (RFC 9110)."""
+    for range_ in (form, form.partition("/")[0] + "/*", "*/*", "*"):
+        if range_ in accept:
+            return accept[range_]
+    return 0
+
+
+@given(ACCEPTS, st.sampled_from([",", ", ", " ,\t"]), st.sampled_from(["", ";a=b", '; a="b,c"']))
+def test_the_best_form_wins(accept, comma, parameter):
+    """Whatever the order of the ranges, and whatever parameters they have."""
+    header = comma.join(f"{range_}{parameter};q={q}" for range_, q in accept.items())
+    best = max(quality(form, accept) for form in (JSON, HTML, TEXT))
+    if best == 0:
+        with pytest.raises(NotAcceptable):
+            media_type(header)
+    else:
+        assert quality(media_type(header), accept) == best
