@@ -111,6 +111,17 @@ def chaos(session: nox.Session) -> None:
     pytest(session, "tests/e2e/test_chaos.py", *progress)
 
 
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Send the service what schemathesis makes of /openapi.json, for some minutes (--examples=).
+
+    Each operation gets at most that many requests (100) from each test, and the cases at the
+    bounds of its description; an answer that takes ten seconds is a failure.
+    """
+    install(session, "server,embedded,testing", "schemathesis>=4.32,<5", *TEST_TOOLS)
+    pytest(session, "tests/fuzz")
+
+
 @nox.session(tags=["tests"])
 def image(session: nox.Session) -> None:
     """Build the image and check its size, user, labels, signals and read-only run."""

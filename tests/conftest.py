@@ -6,7 +6,7 @@ pytest_plugins = ["flask_redis_counter.testing.plugin", "pytester"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the caller choose what the end-to-end scenarios run on, and how much chaos there is."""
+    """Let the caller choose what the scenarios run on, and how much chaos and fuzzing there is."""
     parser.addoption(
         "--stack",
         choices=("auto", "compose", "process"),
@@ -31,4 +31,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         default=4.0,
         help="how many seconds of calm there are after each fault of the chaos at the most (4)",
+    )
+    parser.addoption(
+        "--examples",
+        type=int,
+        default=100,
+        help="how many requests the fuzzing makes up for each operation and test (100)",
     )

@@ -1,0 +1,157 @@
+"""The service against its own description: whatever schemathesis thinks of, on both ways.
+
+A failure prints the command of curl that shows it, and comes first in the next run.
+"""
+
+import sys
+
+import pytest
+from hypothesis import strategies as st
+from werkzeug.exceptions import HTTPException
+
+from flask_redis_counter import create_app
+from flask_redis_counter.embedded import EmbeddedStore
+from flask_redis_counter.testing import wait_until
+from flask_redis_counter.testing.process import Process, free_port
+from flask_redis_counter.web.counting import token_in
+from flask_redis_counter.web.negotiation import HTML, JSON, TEXT, media_type
+from flask_redis_counter.web.openapi import document
+
+requests = pytest.importorskip("requests")
+schemathesis = pytest.importorskip("schemathesis", reason="`nox -s fuzz` brings it along")
+
+#: Seconds that an answer may take on a machine that is busy; more is a hang.
+PATIENCE = 10
+
+# Every check of schemathesis is on. Those of authorization and of what was deleted find nothing
+# here that they could check.
+CHECKS = {
+    # What a sound request may hear of a store that is there: no such counter (404), amounts go up
+    # to its largest value (409), the key was used before (422). No other 4xx, and no 5xx.
+    "positive_data_acceptance": {"expected-statuses": ["200", "404", "409", "422"]},
+    # A name with a slash in it is another path (404).
+    "negative_data_rejection": {"expected-statuses": ["400", "404"]},
+    "max_response_time": PATIENCE,
+}
+
+
+def described(checks=CHECKS, phases=None):
+    """Return what schemathesis makes of the description."""
+    config = schemathesis.config.SchemathesisConfig.from_dict(
+        {
+            "checks": checks,
+            "phases": phases or {},
+            "request-timeout": PATIENCE,
+            # An Idempotency-Key is no secret here, and part of what shows a failure.
+            "output": {"sanitization": {"enabled": False}},
+        }
+    )
+    return schemathesis.openapi.from_dict(document(), config=config)
+
+
+@schemathesis.deserializer("text/plain")
+def text_of(context, response):
+    """Return the text, which is compared with what is described as JSON is."""
+    return response.text
+
+
+# The cases that schemathesis does not draw have no values for what a test draws besides.
+DRAWN = {"examples": {"enabled": False}, "coverage": {"enabled": False}}
+# These judge a request as it was before headers were put into it; the test does so itself.
+UNJUDGED = CHECKS | {
+    "positive_data_acceptance": {"enabled": False},
+    "negative_data_rejection": {"enabled": False},
+}
+schema = described()
+forms = described(phases=DRAWN).include(path_regex="^/count")
+headers = described(UNJUDGED, DRAWN)
+
+
+@pytest.fixture(scope="module", params=["serve", "flask"])
+def where(request, tmp_path_factory):
+    """Where requests go: to the production server, or to the Flask app without a server."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    yield from (serve_from if request.param == "serve" else flask_on)(folder)
+
+
+def serve_from(folder):
+    """Run `flask-redis-counter serve` with its embedded store."""
+    port = free_port()
+    server = Process(
+        [sys.executable, "-m", "flask_redis_counter", "serve", f"--port={port}",
+         f"--data-dir={folder / 'data'}"],
+        log=folder / "log",
+        environment={"REDIS_URL": "", "REDIS_HOST": "", "COUNTER_DEADLINE": f"{PATIENCE}"},
+    )  # fmt: skip
+    server.start()
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: requests.get(f"{url}/readyz", timeout=PATIENCE).ok, what="an answer")
+        assert requests.get(f"{url}/openapi.json", timeout=PATIENCE).json() == document()
+        with requests.Session() as session:
+            session.headers.clear()  # they would win over those of a case
+            yield {"base_url": url, "session": session}
+        assert "Traceback" not in server.log()
+    finally:
+        server.stop()
+
+
+def flask_on(folder):
+    """Ask the app as a WSGI server would."""
+    with EmbeddedStore(folder) as store:
+        yield {"app": create_app({"REDIS_URL": store.url, "COUNTER_DEADLINE": PATIENCE})}
+
+
+ACCEPTS = {
+    JSON: {JSON, "application/problem+json"},
+    TEXT: {TEXT, "application/problem+json"},
+    HTML: {HTML},
+}
+# Bytes that a header may hold (RFC 9110, section 5.5), without blanks around them.
+HEADERS = st.sampled_from(["", "a"]) | st.text(
+    st.characters(codec="latin-1", exclude_categories=["Cc"])
+).map(str.strip)
+
+
+@schema.parametrize()
+def test_the_answers_are_those_described(case, where):
+    """Nothing else is answered, whatever the request."""
+    case.call_and_validate(**where)
+
+
+@forms.given(accept=st.sampled_from(sorted(ACCEPTS)))
+@forms.parametrize()
+def test_each_form(case, accept, where):
+    """The answer has the form that was asked for."""
+
+    def is_of_the_form(context, response, case):
+        given = response.headers.get("content-type", [""])[0].partition(";")[0]
+        assert case.method == "HEAD" or given in ACCEPTS[accept]
+
+    # Put into the case, and checked by schemathesis, so that it prints the whole request.
+    case.headers["Accept"] = accept
+    case.call_and_validate(additional_checks=[is_of_the_form], **where)
+
+
+@headers.given(accept=HEADERS, key=HEADERS)
+@headers.parametrize()
+def test_any_headers(case, accept, key, where):
+    """They are answered as described, too, and nothing counts where one of them is malformed."""
+
+    def is_refused_where_malformed(context, response, case):
+        if response.status_code < 400 and case.path.startswith("/count"):
+            assert understood(media_type, accept), "the Accept header is malformed"
+            if "Idempotency-Key" in case.operation.headers:
+                assert understood(token_in, key), "the Idempotency-Key is malformed"
+
+    case.headers.update({"Accept": accept, "Idempotency-Key": key})
+    case.call_and_validate(additional_checks=[is_refused_where_malformed], **where)
+
+
+def understood(read, header):
+    """Whether a header means something."""
+    try:
+        read(header)
+    except HTTPException:
+        return False
+    return True
