@@ -18,6 +18,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     :raises ConfigurationError: a setting is malformed or out of bounds.
     """
     app = Flask(__package__)
+    # "/counters//hits" is a hit without a name, and would be led to the counter named "hits".
+    app.url_map.merge_slashes = False
     app.config.from_mapping(MAX_CONTENT_LENGTH=64 * 1024)
     app.config.from_mapping(config or {})
     FlaskRedisCounter(app)

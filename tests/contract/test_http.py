@@ -162,7 +162,8 @@ def test_health(web, web_alone):
     assert response.headers["Retry-After"] == "1"
 
 
-@pytest.mark.parametrize("path", ["/nope", "/count/", "/counters/", "/counters/a/b", "/../x"])
+@pytest.mark.parametrize("path", ["/nope", "/count/", "/counters/", "/counters/a/b", "/../x",
+                                  "/counters//hits", "/counters//visits"])  # fmt: skip
 def test_an_unknown_route(web, path):
     """404, as a problem."""
     problem(web.get(path), 404)
