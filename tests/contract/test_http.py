@@ -47,7 +47,7 @@ def client_of(request):
 @pytest.fixture
 def web(server, client, client_of):
     """A client of the service, on an empty store."""
-    return client_of(REDIS_URL=server.url)
+    return client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10)
 
 
 @pytest.fixture
