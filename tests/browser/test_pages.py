@@ -47,7 +47,7 @@ CASES = {
     "welcome-full": Case("/", 200, f"{LARGEST:,}", full="visits"),
     "welcome-away": Case("/", 200, "The store is away", fault="killed"),
     "count": Case("/count", 200, "Your visit was counted"),
-    "count-full": Case("/count", 409, "The counter is full", full="visits"),
+    "count-full": Case("/count", 409, "The counter cannot hold more", full="visits"),
     "count-away": Case("/count", 503, "Your visit was not counted", fault="killed"),
     "count-unknown": Case("/count", 503, "We do not know", fault="replies_lost"),
     "count-spooled": Case("/count", 202, "It will be counted", fault="killed", spools=True),
