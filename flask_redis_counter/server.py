@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import multiprocessing
 import os
@@ -94,15 +95,27 @@ def _let_workers_hear_sigterm() -> None:
     )
 
 
-def _load_app() -> Callable[..., Any]:
+def _load_app() -> Any:
     from .app import create_app
     from .web.front import Front
 
     # Ctrl-C reaches a terminal's whole process group. The parent answers it with SIGTERM to
     # its workers, and a Granian worker that gets both at once may hang.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # SIGTERM is held back until the loop runs: before that, uvloop's handler swallows it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    return Front(create_app()).__rsgi__
+    front = Front(create_app())
+
+    class Worker:
+        """The front, which lets SIGTERM through once the loop runs."""
+
+        __rsgi__ = staticmethod(front.__rsgi__)
+
+        @staticmethod
+        def __rsgi_init__(loop: asyncio.AbstractEventLoop) -> None:
+            loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    return Worker
 
 
 def _stop_with_parent() -> None:

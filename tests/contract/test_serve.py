@@ -101,7 +101,6 @@ def test_a_stop_while_workers_are_starting(serve, tmp_path):
     run = serve("--workers=8", f"--data-dir={tmp_path / 'data'}").ready()
     with within(4):  # less than the time after which a worker that did not hear it is killed
         assert run.stop() == 0
-    assert "refused to gracefully stop" not in run.log()
 
 
 def test_counts_survive_a_sigkill_of_everything(serve, tmp_path):

@@ -20,6 +20,8 @@ TESTS = [
     (BASE, TEST, DEV),
     (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.proxy.yml"),
+    (BASE, TEST, f"{E2E}/docker-compose.valkey.yml"),
+    (BASE, TEST, f"{E2E}/docker-compose.valkey.yml", f"{E2E}/docker-compose.proxy.yml"),
 ]
 EXAMPLES = [
     ("examples/guestbook/docker-compose.yml",),
