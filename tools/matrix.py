@@ -1,7 +1,7 @@
 """``nox --json --list … | python -m tools.matrix``: what was covered, where, in one table.
 
 Reads which sessions there are (nox) and what pytest has left of each (JUnit's XML), so that a
-session that nobody has run, and a test that was skipped, are seen as well.
+session that nobody has run, results that the code has outlived, and skipped tests are seen.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+#: What a result is about.
+CODE = ("flask_redis_counter", "tests")
 #: Where the sessions leave their results, and where the tables go.
 RESULTS = Path("artifacts/junit")
 MARKDOWN = Path("artifacts/matrix.md")
@@ -29,6 +31,7 @@ class Row:
 
     :ivar skips: how many tests were skipped for which reason.
     :ivar ran: whether there are any.
+    :ivar old: whether the project has changed since.
     """
 
     session: str
@@ -37,18 +40,21 @@ class Row:
     seconds: float = 0.0
     skips: Counter[str] = field(default_factory=Counter)
     ran: bool = True
+    old: bool = False
 
     @property
     def cells(self) -> tuple[str, ...]:
         """What the table says."""
         if not self.ran:
             return (self.session, "", "", "", "", "not run")
-        reasons = "; ".join(f"{number}x {reason}" for reason, number in self.skips.most_common())
+        reasons = [f"{number}x {reason}" for reason, number in self.skips.most_common()]
+        if self.old:
+            reasons.insert(0, "older than the code")
         numbers = (self.passed, self.failed, self.skips.total(), f"{self.seconds:.0f}")
-        return (self.session, *map(str, numbers), reasons)
+        return (self.session, *map(str, numbers), "; ".join(reasons))
 
 
-def read(session: str, file: Path) -> Row:
+def read(session: str, file: Path, changed: float) -> Row:
     """Read a session's results; those that cannot be read have failed."""
     try:
         root = ElementTree.parse(file).getroot()  # noqa: S314  # pytest has written it
@@ -64,14 +70,21 @@ def read(session: str, file: Path) -> Row:
         case.find("failure") is not None or case.find("error") is not None for case in cases
     )
     seconds = sum(float(suite.get("time", 0)) for suite in root.iter("testsuite"))
-    return Row(session, len(cases) - failed - skips.total(), failed, seconds, skips)
+    old = file.stat().st_mtime < changed
+    return Row(session, len(cases) - failed - skips.total(), failed, seconds, skips, old=old)
 
 
-def rows(sessions: Iterable[str], folder: Path) -> list[Row]:
+def last_change() -> float:
+    """Return when the product or its tests were changed, in seconds since the epoch."""
+    files = (path for folder in CODE for path in Path(folder).rglob("*") if path.suffix != ".pyc")
+    return max((path.stat().st_mtime for path in files if path.is_file()), default=0)
+
+
+def rows(sessions: Iterable[str], folder: Path, changed: float) -> list[Row]:
     """Return the results of all sessions, in their order."""
     found = {session: folder / f"{session}.xml" for session in sessions}
     return [
-        read(session, file) if file.exists() else Row(session, ran=False)
+        read(session, file, changed) if file.exists() else Row(session, ran=False)
         for session, file in found.items()
     ]
 
@@ -110,7 +123,7 @@ def as_html(table: Sequence[Sequence[str]]) -> str:
 
 def main() -> None:
     """Print the table, write it down, and fail where a session has failed."""
-    found = rows([one["session"] for one in json.load(sys.stdin)], RESULTS)
+    found = rows([one["session"] for one in json.load(sys.stdin)], RESULTS, last_change())
     table = [_HEAD, *(row.cells for row in found)]
     print(as_text(table))
     MARKDOWN.parent.mkdir(parents=True, exist_ok=True)
