@@ -89,22 +89,31 @@ class ComposeStack(Stack):
 
     def start(self, service: str) -> None:
         """Start a service's containers and wait until they are healthy."""
+        self._some_containers(service)  # without one, Compose starts nothing and calls it a success
         self.compose("start", service)
         self.wait_for(service, lambda one: one.ready, what="healthy")
 
     def stop(self, service: str) -> None:
         """Stop a service's containers."""
+        self._some_containers(service)
         self.compose("stop", service)
 
     def kill(self, service: str, *, replica: int | None = None) -> None:
         """Kill a service's containers, or one of them."""
+        containers = self._some_containers(service)
         if replica is None:
             self.compose("kill", service)
         else:
-            run("docker", "kill", self.containers(service)[replica])
+            if not 0 <= replica < len(containers):
+                count = len(containers)
+                raise StackError(
+                    f"{service} has {count} replicas, and none with the number {replica}"
+                )
+            run("docker", "kill", containers[replica])
 
     def pause(self, service: str) -> None:
         """Freeze a service's containers."""
+        self._some_containers(service)
         for _ in range(FREEZE_ATTEMPTS - 1):
             try:
                 self.compose("pause", service)
@@ -117,19 +126,25 @@ class ComposeStack(Stack):
 
     def unpause(self, service: str) -> None:
         """Let frozen containers go on."""
+        self._some_containers(service)
         self.compose("unpause", service)
 
     def cut(self, service: str) -> None:
-        """Disconnect a service's containers from all their networks."""
-        for container in self.containers(service):
+        """Disconnect a service's containers from all their networks.
+
+        :raises StackError: one of them is on none.
+        """
+        for container in self._some_containers(service):
             networks = self.inspect(container)["NetworkSettings"]["Networks"]
+            if not networks:
+                raise StackError(f"{service} is on no network: is it cut off already?")
             self._cut[container] = [(name, at["Aliases"]) for name, at in networks.items()]
             for network in networks:
                 run("docker", "network", "disconnect", network, container)
 
     def mend(self, service: str) -> None:
         """Reconnect them, under the names that disconnecting took away."""
-        for container in self.containers(service):
+        for container in self._some_containers(service):
             for network, aliases in self._cut.pop(container, []):
                 names = [f"--alias={alias}" for alias in aliases]
                 run("docker", "network", "connect", *names, network, container)
@@ -139,7 +154,8 @@ class ComposeStack(Stack):
         self._scale[service] = replicas
         scale = f"--scale={service}={replicas}"
         self.compose("up", "--detach", "--no-build", "--no-deps", "--no-recreate", scale, service)
-        self.wait_for(service, lambda one: one.ready, what="healthy")
+        if replicas:
+            self.wait_for(service, lambda one: one.ready, what="healthy")
 
     def services(self) -> tuple[str, ...]:
         """Return the names of the services that have containers."""
@@ -210,6 +226,12 @@ class ComposeStack(Stack):
         number = f'{{{{.Label "{label}.container-number"}}}} {{{{.ID}}}}'
         lines = run("docker", "ps", "--all", f"--format={number}", *filters).splitlines()
         return [line.split()[1] for line in sorted(lines, key=lambda line: int(line.split()[0]))]
+
+    def _some_containers(self, service: str) -> list[str]:
+        """Return the same, of which there must be some."""
+        if not (found := self.containers(service)):
+            raise StackError(f"the stack has no container of the service {service}")
+        return found
 
     def inspect(self, container: str) -> dict[str, Any]:
         """Return what Docker knows of a container."""

@@ -242,12 +242,17 @@ class Stack(ABC):
     def wait_for(
         self, service: str, is_so: Callable[[Replica], bool], *, what: str, within: float = 30.0
     ) -> None:
-        """Wait until something is so for all replicas of a service.
+        """Wait until something is so for all replicas of a service, of which there must be some.
 
         :param what: the condition in words, for the error.
         :raises StackTimeoutError: it was not in time.
         """
-        self._wait(lambda: all(map(is_so, self.state(service))), f"{service} {what}", within)
+
+        def look() -> bool:
+            replicas = self.state(service)
+            return bool(replicas) and all(map(is_so, replicas))
+
+        self._wait(look, f"{service} {what}", within)
 
     def describe(self) -> tuple[tuple[Replica, ...], str]:
         """Return the state of all replicas, and it as text with the end of each log."""

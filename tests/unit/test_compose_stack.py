@@ -1,0 +1,106 @@
+"""What a stack of containers asks of Docker, and what it makes of the answers."""
+
+import json
+
+import pytest
+
+from flask_redis_counter.testing import ComposeStack, Faults, StackError
+from flask_redis_counter.testing import compose as compose_module
+
+NETWORKS = {
+    "store": {"Aliases": ["redis"], "IPAMConfig": None},
+    "fixed": {"Aliases": ["redis", "db"], "IPAMConfig": {"IPv4Address": "10.1.2.3"}},
+}
+
+
+class Docker:
+    """A Docker with the containers of one service, ``redis``, that remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+        self.containers = ["abc"]
+        self.networks = dict(NETWORKS)
+
+    def run(self, *command):
+        """Answer as Docker does."""
+        self.told.append(command)
+        match command:
+            case ("docker", "ps", *_):
+                wanted = "--filter=label=com.docker.compose.service=redis" in command
+                return "".join(f"1 {one}\n" for one in self.containers if wanted)
+            case ("docker", "inspect", *_):
+                state = {"Status": "running"}
+                known = {"NetworkSettings": {"Networks": self.networks}}
+                return json.dumps([{"Name": "/redis-1", "State": state, **known}])
+            case ("docker", "network", "disconnect", network, _):
+                del self.networks[network]
+            case ("docker", "network", "connect", *_, network, _):
+                self.networks[network] = NETWORKS[network]
+        return ""
+
+
+@pytest.fixture
+def docker(monkeypatch):
+    """In place of the real one."""
+    made = Docker()
+    monkeypatch.setattr(compose_module, "run", made.run)
+    return made
+
+
+@pytest.fixture
+def stack():
+    """A stack that nobody has started."""
+    return ComposeStack([], "project")
+
+
+def test_a_partition_within_a_partition_is_an_error(stack, docker):
+    """The outer one is healed: the inner one does not forget where the service has been."""
+    faults = Faults(stack)
+    with (
+        pytest.raises(StackError, match="redis is on no network"),
+        faults.partitioned("redis"),
+        faults.partitioned("redis"),
+    ):
+        pytest.fail("not reached")
+    assert docker.networks == NETWORKS
+
+
+@pytest.mark.parametrize("service", ["redsi", "redis"])
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda stack, service: stack.start(service),
+        lambda stack, service: stack.stop(service),
+        lambda stack, service: stack.kill(service),
+        lambda stack, service: stack.kill(service, replica=0),
+        lambda stack, service: stack.pause(service),
+        lambda stack, service: stack.unpause(service),
+        lambda stack, service: stack.cut(service),
+        lambda stack, service: stack.mend(service),
+    ],
+)
+def test_a_service_without_containers_is_an_error(stack, docker, do, service):
+    """Mistyped, or removed by somebody: nothing was done, and nothing is healed."""
+    docker.containers.clear()
+    with pytest.raises(StackError, match=f"no container of the service {service}"):
+        do(stack, service)
+
+
+def test_a_replica_that_is_not_there_is_an_error(stack, docker):
+    """With the service's name."""
+    with pytest.raises(StackError, match="redis has 1 replicas, and none with the number 7"):
+        stack.kill("redis", replica=7)
+
+
+def test_nothing_is_so_for_no_replicas(stack, docker):
+    """A service that is not there is not ready, either."""
+    docker.containers.clear()
+    with pytest.raises(StackError, match="redis ready"):
+        stack.wait_for("redis", lambda one: one.ready, what="ready", within=0)
+
+
+def test_scaling_to_none(stack, docker):
+    """There is nobody to wait for."""
+    docker.containers.clear()
+    stack.scale("redis", 0)
+    assert any("--scale=redis=0" in command for command in docker.told)
