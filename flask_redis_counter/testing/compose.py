@@ -138,16 +138,15 @@ class ComposeStack(Stack):
             networks = self.inspect(container)["NetworkSettings"]["Networks"]
             if not networks:
                 raise StackError(f"{service} is on no network: is it cut off already?")
-            self._cut[container] = [(name, at["Aliases"]) for name, at in networks.items()]
+            self._cut[container] = [(name, _place(at)) for name, at in networks.items()]
             for network in networks:
                 run("docker", "network", "disconnect", network, container)
 
     def mend(self, service: str) -> None:
-        """Reconnect them, under the names that disconnecting took away."""
+        """Reconnect them, under the names and addresses that disconnecting took away."""
         for container in self._some_containers(service):
-            for network, aliases in self._cut.pop(container, []):
-                names = [f"--alias={alias}" for alias in aliases]
-                run("docker", "network", "connect", *names, network, container)
+            for network, place in self._cut.pop(container, []):
+                run("docker", "network", "connect", *place, network, container)
 
     def scale(self, service: str, replicas: int) -> None:
         """Give a service so many containers, and wait until they are healthy."""
@@ -259,6 +258,15 @@ def _replica(service: str, name: str, state: Mapping[str, Any]) -> Replica:
         exit_code = _SIGNALLED - exit_code if exit_code > _SIGNALLED else exit_code
     health = state.get("Health")
     return Replica(service, name, state["Status"], exit_code, health and health["Status"])
+
+
+def _place(at: Mapping[str, Any]) -> list[str]:
+    """Return the options that give a container its place on a network back."""
+    fixed = at.get("IPAMConfig") or {}
+    addresses = {"ip": fixed.get("IPv4Address"), "ip6": fixed.get("IPv6Address")}
+    return [f"--alias={alias}" for alias in at["Aliases"] or []] + [
+        f"--{option}={address}" for option, address in addresses.items() if address
+    ]
 
 
 def unique_project(name: str = "stack") -> str:

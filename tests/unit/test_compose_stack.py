@@ -65,6 +65,17 @@ def test_a_partition_within_a_partition_is_an_error(stack, docker):
     assert docker.networks == NETWORKS
 
 
+def test_after_a_partition_a_service_has_its_names_and_addresses_again(stack, docker):
+    """Those that its Compose file has fixed; the others are Docker's to give."""
+    with Faults(stack).partitioned("redis"):
+        assert docker.networks == {}
+    connect = ("docker", "network", "connect")
+    assert docker.told[-2:] == [
+        (*connect, "--alias=redis", "store", "abc"),
+        (*connect, "--alias=redis", "--alias=db", "--ip=10.1.2.3", "fixed", "abc"),
+    ]
+
+
 @pytest.mark.parametrize("service", ["redsi", "redis"])
 @pytest.mark.parametrize(
     "do",
