@@ -53,6 +53,7 @@ class Faults:
     def __init__(self, stack: Stack, *, within: float = 30.0) -> None:
         self.stack = stack
         self._within = within
+        self._troubles: dict[str, object] = {}
         self.history: list[Event] = []
 
     def stopped(self, service: str) -> Lasting:
@@ -166,14 +167,27 @@ class Faults:
 
         return self._lasting(fault, inflict_and_see, lambda: self.stack.start(service))
 
-    def _troubled(self, service: str, kind: Trouble, amount: float = 0.0) -> Lasting:
-        proxy = self.stack.proxy(service)
+    @contextmanager
+    def _troubled(self, service: str, kind: Trouble, amount: float = 0.0) -> Iterator[None]:
         much = f" by {amount:g}" if amount else ""
-        return self._lasting(
-            f"network of {service} {kind.replace('_', ' ')}{much}",
-            lambda: proxy.trouble(kind, amount),
-            proxy.heal,
-        )
+        fault = f"network of {service} {kind.replace('_', ' ')}{much}"
+        mine = object()
+        if self._troubles.setdefault(service, mine) is not mine:
+            # A proxy knows one trouble: this one would end the other, and healing it both.
+            raise StackError(
+                f"{fault}: something is wrong with it already, and one at a time can be"
+            )
+        try:
+            proxy = self.stack.proxy(service)
+            # Asked anew to heal: a proxy that was started again is reached elsewhere.
+            with self._lasting(
+                fault,
+                lambda: proxy.trouble(kind, amount),
+                lambda: self.stack.proxy(service).heal(),
+            ):
+                yield
+        finally:
+            del self._troubles[service]
 
     @contextmanager
     def _lasting(

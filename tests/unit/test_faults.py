@@ -4,7 +4,7 @@ import pytest
 
 from flask_redis_counter.testing import Faults, Nemesis, StackError, StackTimeoutError, wait_until
 
-from .recording import RecordingStack
+from .recording import RecordingProxy, RecordingStack
 
 FAULTS = {
     "stopped": (lambda faults: faults.stopped("redis"), "stop", "start redis"),
@@ -80,6 +80,29 @@ def test_a_fault_that_does_not_come_about_is_an_error(monkeypatch):
     assert "redis-1 running" in str(raised.value)
     assert "web| the log" in str(raised.value)
     assert [one.status for one in raised.value.replicas] == ["running"]
+
+
+def test_one_trouble_at_a_time():
+    """A second one would end the first, and healing it would heal both."""
+    stack = RecordingStack()
+    faults = Faults(stack)
+    with faults.slow("redis", 0.2):
+        with pytest.raises(StackError, match=r"choked by 9: .* already"), faults.choked("redis", 9):
+            pytest.fail("not reached")
+        assert stack.told == ["slow 0.2"]
+        with faults.choked("web", 9):  # which has a proxy of its own
+            pass
+    with faults.choked("redis", 9):
+        pass
+
+
+def test_a_proxy_is_healed_where_it_is_then(monkeypatch):
+    """It may have been started again meanwhile, and be reached elsewhere."""
+    stack = RecordingStack()
+    with Faults(stack).slow("redis", 0.2):
+        monkeypatch.setattr(stack, "proxy", lambda service: RecordingProxy(elsewhere))
+        elsewhere = RecordingStack()
+    assert (stack.told, elsewhere.told) == (["slow 0.2"], ["heal"])
 
 
 def test_a_disk_of_the_machine_is_not_filled():
