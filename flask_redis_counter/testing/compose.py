@@ -202,8 +202,17 @@ class ComposeStack(Stack):
         return done.output.strip()
 
     def proxy(self, service: str) -> RemoteProxy:
-        """Return the proxy that runs as the service ``SERVICE-proxy``."""
-        return RemoteProxy(*self.address(f"{service}-proxy", CONTROL_PORT))
+        """Return the proxy that runs as the service ``SERVICE-proxy``.
+
+        :raises StackError: there is none.
+        """
+        name = f"{service}-proxy"
+        if not self.containers(name):
+            raise StackError(
+                f"{service} has no proxy: add a service {name} that runs ${{{PROXY_VARIABLE}}} and "
+                f"publishes port {CONTROL_PORT}, and let the others use it"
+            )
+        return RemoteProxy(*self.address(name, CONTROL_PORT))
 
     def logs(self, *, since: float = 0.0) -> dict[str, str]:
         """Return every service's log."""

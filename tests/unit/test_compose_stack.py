@@ -103,6 +103,12 @@ def test_a_replica_that_is_not_there_is_an_error(stack, docker):
         stack.kill("redis", replica=7)
 
 
+def test_a_service_without_a_proxy(stack, docker):
+    """The error says what there has to be, at once."""
+    with pytest.raises(StackError, match=r"add a service redis-proxy .* publishes port 6380"):
+        stack.proxy("redis")
+
+
 def test_nothing_is_so_for_no_replicas(stack, docker):
     """A service that is not there is not ready, either."""
     docker.containers.clear()
