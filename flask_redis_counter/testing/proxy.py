@@ -12,8 +12,10 @@ import argparse
 import asyncio
 import itertools
 import math
+import signal
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -277,12 +279,14 @@ def _be_told(proxy: Proxy, listener: socket.socket) -> None:
 
 
 def main() -> None:
-    """Forward, and do what the control port is told, until it is killed."""
+    """Forward, and do what the control port is told, until SIGTERM comes."""
     parser = argparse.ArgumentParser(description="A TCP proxy that does what networks do.")
     parser.add_argument("backends", nargs="+", help="host:port, taken in turn")
     parser.add_argument("--listen", type=int, required=True, help="the port to forward from")
     parser.add_argument("--control", type=int, default=CONTROL_PORT, help="the port to be told on")
     options = parser.parse_args()
+    # A container's first process is not ended by a signal that it does not handle.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     proxy = Proxy(options.backends, host="0.0.0.0", port=options.listen)  # noqa: S104  # a container's
     _be_told(proxy, socket.create_server(("0.0.0.0", options.control)))  # noqa: S104
 

@@ -250,3 +250,18 @@ def test_the_end_of_one_side_ends_the_other(echo):
             assert one.recv(3) == b"bye"
             assert one.recv(1) == b""
         proxy.close()
+
+
+def test_the_script_ends_at_once(echo):
+    """Also as the first process of a container, where only a signal that is handled ends it."""
+    port, control = free_port(), free_port()
+    options = ["--listen", str(port), "--control", str(control), f"127.0.0.1:{echo.port}"]
+    with subprocess.Popen([sys.executable, proxy_module.__file__, *options]) as running:
+        try:
+            wait_until(lambda: dial(control).close() is None, what="the script")
+            with dial(port) as connection:
+                assert ask(connection) == b"ping"
+                running.terminate()
+                assert running.wait(5) == 0  # below 0, the signal would have had to end it
+        finally:
+            running.kill()
