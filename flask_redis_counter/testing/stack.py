@@ -210,8 +210,10 @@ class Stack(ABC):
     def url(self, service: str | None = None, port: int | None = None) -> str:
         """Return where a service answers HTTP, by default the entry, asked anew each time.
 
-        :raises StackError: it is not reached from here.
+        :raises StackError: it is not reached from here, or only one of the two is given.
         """
+        if (service is None) != (port is None):
+            raise StackError("name a service and its port, or neither of them for the entry")
         if service is None or port is None:
             if self.entry is None:
                 raise StackError("the stack has no entry: name a service and its port")

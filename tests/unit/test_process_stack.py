@@ -131,5 +131,9 @@ def test_what_is_not_there(stack):
         stack.kill("redis")
     with pytest.raises(StackError, match="no answer of a Redis-compatible server"):
         stack.store("files", "PING")
+    with pytest.raises(StackError, match="a service and its port"):
+        stack.url("pages")  # which is not the entry
+    with pytest.raises(StackError, match="a service and its port"):
+        stack.url(port=80)
     with pytest.raises(StackError, match="has no entry"):
         ProcessStack({}).url()
