@@ -70,6 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_NOTES] = []
     if config.option.nemesis_seed is None:
         config.option.nemesis_seed = secrets.randbits(32)
+    if config.option.stack_logs:
+        config.option.reportchars += "P"  # or pytest shows nothing of a test that passed
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

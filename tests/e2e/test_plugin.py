@@ -82,7 +82,7 @@ def test_a_failure_has_the_logs_since_the_test_began(suite, project):
 
 def test_the_logs_of_tests_that_pass(suite):
     """On demand."""
-    result = suite("--stack-logs", "-k", "counts", "-rP")
+    result = suite("--stack-logs", "-k", "counts")
     result.assert_outcomes(passed=4)
     assert "log of redis" in result.stdout.str()
 
