@@ -84,8 +84,13 @@ class ComposeStack(Stack):
             raise type(error)(f"{error}\n{text}", replicas) from error
 
     def down(self, *, volumes: bool = False) -> None:
-        """Remove containers and networks, and with ``volumes`` the data."""
+        """Remove containers and networks, and with ``volumes`` the data and what was built.
+
+        Images that the Compose file gives a name stay.
+        """
         self.compose("down", "--remove-orphans", *(["--volumes"] if volumes else []))
+        if volumes and (images := self._images()):
+            run("docker", "image", "rm", *images)
 
     def start(self, service: str) -> None:
         """Start a service's containers and wait until they are healthy."""
@@ -247,9 +252,9 @@ class ComposeStack(Stack):
         return found[0]
 
     def leftovers(self) -> list[str]:
-        """Return the containers, networks and volumes that the project still has."""
+        """Return the containers, networks, volumes and images that the project still has."""
         label = f"label=com.docker.compose.project={self.project}"
-        return [
+        return [f"image {name}" for name in self._images()] + [
             f"{kind} {name}"
             for kind, listing in (
                 ("container", ("ps", "--all")),
@@ -258,6 +263,14 @@ class ComposeStack(Stack):
             )
             for name in run("docker", *listing, "--quiet", "--filter", label).split()
         ]
+
+    def _images(self) -> list[str]:
+        """Return the images that were built for the project, and named after it."""
+        # Not `down --rmi=local`, which takes those with a name of their own as well.
+        label = f"--filter=label=com.docker.compose.project={self.project}"
+        name = f"--filter=reference={self.project}-*"
+        format_ = "--format={{.Repository}}:{{.Tag}}"
+        return run("docker", "image", "ls", label, name, format_).split()
 
 
 def _replica(service: str, name: str, state: Mapping[str, Any]) -> Replica:

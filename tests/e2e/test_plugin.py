@@ -119,6 +119,20 @@ def test_the_last_worker_removes_the_stack(suite, project):
     assert ComposeStack([], project).leftovers() == []
 
 
+def test_no_image_stays_that_a_run_has_built(suite, project, pytester):
+    """Its name has the project's, and so nobody would use it again; one with a name stays."""
+    built = "build: {context: ., dockerfile_inline: FROM redis:alpine}"
+    named = f"  named:\n    image: {project}:kept\n    {built}\n"
+    pytester.makefile(".yml", compose=f"services:\n  redis:\n    {built}\n{named}")
+    try:
+        suite("-k", "counts").assert_outcomes(passed=4)
+        listing = ("docker", "image", "ls", "--format={{.Repository}}")
+        assert [one for one in run(*listing).split() if project in one] == [project]
+        assert ComposeStack([], project).leftovers() == []
+    finally:
+        run("docker", "image", "rm", f"{project}:kept")
+
+
 def test_a_stack_that_does_not_come_up_leaves_nothing(suite, project, pytester):
     """The error has its state and the end of its log."""
     pytester.makefile(".yml", compose=f"{COMPOSE}    command: [redis-server, --no-such-option]\n")
