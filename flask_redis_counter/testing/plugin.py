@@ -19,7 +19,7 @@ import pytest
 from .compose import ComposeStack, unique_project
 from .faults import Faults
 from .nemesis import Kinds, Nemesis
-from .sharing import shared
+from .sharing import remove_abandoned, shared
 from .stack import Entry, Stack, StackError
 
 #: Makes a nemesis of this test's: the faults to choose from, by name, and how many a minute.
@@ -85,7 +85,22 @@ def pytest_testnodedown(node: object) -> None:
     """Take over what a worker of pytest-xdist has to say."""
     output = getattr(node, "workeroutput", {})
     config: pytest.Config = node.config  # type: ignore[attr-defined]
-    config.stash[_NOTES] += output.get("stack-notes", [])
+    notes = config.stash[_NOTES]
+    notes += [note for note in output.get("stack-notes", []) if note not in notes]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove what workers of pytest-xdist left: it kills those that take five seconds to end."""
+    config = session.config
+    if not config.pluginmanager.has_plugin("dsession") or config.option.stack_keep:
+        return
+    folder = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    try:
+        for project in remove_abandoned(folder):
+            config.stash[_NOTES].append(f"a worker has left the stack {project}: it is removed now")
+    except StackError as error:
+        config.stash[_NOTES].append(f"a worker has left a stack: {error}")
 
 
 @pytest.hookimpl(wrapper=True)

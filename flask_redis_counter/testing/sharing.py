@@ -30,10 +30,12 @@ def shared(
     with _state(folder) as state:
         stack = make(state.setdefault("project", project))
         if not state.setdefault("users", 0):
+            state["up"] = stack.command
             try:
                 stack.up()
             except BaseException:
                 _remove(stack)
+                state["up"] = None
                 raise
         state["users"] += 1
     try:
@@ -43,6 +45,26 @@ def shared(
             state["users"] -= 1
             if not state["users"] and not keep:
                 _remove(stack)
+                state["up"] = None
+
+
+def remove_abandoned(folder: Path) -> list[str]:
+    """Remove the stacks of processes that crashed, or were killed before they had done so.
+
+    :param folder: what all these processes have in common; they have ended.
+    :return: the names of the projects.
+    :raises StackError: one of them cannot be removed.
+    """
+    removed = []
+    for file in [*folder.glob(_NAME), *folder.glob(f"*/{_NAME}")]:
+        with _state(file.parent) as state:
+            if state.get("up"):
+                stack = ComposeStack([], state["project"])
+                stack.command = state["up"]
+                _remove(stack)
+                state["up"] = None
+                removed.append(stack.project)
+    return removed
 
 
 @contextmanager

@@ -43,6 +43,14 @@ def test_it_fails(stack, faults, nemesis):
     assert stack.state("redis")[0].status == "on fire"
 """
 
+INTERRUPTS = """
+import os, signal, time
+
+def test_it(stack):
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(60)
+"""
+
 
 @pytest.fixture
 def project(monkeypatch):
@@ -110,12 +118,30 @@ def test_workers_share_a_stack(suite, project):
     result.assert_outcomes(passed=4)
     (container,) = ComposeStack([], project).containers("redis")
     assert run("docker", "exec", container, "redis-cli", "GET", "hits").strip() == "4"
-    result.stdout.fnmatch_lines([f"*--stack-attach={project}*"])
+    assert result.stdout.str().count(f"--stack-attach={project}") == 1
 
 
 def test_the_last_worker_removes_the_stack(suite, project):
     """However many there were."""
     suite("-n2", "-k", "counts").assert_outcomes(passed=4)
+    assert ComposeStack([], project).leftovers() == []
+
+
+@pytest.mark.parametrize("options", [(), ("--stack-per-worker",)])
+def test_a_worker_that_crashes_leaves_nothing(suite, project, pytester, options):
+    """The others cannot know; the run removes what it has left, and says so."""
+    pytester.makepyfile(test_it="import os\n\ndef test_it(stack):\n    os._exit(1)\n")
+    result = suite("-n1", *options)
+    result.stdout.fnmatch_lines([f"*has left the stack {project}: it is removed now*"])
+    assert ComposeStack([], project).leftovers() == []
+
+
+def test_workers_that_are_interrupted_leave_nothing(suite, project, pytester):
+    """pytest-xdist kills them in the midst of it."""
+    slow = f"{COMPOSE}    command: [sh, -c, sleep 99]\n"
+    pytester.makefile(".yml", compose=slow.replace("period: 1s", "period: 8s"))
+    pytester.makepyfile(test_it=INTERRUPTS)
+    suite("-n1")
     assert ComposeStack([], project).leftovers() == []
 
 
