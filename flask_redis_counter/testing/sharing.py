@@ -33,9 +33,12 @@ def shared(
             state["up"] = stack.command
             try:
                 stack.up()
-            except BaseException:
-                _remove(stack)
-                state["up"] = None
+            except BaseException as error:
+                try:
+                    _remove(stack)
+                    state["up"] = None
+                except StackError as left:
+                    error.add_note(f"and what was there of it could not be removed: {left}")
                 raise
         state["users"] += 1
     try:

@@ -167,3 +167,14 @@ def test_a_stack_that_does_not_come_up_leaves_nothing(suite, project, pytester):
     assert re.search(r"redis-1 exited with 1", result.stdout.str())
     assert "no-such-option" in result.stdout.str()
     assert ComposeStack([], project).leftovers() == []
+
+
+def test_a_compose_file_that_is_none(suite, pytester):
+    """The error is what `up` said, although `down` cannot read the file, either."""
+    pytester.makefile(".yml", compose="services: [")
+    result = suite("-k", "counts")
+    result.assert_outcomes(errors=4)
+    said = result.stdout.str()
+    assert re.search(r"StackError: docker compose .* up ", said)
+    assert not re.search(r"StackError: docker compose .* down ", said)
+    assert "what was there of it could not be removed" in said
