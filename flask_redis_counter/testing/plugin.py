@@ -10,13 +10,15 @@ The stack is what pytest-docker's fixtures ``docker_compose_file`` and
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from .compose import ComposeStack, unique_project
+from . import proxy as proxy_module
+from .compose import PROXY_VARIABLE, ComposeStack, unique_project
 from .faults import Faults
 from .nemesis import Kinds, Nemesis
 from .sharing import remove_abandoned, shared
@@ -66,8 +68,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed once: the workers of pytest-xdist get the same."""
+    """Choose the seed once: the workers of pytest-xdist get the same.
+
+    Whatever reads the Compose files finds the proxy's script: pytest-docker's fixtures do, as well.
+    """
     config.stash[_NOTES] = []
+    os.environ[PROXY_VARIABLE] = str(proxy_module.__file__)
     if config.option.nemesis_seed is None:
         config.option.nemesis_seed = secrets.randbits(32)
     if config.option.stack_logs:

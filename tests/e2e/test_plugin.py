@@ -43,6 +43,14 @@ def test_it_fails(stack, faults, nemesis):
     assert stack.state("redis")[0].status == "on fire"
 """
 
+BOTH = """
+def test_theirs(docker_services):
+    assert docker_services.port_for("redis", 6379)
+
+def test_both(stack, docker_services):
+    assert stack.address("redis", 6379)[1] == docker_services.port_for("redis", 6379)
+"""
+
 INTERRUPTS = """
 import os, signal, time
 
@@ -110,6 +118,17 @@ def test_attaching_to_nothing_is_an_error(suite):
     result = suite("--stack-attach=no-such-project", "-k", "counts")
     result.assert_outcomes(errors=4)
     result.stdout.fnmatch_lines(["*no stack of the project 'no-such-project' is there*"])
+
+
+def test_fixtures_of_pytest_docker_go_along(suite, project, pytester):
+    """They start the same project, and find the script of the proxy."""
+    proxied = (
+        f"{COMPOSE}    volumes: ['${{STACK_PROXY}}:/proxy.py:ro']\n    ports: ['127.0.0.1::6379']\n"
+    )
+    pytester.makefile(".yml", compose=proxied)
+    pytester.makepyfile(test_it=BOTH)
+    suite().assert_outcomes(passed=2)
+    assert ComposeStack([], project).leftovers() == []
 
 
 def test_workers_share_a_stack(suite, project):
