@@ -165,6 +165,16 @@ class ComposeStack(Stack):
         """Return the names of the services that have containers."""
         return tuple(self.compose("ps", "--all", "--services").split())
 
+    def jobs(self) -> frozenset[str]:
+        """Return the services on which others depend as ``service_completed_successfully``."""
+        label = "com.docker.compose"
+        condition = f'{{{{.Label "{label}.depends_on"}}}}'  # service:condition:restart,...
+        project = f"--filter=label={label}.project={self.project}"
+        said = run("docker", "ps", "--all", f"--format={condition}", project)
+        dependencies = [one.split(":") for one in said.replace(",", "\n").split()]
+        wanted = "service_completed_successfully"
+        return frozenset(name for name, waits_for, *_ in dependencies if waits_for == wanted)
+
     def state(self, service: str) -> tuple[Replica, ...]:
         """Return the state of a service's containers."""
         containers = self.containers(service)

@@ -163,6 +163,10 @@ class Stack(ABC):
     def services(self) -> tuple[str, ...]:
         """Return the names of all services."""
 
+    def jobs(self) -> frozenset[str]:
+        """Return those that do something once, and whose end others wait for."""
+        return frozenset()
+
     @abstractmethod
     def state(self, service: str) -> tuple[Replica, ...]:
         """Return what becomes of a service's replicas now."""
@@ -228,10 +232,16 @@ class Stack(ABC):
     def wait_ready(self, *, within: float = 30.0) -> None:
         """Wait until every service is healthy, and the entry says that it is ready.
 
+        Those of :meth:`jobs` must have come to a good end.
+
         :raises StackTimeoutError: they were not in time.
         """
+        jobs = self.jobs()
         for service in self.services():
-            self.wait_for(service, lambda one: one.ready, what="ready", within=within)
+            if service in jobs:
+                self.wait_for(service, lambda one: one.exit_code == 0, what="done", within=within)
+            else:
+                self.wait_for(service, lambda one: one.ready, what="ready", within=within)
         entry = self.entry
         if entry is not None and entry.ready is not None:
             path = entry.ready

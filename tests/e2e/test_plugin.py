@@ -51,6 +51,17 @@ def test_both(stack, docker_services):
     assert stack.address("redis", 6379)[1] == docker_services.port_for("redis", 6379)
 """
 
+JOB = """
+import pytest
+from flask_redis_counter.testing import StackTimeoutError
+
+def test_it(stack):
+    stack.stop("redis")
+    assert stack.state("redis")[0].exit_code == 0
+    with pytest.raises(StackTimeoutError, match="redis ready"):
+        stack.wait_ready(within=0)
+"""
+
 INTERRUPTS = """
 import os, signal, time
 
@@ -129,6 +140,15 @@ def test_fixtures_of_pytest_docker_go_along(suite, project, pytester):
     pytester.makepyfile(test_it=BOTH)
     suite().assert_outcomes(passed=2)
     assert ComposeStack([], project).leftovers() == []
+
+
+def test_a_job_is_ready_when_it_is_done(suite, pytester):
+    """As a migration, which others wait for; a service that has ended is not ready."""
+    job = "  migrate:\n    image: redis:alpine\n    command: [echo, migrated]\n"
+    waits = "    depends_on: {migrate: {condition: service_completed_successfully}}\n"
+    pytester.makefile(".yml", compose=COMPOSE + waits + job)
+    pytester.makepyfile(test_it=JOB)
+    suite().assert_outcomes(passed=1)
 
 
 def test_workers_share_a_stack(suite, project):
