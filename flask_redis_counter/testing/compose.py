@@ -288,8 +288,11 @@ def _replica(service: str, name: str, state: Mapping[str, Any]) -> Replica:
     if state["Status"] in ("exited", "dead"):
         exit_code = int(state["ExitCode"])
         exit_code = _SIGNALLED - exit_code if exit_code > _SIGNALLED else exit_code
-    health = state.get("Health")
-    return Replica(service, name, state["Status"], exit_code, health and health["Status"])
+    health = state.get("Health") or {"Status": None}
+    checks = [] if health["Status"] == "healthy" else health.get("Log") or []
+    said = checks[-1]["Output"].split("\n") if checks else []
+    complaint = next((line.strip() for line in reversed(said) if line.strip()), "")
+    return Replica(service, name, state["Status"], exit_code, health["Status"], complaint)
 
 
 def _place(at: Mapping[str, Any]) -> list[str]:

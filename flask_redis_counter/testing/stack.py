@@ -26,6 +26,7 @@ class Replica:
     :ivar status: ``running``, ``paused``, ``exited``, or another word of Docker's.
     :ivar exit_code: what it ended with, below 0 for a signal; None while it runs.
     :ivar health: ``healthy``, ``unhealthy``, ``starting``; None where nothing checks it.
+    :ivar complaint: the last line of the last check, of one that is not healthy.
     """
 
     service: str
@@ -33,6 +34,7 @@ class Replica:
     status: str
     exit_code: int | None = None
     health: str | None = None
+    complaint: str = ""
 
     @property
     def ready(self) -> bool:
@@ -41,7 +43,10 @@ class Replica:
 
     def __str__(self) -> str:
         ended = "" if self.exit_code is None else f" with {self.exit_code}"
-        return f"{self.name} {self.status}{ended}" + (f", {self.health}" if self.health else "")
+        health = f", {self.health}" if self.health else ""
+        return f"{self.name} {self.status}{ended}{health}" + (
+            f": {self.complaint}" if self.complaint else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,16 @@ def test_a_stack_that_does_not_come_up_leaves_nothing(suite, project, pytester):
     assert ComposeStack([], project).leftovers() == []
 
 
+def test_a_stack_that_is_not_healthy_says_why(suite, pytester):
+    """In the words of the check."""
+    check = "[CMD-SHELL, 'echo the disk is on fire; exit 1']"
+    health = f"    healthcheck: {{test: {check}, interval: 1s, retries: 2}}\n"
+    pytester.makefile(".yml", compose=COMPOSE + health)
+    result = suite("-k", "counts")
+    result.assert_outcomes(errors=4)
+    result.stdout.fnmatch_lines(["*redis-1 running, unhealthy: the disk is on fire"])
+
+
 def test_a_compose_file_that_is_none(suite, pytester):
     """The error is what `up` said, although `down` cannot read the file, either."""
     pytester.makefile(".yml", compose="services: [")
