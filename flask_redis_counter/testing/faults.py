@@ -75,7 +75,10 @@ class Faults:
             self._wait(service, "paused")
 
         def heal() -> None:
-            self.stack.unpause(service)
+            # Another fault within this one may have ended it, and started it again.
+            replicas = self.stack.state(service)
+            if not replicas or any(one.status == "paused" for one in replicas):
+                self.stack.unpause(service)
             self._wait(service, "running")
 
         return self._lasting(f"{service} paused", inflict, heal)

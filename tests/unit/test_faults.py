@@ -96,6 +96,15 @@ def test_one_trouble_at_a_time():
         pass
 
 
+def test_what_was_killed_while_it_was_frozen():
+    """It is started again, and is no longer frozen: Docker would not thaw it."""
+    stack = RecordingStack("unpause")
+    faults = Faults(stack)
+    with faults.paused("redis"), faults.killed("redis"):
+        pass
+    assert stack.told == ["pause redis", "kill redis", "start redis"]
+
+
 def test_a_proxy_is_healed_where_it_is_then(monkeypatch):
     """It may have been started again meanwhile, and be reached elsewhere."""
     stack = RecordingStack()
