@@ -17,6 +17,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Literal, Protocol, TypeAlias, get_args
@@ -30,6 +31,9 @@ Trouble: TypeAlias = Literal["slow", "choked", "reset", "half_open", "replies_lo
 
 #: The port that the script is told on what is wrong, by default.
 CONTROL_PORT = 6380
+
+#: Seconds that the script may take from its start until it can be told something.
+_STARTS_WITHIN = 5.0
 
 _CHUNK = 65536
 
@@ -245,14 +249,27 @@ class RemoteProxy:
         self._tell("heal 0")
 
     def _tell(self, line: str) -> None:
+        ends = time.monotonic() + _STARTS_WITHIN
+        while True:
+            try:
+                said = self._ask(line)
+                break
+            except OSError:  # it has just been started, and does not listen yet
+                if time.monotonic() > ends:
+                    raise
+                time.sleep(0.05)
+        if said != "ok":
+            raise ValueError(said)
+
+    def _ask(self, line: str) -> str:
         with (
             socket.create_connection(self._address, timeout=5) as connection,
             connection.makefile("rw") as stream,
         ):
             print(line, file=stream, flush=True)
-            said = stream.readline().strip()
-        if said != "ok":
-            raise ValueError(said or "the proxy gave no answer")
+            if not (said := stream.readline().strip()):
+                raise ConnectionError("the proxy gave no answer")
+        return said
 
 
 def _address(backend: int | str) -> tuple[str, int]:

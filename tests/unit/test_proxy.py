@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -265,3 +266,26 @@ def test_the_script_ends_at_once(echo):
                 assert running.wait(5) == 0  # below 0, the signal would have had to end it
         finally:
             running.kill()
+
+
+def test_a_script_that_has_just_been_started(echo):
+    """It is told as soon as it listens, also where Docker takes connections before."""
+    port, control = free_port(), free_port()
+    told = ThreadPoolExecutor(1)
+    options = ["--listen", str(port), "--control", str(control), f"127.0.0.1:{echo.port}"]
+    with socket.create_server(("127.0.0.1", control)) as docker, told:
+        telling = told.submit(RemoteProxy("127.0.0.1", control).heal)
+        docker.accept()[0].close()
+        docker.close()
+        with subprocess.Popen([sys.executable, proxy_module.__file__, *options]) as running:
+            try:
+                telling.result(10)
+            finally:
+                running.kill()
+
+
+def test_a_script_that_is_not_there(monkeypatch):
+    """An error, in the end."""
+    monkeypatch.setattr(proxy_module, "_STARTS_WITHIN", 0.1)
+    with pytest.raises(OSError, match="refused"):
+        RemoteProxy("127.0.0.1", free_port()).heal()
