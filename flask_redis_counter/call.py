@@ -138,10 +138,12 @@ class Call:
         :raises OutcomeUnknownError: the answer is none that the script gives.
         """
         try:
-            if self.token is not None:
+            if self.token is None:
+                value, replayed = int(answer), False
+            elif isinstance(answer, list):  # not the bytes of b"OK", which are integers as well
                 value, replayed = int(answer[0]), bool(answer[1])
             else:
-                value, replayed = int(answer), False
+                raise TypeError
         except (TypeError, ValueError, IndexError) as error:
             raise OutcomeUnknownError(f"the answer is no integer: {answer!r:.100}") from error
         value -= self.amount

@@ -119,7 +119,7 @@ def test_an_answer_that_is_none():
     hits = [hit_of(), hit_of(token="one")]
     batch = added(combiner, *hits)
     batch.commands()
-    batch.take([b"OK", b""])
+    batch.take([b"OK", b"OK"])
     assert batch.over
     combiner.finish(batch)
     for hit in hits:
