@@ -149,6 +149,21 @@ def test_a_full_store_counts_nothing(counter, client):
     assert counter.hit("visits").value == 2
 
 
+def test_how_the_store_may_lose_hits(counter, client):
+    """Each way is named, with its setting; a store that keeps them all has none."""
+    assert counter.risks() == []
+    client.config_set("maxmemory-policy", "volatile-lru")
+    client.config_set("appendfsync", "everysec")
+    try:
+        policy, disk = counter.risks()
+        assert policy.startswith("maxmemory-policy is volatile-lru: ")
+        assert disk.startswith("appendfsync is everysec: ")
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("appendfsync", "always")
+    assert counter.risks() == []
+
+
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "ü", "a{b", "a\n", None, 1])
 def test_a_name_outside_the_rules(counter, client, name):
     """The name is refused before anything is sent."""

@@ -1,19 +1,23 @@
 """What becomes of a batch: its calls, their answers, refusals and repeats."""
 
 import pytest
-from redis.exceptions import BusyLoadingError, ResponseError
+from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 
 from flask_redis_counter import (
     CounterOverflowError,
     NotAnIntegerError,
     OutcomeUnknownError,
+    StoreRefusedError,
+    StoreUnavailableError,
     TokenReusedError,
 )
 from flask_redis_counter.batch import LONGEST_PAUSE
 from flask_redis_counter.combiner import Combiner
 from flask_redis_counter.rules import MAX_VALUE
 
-from .simulation import AWAY, SILENT, Server, added, carried, hit_of, refused, values
+from .simulation import AWAY, HIT, SILENT, Server, added, carried, hit_of, refused, values
+
+NOSCRIPT = refused("NOSCRIPT No matching script", NoScriptError)
 
 
 def test_each_counter_is_a_call():
@@ -102,6 +106,16 @@ def test_an_overflow_of_several_splits():
     assert server.values == {"visits": MAX_VALUE}
 
 
+def test_an_overflow_of_two():
+    """The one that fits counts."""
+    combiner, server = Combiner(), Server({"visits": MAX_VALUE - 5})
+    hits = [hit_of(amount=6), hit_of(amount=5)]
+    carried(combiner, added(combiner, *hits), server)
+    assert hits[1].outcome() == MAX_VALUE
+    with pytest.raises(CounterOverflowError):
+        hits[0].outcome()
+
+
 def test_amounts_that_do_not_fit_together():
     """Amounts whose sum no counter holds are not added up."""
     combiner, server = Combiner(), Server({"visits": -MAX_VALUE})
@@ -127,6 +141,15 @@ def test_an_answer_that_is_none():
             hit.outcome()
 
 
+def test_an_answer_too_few():
+    """It is not taken for another call's."""
+    combiner = Combiner()
+    batch = added(combiner, hit_of("a"), hit_of("b"))
+    batch.commands()
+    with pytest.raises(ValueError, match="shorter"):
+        batch.take([b"1"])
+
+
 def test_a_refusal_after_an_unknown_attempt_is_unknown():
     """The first attempt may have counted, or may yet."""
     combiner, hit = Combiner(), hit_of()
@@ -135,8 +158,22 @@ def test_a_refusal_after_an_unknown_attempt_is_unknown():
     batch.fail(SILENT)
     batch.take([refused("OOM command not allowed when used memory > 'maxmemory'.")])
     combiner.finish(batch)
-    with pytest.raises(OutcomeUnknownError, match="OOM"):
+    with pytest.raises(OutcomeUnknownError, match="OOM") as caught:
         hit.outcome()
+    assert isinstance(caught.value.__cause__, StoreRefusedError)
+
+
+def test_a_refusal_beside_an_answer_that_is_none():
+    """Whose answer was whose, nobody knows."""
+    combiner = Combiner()
+    hits = [hit_of("a"), hit_of("b")]
+    batch = added(combiner, *hits)
+    batch.commands()
+    batch.take([b"OK", refused("BUSY Redis is busy")])
+    batch.take([refused("OOM command not allowed when used memory > 'maxmemory'.")])
+    for hit in hits:
+        with pytest.raises(OutcomeUnknownError):
+            hit.outcome()
 
 
 @pytest.mark.parametrize(
@@ -161,6 +198,47 @@ def test_a_refusal_that_passes_is_asked_again(said):
     assert hit.outcome() == 1
 
 
+def test_a_refusal_that_lasts_too_long():
+    """It is what the caller hears of when the time is over."""
+    combiner, hit = Combiner(), hit_of()
+    batch = added(combiner, hit)
+    batch.commands()
+    batch.take([refused("BUSY Redis is busy")])
+    batch.give_up(hit.ends)
+    with pytest.raises(StoreRefusedError, match="BUSY Redis is busy"):
+        hit.outcome()
+
+
+def test_a_script_that_is_not_loaded_in_time():
+    """Nothing was counted, and the next hit finds it loaded, or loads it."""
+    combiner, hit = Combiner(), hit_of()
+    batch = added(combiner, hit)
+    batch.commands()
+    batch.take([NOSCRIPT])
+    batch.give_up(hit.ends)
+    with pytest.raises(StoreUnavailableError, match="no time to load the script that counts"):
+        hit.outcome()
+
+
+def test_a_store_that_forgets_the_script_at_once():
+    """It was loaded right before: the store is the one to blame."""
+    combiner, hit = Combiner(), hit_of()
+    batch = added(combiner, hit)
+    batch.commands()
+    batch.take([NOSCRIPT])
+    assert len(batch.commands()) == 3
+    batch.take([b"", b"", NOSCRIPT])
+    assert len(batch.commands()) == 3
+    batch.take([b"", b"", refused("BUSY Redis is busy")])
+    assert len(batch.commands()) == 1, "it is there"
+    batch.take([NOSCRIPT])
+    batch.commands()
+    batch.take([b"", b"", NOSCRIPT])
+    batch.give_up(hit.ends)
+    with pytest.raises(StoreRefusedError, match="the store does not take the script that counts"):
+        hit.outcome()
+
+
 @pytest.mark.parametrize("durability", ["fsync", "replica"])
 def test_a_hit_waits_for_what_it_asked_for(durability):
     """An answer that is not on the disk, or the replica, is none yet; the repeat counts once."""
@@ -176,6 +254,35 @@ def test_a_hit_waits_for_what_it_asked_for(durability):
     assert server.values == {"visits": 1}
 
 
+@pytest.mark.parametrize(
+    ("durability", "command"),
+    [("memory", None), ("fsync", ("WAITAOF", 1, 0, 100)), ("replica", ("WAIT", 1, 100))],
+)
+def test_what_a_batch_asks_for(durability, command):
+    """The server's own disk, or one replica; neither where its answer is enough."""
+    _, *waits = added(Combiner(durability, 100), hit_of()).commands()
+    assert waits == [command] * (command is not None)
+
+
+@pytest.mark.parametrize(("durability", "where"), [("fsync", "the disk"), ("replica", "a replica")])
+@pytest.mark.parametrize("ends_with", ["nothing", "a refusal"])
+def test_a_hit_that_is_not_kept_in_time(durability, where, ends_with):
+    """It may have counted, whatever a repeat is answered."""
+    hit, server = hit_of(), Server()
+    server.execute([("SCRIPT LOAD", HIT)])
+    server.synced = 0
+    batch = added(Combiner(durability, 100), hit)
+    batch.take(server.execute(batch.commands()))
+    if ends_with == "nothing":
+        batch.give_up(hit.ends)
+        said = f"^counted, but within 100 ms it was not on {where}$"
+    else:
+        batch.take([refused("OOM"), 0])
+        said = "^an earlier attempt was not answered; then: .*OOM"
+    with pytest.raises(OutcomeUnknownError, match=said):
+        hit.outcome()
+
+
 def test_pauses_grow_and_are_bounded():
     """However long an outage is."""
     batch = added(Combiner(), hit_of())
@@ -184,6 +291,41 @@ def test_pauses_grow_and_are_bounded():
         batch.fail(AWAY)
         longest = max(longest, batch.pause())
     assert LONGEST_PAUSE / 2 < longest <= LONGEST_PAUSE
+
+
+def test_each_pause_is_twice_the_one_before(monkeypatch):
+    """Up to the longest; the dice say how much of it is waited for."""
+    monkeypatch.setattr("random.uniform", lambda least, most: (least, most))
+    batch = added(Combiner(), hit_of())
+    pauses = []
+    for _ in range(6):
+        batch.fail(AWAY)
+        pauses.append(batch.pause())
+    assert pauses == [(0, most) for most in (0.01, 0.02, 0.04, 0.08, 0.1, 0.1)]
+
+
+def test_no_pause_before_the_script_is_loaded(monkeypatch):
+    """Nothing is wrong with the store; where it forgets the script at once, something is."""
+    monkeypatch.setattr("random.uniform", lambda least, most: (least, most))
+    batch = added(Combiner(), hit_of())
+    batch.commands()
+    batch.take([NOSCRIPT])
+    assert batch.pause() == 0.0
+    batch.take([b"", b"", NOSCRIPT])
+    assert batch.pause() == (0, 0.02)
+
+
+def test_no_time_at_all():
+    """What was never sent did not count."""
+    hit = hit_of()
+    added(Combiner(), hit).give_up(hit.ends)
+    with pytest.raises(StoreUnavailableError, match="there was no time to ask the store"):
+        hit.outcome()
+
+
+def test_amounts_that_just_fit_together():
+    """They are one call."""
+    assert len(added(Combiner(), hit_of(amount=MAX_VALUE - 1), hit_of()).commands()) == 1
 
 
 def test_errors_are_not_shared():

@@ -144,6 +144,7 @@ def test_the_verdict():
         hit(8, 9, token="b"),
         hit(10, 11),
         read(12, 13, 2),
+        read(12, math.inf, None),
     ]
     verdict = check(operations, before=0, after=3)
     assert (verdict.acknowledged, verdict.settled, verdict.unknown) == (2, 1, 2)
@@ -152,6 +153,21 @@ def test_the_verdict():
         "2 acknowledged, 1 of them settled by their token; 2 unknown; 1 refused; 1 reads; "
         "0 lost; 0 doubled"
     )
+
+
+def test_what_an_error_says():
+    """The verdict, and a line for each violation, with who asked what and when."""
+    operations = [hit(0, 0.5, 1), hit(0, 9, 1, client=1, token="a"), read(2, 3, 0)]
+    with pytest.raises(AssertionError) as error:
+        check(operations, before=0, after=1)
+    assert str(error.value).splitlines() == [
+        "from 0 to 1: 2 acknowledged, 0 of them settled by their token; 0 unknown; 0 refused; "
+        "1 reads; 1 lost; 0 doubled",
+        "lost: 1 that were acknowledged are not in the count",
+        "handed out twice: client 0's hit of 1, asked at 0.000000, told 1 at 0.500000; "
+        "client 1's hit of 1 with token a, asked at 0.000000, told 1 at 9.000000",
+        "out of bounds: not from 1 to 2: client 9's read, asked at 2.000000, told 0 at 3.000000",
+    ]
 
 
 def test_an_error_spells_out_some_of_many():
@@ -187,6 +203,8 @@ def test_a_history_remembers_what_was_told():
     assert began <= counted.invoked <= counted.completed <= refused.invoked
     assert [history.count(it) for it in ("counted", "refused", "unknown")] == [1, 1, 1]
     assert len(history) == 4
+    history.add(unknown)
+    assert history.count("unknown") == 2
 
 
 class Simulation:

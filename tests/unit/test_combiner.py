@@ -113,7 +113,7 @@ def test_a_hit_that_leaves_before_anything_is_sent():
     combiner.leave(hits[1])
     carried(combiner, batch, server)
     assert values([hits[0], hits[2]]) == [1, 2]
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreUnavailableError, match=r"^no connection to the store in time$"):
         hits[1].outcome()
 
 
@@ -141,8 +141,20 @@ def test_a_hit_that_leaves_a_batch_in_flight():
     combiner.leave(hits[1])
     carried(combiner, batch, server)
     assert hits[0].outcome() == 1
-    with pytest.raises(OutcomeUnknownError):
+    with pytest.raises(OutcomeUnknownError, match=r"^the store was asked, and did not answer"):
         hits[1].outcome()
+
+
+def test_a_hit_that_leaves_a_batch_that_is_refused_later():
+    """Its caller may have it settled by then: the others' amounts count with it, or may."""
+    combiner = Combiner()
+    hits = [hit_of(), hit_of()]
+    batch = added(combiner, *hits)
+    batch.commands()
+    combiner.leave(hits[1])
+    batch.take([refused("OOM command not allowed when used memory > 'maxmemory'.")])
+    with pytest.raises(OutcomeUnknownError, match="OOM"):
+        hits[0].outcome()
 
 
 def test_the_youngest_takes_over():
@@ -173,7 +185,7 @@ def test_who_gives_up_what_others_go_on_with(error):
     batch.give_up(10.0)
     assert combiner.finish(batch) == [late]
     carried(combiner, batch, server)
-    with pytest.raises(CounterError) as caught:
+    with pytest.raises(CounterError, match="given up, and others go on with it: ") as caught:
         early.outcome()
     assert caught.value.counted == "unknown" or server.values == {"visits": 1}
 
@@ -214,7 +226,9 @@ def test_a_takeover_with_a_long_queue():
     added(combiner, *[hit_of(ends=2 * DEADLINE) for _ in range(MAX_HITS)], now=DEADLINE)
     hit = hit_of(ends=2 * DEADLINE)
     batch = combiner.add(hit, DEADLINE + 1.5)
-    assert batch is None or hit.leads
+    assert batch.hits[-1] is hit
+    assert hit.leads
+    assert len(batch.hits) == MAX_HITS
 
 
 def test_a_carrier_that_comes_back_after_a_takeover():
@@ -244,6 +258,19 @@ def test_an_outage_holds_one_at_a_time():
     carried(combiner, finds_out, server)
     assert added(combiner, hit_of()) is not None
     assert combiner.add(hit_of(), 0.0) is None
+
+
+def test_who_finds_out_does_so_at_once():
+    """The batch after a silent one is over with its first failure: the others wait for it."""
+    combiner = Combiner()
+    first = added(combiner, hit_of())
+    first.fail(AWAY)
+    assert not first.over
+    first.give_up(DEADLINE)
+    combiner.finish(first)
+    finds_out = added(combiner, hit_of())
+    finds_out.fail(AWAY)
+    assert finds_out.over
 
 
 def test_an_answer_ends_an_outage_whatever_it_says():

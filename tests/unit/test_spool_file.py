@@ -1,0 +1,206 @@
+"""The file of a spool: durable, bounded, shared, and set aside when it is corrupt."""
+
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+from flask_redis_counter import SpoolError
+from flask_redis_counter.spool_file import SpoolFile
+
+INSERT = "INSERT INTO entry (key, writer, number, token, amount, hits) VALUES (?, 'w', 0, '', 1, 1)"
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file of a megabyte."""
+    file = SpoolFile(tmp_path / "spool.sqlite3", 1)
+    yield file
+    file.close()
+
+
+def put(file, key="visits"):
+    """Write a row down."""
+    file.transact(lambda database: database.execute(INSERT, (key,)), adds=True)
+
+
+def keys(file):
+    """Return what is written down."""
+    return [key for (key,) in asked(file, "SELECT key FROM entry ORDER BY id")]
+
+
+def asked(file, question):
+    """Ask the database something."""
+    return file.transact(lambda database: database.execute(question).fetchall())
+
+
+def set_aside(file):
+    """Return what was set aside."""
+    return sorted(file.path.parent.glob("*.corrupt-*"))
+
+
+def test_what_a_commit_waits_for(file):
+    """The disk, each time; readers and one writer do not wait for each other."""
+    assert asked(file, "PRAGMA synchronous") == [(2,)]
+    assert asked(file, "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_a_transaction_is_whole_or_nothing(file):
+    """An error of the work is the caller's, and leaves nothing behind."""
+
+    def work(database):
+        database.execute(INSERT, ("half",))
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        file.transact(work, adds=True)
+    put(file, "whole")
+    assert keys(file) == ["whole"]
+
+
+def test_it_is_opened_anew(file):
+    """After it was closed, which may be said twice."""
+    put(file)
+    file.close()
+    file.close()
+    assert keys(file) == ["visits"]
+
+
+def test_a_file_that_others_have(file):
+    """Two that name the same file see the same, and each waits for the other's transaction."""
+    with closing(SpoolFile(file.path, 1)) as other:
+        put(file, "a")
+        put(other, "b")
+        assert keys(file) == keys(other) == ["a", "b"]
+
+
+def test_a_file_that_another_holds(file, monkeypatch):
+    """Who holds it for too long makes an error, and no corrupt file."""
+    monkeypatch.setattr("flask_redis_counter.spool_file.BUSY_TIMEOUT", 0.01)
+    put(file)
+    file.close()
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with pytest.raises(SpoolError, match=r"spool\.sqlite3 does not work: .*locked") as caught:
+            put(file)
+        assert time.monotonic() - began < 4
+        assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+        another.execute("ROLLBACK")
+    assert keys(file) == ["visits"]
+    assert not set_aside(file)
+
+
+def test_a_file_that_is_full(file):
+    """It grows to its size and not further, and can be emptied and filled anew all the same."""
+
+    def fill():
+        for number in range(1000):
+            put(file, f"{number}{'x' * 3000}")
+
+    with pytest.raises(SpoolError, match="full"):
+        fill()
+    assert 0.9 < asked(file, "PRAGMA page_count")[0][0] * 4096 / 1024**2 <= 1
+    # What empties it may need room of its own: pages for the change of an index.
+    file.transact(lambda database: database.execute("UPDATE entry SET key = key || 'xxxxxxxx'"))
+    file.transact(lambda database: database.execute("DELETE FROM entry"))
+    put(file)
+    assert keys(file) == ["visits"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"no database at all" * 1000, "file is not a database"),
+        (None, "ok, version 2"),
+    ],
+    ids=["text", "another version"],
+)
+def test_a_file_that_is_no_spool(file, caplog, content, reason):
+    """It is set aside with all that belongs to it, and a new one takes its place."""
+    if content is None:
+        with closing(sqlite3.connect(file.path)) as database:
+            database.execute("PRAGMA user_version = 2")
+    else:
+        file.path.write_bytes(content)
+    put(file)
+    assert keys(file) == ["visits"]
+    (aside,) = set_aside(file)
+    stamp = aside.name.removeprefix("spool.sqlite3.corrupt-")
+    assert abs(time.mktime(time.strptime(stamp, "%Y%m%dT%H%M%SZ")) - time.time()) < 2 * 86400
+    assert content is None or aside.read_bytes() == content
+    (record,) = caplog.records
+    assert record.levelname == "CRITICAL"
+    assert record.message == (
+        f"the spool was corrupt ({reason}); it was set aside as {aside}, and the hits that it "
+        "held are NOT counted; a new one takes its place"
+    )
+    assert asked(file, "PRAGMA user_version") == [(1,)]
+
+
+def test_what_belongs_to_a_corrupt_file(file):
+    """What others have written goes with it, and is not taken for the new file's."""
+
+    def corrupt(_database):
+        if not set_aside(file):
+            raise sqlite3.DatabaseError("malformed")
+
+    with closing(SpoolFile(file.path, 1)) as other:
+        put(other, "old")
+        file.transact(corrupt)
+        assert keys(file) == []
+        aside, *logs = set_aside(file)
+        assert [log.name.removeprefix(aside.name) for log in logs] == ["-shm", "-wal"]
+        with closing(sqlite3.connect(aside)) as database:
+            assert database.execute("SELECT key FROM entry").fetchall() == [("old",)]
+
+
+def test_a_file_that_stays_corrupt(file, monkeypatch):
+    """What a new file does not help is an error."""
+
+    def corrupt(_database):
+        raise sqlite3.DatabaseError("malformed")
+
+    with pytest.raises(SpoolError, match=r"spool\.sqlite3 is corrupt: malformed") as caught:
+        file.transact(corrupt)
+    assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
+    assert len(set_aside(file)) == 1
+
+
+def test_a_file_that_another_has_set_aside(file):
+    """Each finds the new one, and what the other has written there."""
+    with closing(SpoolFile(file.path, 1)) as other:
+        put(file, "old")
+        put(other, "old, too")
+        file.path.replace(f"{file.path}.aside")
+        put(other, "new")
+        assert keys(file) == ["new"]
+        assert not set_aside(file)
+
+
+def test_one_of_several_sets_it_aside(file):
+    """Who comes second finds another file there, and leaves it where it is."""
+    put(file, "old")
+
+    def corrupt_for_both(database):
+        if not set_aside(file):
+            for end in ("", "-wal", "-shm"):
+                part = file.path.with_name(f"{file.path.name}{end}")
+                part.replace(file.path.with_name(f"{file.path.name}.corrupt-then{end}"))
+            with closing(SpoolFile(file.path, 1)) as other:
+                put(other, "new")
+            raise sqlite3.DatabaseError("malformed")
+        return database.execute("SELECT key FROM entry").fetchall()
+
+    assert file.transact(corrupt_for_both) == [("new",)]
+    assert all(".corrupt-then" in path.name for path in set_aside(file))
+
+
+def test_a_fork_finds_no_open_file(file):
+    """SQLite's locks are a process's: a child that has a copy would take them for its own."""
+    put(file)
+    file._prepare()
+    assert file._database is None
+    file._resume()
+    assert keys(file) == ["visits"]
