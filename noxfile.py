@@ -38,6 +38,8 @@ TEST_TOOLS = ["gevent>=24.2", "hypothesis>=6.108", "pytest-xdist>=3.6"]
 # Two at a time on any machine: they wait for deadlines more than they compute, and on a busy
 # machine a deadline passes too early.
 IN_PARALLEL = "--numprocesses=2"
+# How many of a hundred mutants the tests are to kill.
+MUTATION_FLOOR = 93
 # What a browser may be called, where CHROMIUM does not say where it is.
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 # The folder of the checkout must not shadow the installed package.
@@ -216,6 +218,19 @@ def coverage(session: nox.Session) -> None:
     session.install("coverage")
     session.run("coverage", "combine")
     session.run("coverage", "report", "--fail-under=95")
+
+
+@nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """Break the code in small ways, and count how often no test fails (mutmut's patterns)."""
+    install(session, "embedded,testing", "mutmut>=3.8.1,<4", "hypothesis>=6.108")
+    # It would keep what became of a mutant before the tests were changed.
+    shutil.rmtree(ROOT / "mutants", ignore_errors=True)
+    session.run("mutmut", "run", "--max-children=2", *session.posargs, env=ENVIRONMENT)
+    results = session.run("mutmut", "results", "--all=true", silent=True, env=ENVIRONMENT)
+    score = [sys.executable, "-m", "tools.mutation", str(MUTATION_FLOOR)]
+    if subprocess.run(score, input=str(results), text=True, cwd=ROOT).returncode:
+        session.error("tests are missing")
 
 
 @nox.session(default=False, tags=["tests"])
