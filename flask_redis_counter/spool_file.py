@@ -78,7 +78,7 @@ class SpoolFile:
                 try:
                     with self._transaction(adds) as database:
                         return work(database)
-                except sqlite3.OperationalError as error:
+                except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
                     raise SpoolError(f"the spool {self.path} does not work: {error}") from error
                 except sqlite3.DatabaseError as error:
                     if attempt == 2:

@@ -204,3 +204,12 @@ def test_a_fork_finds_no_open_file(file):
     assert file._database is None
     file._resume()
     assert keys(file) == ["visits"]
+
+
+def test_a_mistake_of_ours_costs_no_hits(file):
+    """A row that the table does not take is an error, and no reason to set the others aside."""
+    put(file)
+    with pytest.raises(SpoolError, match="does not work: UNIQUE constraint failed"):
+        put(file)
+    assert keys(file) == ["visits"]
+    assert set_aside(file) == []
