@@ -7,12 +7,14 @@ if TYPE_CHECKING:
     from .app import create_app
     from .async_counter import AsyncRedisCounter
     from .counter import Hit, RedisCounter
+    from .days import Point
     from .errors import (
         ConfigurationError,
         CounterError,
         CounterOverflowError,
         InvalidAmountError,
         InvalidNameError,
+        InvalidSpanError,
         InvalidTokenError,
         NotAnIntegerError,
         OutcomeUnknownError,
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
         StoreUnavailableError,
         StoreUnsuitableError,
         TokenReusedError,
+        TooManyCountersError,
+        UnknownCounterError,
     )
     from .extension import FlaskRedisCounter
     from .spool import Spool
@@ -36,9 +40,11 @@ __all__ = [
     "Hit",
     "InvalidAmountError",
     "InvalidNameError",
+    "InvalidSpanError",
     "InvalidTokenError",
     "NotAnIntegerError",
     "OutcomeUnknownError",
+    "Point",
     "RedisCounter",
     "Spool",
     "SpoolError",
@@ -48,6 +54,8 @@ __all__ = [
     "StoreUnavailableError",
     "StoreUnsuitableError",
     "TokenReusedError",
+    "TooManyCountersError",
+    "UnknownCounterError",
     "create_app",
 ]
 
@@ -62,9 +70,11 @@ _HOMES = {
     "Hit": "counter",
     "InvalidAmountError": "errors",
     "InvalidNameError": "errors",
+    "InvalidSpanError": "errors",
     "InvalidTokenError": "errors",
     "NotAnIntegerError": "errors",
     "OutcomeUnknownError": "errors",
+    "Point": "days",
     "RedisCounter": "counter",
     "Spool": "spool",
     "SpoolError": "errors",
@@ -74,6 +84,8 @@ _HOMES = {
     "StoreUnavailableError": "errors",
     "StoreUnsuitableError": "errors",
     "TokenReusedError": "errors",
+    "TooManyCountersError": "errors",
+    "UnknownCounterError": "errors",
     "create_app": "app",
 }
 

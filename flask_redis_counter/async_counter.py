@@ -11,7 +11,8 @@ import redis.asyncio
 from . import operations
 from .async_driver import AsyncDriver
 from .async_store import AsyncStore
-from .counter import Hit, key_of
+from .counter import Hit, key_of, limit_of, pending_hit
+from .days import Point, Unit
 from .errors import ConfigurationError, StoreError
 from .operations import Operation
 from .replayer import replayer_of
@@ -24,7 +25,6 @@ from .rules import (
     check_durability,
     check_integer,
     check_prefix,
-    check_token,
 )
 from .spool import Spool
 from .store import Store
@@ -63,12 +63,18 @@ class AsyncRedisCounter:
             self._replayed_to = Store(store, deadline=self.deadline, durability=self.durability)
             replayer_of(spool, self._replayed_to)
 
-    async def hit(self, name: str, amount: int = 1, *, token: str | None = None) -> Hit:
+    async def hit(
+        self,
+        name: str,
+        amount: int = 1,
+        *,
+        token: str | None = None,
+        visitor: str | None = None,
+        max_counters: int | None = None,
+    ) -> Hit:
         """Count; see :meth:`RedisCounter.hit`."""
-        key = key_of(self.prefix, name)
-        amount = check_integer(amount, 1)
-        token = None if token is None else check_token(token)
-        pending = await self._driver.count(key, amount, token)
+        pending = pending_hit(self.prefix, name, amount, token, visitor, max_counters)
+        await self._driver.count(pending)
         if self.spool is not None and isinstance(pending.error, StoreError):
             await asyncio.to_thread(self.spool.keep, pending)
             replayer_of(self.spool, self._replayed_to).wake()
@@ -87,19 +93,29 @@ class AsyncRedisCounter:
         keys = {name: key_of(self.prefix, name) for name in names}
         return await self._ask(operations.read_many(keys))
 
-    async def set(self, name: str, value: int) -> int:
+    async def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[Point]:
+        """Return the hits of the last days; see :meth:`RedisCounter.series`."""
+        return await self._ask(operations.series(key_of(self.prefix, name), unit, days))
+
+    async def set(self, name: str, value: int, *, max_counters: int | None = None) -> int:
         """Set a counter and return the value that it had; see :meth:`RedisCounter.set`."""
-        key = key_of(self.prefix, name)
-        operation = operations.swap(key, check_integer(value, MIN_VALUE))
+        operation = operations.swap(
+            key_of(self.prefix, name), check_integer(value, MIN_VALUE), limit_of(max_counters)
+        )
         return await operations.run_async(operation, self._store.call_many)
 
     async def reset(self, name: str) -> int:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
         return await self.set(name, 0)
 
-    async def names(self) -> list[str]:
+    async def delete(self, name: str) -> int | None:
+        """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
+        operation = operations.delete(key_of(self.prefix, name))
+        return await operations.run_async(operation, self._store.call_many)
+
+    async def names(self, *, after: str = "", most: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""
-        return await self._ask(operations.names(self.prefix))
+        return await self._ask(operations.names(self.prefix, after, most))
 
     async def ping(self) -> None:
         """Ask the store for a sign of life; see :meth:`RedisCounter.ping`."""

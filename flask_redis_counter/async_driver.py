@@ -35,18 +35,18 @@ class AsyncDriver:
     def _forget(self) -> None:
         self._loop = None  # a forked child that goes on with its parent's loop is another writer
 
-    async def count(self, key: str, amount: int, token: str | None) -> PendingHit:
-        """Count, and return the hit with its outcome, within the deadline."""
+    async def count(self, hit: PendingHit) -> None:
+        """Count, and give the hit its outcome, within the deadline."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._begin(loop)
         now = loop.time()
-        hit = PendingHit(key, amount, token, now + self._deadline)
+        hit.ends = now + self._deadline
         try:
             batch = self._combiner.add(hit, now)
         except CounterError as error:
             hit.error = error
-            return hit
+            return
         hit.wake = loop.create_future()
         self._waiting.add(hit)
         if batch is None and (self._pump is None or self._pump.done()):
@@ -61,7 +61,6 @@ class AsyncDriver:
             self._waiting.discard(hit)
             if hit.waits:  # cancelled
                 self._combiner.leave(hit)
-        return hit
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Self
 
 from .connections import Command
+from .days import this_hour
 from .errors import (
     CounterError,
     OutcomeUnknownError,
@@ -16,16 +18,22 @@ from .errors import (
     StoreUnavailableError,
     StoreUnsuitableError,
 )
+from .rules import names_key
 
 #: Seconds after which the store forgets a writer that is gone, and a client's token.
 RECORD_LIFE = 24 * 60 * 60
 
 
+#: More counters than there will be: a hit makes its own, however many there are.
+ANY_NUMBER = 2**53 - 1
+
+
 class Script:
     """A script and the commands that run it."""
 
-    def __init__(self, name: str) -> None:
-        self.text = files(__package__).joinpath("scripts", name).read_text("utf-8")
+    def __init__(self, *names: str) -> None:
+        folder = files(__package__).joinpath("scripts")
+        self.text = "".join(folder.joinpath(name).read_text("utf-8") for name in names)
         self._digest = hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324  # Redis wants it
 
     def run(self, keys: Sequence[str], *arguments: str | int) -> Command:
@@ -37,14 +45,17 @@ class Script:
         return ("SCRIPT LOAD", self.text)
 
 
-HIT = Script("hit.lua")
-HIT_ONCE = Script("hit_once.lua")
+HIT = Script("count.lua", "hit.lua")
+HIT_ONCE = Script("count.lua", "hit_once.lua")
 
 
 class PendingHit:
     """A hit on its way.
 
     :ivar ends: when its deadline is over, by the driver's clock.
+    :ivar hour: the hour that it counts in.
+    :ivar visitor: what tells who it is from others, None where nobody asks.
+    :ivar limit: how many counters there may be before it makes no other.
     :ivar batch: the batch that it goes with, once it does.
     :ivar call: the script's call that counts it, once it was sent.
     :ivar leads: whether it is up to this hit's driver to carry that batch.
@@ -60,19 +71,34 @@ class PendingHit:
         "call",
         "ends",
         "error",
+        "hour",
         "key",
         "leads",
+        "limit",
         "replayed",
         "token",
         "value",
+        "visitor",
         "wake",
     )
 
-    def __init__(self, key: str, amount: int, token: str | None, ends: float) -> None:
+    def __init__(
+        self,
+        key: str,
+        amount: int,
+        token: str | None,
+        ends: float = 0.0,
+        *,
+        visitor: str | None = None,
+        limit: int = ANY_NUMBER,
+    ) -> None:
         self.key = key
         self.amount = amount
         self.token = token
         self.ends = ends
+        self.hour = this_hour()
+        self.visitor = visitor
+        self.limit = limit
         self.batch: Any = None
         self.call: Call | None = None
         self.leads = False
@@ -98,14 +124,37 @@ class PendingHit:
 class Call:
     """One call of a script: the hits of a counter that count together, or one with a token."""
 
-    __slots__ = ("amount", "hits", "key", "number", "sender", "token", "writer")
+    __slots__ = (
+        "_visitors",
+        "amount",
+        "hits",
+        "hour",
+        "key",
+        "limit",
+        "number",
+        "sender",
+        "token",
+        "writer",
+    )
 
-    def __init__(self, key: str, amount: int, writer: str, number: int, token: str | None) -> None:
+    def __init__(
+        self,
+        key: str,
+        amount: int,
+        writer: str,
+        number: int,
+        token: str | None,
+        hour: str,
+        limit: int = ANY_NUMBER,
+    ) -> None:
         self.key = key
         self.amount = amount
         self.writer = writer
         self.number = number
         self.token = token
+        self.hour = hour
+        self.limit = limit
+        self._visitors: dict[str, None] = {}
         # Tells a repeat of this call from another hit with the same token.
         self.sender = "" if token is None else secrets.token_hex(8)
         self.hits: list[PendingHit] = []
@@ -113,24 +162,29 @@ class Call:
     @classmethod
     def of(cls, hit: PendingHit, writer: str, number: int, token: str | None) -> Self:
         """Return a call for one hit, to which others may be added."""
-        call = cls(hit.key, hit.amount, writer, number, token)
-        call.hits.append(hit)
-        hit.call = call
+        call = cls(hit.key, 0, writer, number, token, hit.hour, hit.limit)
+        call.join(hit)
         return call
 
     def join(self, hit: PendingHit) -> None:
         """Let a hit count together with the others."""
         self.amount += hit.amount
+        self.limit = max(self.limit, hit.limit)
         self.hits.append(hit)
         hit.call = self
+        if hit.visitor is not None:
+            self._visitors[hit.visitor] = None
 
     def command(self) -> Command:
         """Return the command, the same each time."""
+        day = self.hour[:10]
+        visitors = (_secret(day), *self._visitors) if self._visitors else ()
+        counted: tuple[str | int, ...] = (self.amount, self.hour, self.limit, *visitors)
         if self.token is not None:
-            keys = (self.key, f"{self.key}:token:{self.token}")
-            return HIT_ONCE.run(keys, self.amount, self.sender, RECORD_LIFE)
-        keys = (self.key, f"{self.key}:writer:{self.writer}")
-        return HIT.run(keys, self.number, self.amount, RECORD_LIFE)
+            keys = (self.key, f"{self.key}:token:{self.token}", *_keys(self.key, day))
+            return HIT_ONCE.run(keys, self.sender, RECORD_LIFE, *counted)
+        keys = (self.key, f"{self.key}:writer:{self.writer}", *_keys(self.key, day))
+        return HIT.run(keys, self.number, RECORD_LIFE, *counted)
 
     def settle(self, answer: Any) -> None:
         """Give each hit its own value.
@@ -158,6 +212,19 @@ class Call:
         for hit in self.hits:
             if hit.error is None:
                 hit.error = error
+
+
+@lru_cache(maxsize=1024)
+def _keys(key: str, day: str) -> tuple[str, ...]:
+    """Return the keys of what describes a counter's hits of a day."""
+    hours = f"{key}:hours:{day}"
+    return (f"{key}:days", hours, f"{key}:visitors", f"{key}:salt", names_key(key))
+
+
+@lru_cache(maxsize=2)
+def _secret(_day: str) -> str:
+    """Return what may become the salt of a day; nobody else knows it, and it is soon forgotten."""
+    return secrets.token_hex(16)
 
 
 def _with_token(error: CounterError) -> CounterError:

@@ -9,6 +9,8 @@ from typing import Any, Self, TypeVar, overload
 import redis
 
 from . import operations
+from .call import ANY_NUMBER, PendingHit
+from .days import Point, Unit
 from .driver import ThreadDriver
 from .errors import StoreError
 from .operations import Operation
@@ -24,6 +26,7 @@ from .rules import (
     check_name,
     check_prefix,
     check_token,
+    disguised,
 )
 from .spool import Spool
 from .store import Store
@@ -88,7 +91,15 @@ class RedisCounter:
         if spool is not None:
             replayer_of(spool, self._store)
 
-    def hit(self, name: str, amount: int = 1, *, token: str | None = None) -> Hit:
+    def hit(
+        self,
+        name: str,
+        amount: int = 1,
+        *,
+        token: str | None = None,
+        visitor: str | None = None,
+        max_counters: int | None = None,
+    ) -> Hit:
         """Count.
 
         :param name: the counter, created where it does not exist.
@@ -96,9 +107,16 @@ class RedisCounter:
         :param token: what makes this hit recognisable, 1 to 255 printable ASCII characters:
             hits of a counter with the same token count once, for a day after the last, and
             get the same value, in whatever process.
+        :param visitor: what tells who it is from others, such as an address, for
+            :meth:`series`. Only a hash of it is kept, salted anew each day; a hit that waited
+            in a spool has none.
+        :param max_counters: make the counter only while there are fewer than so many; 0: never;
+            None: always. A hit that waited in a spool always makes it.
         :raises InvalidNameError: the name is outside the rules.
         :raises InvalidAmountError: the amount is outside its bounds.
         :raises InvalidTokenError: the token is outside the rules.
+        :raises UnknownCounterError: not counted: there is none, and ``max_counters`` is 0.
+        :raises TooManyCountersError: not counted: there is none, and there are too many.
         :raises TokenReusedError: not counted: the token was used with another amount.
         :raises StoreUnavailableError: not counted: the store was not reached in time.
         :raises StoreRefusedError: not counted: the store is full, read-only, loading …
@@ -110,9 +128,8 @@ class RedisCounter:
         :raises NotAnIntegerError: not counted: the key holds something else.
         :raises CounterOverflowError: not counted: the value would pass 2**63 - 1.
         """
-        key = key_of(self.prefix, name)
-        amount = check_integer(amount, 1)
-        pending = self._driver.count(key, amount, None if token is None else check_token(token))
+        pending = pending_hit(self.prefix, name, amount, token, visitor, max_counters)
+        self._driver.count(pending)
         if self.spool is not None and isinstance(pending.error, StoreError):
             self.spool.keep(pending)
             replayer_of(self.spool, self._store).wake()
@@ -141,33 +158,65 @@ class RedisCounter:
         """
         return self._ask(operations.read_many({name: key_of(self.prefix, name) for name in names}))
 
-    def set(self, name: str, value: int) -> int:
+    def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[Point]:
+        """Return the hits of the last days, today's last, or of each hour of them.
+
+        In UTC, by the clock of the process that took the hit; a day without hits is a zero.
+        :meth:`set` and :meth:`reset` leave them alone.
+
+        :param unit: ``day`` or ``hour``.
+        :param days: how far to go back, today included: 1 to 3660 days, 1 to 7 by hour.
+        :raises InvalidNameError: the name is outside the rules.
+        :raises InvalidSpanError: the unit or the days are outside the rules.
+        :raises StoreError: the store did not answer in time, or refused.
+        """
+        return self._ask(operations.series(key_of(self.prefix, name), unit, days))
+
+    def set(self, name: str, value: int, *, max_counters: int | None = None) -> int:
         """Set a counter and return the value that it had, 0 where it did not exist.
 
         :param value: -2**63 to 2**63 - 1.
+        :param max_counters: make the counter only while there are fewer than so many; None:
+            always.
         :raises InvalidNameError: the name is outside the rules.
         :raises InvalidAmountError: the value is outside its bounds.
+        :raises TooManyCountersError: there is none of that name, and there are too many.
         :raises NotAnIntegerError: the key holds something else, and was left as it is.
         :raises StoreError: the store did not answer in time, or refused; ``counted``
             says whether the counter may have been set.
         """
-        key = key_of(self.prefix, name)
-        operation = operations.swap(key, check_integer(value, MIN_VALUE))
+        operation = operations.swap(
+            key_of(self.prefix, name), check_integer(value, MIN_VALUE), limit_of(max_counters)
+        )
         return operations.run(operation, self._store.call_many)
 
     def reset(self, name: str) -> int:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
         return self.set(name, 0)
 
-    def names(self) -> list[str]:
+    def delete(self, name: str) -> int | None:
+        """Delete a counter and what describes it; return its value, None where there was none.
+
+        A repeat of a hit that had counted still does not count.
+
+        :raises InvalidNameError: the name is outside the rules.
+        :raises NotAnIntegerError: the key holds something else, and was left as it is.
+        :raises StoreError: the store did not answer in time, or refused; ``counted``
+            says whether the counter may have been deleted.
+        """
+        operation = operations.delete(key_of(self.prefix, name))
+        return operations.run(operation, self._store.call_many)
+
+    def names(self, *, after: str = "", most: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.
 
-        Scans the store's keys, each step within the deadline: for people and tools, not
-        for the path of a request on a store that holds millions of other keys.
+        A counter whose key another client has made is among them once it was hit or set here.
 
+        :param after: only those that come after this name.
+        :param most: not more than so many; None: all, in steps that keep to the deadline each.
         :raises StoreError: the store did not answer in time, or refused.
         """
-        return self._ask(operations.names(self.prefix))
+        return self._ask(operations.names(self.prefix, after, most))
 
     def ping(self) -> None:
         """Ask the store for a sign of life.
@@ -198,6 +247,29 @@ class RedisCounter:
 
     def _ask(self, operation: Operation[_T]) -> _T:
         return operations.run(operation, self._store.ask)
+
+
+def pending_hit(
+    prefix: str,
+    name: str,
+    amount: int,
+    token: str | None,
+    visitor: str | None,
+    max_counters: int | None,
+) -> PendingHit:
+    """Return a hit that may be sent; raises what :meth:`RedisCounter.hit` does before sending."""
+    return PendingHit(
+        key_of(prefix, name),
+        check_integer(amount, 1),
+        None if token is None else check_token(token),
+        visitor=None if visitor is None else disguised(visitor),
+        limit=limit_of(max_counters),
+    )
+
+
+def limit_of(max_counters: int | None) -> int:
+    """Return how many counters there may be before another one is refused."""
+    return ANY_NUMBER if max_counters is None else check_integer(max_counters, 0)
 
 
 def key_of(prefix: str, name: object) -> str:

@@ -38,14 +38,14 @@ class ThreadDriver:
         self._combiner = Combiner(self._durability, int(self._store.patience * KEEPING * 1000))
         self._leader: int | None = None
 
-    def count(self, key: str, amount: int, token: str | None) -> PendingHit:
-        """Count, and return the hit with its outcome, within the deadline."""
+    def count(self, hit: PendingHit) -> None:
+        """Count, and give the hit its outcome, within the deadline."""
         now = time.monotonic()
-        hit = PendingHit(key, amount, token, now + self._deadline)
+        hit.ends = now + self._deadline
         if not self._lock.acquire(timeout=self._deadline):
             # A signal handler's, on top of a hit of this thread that holds the lock.
             hit.error = StoreUnavailableError("interrupted a hit, and cannot count before it")
-            return hit
+            return
         try:
             batch = self._combiner.add(hit, now)
             if batch is None:
@@ -53,7 +53,7 @@ class ThreadDriver:
                 hit.wake.acquire()
         except CounterError as error:
             hit.error = error
-            return hit
+            return
         finally:
             self._lock.release()
         if batch is None and self._leader == threading.get_ident():
@@ -62,7 +62,6 @@ class ThreadDriver:
             self._wait(hit)
         if hit.leads and hit.error is None and hit.batch is not None:
             self._lead(hit, hit.batch)
-        return hit
 
     def _wait(self, hit: PendingHit) -> None:
         """Wait for the outcome, or for being the one who leads."""

@@ -5,7 +5,10 @@ CounterError
 ├── InvalidNameError          a counter name outside the rules
 ├── InvalidAmountError        an amount or a value outside the rules
 ├── InvalidTokenError         a token outside the rules
+├── InvalidSpanError          days of a series outside the rules
 ├── TokenReusedError          a token that stands for a hit of another amount
+├── UnknownCounterError       there is none of that name, and the hit may not make it
+├── TooManyCountersError      the same, because there are as many as there may be
 ├── NotAnIntegerError         the key holds something that is no integer
 ├── CounterOverflowError      the value would leave the signed 64-bit range
 ├── SpooledError              written down here, to be counted when the store is back
@@ -78,6 +81,18 @@ class InvalidTokenError(CounterError, ValueError):
     def __init__(self, token: object) -> None:
         super().__init__(f"{token!r:.100} is no token: use 1 to 255 printable ASCII characters")
         self.token = token
+
+
+class InvalidSpanError(CounterError, ValueError):
+    """What a series is asked for is neither of days nor of hours, or goes too far back."""
+
+
+class UnknownCounterError(CounterError):
+    """There is no counter of that name, and the hit was not to make one: not counted."""
+
+
+class TooManyCountersError(CounterError):
+    """There is no counter of that name, and no room for another one: not counted."""
 
 
 class TokenReusedError(CounterError):

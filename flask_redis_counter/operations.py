@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from datetime import datetime
 from importlib.resources import files
+from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 from .connections import Command
+from .days import Point, Unit, recent, span
 from .errors import StoreError, StoreRefusedError
-from .rules import NAME, number_in
+from .rules import explained, names_key, number_in
 
-_SWAP = files(__package__).joinpath("scripts", "swap.lua").read_text("utf-8")
+_SCRIPTS = files(__package__).joinpath("scripts")
+_SWAP = _SCRIPTS.joinpath("swap.lua").read_text("utf-8")
+_DELETE = _SCRIPTS.joinpath("delete.lua").read_text("utf-8")
+
+#: How many names one round trip reads at the most.
+PAGE = 1000
 
 _T = TypeVar("_T")
 
@@ -72,28 +80,75 @@ def read_many(keys: Mapping[str, str]) -> Operation[dict[str, int]]:
     }
 
 
-def swap(key: str, value: int) -> Operation[int]:
-    """Set a counter and return the value that it had."""
-    (answer,) = yield [("EVAL", _SWAP, 1, key, value)]
+def swap(key: str, value: int, limit: int) -> Operation[int]:
+    """Set a counter and return the value that it had; one that does not exist is made."""
+    (answer,) = yield [("EVAL", _SWAP, 2, key, names_key(key), value, limit)]
     return int(number_in(answer, key, 0))
 
 
-def names(prefix: str) -> Operation[list[str]]:
-    """Find the names of all counters, sorted."""
-    start = f"{prefix}{{"
-    found: set[str] = set()
-    cursor = 0
-    while True:
-        (answer,) = yield [("SCAN", cursor, "MATCH", f"{start}*}}", "COUNT", 1000)]
+def delete(key: str) -> Operation[int | None]:
+    """Delete a counter with all that describes it, and return the value that it had."""
+    hours = [f"{key}:hours:{date}" for date in recent()]
+    keys = (key, names_key(key), f"{key}:days", f"{key}:visitors", f"{key}:salt", *hours)
+    (answer,) = yield [("EVAL", _DELETE, len(keys), *keys)]
+    value: int | None = number_in(answer, key, None)
+    return value
+
+
+def series(key: str, unit: Unit, days: int) -> Operation[list[Point]]:
+    """Read the hits of the last days, or of their hours."""
+    starts = span(unit, days)
+    if unit == "hour":
+        return (yield from _hours(key, starts))
+    dates = [f"{start:%Y-%m-%d}" for start in starts]
+    counted, visitors, last, visiting = yield [
+        ("HMGET", f"{key}:days", *dates),
+        ("HMGET", f"{key}:days", *(f"visitors:{date}" for date in dates)),
+        ("HGET", f"{key}:days", "last"),
+        ("PFCOUNT", f"{key}:visitors"),
+    ]
+    for answer in (counted, visitors, last, visiting):
+        if isinstance(answer, StoreRefusedError):
+            raise explained(answer, f"{key}:days") from answer.__cause__
+    visitors = [
+        visiting if date.encode() == last else number
+        for date, number in zip(dates, visitors, strict=True)
+    ]
+    return [
+        Point(*point)
+        for point in zip(starts, map(_or_zero, counted), map(_or_zero, visitors), strict=True)
+    ]
+
+
+def _hours(key: str, starts: list[datetime]) -> Operation[list[Point]]:
+    by_day: dict[str, list[str]] = {}
+    for start in starts:
+        by_day.setdefault(f"{start:%Y-%m-%d}", []).append(f"{start:%H}")
+    answers = yield [("HMGET", f"{key}:hours:{date}", *hours) for date, hours in by_day.items()]
+    for answer, date in zip(answers, by_day, strict=True):
+        if isinstance(answer, StoreRefusedError):
+            raise explained(answer, f"{key}:hours:{date}") from answer.__cause__
+    hits = map(_or_zero, chain(*answers))
+    return [Point(start, number) for start, number in zip(starts, hits, strict=True)]
+
+
+def _or_zero(answer: Any) -> int:
+    return int(answer or 0)
+
+
+def names(prefix: str, after: str = "", most: int | None = None) -> Operation[list[str]]:
+    """Return the names of all counters in their order, or as many of those behind a name."""
+    found: list[str] = []
+    while most is None or len(found) < most:
+        page = PAGE if most is None else min(PAGE, most - len(found))
+        behind = f"({found[-1] if found else after}" if found or after else "-"
+        (answer,) = yield [("ZRANGEBYLEX", names_key(prefix), behind, "+", "LIMIT", 0, page)]
         if isinstance(answer, StoreRefusedError):
             raise answer
-        cursor = int(answer[0])
-        found.update(
-            key.decode("utf-8", "replace").removeprefix(start).removesuffix("}")
-            for key in answer[1]
-        )
-        if cursor == 0:
-            return sorted(name for name in found if NAME.fullmatch(name))
+        found += [name.decode() for name in answer]
+        if len(answer) < page:
+            break
+    return found
 
 
 def ping() -> Operation[None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
@@ -16,6 +18,8 @@ from .errors import (
     NotAnIntegerError,
     StoreRefusedError,
     TokenReusedError,
+    TooManyCountersError,
+    UnknownCounterError,
 )
 
 #: The largest and the smallest value of a counter: a signed 64-bit integer.
@@ -41,11 +45,30 @@ def check_name(name: object) -> str:
     return str.__str__(name)  # the text, also of a member of an Enum
 
 
+def names_key(key: str) -> str:
+    """Return the key under which the names of all counters are, from that of one of them.
+
+    No counter has an empty name, so it is nobody else's.
+    """
+    return f"{key.partition('{')[0]}{{}}:names"
+
+
+def name_in(key: str) -> str:
+    """Return the name of the counter that a key belongs to."""
+    return key.partition("{")[2].removesuffix("}")
+
+
 def check_token(token: object) -> str:
     """Return the token, or raise :class:`InvalidTokenError`."""
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise InvalidTokenError(token)
     return str.__str__(token)
+
+
+@lru_cache(maxsize=4096)
+def disguised(visitor: str) -> str:
+    """Return a hash of what a visitor is known by: nothing else of it leaves the process."""
+    return hashlib.blake2b(visitor.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def check_prefix(prefix: object) -> str:
@@ -139,4 +162,8 @@ def explained(error: StoreRefusedError, key: str) -> CounterError:
         return CounterOverflowError(key)
     if "TOKENREUSED" in said:
         return TokenReusedError(said.rpartition(" ")[2])
+    if "UNKNOWN there" in said:
+        return UnknownCounterError(f"there is no counter {name_in(key)!r}, and a hit makes none")
+    if "TOOMANY there" in said:
+        return TooManyCountersError(f"there is no counter {name_in(key)!r}, and no room for one")
     return error

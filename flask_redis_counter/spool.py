@@ -10,7 +10,7 @@ unknown keeps the identity that it was sent with; a client's token is one alread
 from __future__ import annotations
 
 import logging
-import secrets
+import re
 import sqlite3
 import threading
 import time
@@ -162,11 +162,10 @@ class Spool:
             now = time.time()
             _give_up(database, now - SETTLE_LIFE)
             database.execute(
-                "UPDATE entry SET writer = ?, number = 1 WHERE writer = ''",
-                (secrets.token_hex(8),),
+                "UPDATE entry SET writer = lower(hex(randomblob(8))), number = 1 WHERE writer = ''"
             )
             rows = database.execute(
-                "SELECT id, key, amount, writer, number, token, hits, sent FROM entry "
+                "SELECT id, key, amount, writer, number, token, hour, hits, sent FROM entry "
                 "WHERE id > ? AND (sent IS NULL OR sent >= 0) ORDER BY id LIMIT ?",
                 (after, MAX_ROWS),
             ).fetchall()
@@ -177,8 +176,10 @@ class Spool:
             return rows
 
         return [
-            _Row(id_, Call(key, amount, writer, number, token or None), hits, sent is None)
-            for id_, key, amount, writer, number, token, hits, sent in self._file.transact(seal)
+            _Row(id_, Call(key, amount, writer, number, token or None, hour), hits, sent is None)
+            for id_, key, amount, writer, number, token, hour, hits, sent in self._file.transact(
+                seal
+            )
         ]
 
     def _unsent(self, rows: list[_Row]) -> None:
@@ -243,19 +244,23 @@ class _Entry:
         if hit.token is not None:
             # The token is the identity, whatever was sent before.
             sent = None if call is None else time.time()
-            self._columns = (hit.key, "token", 0, hit.token, hit.amount, 1, sent)
+            self._columns = (hit.key, "token", 0, hit.token, hit.amount, 1, hit.hour, sent)
         elif call is not None:
             # All of the batch's hits of this counter: each of them writes the same row.
             token = call.token or ""
             writer, number, hits = call.writer, call.number, len(call.hits)
-            self._columns = (call.key, writer, number, token, call.amount, hits, time.time())
+            self._columns = (
+                *(call.key, writer, number, token, call.amount, hits, call.hour),
+                time.time(),
+            )
         else:
             self._fresh = True
-            self._columns = (hit.key, "", 0, "", hit.amount, 1, None)
+            gathering = int(re.sub(r"\D", "", hit.hour))  # one open row for each hour
+            self._columns = (hit.key, "", gathering, "", hit.amount, 1, hit.hour, None)
 
     def write(self, database: sqlite3.Connection) -> None:
-        insert = "INSERT INTO entry (key, writer, number, token, amount, hits, sent) "
-        insert += "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
+        insert = "INSERT INTO entry (key, writer, number, token, amount, hits, hour, sent) "
+        insert += "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
         if not self._fresh:
             database.execute(f"{insert} DO NOTHING", self._columns)
             key, writer, number, token, amount, *_ = self._columns

@@ -21,16 +21,17 @@ BUSY_TIMEOUT = 2.0
 #: Pages of the file, of 4 KiB, that are kept for emptying it when it is full.
 SPARE_PAGES = 64
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS entry (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL,           -- of the counter, in the store
     writer TEXT NOT NULL,        -- '' while hits may still be added
-    number INTEGER NOT NULL,
+    number INTEGER NOT NULL,     -- of the batch; the hour, while hits may still be added
     token TEXT NOT NULL,         -- '' where there is none
     amount INTEGER NOT NULL,
     hits INTEGER NOT NULL,
+    hour TEXT NOT NULL,          -- that the hits count in
     sent REAL,                   -- when it was first sent, seconds since 1970; NULL: never
     UNIQUE (key, writer, number, token)
 );

@@ -1,8 +1,8 @@
 -- Counts a batch of hits once, however often it is sent: each writer numbers its batches, and a
 -- number that was seen gets the answer that it got (RIFL, Lee et al., SOSP 2015).
 --
--- KEYS: the counter; the writer's record, which holds its last number and the answer to it
--- ARGV: the batch's number; the amount; the seconds that the record lives on
+-- KEYS[2]: the writer's record, which holds its last number and the answer to it
+-- ARGV[1], ARGV[2]: the batch's number; the seconds that the record lives on
 local record = redis.call('GET', KEYS[2])
 if record then
     local number, value = string.match(record, '^(%d+) (%S+)$')
@@ -11,25 +11,20 @@ if record then
     end
     if number == ARGV[1] then
         -- A write, so that WAITAOF and WAIT behind a repeat wait for what the first one wrote.
-        redis.call('EXPIRE', KEYS[2], ARGV[3])
+        redis.call('EXPIRE', KEYS[2], ARGV[2])
         return value
     end
     if tonumber(number) > tonumber(ARGV[1]) then
         return redis.error_reply('STALE this batch was settled, and others came after it')
     end
 end
--- A Lua number loses digits beyond 2^53; the key has them.
-local sum = redis.pcall('INCRBY', KEYS[1], ARGV[2])
-if type(sum) == 'table' then
-    if string.find(sum.err, 'overflow') then
+local value = count()
+if type(value) == 'table' then
+    if string.find(value.err, 'overflow') then
         -- Its hits come again, each by itself: a late repeat of them all must not count as well.
-        redis.call('SET', KEYS[2], ARGV[1] .. ' refused', 'EX', ARGV[3])
+        redis.call('SET', KEYS[2], ARGV[1] .. ' refused', 'EX', ARGV[2])
     end
-    return sum
+    return value
 end
-local value = string.format('%.0f', sum)
-if #value > 15 then
-    value = redis.call('GET', KEYS[1])
-end
-redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. value, 'EX', ARGV[3])
+redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. value, 'EX', ARGV[2])
 return value

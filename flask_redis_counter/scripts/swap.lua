@@ -1,9 +1,15 @@
 -- Sets a counter and answers the value that it had, false where there was none.
+--
+-- KEYS: the counter; the names of all counters
+-- ARGV: the value; how many counters there may be
 -- INCRBY 0 is the test for an integer: it fails before anything is changed.
 -- The old value goes back as the string that GET gives: a Lua number would lose digits beyond 2^53.
 local old = redis.call('GET', KEYS[1])
 if old then
     redis.call('INCRBY', KEYS[1], 0)
+elseif redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[2]) then
+    return redis.error_reply('TOOMANY there are as many counters as there may be')
 end
+redis.call('ZADD', KEYS[2], 0, string.match(KEYS[1], '{(.*)}$'))
 redis.call('SET', KEYS[1], ARGV[1])
 return old

@@ -70,24 +70,6 @@ def test_set_and_reset_return_what_was_there(counter):
     assert counter.value("never", None) == 0
 
 
-def test_names_are_those_of_counters(counter, client):
-    """Only counters under the prefix are listed, each once, sorted."""
-    for name in ("b", "a", "A.b_c-1"):
-        counter.hit(name)
-    client.set("counter:other", 1)
-    client.set("counter:{a}:writers", 1)
-    client.set("counter:{not a name}", 1)
-    client.set("elsewhere:{c}", 1)
-    assert counter.names() == ["A.b_c-1", "a", "b"]
-
-
-def test_names_of_thousands(counter, client):
-    """A scan of many steps misses none."""
-    expected = sorted(f"n{i}" for i in range(3000))
-    client.mset({f"counter:{{{name}}}": 1 for name in expected})
-    assert counter.names() == expected
-
-
 def test_prefixes_keep_counters_apart(store):
     """Two prefixes on one store share nothing."""
     ours, theirs = RedisCounter(store, prefix="ours:"), RedisCounter(store, prefix="")

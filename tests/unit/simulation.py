@@ -2,12 +2,11 @@
 
 import hashlib
 import math
-from importlib.resources import files
 
 from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 
 from flask_redis_counter import OutcomeUnknownError, StoreRefusedError, StoreUnavailableError
-from flask_redis_counter.call import PendingHit
+from flask_redis_counter.call import ANY_NUMBER, HIT, HIT_ONCE, RECORD_LIFE, PendingHit
 from flask_redis_counter.rules import MAX_VALUE
 
 DEADLINE = 10.0
@@ -50,16 +49,18 @@ class Server:
             return digest.encode()
         if command[0] in ("WAITAOF", "WAIT"):
             return [self.synced, 0] if command[0] == "WAITAOF" else self.synced
-        name, digest, keys, key, record, *arguments = command
-        assert (name, keys) == ("EVALSHA", 2)
+        name, digest, keys, key, record, *described = command
+        assert (name, keys) == ("EVALSHA", 7)
+        first, life, amount, hour, limit = described[5:]
+        assert (life, len(hour), limit) == (RECORD_LIFE, 13, ANY_NUMBER)
         if digest not in self.scripts:
             return refused("NOSCRIPT No matching script", NoScriptError)
-        if self.scripts[digest] == HIT:
-            return self._hit(command, key, record, *arguments)
-        assert self.scripts[digest] == HIT_ONCE
-        return self._hit_once(command, key, record, *arguments)
+        if self.scripts[digest] == HIT.text:
+            return self._hit(command, key, record, first, amount)
+        assert self.scripts[digest] == HIT_ONCE.text
+        return self._hit_once(command, key, record, first, amount)
 
-    def _hit(self, command, key, record, number, amount, _life):
+    def _hit(self, command, key, record, number, amount):
         last, answer = self.records.get(record, (0, b""))
         if last == number:
             return answer
@@ -70,7 +71,7 @@ class Server:
             self.records[record] = (number, answer)
         return answer
 
-    def _hit_once(self, command, key, record, amount, sender, _life):
+    def _hit_once(self, command, key, record, sender, amount):
         if record in self.records:
             first, its_sender, answer = self.records[record]
             if first != amount:
@@ -91,14 +92,6 @@ class Server:
         self.values[key] = value + amount
         self.ledger.append(command)
         return b"%d" % (value + amount)
-
-
-def script(name):
-    """Return the text of a script."""
-    return files("flask_redis_counter").joinpath("scripts", name).read_text("utf-8")
-
-
-HIT, HIT_ONCE = script("hit.lua"), script("hit_once.lua")
 
 
 def hit_of(key="visits", amount=1, token=None, ends=DEADLINE):

@@ -81,7 +81,7 @@ class Exactness(World, RuleBasedStateMachine):
     def begin(self, durability, loaded):
         """Have one writer at first, and the scripts known to the server, or not."""
         if loaded:
-            self.server.execute([("SCRIPT LOAD", HIT), ("SCRIPT LOAD", HIT_ONCE)])
+            self.server.execute([HIT.load(), HIT_ONCE.load()])
         self.durability = durability
         self.writers = [Writer(durability)]
 

@@ -39,6 +39,7 @@ ORDER = [
     "connections",
     "forks",
     "rules",
+    "days",
     "errors",
 ]
 
@@ -62,7 +63,7 @@ def test_every_error_is_public():
         for thing in vars(flask_redis_counter.errors).values()
         if isinstance(thing, type) and issubclass(thing, Exception)
     ]
-    assert len(errors) == 15
+    assert len(errors) == 18
     for error in errors:
         assert issubclass(error, flask_redis_counter.CounterError)
         assert error.__doc__

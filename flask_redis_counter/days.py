@@ -1,0 +1,70 @@
+"""The days and hours that hits are counted by, in UTC."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+from .errors import InvalidSpanError
+
+#: What a series counts by.
+Unit: TypeAlias = Literal["day", "hour"]
+
+#: How many days a series goes back at the most: days are kept, hours for a week.
+MAX_DAYS: dict[Unit, int] = {"day": 3660, "hour": 7}
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+
+_now = time.time
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A day or an hour of a counter.
+
+    :ivar start: when it begins, in UTC.
+    :ivar hits: what was counted in it.
+    :ivar visitors: how many visitors there were, where hits said who they are: an estimate,
+        within 2 % (HyperLogLog). None for an hour.
+    """
+
+    start: datetime
+    hits: int
+    visitors: int | None = None
+
+
+def this_hour() -> str:
+    """Return the hour that it is, as ``2026-11-23T15``."""
+    return _named(int(_now() // 3600))
+
+
+def span(unit: Unit, days: int) -> list[datetime]:
+    """Return when each of the last days begins, or each of their hours, oldest first.
+
+    The last one is the day, or the hour, that it is.
+
+    :raises InvalidSpanError: the unit is another one, or there are too many days.
+    """
+    if unit not in MAX_DAYS:
+        raise InvalidSpanError(f"{unit!r:.100} is neither day nor hour")
+    most = MAX_DAYS[unit]
+    if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= most:
+        raise InvalidSpanError(f"{days!r:.100} days by {unit}: use an integer from 1 to {most}")
+    hour = datetime.strptime(this_hour(), "%Y-%m-%dT%H").replace(tzinfo=UTC)
+    first = hour.replace(hour=0) - (days - 1) * DAY
+    step = DAY if unit == "day" else HOUR
+    return [first + number * step for number in range((hour - first) // step + 1)]
+
+
+def recent() -> list[str]:
+    """Return the dates of all hours that are kept."""
+    return [f"{start:%Y-%m-%d}" for start in span("day", MAX_DAYS["hour"] + 2)]
+
+
+@lru_cache(maxsize=2)
+def _named(hour: int) -> str:
+    return time.strftime("%Y-%m-%dT%H", time.gmtime(hour * 3600))

@@ -1,0 +1,126 @@
+"""Which counters there are, how many there may be, and how one goes."""
+
+import asyncio
+
+import pytest
+
+from flask_redis_counter import (
+    AsyncRedisCounter,
+    InvalidAmountError,
+    NotAnIntegerError,
+    TooManyCountersError,
+    UnknownCounterError,
+)
+
+from .support import KEY, MAX
+
+NAMES = "counter:{}:names"
+
+
+def test_names_are_those_of_counters(counter, client):
+    """Those that were hit or set, each once, sorted, whatever else the store holds."""
+    for name in ("b", "a", "A.b_c-1", "a"):
+        counter.hit(name)
+    counter.hit("token", token="t")
+    counter.set("set", 7)
+    client.set("counter:other", 1)
+    client.set("elsewhere:{c}", 1)
+    assert counter.names() == ["A.b_c-1", "a", "b", "set", "token"]
+    assert counter.names(after="a") == ["b", "set", "token"]
+    assert counter.names(after="a", most=2) == ["b", "set"]
+    assert counter.names(after="a0", most=1) == ["b"]
+    assert counter.names(after="token") == counter.names(most=0) == []
+
+
+def test_names_of_thousands(counter, client):
+    """Many steps miss none."""
+    expected = sorted(f"n{i}" for i in range(3000))
+    client.zadd(NAMES, dict.fromkeys(expected, 0))
+    assert counter.names() == expected
+    assert counter.names(most=1500) == expected[:1500]
+
+
+def test_a_counter_that_another_client_has_made(counter, client):
+    """It is known from its first hit on, and counts on."""
+    client.set(KEY, 41)
+    assert counter.names() == []
+    assert counter.hit("visits", max_counters=0).value == 42
+    assert counter.names() == ["visits"]
+
+
+def test_no_more_than_so_many(counter, client):
+    """A hit that would make one too many changes nothing; those that are there count."""
+    assert counter.hit("a", max_counters=2).value == 1
+    assert counter.hit("b", max_counters=2, token="t").value == 1
+    before = sorted(client.keys())
+    for attempt in (
+        lambda: counter.hit("c", max_counters=2),
+        lambda: counter.hit("c", max_counters=2, token="t"),
+        lambda: counter.set("c", 1, max_counters=2),
+    ):
+        with pytest.raises(TooManyCountersError, match="'c'"):
+            attempt()
+    with pytest.raises(UnknownCounterError, match="'c'"):
+        counter.hit("c", max_counters=0)
+    assert sorted(client.keys()) == before
+    assert counter.hit("a", max_counters=0).value == counter.hit("b", max_counters=1).value == 2
+    assert counter.set("a", 9, max_counters=0) == 2
+    assert counter.hit("c").value == 1
+    assert counter.names() == ["a", "b", "c"]
+
+
+def test_how_many_there_may_be_is_a_number(counter):
+    """Nothing is sent for one that is none."""
+    for limit in (-1, 1.5, True, "7"):
+        with pytest.raises(InvalidAmountError):
+            counter.hit("a", max_counters=limit)
+    assert counter.names() == []
+
+
+def test_delete(counter, client):
+    """All that describes it goes, and what counts once stays counted once."""
+    counter.hit("visits", 5, token="t", visitor="someone")
+    counter.hit("other", visitor="someone")
+    assert counter.delete("visits") == 5
+    assert counter.delete("visits") is None
+    assert counter.value("visits", None) is None
+    assert counter.names() == ["other"]
+    assert [key for key in client.scan_iter(f"{KEY}*") if b":token:" not in key] == []
+    assert counter.hit("visits", 5, token="t").replayed
+    assert counter.value("visits", None) is None
+    assert counter.hit("visits").value == 1
+    assert sum(point.hits for point in counter.series("visits")) == 1
+    assert [point.visitors for point in counter.series("other", days=1)] == [1]
+
+
+def test_delete_keeps_all_digits(counter):
+    """A Lua number would lose some."""
+    counter.set("visits", MAX)
+    assert counter.delete("visits") == MAX
+
+
+def test_what_is_no_counter_is_not_deleted(counter, client):
+    """Nor what lies beside it."""
+    counter.hit("visits")
+    client.set(KEY, "text")
+    before = sorted(client.keys())
+    with pytest.raises(NotAnIntegerError):
+        counter.delete("visits")
+    assert sorted(client.keys()) == before
+
+
+def test_asyncio(server, client):
+    """The same, awaited."""
+
+    async def count():
+        async with AsyncRedisCounter(server.url) as counter:
+            await counter.hit("a", 2, max_counters=1)
+            with pytest.raises(TooManyCountersError):
+                await counter.hit("b", max_counters=1)
+            with pytest.raises(TooManyCountersError):
+                await counter.set("b", 1, max_counters=1)
+            assert await counter.names(after="", most=3) == ["a"]
+            assert await counter.delete("a") == 2
+            assert await counter.names() == []
+
+    asyncio.run(count())
