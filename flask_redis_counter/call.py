@@ -53,7 +53,6 @@ class PendingHit:
     """A hit on its way.
 
     :ivar ends: when its deadline is over, by the driver's clock.
-    :ivar hour: the hour that it counts in.
     :ivar visitor: what tells who it is from others, None where nobody asks.
     :ivar limit: how many counters there may be before it makes no other.
     :ivar batch: the batch that it goes with, once it does.
@@ -71,7 +70,6 @@ class PendingHit:
         "call",
         "ends",
         "error",
-        "hour",
         "key",
         "leads",
         "limit",
@@ -96,7 +94,6 @@ class PendingHit:
         self.amount = amount
         self.token = token
         self.ends = ends
-        self.hour = this_hour()
         self.visitor = visitor
         self.limit = limit
         self.batch: Any = None
@@ -162,14 +159,15 @@ class Call:
     @classmethod
     def of(cls, hit: PendingHit, writer: str, number: int, token: str | None) -> Self:
         """Return a call for one hit, to which others may be added."""
-        call = cls(hit.key, 0, writer, number, token, hit.hour, hit.limit)
+        call = cls(hit.key, 0, writer, number, token, this_hour(), hit.limit)
         call.join(hit)
         return call
 
     def join(self, hit: PendingHit) -> None:
         """Let a hit count together with the others."""
         self.amount += hit.amount
-        self.limit = max(self.limit, hit.limit)
+        if hit.limit > self.limit:
+            self.limit = hit.limit
         self.hits.append(hit)
         hit.call = self
         if hit.visitor is not None:

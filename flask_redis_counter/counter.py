@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self, TypeVar, overload
 
 import redis
@@ -263,7 +264,7 @@ def pending_hit(
         check_integer(amount, 1),
         None if token is None else check_token(token),
         visitor=None if visitor is None else disguised(visitor),
-        limit=limit_of(max_counters),
+        limit=ANY_NUMBER if max_counters is None else check_integer(max_counters, 0),
     )
 
 
@@ -277,4 +278,9 @@ def key_of(prefix: str, name: object) -> str:
 
     :raises InvalidNameError: the name is outside the rules.
     """
+    return _key_of(prefix, name) if isinstance(name, str) else check_name(name)
+
+
+@lru_cache(maxsize=4096)
+def _key_of(prefix: str, name: str) -> str:
     return f"{prefix}{{{check_name(name)}}}"

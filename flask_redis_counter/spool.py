@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .call import HIT, HIT_ONCE, RECORD_LIFE, Call, PendingHit
+from .days import this_hour
 from .errors import (
     ConfigurationError,
     CounterError,
@@ -240,23 +241,24 @@ class _Entry:
         self.error: CounterError | None = None
         # What was refused for certain begins anew: its writer goes on to other numbers.
         call = hit.call if isinstance(hit.error, OutcomeUnknownError) else None
+        hour = this_hour() if call is None else call.hour
         self._fresh = False
         if hit.token is not None:
             # The token is the identity, whatever was sent before.
             sent = None if call is None else time.time()
-            self._columns = (hit.key, "token", 0, hit.token, hit.amount, 1, hit.hour, sent)
+            self._columns = (hit.key, "token", 0, hit.token, hit.amount, 1, hour, sent)
         elif call is not None:
             # All of the batch's hits of this counter: each of them writes the same row.
             token = call.token or ""
             writer, number, hits = call.writer, call.number, len(call.hits)
             self._columns = (
-                *(call.key, writer, number, token, call.amount, hits, call.hour),
+                *(call.key, writer, number, token, call.amount, hits, hour),
                 time.time(),
             )
         else:
             self._fresh = True
-            gathering = int(re.sub(r"\D", "", hit.hour))  # one open row for each hour
-            self._columns = (hit.key, "", gathering, "", hit.amount, 1, hit.hour, None)
+            gathering = int(re.sub(r"\D", "", hour))  # one open row for each hour
+            self._columns = (hit.key, "", gathering, "", hit.amount, 1, hour, None)
 
     def write(self, database: sqlite3.Connection) -> None:
         insert = "INSERT INTO entry (key, writer, number, token, amount, hits, hour, sent) "
