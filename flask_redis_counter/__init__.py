@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .errors import (
         ConfigurationError,
         CounterError,
+        CounterExistsError,
         CounterOverflowError,
         InvalidAmountError,
         InvalidNameError,
@@ -35,6 +36,7 @@ __all__ = [
     "AsyncRedisCounter",
     "ConfigurationError",
     "CounterError",
+    "CounterExistsError",
     "CounterOverflowError",
     "FlaskRedisCounter",
     "Hit",
@@ -65,6 +67,7 @@ _HOMES = {
     "AsyncRedisCounter": "async_counter",
     "ConfigurationError": "errors",
     "CounterError": "errors",
+    "CounterExistsError": "errors",
     "CounterOverflowError": "errors",
     "FlaskRedisCounter": "extension",
     "Hit": "counter",

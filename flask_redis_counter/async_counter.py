@@ -71,14 +71,15 @@ class AsyncRedisCounter:
         token: str | None = None,
         visitor: str | None = None,
         max_counters: int | None = None,
+        once_in: int | None = None,
     ) -> Hit:
         """Count; see :meth:`RedisCounter.hit`."""
-        pending = pending_hit(self.prefix, name, amount, token, visitor, max_counters)
+        pending = pending_hit(self.prefix, name, amount, token, visitor, max_counters, once_in)
         await self._driver.count(pending)
         if self.spool is not None and isinstance(pending.error, StoreError):
             await asyncio.to_thread(self.spool.keep, pending)
             replayer_of(self.spool, self._replayed_to).wake()
-        return Hit(name, pending.outcome(), pending.replayed)
+        return Hit(name, pending.outcome(), pending.replayed, pending.counted)
 
     @overload
     async def value(self, name: str) -> int: ...
@@ -88,19 +89,28 @@ class AsyncRedisCounter:
         """Read a counter; see :meth:`RedisCounter.value`."""
         return await self._ask(operations.read(key_of(self.prefix, name), default))
 
-    async def values(self, names: Iterable[str]) -> dict[str, int]:
+    @overload
+    async def values(self, names: Iterable[str]) -> dict[str, int]: ...
+    @overload
+    async def values(self, names: Iterable[str], default: _T) -> dict[str, int | _T]: ...
+    async def values(self, names: Iterable[str], default: Any = 0) -> dict[str, Any]:
         """Read many counters in one round trip; see :meth:`RedisCounter.values`."""
         keys = {name: key_of(self.prefix, name) for name in names}
-        return await self._ask(operations.read_many(keys))
+        return await self._ask(operations.read_many(keys, default))
 
     async def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[Point]:
         """Return the hits of the last days; see :meth:`RedisCounter.series`."""
         return await self._ask(operations.series(key_of(self.prefix, name), unit, days))
 
-    async def set(self, name: str, value: int, *, max_counters: int | None = None) -> int:
+    async def set(
+        self, name: str, value: int, *, max_counters: int | None = None, only_new: bool = False
+    ) -> int:
         """Set a counter and return the value that it had; see :meth:`RedisCounter.set`."""
         operation = operations.swap(
-            key_of(self.prefix, name), check_integer(value, MIN_VALUE), limit_of(max_counters)
+            key_of(self.prefix, name),
+            check_integer(value, MIN_VALUE),
+            limit_of(max_counters),
+            only_new,
         )
         return await operations.run_async(operation, self._store.call_many)
 

@@ -183,6 +183,9 @@ class Batch:
             call = calls.get(hit.key)
             if hit.token is not None:
                 single.append(Call.of(hit, self._writer, self._number, hit.token))
+            elif hit.once_in is not None:
+                single.append(self._alone(hit))
+                single[-1].once_in = hit.once_in
             elif call is None:
                 calls[hit.key] = Call.of(hit, self._writer, self._number, None)
             elif call.amount + hit.amount > MAX_VALUE:

@@ -20,7 +20,8 @@ from .errors import (
 )
 from .rules import names_key
 
-#: Seconds after which the store forgets a writer that is gone, and a client's token.
+#: Seconds after which the store forgets a writer that is gone, and a client's token: the scripts'
+#: LIFE.
 RECORD_LIFE = 24 * 60 * 60
 
 
@@ -55,12 +56,14 @@ class PendingHit:
     :ivar ends: when its deadline is over, by the driver's clock.
     :ivar visitor: what tells who it is from others, None where nobody asks.
     :ivar limit: how many counters there may be before it makes no other.
+    :ivar once_in: within how many seconds the visitor counts once, None: each time.
     :ivar batch: the batch that it goes with, once it does.
     :ivar call: the script's call that counts it, once it was sent.
     :ivar leads: whether it is up to this hit's driver to carry that batch.
     :ivar value: what it brought the counter to, once that is known.
     :ivar error: why it did not, otherwise.
     :ivar replayed: whether another hit with its token had counted.
+    :ivar counted: whether it counted, once there is a value; not where its visitor had.
     :ivar wake: for the driver, to wake who waits for it.
     """
 
@@ -68,11 +71,13 @@ class PendingHit:
         "amount",
         "batch",
         "call",
+        "counted",
         "ends",
         "error",
         "key",
         "leads",
         "limit",
+        "once_in",
         "replayed",
         "token",
         "value",
@@ -89,6 +94,7 @@ class PendingHit:
         *,
         visitor: str | None = None,
         limit: int = ANY_NUMBER,
+        once_in: int | None = None,
     ) -> None:
         self.key = key
         self.amount = amount
@@ -96,12 +102,14 @@ class PendingHit:
         self.ends = ends
         self.visitor = visitor
         self.limit = limit
+        self.once_in = once_in
         self.batch: Any = None
         self.call: Call | None = None
         self.leads = False
         self.value: int | None = None
         self.error: CounterError | None = None
         self.replayed = False
+        self.counted = True
         self.wake: Any = None
 
     @property
@@ -129,6 +137,7 @@ class Call:
         "key",
         "limit",
         "number",
+        "once_in",
         "sender",
         "token",
         "writer",
@@ -151,6 +160,7 @@ class Call:
         self.token = token
         self.hour = hour
         self.limit = limit
+        self.once_in: int | None = None
         self._visitors: dict[str, None] = {}
         # Tells a repeat of this call from another hit with the same token.
         self.sender = "" if token is None else secrets.token_hex(8)
@@ -178,11 +188,13 @@ class Call:
         day = self.hour[:10]
         visitors = (_secret(day), *self._visitors) if self._visitors else ()
         counted: tuple[str | int, ...] = (self.amount, self.hour, self.limit, *visitors)
-        if self.token is not None:
-            keys = (self.key, f"{self.key}:token:{self.token}", *_keys(self.key, day))
-            return HIT_ONCE.run(keys, self.sender, RECORD_LIFE, *counted)
-        keys = (self.key, f"{self.key}:writer:{self.writer}", *_keys(self.key, day))
-        return HIT.run(keys, self.number, RECORD_LIFE, *counted)
+        if self.token is None:
+            keys = (self.key, f"{self.key}:writer:{self.writer}", *_keys(self.key, day))
+            return HIT.run(keys, self.number, *counted)
+        keys = (self.key, f"{self.key}:token:{self.token}", *_keys(self.key, day))
+        if self.once_in is None:
+            return HIT_ONCE.run(keys, self.sender, *counted)
+        return HIT_ONCE.run((*keys, f"{self.key}:seen"), self.sender, *counted, self.once_in)
 
     def settle(self, answer: Any) -> None:
         """Give each hit its own value.
@@ -191,19 +203,22 @@ class Call:
         """
         try:
             if self.token is None:
-                value, replayed = int(answer), False
+                value, said = int(answer), 0
             elif isinstance(answer, list):  # not the bytes of b"OK", which are integers as well
-                value, replayed = int(answer[0]), bool(answer[1])
+                value, said = int(answer[0]), int(answer[1])
             else:
                 raise TypeError
         except (TypeError, ValueError, IndexError) as error:
             raise OutcomeUnknownError(f"the answer is no integer: {answer!r:.100}") from error
-        value -= self.amount
+        if said == 2:
+            self.hits[0].counted = False
+        else:
+            value -= self.amount
         for hit in self.hits:
-            value += hit.amount
+            value += hit.amount if hit.counted else 0
             if hit.error is None:
                 hit.value = value
-                hit.replayed = replayed
+                hit.replayed = said == 1
 
     def refuse(self, error: CounterError) -> None:
         """Let all its hits fail."""

@@ -43,11 +43,14 @@ class Hit:
     :ivar value: the value that this hit brought the counter to; no other hit gets the same.
     :ivar replayed: whether an earlier hit with the same token had counted, and this is its
         answer once more.
+    :ivar counted: whether it counted: not where its visitor had, of late (``once_in``); the
+        value is then what the counter stands at.
     """
 
     name: str
     value: int
     replayed: bool = False
+    counted: bool = True
 
     def __int__(self) -> int:
         return self.value
@@ -100,6 +103,7 @@ class RedisCounter:
         token: str | None = None,
         visitor: str | None = None,
         max_counters: int | None = None,
+        once_in: int | None = None,
     ) -> Hit:
         """Count.
 
@@ -113,6 +117,8 @@ class RedisCounter:
             in a spool has none.
         :param max_counters: make the counter only while there are fewer than so many; 0: never;
             None: always. A hit that waited in a spool always makes it.
+        :param once_in: count this visitor once within so many seconds, 1 to 86400, where there
+            is no token; None: each time. A hit that waited in a spool always counts.
         :raises InvalidNameError: the name is outside the rules.
         :raises InvalidAmountError: the amount is outside its bounds.
         :raises InvalidTokenError: the token is outside the rules.
@@ -129,12 +135,12 @@ class RedisCounter:
         :raises NotAnIntegerError: not counted: the key holds something else.
         :raises CounterOverflowError: not counted: the value would pass 2**63 - 1.
         """
-        pending = pending_hit(self.prefix, name, amount, token, visitor, max_counters)
+        pending = pending_hit(self.prefix, name, amount, token, visitor, max_counters, once_in)
         self._driver.count(pending)
         if self.spool is not None and isinstance(pending.error, StoreError):
             self.spool.keep(pending)
             replayer_of(self.spool, self._store).wake()
-        return Hit(name, pending.outcome(), pending.replayed)
+        return Hit(name, pending.outcome(), pending.replayed, pending.counted)
 
     @overload
     def value(self, name: str) -> int: ...
@@ -150,14 +156,20 @@ class RedisCounter:
         """
         return self._ask(operations.read(key_of(self.prefix, name), default))
 
-    def values(self, names: Iterable[str]) -> dict[str, int]:
-        """Read many counters in one round trip; one that does not exist reads 0.
+    @overload
+    def values(self, names: Iterable[str]) -> dict[str, int]: ...
+    @overload
+    def values(self, names: Iterable[str], default: _T) -> dict[str, int | _T]: ...
+    def values(self, names: Iterable[str], default: Any = 0) -> dict[str, Any]:
+        """Read many counters in one round trip.
 
+        :param default: what to return for one that does not exist.
         :raises InvalidNameError: a name is outside the rules.
         :raises NotAnIntegerError: one of the keys holds something else.
         :raises StoreError: the store did not answer in time, or refused.
         """
-        return self._ask(operations.read_many({name: key_of(self.prefix, name) for name in names}))
+        keys = {name: key_of(self.prefix, name) for name in names}
+        return self._ask(operations.read_many(keys, default))
 
     def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[Point]:
         """Return the hits of the last days, today's last, or of each hour of them.
@@ -173,12 +185,16 @@ class RedisCounter:
         """
         return self._ask(operations.series(key_of(self.prefix, name), unit, days))
 
-    def set(self, name: str, value: int, *, max_counters: int | None = None) -> int:
+    def set(
+        self, name: str, value: int, *, max_counters: int | None = None, only_new: bool = False
+    ) -> int:
         """Set a counter and return the value that it had, 0 where it did not exist.
 
         :param value: -2**63 to 2**63 - 1.
         :param max_counters: make the counter only while there are fewer than so many; None:
             always.
+        :param only_new: set it only where it does not exist.
+        :raises CounterExistsError: it does.
         :raises InvalidNameError: the name is outside the rules.
         :raises InvalidAmountError: the value is outside its bounds.
         :raises TooManyCountersError: there is none of that name, and there are too many.
@@ -187,7 +203,10 @@ class RedisCounter:
             says whether the counter may have been set.
         """
         operation = operations.swap(
-            key_of(self.prefix, name), check_integer(value, MIN_VALUE), limit_of(max_counters)
+            key_of(self.prefix, name),
+            check_integer(value, MIN_VALUE),
+            limit_of(max_counters),
+            only_new,
         )
         return operations.run(operation, self._store.call_many)
 
@@ -257,6 +276,7 @@ def pending_hit(
     token: str | None,
     visitor: str | None,
     max_counters: int | None,
+    once_in: int | None,
 ) -> PendingHit:
     """Return a hit that may be sent; raises what :meth:`RedisCounter.hit` does before sending."""
     return PendingHit(
@@ -265,6 +285,7 @@ def pending_hit(
         None if token is None else check_token(token),
         visitor=None if visitor is None else disguised(visitor),
         limit=ANY_NUMBER if max_counters is None else check_integer(max_counters, 0),
+        once_in=None if once_in is None or visitor is None else check_integer(once_in, 1, 86_400),
     )
 
 

@@ -7,6 +7,7 @@ CounterError
 ├── InvalidTokenError         a token outside the rules
 ├── InvalidSpanError          days of a series outside the rules
 ├── TokenReusedError          a token that stands for a hit of another amount
+├── CounterExistsError        there is one of that name, and only a new one was to be set
 ├── UnknownCounterError       there is none of that name, and the hit may not make it
 ├── TooManyCountersError      the same, because there are as many as there may be
 ├── NotAnIntegerError         the key holds something that is no integer
@@ -85,6 +86,10 @@ class InvalidTokenError(CounterError, ValueError):
 
 class InvalidSpanError(CounterError, ValueError):
     """What a series is asked for is neither of days nor of hours, or goes too far back."""
+
+
+class CounterExistsError(CounterError):
+    """There is a counter of that name, and only a new one was to be set: it was left as it is."""
 
 
 class UnknownCounterError(CounterError):

@@ -68,28 +68,29 @@ def read(key: str, default: Any) -> Operation[Any]:
     return number_in(answer, key, default)
 
 
-def read_many(keys: Mapping[str, str]) -> Operation[dict[str, int]]:
-    """Read the counters that names stand for, zero for those that do not exist."""
+def read_many(keys: Mapping[str, str], default: Any) -> Operation[dict[str, Any]]:
+    """Read the counters that names stand for."""
     if not keys:
         return {}
     # Not MGET: it answers nil, and so zero, for a key of another type.
     answers = yield [("GET", key) for key in keys.values()]
     return {
-        name: number_in(answer, key, 0)
+        name: number_in(answer, key, default)
         for (name, key), answer in zip(keys.items(), answers, strict=True)
     }
 
 
-def swap(key: str, value: int, limit: int) -> Operation[int]:
+def swap(key: str, value: int, limit: int, only_new: bool) -> Operation[int]:
     """Set a counter and return the value that it had; one that does not exist is made."""
-    (answer,) = yield [("EVAL", _SWAP, 2, key, names_key(key), value, limit)]
+    (answer,) = yield [("EVAL", _SWAP, 2, key, names_key(key), value, limit, int(only_new))]
     return int(number_in(answer, key, 0))
 
 
 def delete(key: str) -> Operation[int | None]:
     """Delete a counter with all that describes it, and return the value that it had."""
     hours = [f"{key}:hours:{date}" for date in recent()]
-    keys = (key, names_key(key), f"{key}:days", f"{key}:visitors", f"{key}:salt", *hours)
+    beside = [f"{key}:{it}" for it in ("days", "visitors", "salt", "seen")]
+    keys = (key, names_key(key), *beside, *hours)
     (answer,) = yield [("EVAL", _DELETE, len(keys), *keys)]
     value: int | None = number_in(answer, key, None)
     return value

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from .errors import (
     ConfigurationError,
     CounterError,
+    CounterExistsError,
     CounterOverflowError,
     InvalidAmountError,
     InvalidNameError,
@@ -130,10 +131,10 @@ def check_durability(durability: Any) -> Durability:
     return durability  # type: ignore[no-any-return]
 
 
-def check_integer(number: object, low: int) -> int:
-    """Return the number where it lies from ``low`` to 2**63 - 1."""
-    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= MAX_VALUE:
-        raise InvalidAmountError(number, f"from {low} to {MAX_VALUE}")
+def check_integer(number: object, low: int, high: int = MAX_VALUE) -> int:
+    """Return the number where it lies from ``low`` to ``high``."""
+    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+        raise InvalidAmountError(number, f"from {low} to {high}")
     return int(number)
 
 
@@ -162,6 +163,8 @@ def explained(error: StoreRefusedError, key: str) -> CounterError:
         return CounterOverflowError(key)
     if "TOKENREUSED" in said:
         return TokenReusedError(said.rpartition(" ")[2])
+    if "EXISTING there" in said:
+        return CounterExistsError(f"there is a counter {name_in(key)!r} already")
     if "UNKNOWN there" in said:
         return UnknownCounterError(f"there is no counter {name_in(key)!r}, and a hit makes none")
     if "TOOMANY there" in said:

@@ -2,7 +2,7 @@
 -- number that was seen gets the answer that it got (RIFL, Lee et al., SOSP 2015).
 --
 -- KEYS[2]: the writer's record, which holds its last number and the answer to it
--- ARGV[1], ARGV[2]: the batch's number; the seconds that the record lives on
+-- ARGV[1]: the batch's number
 local record = redis.call('GET', KEYS[2])
 if record then
     local number, value = string.match(record, '^(%d+) (%S+)$')
@@ -11,20 +11,20 @@ if record then
     end
     if number == ARGV[1] then
         -- A write, so that WAITAOF and WAIT behind a repeat wait for what the first one wrote.
-        redis.call('EXPIRE', KEYS[2], ARGV[2])
+        redis.call('EXPIRE', KEYS[2], LIFE)
         return value
     end
     if tonumber(number) > tonumber(ARGV[1]) then
         return redis.error_reply('STALE this batch was settled, and others came after it')
     end
 end
-local value = count()
+local value = count({unpack(ARGV, 6)})
 if type(value) == 'table' then
     if string.find(value.err, 'overflow') then
         -- Its hits come again, each by itself: a late repeat of them all must not count as well.
-        redis.call('SET', KEYS[2], ARGV[1] .. ' refused', 'EX', ARGV[2])
+        redis.call('SET', KEYS[2], ARGV[1] .. ' refused', 'EX', LIFE)
     end
     return value
 end
-redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. value, 'EX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. value, 'EX', LIFE)
 return value

@@ -1,12 +1,15 @@
 -- Sets a counter and answers the value that it had, false where there was none.
 --
 -- KEYS: the counter; the names of all counters
--- ARGV: the value; how many counters there may be
+-- ARGV: the value; how many counters there may be; 1 to leave one alone that is there
 -- INCRBY 0 is the test for an integer: it fails before anything is changed.
 -- The old value goes back as the string that GET gives: a Lua number would lose digits beyond 2^53.
 local old = redis.call('GET', KEYS[1])
 if old then
     redis.call('INCRBY', KEYS[1], 0)
+    if ARGV[3] == '1' then
+        return redis.error_reply('EXISTING there is such a counter')
+    end
 elseif redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[2]) then
     return redis.error_reply('TOOMANY there are as many counters as there may be')
 end

@@ -16,10 +16,10 @@ def commands(client):
     for script in (HIT, HIT_ONCE):
         client.execute_command(*script.load())
 
-    def run(script, record, first, amount, life=60):
+    def run(script, record, first, amount):
         describing = (f"{KEY}:{it}" for it in ("days", "hours:2026-11-23", "visitors", "salt"))
         keys = (KEY, f"{KEY}:{record}", *describing, "counter:{}:names")
-        rest = (first, life, amount, "2026-11-23T15", ANY_NUMBER)
+        rest = (first, amount, "2026-11-23T15", ANY_NUMBER)
         return client.execute_command(*script.run(keys, *rest))
 
     return run

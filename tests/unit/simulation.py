@@ -6,7 +6,7 @@ import math
 from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 
 from flask_redis_counter import OutcomeUnknownError, StoreRefusedError, StoreUnavailableError
-from flask_redis_counter.call import ANY_NUMBER, HIT, HIT_ONCE, RECORD_LIFE, PendingHit
+from flask_redis_counter.call import ANY_NUMBER, HIT, HIT_ONCE, PendingHit
 from flask_redis_counter.rules import MAX_VALUE
 
 DEADLINE = 10.0
@@ -51,8 +51,8 @@ class Server:
             return [self.synced, 0] if command[0] == "WAITAOF" else self.synced
         name, digest, keys, key, record, *described = command
         assert (name, keys) == ("EVALSHA", 7)
-        first, life, amount, hour, limit = described[5:]
-        assert (life, len(hour), limit) == (RECORD_LIFE, 13, ANY_NUMBER)
+        first, amount, hour, limit = described[5:]
+        assert (len(hour), limit) == (13, ANY_NUMBER)
         if digest not in self.scripts:
             return refused("NOSCRIPT No matching script", NoScriptError)
         if self.scripts[digest] == HIT.text:

@@ -21,7 +21,9 @@ ORDER = [
     "extension",
     "commands",
     "state",
+    "screen",
     "config",
+    "settings",
     "embedded",
     "async_counter",
     "async_driver",
@@ -63,7 +65,7 @@ def test_every_error_is_public():
         for thing in vars(flask_redis_counter.errors).values()
         if isinstance(thing, type) and issubclass(thing, Exception)
     ]
-    assert len(errors) == 18
+    assert len(errors) == 19
     for error in errors:
         assert issubclass(error, flask_redis_counter.CounterError)
         assert error.__doc__
