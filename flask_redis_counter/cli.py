@@ -10,12 +10,13 @@ from pathlib import Path
 
 import click
 
-from .config import SETTINGS, Config, names_a_store
+from .config import Config, names_a_store
 from .counter import RedisCounter
 from .embedded import EmbeddedStore
 from .errors import ConfigurationError, CounterError, SpoolError, StoreError, StoreUnsuitableError
 from .server import check_installed
 from .server import serve as serve_app
+from .settings import SETTINGS
 from .spool import Spool
 
 

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import redis
-from flask import Flask, current_app, request
+from flask import Flask, current_app, has_request_context, request
 
 from .commands import counter_group
 from .config import Config
 from .counter import Hit, RedisCounter
 from .errors import CounterError, SpooledError
 from .rules import check_name
+from .screen import Screen
 from .spool import Spool
 from .state import EXTENSION_KEY, State, current_state
 
@@ -57,7 +58,7 @@ class FlaskRedisCounter:
             durability=config.durability,
             spool=spool or None,
         )
-        app.extensions[EXTENSION_KEY] = State(counter, config)
+        app.extensions[EXTENSION_KEY] = State(counter, config, Screen(config))
         app.add_template_global(self.visits, "visits")
         app.cli.add_command(counter_group)
 
@@ -70,8 +71,13 @@ class FlaskRedisCounter:
         return current_state().counter
 
     def hit(self, name: str | None = None, amount: int = 1) -> Hit:
-        """Count, by default on the app's own counter; raises what :meth:`RedisCounter.hit` does."""
-        return self.counter.hit(current_state().name_or_default(name), amount)
+        """Count, by default on the app's own counter; raises what :meth:`RedisCounter.hit` does.
+
+        In a request, its visitor is noted (``COUNTER_VISITORS``).
+        """
+        state = current_state()
+        visitor = _visitor(state) if has_request_context() else None
+        return state.counter.hit(state.name_or_default(name), amount, visitor=visitor)
 
     def visits(self, name: str | None = None) -> int | None:
         """Return a counter's value, or None while it cannot be read: a page never breaks on it."""
@@ -84,8 +90,10 @@ class FlaskRedisCounter:
     def counted(self, name: str | None = None) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
         """Decorate a view: each visit counts, whatever becomes of the store.
 
-        GET and POST and the like count once before the view runs; HEAD and OPTIONS do
-        not. A hit that failed is logged, and the page goes out without it.
+        GET and POST and the like count once before the view runs; HEAD and OPTIONS do not, nor
+        does a browser that fetches the page before anybody looks at it, a crawler
+        (``COUNTER_BOTS``) or a reload (``COUNTER_RELOAD_SECONDS``). A hit that failed is logged,
+        and the page goes out without it.
 
         :param name: the counter; by default the view's function name.
         :raises InvalidNameError: the name is outside the rules.
@@ -99,9 +107,12 @@ class FlaskRedisCounter:
 
             @functools.wraps(view)
             def counting_view(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-                if request.method not in ("HEAD", "OPTIONS"):
+                state = current_state()
+                looks = request.method not in ("HEAD", "OPTIONS")
+                if looks and state.screen.objection(request.headers.get) is None:
+                    once_in = state.config.reload_seconds or None
                     try:
-                        self.counter.hit(counter_name)
+                        state.counter.hit(counter_name, visitor=_visitor(state), once_in=once_in)
                     except SpooledError:
                         _log.info("a visit of %r waits in the spool", counter_name)
                     except CounterError as error:
@@ -113,3 +124,7 @@ class FlaskRedisCounter:
             return counting_view
 
         return decorate
+
+
+def _visitor(state: State) -> str | None:
+    return state.screen.visitor(request.remote_addr or "", request.headers.get)

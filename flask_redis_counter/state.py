@@ -8,6 +8,7 @@ from flask import current_app
 
 from .config import Config
 from .counter import RedisCounter
+from .screen import Screen
 
 #: Where an app's state lives in ``app.extensions``.
 EXTENSION_KEY = "flask-redis-counter"
@@ -19,6 +20,7 @@ class State:
 
     counter: RedisCounter
     config: Config
+    screen: Screen
 
     def name_or_default(self, name: str | None) -> str:
         """Return the name, or that of the app's own counter for None.

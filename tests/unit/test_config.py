@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flask_redis_counter import ConfigurationError, CounterError
-from flask_redis_counter.config import SETTINGS, Config, names_a_store
+from flask_redis_counter.config import Config, names_a_store
+from flask_redis_counter.settings import SETTINGS
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -137,7 +138,10 @@ def test_the_readme_has_every_setting():
     rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*) \|$", README.read_text("utf-8"), re.M)
     shown = {name: (default, text) for name, default, text in rows}
     expected = {
-        setting.name: ("" if setting.default is None else f"`{setting.default}`", setting.help)
+        setting.name: (
+            "" if setting.default in (None, ()) else f"`{setting.default}`",
+            setting.help,
+        )
         for setting in SETTINGS.values()
     }
     assert shown == expected

@@ -1,0 +1,265 @@
+"""Every setting, once: its name, its default, its bounds and what it does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from .rules import (
+    DEFAULT_DEADLINE,
+    DEFAULT_PREFIX,
+    check_deadline,
+    check_durability,
+    check_name,
+    check_prefix,
+    check_url,
+)
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting.
+
+    :ivar name: the environment variable, and the key in ``app.config``.
+    :ivar parse: turns what was given into a value, or raises :class:`ValueError`.
+    :ivar default: the value where nothing was given.
+    :ivar help: what it does, with unit and bounds.
+    """
+
+    name: str
+    parse: Callable[[Any], Any]
+    default: Any
+    help: str
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        raise ValueError("is not text")
+    return given
+
+
+def _url(given: Any) -> str:
+    return check_url(_text(given))
+
+
+def _host(given: Any) -> str:
+    host = _text(given)
+    try:
+        ip_address(host)
+    except ValueError:
+        if not re.fullmatch(r"[^\s:/?#@\[\]]+", host):
+            raise ValueError("is no host name or address (a port goes to REDIS_PORT)") from None
+    return host
+
+
+def _integer(low: int, high: int) -> Callable[[Any], int]:
+    def parse(given: Any) -> int:
+        text = str(given)
+        if not re.fullmatch("[0-9]{1,10}", text) or not low <= int(text) <= high:
+            raise ValueError(f"is no integer from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _switch(given: Any) -> bool:
+    word = str(given).lower()
+    if word not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+        raise ValueError("is neither true nor false")
+    return word in ("1", "true", "yes", "on")
+
+
+def _networks(given: Any) -> tuple[Network, ...]:
+    try:
+        return tuple(map(ip_network, _words(given)))
+    except ValueError as error:
+        raise ValueError("is no list of addresses or networks, as 10.0.0.0/8, ::1") from error
+
+
+def _origins(given: Any) -> tuple[str, ...]:
+    origins = _words(given)
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[^\s/?#@,]+", origin):
+            raise ValueError("is neither * nor a list of origins, as https://example.org")
+    return origins
+
+
+def _hosts(given: Any) -> tuple[str, ...]:
+    hosts = _words(given)
+    for host in hosts:
+        if not re.fullmatch(r"\.?[^\s/?#@,]+", host):
+            raise ValueError("is no list of host names, as example.org, .example.net")
+    return hosts
+
+
+def _words(given: Any) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[\s,]+", _text(given)) if word)
+
+
+def _admin_key(given: Any) -> str:
+    key = _text(given)
+    if not re.fullmatch(r"[!-~]{16,255}", key):
+        raise ValueError("is not 16 to 255 printable ASCII characters without spaces")
+    return key
+
+
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def parse(given: Any) -> str:
+        if given not in words:
+            raise ValueError(f"is none of {', '.join(words)}")
+        return str(given)
+
+    return parse
+
+
+def _secret_file(given: Any) -> str:
+    try:
+        # One trailing line end belongs to the file, not to the secret.
+        return Path(_text(given)).read_text("utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot be read: {error}") from error
+
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting(
+            "REDIS_URL",
+            _url,
+            None,
+            "Where the store is: `redis://`, `rediss://` (TLS) or `unix://`. "
+            "Wins over `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB`.",
+        ),
+        Setting("REDIS_HOST", _host, "localhost", "Host name or address of the store."),
+        Setting("REDIS_PORT", _integer(1, 65535), 6379, "Port of the store, 1 to 65535."),
+        Setting("REDIS_DB", _integer(0, 2**31 - 1), 0, "Number of the database."),
+        Setting("REDIS_USERNAME", _text, None, "User name, where the store has ACLs."),
+        Setting("REDIS_PASSWORD", _text, None, "Password."),
+        Setting(
+            "REDIS_PASSWORD_FILE",
+            _secret_file,
+            None,
+            "File that holds the password, for example a Docker secret.",
+        ),
+        Setting("COUNTER_NAME", check_name, "visits", "The counter behind `/count`."),
+        Setting(
+            "COUNTER_PREFIX", check_prefix, DEFAULT_PREFIX, "What the keys in the store begin with."
+        ),
+        Setting(
+            "COUNTER_DEADLINE",
+            check_deadline,
+            DEFAULT_DEADLINE,
+            "Seconds that a count may take at the most, 0.01 to 60.",
+        ),
+        Setting(
+            "COUNTER_DURABILITY",
+            check_durability,
+            "memory",
+            "What a count waits for: `memory`, the store's answer; `fsync`, its disk; `replica`, "
+            "a replica.",
+        ),
+        Setting(
+            "COUNTER_ON_OUTAGE",
+            _one_of("reject", "spool"),
+            "reject",
+            "What becomes of a count that the store does not take: `reject` says so; `spool` "
+            "writes it down and counts it later.",
+        ),
+        Setting(
+            "COUNTER_SPOOL_DIR",
+            _text,
+            None,
+            "Folder of the spool, on a disk that outlives the process; `spool` needs it.",
+        ),
+        Setting(
+            "COUNTER_SPOOL_MB",
+            _integer(1, 10_000),
+            64,
+            "Megabytes that the spool may take, 1 to 10000; what no longer fits is rejected.",
+        ),
+        Setting(
+            "COUNTER_CREATE",
+            _switch,
+            True,
+            "Whether a hit over HTTP makes a counter that does not exist: `true` or `false`.",
+        ),
+        Setting(
+            "COUNTER_MAX_COUNTERS",
+            _integer(1, 1_000_000_000),
+            10_000,
+            "How many counters there may be before HTTP makes no more, 1 to 1000000000.",
+        ),
+        Setting(
+            "COUNTER_ADMIN_KEY",
+            _admin_key,
+            None,
+            "What sets and deletes counters over HTTP, 16 to 255 printable characters; without it "
+            "nobody may.",
+        ),
+        Setting(
+            "COUNTER_ADMIN_KEY_FILE",
+            lambda given: _admin_key(_secret_file(given)),
+            None,
+            "File that holds the admin key.",
+        ),
+        Setting(
+            "COUNTER_VISITORS",
+            _switch,
+            True,
+            "Whether unique visitors are counted, by a hash of address and user agent that is "
+            "salted anew each day: `true` or `false`.",
+        ),
+        Setting(
+            "COUNTER_OPT_OUT",
+            _switch,
+            True,
+            "Whether those who send `DNT: 1` or `Sec-GPC: 1` are left out of the unique visitors.",
+        ),
+        Setting(
+            "COUNTER_BOTS",
+            _one_of("count", "ignore"),
+            "count",
+            "Whether crawlers and other programs that are known by their user agent `count`; "
+            "`ignore` needs the package crawler-user-agents.",
+        ),
+        Setting(
+            "COUNTER_RELOAD_SECONDS",
+            _integer(0, 86_400),
+            0,
+            "Seconds within which the same visitor counts once, 0 to 86400; 0: each visit counts.",
+        ),
+        Setting(
+            "COUNTER_PROXIES",
+            _networks,
+            (),
+            "Addresses and networks of proxies whose `X-Forwarded-For` is believed, with commas "
+            "between.",
+        ),
+        Setting(
+            "COUNTER_HOSTS",
+            _hosts,
+            (),
+            "Host names that requests may be for, with commas between, `.example.org` with all "
+            "below it; empty: any.",
+        ),
+        Setting(
+            "COUNTER_CORS",
+            _origins,
+            (),
+            "Origins whose pages may read and hit counters, as `https://example.org`, with commas "
+            "between, or `*`.",
+        ),
+        Setting(
+            "COUNTER_FAST_PATH",
+            _switch,
+            True,
+            "The production server answers programs ahead of Flask's routing: `true` or `false`.",
+        ),
+    )
+}
