@@ -6,15 +6,18 @@ import re
 from functools import lru_cache
 
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, SecurityError
 from werkzeug.sansio.utils import get_host
 
 from ..counter import Hit
 from ..errors import InvalidAmountError
 from ..rules import MAX_VALUE, check_integer
 
-#: What goes with every answer that has a counter's value.
+#: What goes with every answer that has counted, or might have.
 HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
+
+#: Why a hit did not count whose visitor had, a moment before.
+RELOAD = "reload"
 
 #: What goes with the answer to a hit that was counted before, under the same key.
 REPLAYED = {"Idempotent-Replayed": "true"}
@@ -49,20 +52,40 @@ def amount_in(query: MultiDict[str, str]) -> int:
     :raises InvalidAmountError: it is no integer from 1 to 2**63 - 1, or there are several.
     :raises BadRequest: there is something else, perhaps an amount in other words.
     """
-    if unknown := ", ".join(query.keys() - {"amount"}):
-        raise BadRequest(f"This takes no {unknown}, only an amount: ?amount=7.")
-    given = query.getlist("amount")
+    only(query, "amount")
+    return integer_in(query, "amount", 1, MAX_VALUE, 1)
+
+
+def integer_in(query: MultiDict[str, str], name: str, low: int, high: int, default: int) -> int:
+    """Return a number of a query.
+
+    :raises InvalidAmountError: it is no integer from ``low`` to ``high``, or there are several.
+    """
+    given = query.getlist(name)
     if not given:
-        return 1
+        return default
     if len(given) > 1 or not re.fullmatch("[0-9]{1,19}", given[0]):
-        raise InvalidAmountError(", ".join(given), f"from 1 to {MAX_VALUE}")
-    return check_integer(int(given[0]), 1)
+        raise InvalidAmountError(", ".join(given), f"from {low} to {high}")
+    return check_integer(int(given[0]), low, high)
 
 
-def as_json(name: str, value: int, *, counted: bool) -> str:
-    """Return the document of a counter's value; a name has nothing that JSON would escape."""
+def only(query: MultiDict[str, str], *names: str) -> None:
+    """Make sure that a query has nothing else, perhaps a known word that is misspelt.
+
+    :raises BadRequest: it does.
+    """
+    if unknown := ", ".join(sorted(query.keys() - set(names))):
+        raise BadRequest(f"This takes no {unknown}, only {' and '.join(names)}.")
+
+
+def as_json(name: str, value: int, *, counted: bool, reason: str | None = None) -> str:
+    """Return the document of a counter's value; neither word has what JSON would escape.
+
+    :param reason: why it did not count, where it might have.
+    """
     said = "true" if counted else "false"
-    return f'{{"name": "{name}", "value": {value}, "counted": {said}}}\n'
+    why = "" if reason is None else f', "reason": "{reason}"'
+    return f'{{"name": "{name}", "value": {value}, "counted": {said}{why}}}\n'
 
 
 def headers_of(hit: Hit) -> dict[str, str]:
@@ -71,6 +94,9 @@ def headers_of(hit: Hit) -> dict[str, str]:
 
 
 @lru_cache(maxsize=256)
-def is_host(header: str | None) -> bool:
-    """Whether a ``Host`` header is well-formed; none at all is."""
-    return header is None or get_host("http", header) != ""
+def is_host(header: str | None, allowed: tuple[str, ...] = ()) -> bool:
+    """Whether a ``Host`` header is well-formed, none at all is; and one that is allowed."""
+    try:
+        return (header is None and not allowed) or get_host("http", header, None, allowed) != ""
+    except SecurityError:
+        return False

@@ -11,9 +11,11 @@ from werkzeug.exceptions import HTTPException
 
 from ..errors import (
     CounterError,
+    CounterExistsError,
     CounterOverflowError,
     InvalidAmountError,
     InvalidNameError,
+    InvalidSpanError,
     InvalidTokenError,
     NotAnIntegerError,
     OutcomeUnknownError,
@@ -22,6 +24,8 @@ from ..errors import (
     StoreUnavailableError,
     StoreUnsuitableError,
     TokenReusedError,
+    TooManyCountersError,
+    UnknownCounterError,
 )
 from ..rules import MAX_VALUE
 from .counting import HEADERS
@@ -40,6 +44,10 @@ _ANSWERS: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
     InvalidTokenError: (HTTPStatus.BAD_REQUEST, None),
     TokenReusedError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     InvalidAmountError: (HTTPStatus.BAD_REQUEST, None),
+    InvalidSpanError: (HTTPStatus.BAD_REQUEST, None),
+    CounterExistsError: (HTTPStatus.PRECONDITION_FAILED, None),
+    UnknownCounterError: (HTTPStatus.NOT_FOUND, None),
+    TooManyCountersError: (HTTPStatus.CONFLICT, None),
     CounterOverflowError: (
         HTTPStatus.CONFLICT,
         f"The counter would pass {MAX_VALUE}. Nothing was counted.",

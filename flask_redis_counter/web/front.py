@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
@@ -23,8 +23,10 @@ from werkzeug.exceptions import HTTPException
 
 from ..async_counter import AsyncRedisCounter
 from ..rules import NAME
+from ..screen import PREFETCHING
 from ..state import EXTENSION_KEY, State
-from .counting import as_json, headers_of, token_in
+from .counting import RELOAD, as_json, headers_of, token_in
+from .guards import ALWAYS, sharing
 from .negotiation import JSON, media_type
 
 if TYPE_CHECKING:
@@ -32,13 +34,15 @@ if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
     from granian.rsgi import Scope
 
+#: Seconds that a body may take to arrive.
+BODY_PATIENCE = 5.0
+
 #: Threads for what Flask answers. Waiting for the store releases the interpreter's lock.
 THREADS = 16
 
 # A host name or an IPv4 address; Flask judges what is rarer.
 _PLAIN_HOST = re.compile(r"(?!xn--)[a-z0-9-]{1,63}(?:\.(?!xn--)[a-z0-9-]{1,63})*(?::\d{1,5})?")
 
-_JSON = ("Content-Type", JSON)
 # Stands for a header's value that cannot be read; it is malformed wherever we look at it.
 _UNREADABLE = "\xff"
 _HITS = re.compile(rf"/counters/({NAME.pattern})/hits")
@@ -56,8 +60,13 @@ class Front:
         state: State = app.extensions[EXTENSION_KEY]
         self._app = app
         self._name = state.config.name
+        self._limit = state.config.limit
+        self._once_in = state.config.reload_seconds or None
+        self._screen = state.screen
+        self._cors = state.config.cors
+        self._proxies = bool(state.config.proxies)
         judges_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
-        self._fast = state.config.fast_path and not judges_hosts
+        self._fast = state.config.fast_path and not judges_hosts and not state.config.hosts
         self._counter = AsyncRedisCounter(
             state.config.redis_url,
             prefix=state.config.prefix,
@@ -71,39 +80,67 @@ class Front:
         """Answer one request."""
         wanted = self._hit_in(scope) if self._fast else None
         if wanted is None:
+            body = await self._body(scope, proto) if scope.method == "PUT" else b""
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._threads, self._ask_flask, scope)
+            answer = await loop.run_in_executor(self._threads, self._ask_flask, scope, body)
             answer.send(proto)
             return
-        name, amount, token = wanted
+        name, amount, token, limit = wanted
         try:
-            hit = await self._counter.hit(name, amount, token=token)
+            hit = await self._counter.hit(
+                name,
+                amount,
+                token=token,
+                visitor=self._visitor(scope),
+                max_counters=limit,
+                once_in=self._once_in,
+            )
         except Exception as error:
             # Not by way of the view, which would count once more.
             self._explain(scope, error).send(proto)
             return
-        body = as_json(name, hit.value, counted=True).encode()
-        headers = [*headers_of(hit).items(), _JSON, ("Content-Length", str(len(body)))]
-        proto.response_bytes(200, headers, body)
+        reason = None if hit.counted else RELOAD
+        body = as_json(name, hit.value, counted=hit.counted, reason=reason).encode()
+        headers = dict(headers_of(hit))
+        headers |= {"Content-Type": JSON, "Content-Length": str(len(body)), **ALWAYS}
+        if self._cors:
+            headers |= sharing(self._cors, scope.headers.get("origin"))
+            headers["Vary"] += ", Origin"
+        proto.response_bytes(200, list(headers.items()), body)
 
     async def aclose(self) -> None:
         """Close the connections, and end the threads once they have answered."""
         await self._counter.aclose()
         self._threads.shutdown(wait=False)
 
-    def _hit_in(self, scope: Scope) -> tuple[str, int, str | None] | None:
-        """Return name, amount and token where a request plainly asks for a hit.
+    def _visitor(self, scope: Scope) -> str | None:
+        headers: Any = scope.headers
+        header = partial(_joined, headers) if self._proxies else headers.get
+        return self._screen.visitor(_address(scope), header)
+
+    async def _body(self, scope: Scope, proto: HTTPProtocol) -> bytes:
+        """Read a body of an announced length; what is refused for its size is not read."""
+        announced = scope.headers.get("content-length") or ""
+        if not announced.isdigit() or int(announced) > self._app.config["MAX_CONTENT_LENGTH"]:
+            return b""
+        try:
+            return await asyncio.wait_for(proto(), BODY_PATIENCE)
+        except TimeoutError:
+            return b""  # no JSON, and so a 400
+
+    def _hit_in(self, scope: Scope) -> tuple[str, int, str | None, int | None] | None:
+        """Return name, amount, token and limit where a request plainly asks for a hit.
 
         None means that Flask has to look at it.
         """
         if scope.path == "/count" and scope.method in ("GET", "POST"):
             if scope.query_string:
                 return None
-            name, amount = self._name, 1
+            name, amount, limit = self._name, 1, None
         elif scope.method == "POST" and (path := _HITS.fullmatch(scope.path)):
             if not (query := _AMOUNT.fullmatch(scope.query_string)):
                 return None
-            name, amount = path[1], int(query[1] or 1)
+            name, amount, limit = path[1], int(query[1] or 1), self._limit
         else:
             return None
         headers: Any = scope.headers
@@ -111,20 +148,25 @@ class Front:
             return None
         if not _is_plain(_joined(headers, "host"), _joined(headers, "accept") or ""):
             return None
+        if not PREFETCHING.isdisjoint(headers.keys()):
+            return None
+        if self._screen.ignores_bots and self._screen.objection(headers.get) is not None:
+            return None
         try:
-            return name, amount, token_in(_joined(headers, "idempotency-key"))
+            return name, amount, token_in(_joined(headers, "idempotency-key")), limit
         except HTTPException:
             return None
 
-    def _ask_flask(self, scope: Scope) -> _Answer:
+    def _ask_flask(self, scope: Scope, body: bytes) -> _Answer:
         answer = _Answer()
-        answer.collect(self._app(_environ(scope), answer))
+        answer.collect(self._app(_environ(scope, body), answer))
         return answer
 
     def _explain(self, scope: Scope, error: Exception) -> _Answer:
         environ = _environ(scope)
         with self._app.request_context(environ):
             response = self._app.make_response(self._app.handle_user_exception(error))
+            response = self._app.process_response(response)
         answer = _Answer()
         answer.collect(response(environ, answer))
         return answer
@@ -179,8 +221,12 @@ class _Answer:
             proto.response_empty(self._status, self._headers)
 
 
-def _environ(scope: Scope) -> WSGIEnvironment:
-    """Return a WSGI environment (PEP 3333) without a body: nothing here reads one."""
+def _address(scope: Scope) -> str:
+    return scope.client.rpartition(":")[0].strip("[]")
+
+
+def _environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
+    """Return a WSGI environment (PEP 3333)."""
     host, _, port = scope.server.rpartition(":")
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": scope.method,
@@ -190,10 +236,10 @@ def _environ(scope: Scope) -> WSGIEnvironment:
         "SERVER_NAME": host,
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": scope.client.rpartition(":")[0],
+        "REMOTE_ADDR": _address(scope),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
-        "wsgi.input": io.BytesIO(),
+        "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,

@@ -249,7 +249,7 @@ def test_a_failed_hit_is_sent_once(web, monkeypatch):
     """Whatever answers the error, it does not count once more."""
     sent = []
 
-    def hit(counter, name, amount=1, token=None):
+    def hit(counter, name, amount=1, **_):
         sent.append(name)
         raise OutcomeUnknownError("no answer")
 

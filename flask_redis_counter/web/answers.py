@@ -1,0 +1,70 @@
+"""What the views answer about one counter, in whatever form."""
+
+from __future__ import annotations
+
+from flask import Response, current_app, render_template, request
+from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge
+
+from ..counter import Hit
+from ..state import current_state
+from .counting import RELOAD, as_json, headers_of, is_host, token_in
+from .negotiation import HTML, TEXT
+
+
+def hold_back() -> None:
+    """Answer 4xx to a request that is malformed or too large, before anything counts."""
+    if not is_host(request.headers.get("Host"), current_state().config.hosts):
+        raise BadRequest("The Host header is malformed, or names a host that this is not.")
+    if "Transfer-Encoding" in request.headers:
+        raise LengthRequired("Nothing here needs a body; one that comes needs a Content-Length.")
+    # Only the announced length is looked at: waiting for a slow body would block a thread.
+    if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
+        raise RequestEntityTooLarge
+
+
+def visit(name: str, amount: int, *, limit: int | None = None) -> tuple[Hit, str | None]:
+    """Count, where the request is a visit, and return what became of it.
+
+    :param limit: how many counters there may be before another one is refused.
+    :returns: the hit, and why it did not count if it did not.
+    """
+    state = current_state()
+    token = token_in(request.headers.get("Idempotency-Key"))
+    headers = request.headers.get
+    if objection := state.screen.objection(headers):
+        return Hit(name, state.counter.value(name), counted=False), objection
+    hit = state.counter.hit(
+        name,
+        amount,
+        token=token,
+        visitor=state.screen.visitor(request.remote_addr or "", headers),
+        max_counters=limit,
+        once_in=state.config.reload_seconds or None,
+    )
+    return hit, None if hit.counted else RELOAD
+
+
+def counted(form: str, name: str, amount: int, *, limit: int | None = None) -> Response:
+    """Count, and answer the value."""
+    hit, reason = visit(name, amount, limit=limit)
+    body = _body(form, name, hit.value, counted=hit.counted, reason=reason)
+    return Response(body, mimetype=form, headers=headers_of(hit))
+
+
+def stands_at(form: str, name: str, value: int) -> Response:
+    """Answer a value that was read; the client may keep it, and ask whether it still holds."""
+    response = Response(_body(form, name, value, counted=False), mimetype=form)
+    response.headers["Cache-Control"] = "no-cache"
+    response.vary.add("Accept")
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+def _body(form: str, name: str, value: int, *, counted: bool, reason: str | None = None) -> str:
+    if form == HTML:
+        about = {"name": name, "value": value, "counted": counted, "reason": reason}
+        return render_template("count.html", **about)
+    if form == TEXT:
+        return f"{value}\n"
+    return as_json(name, value, counted=counted, reason=reason)

@@ -1,0 +1,148 @@
+"""Counters by name: read, hit, and for who has the admin key, set and delete."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from hmac import compare_digest
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, request, url_for
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
+
+from ..days import Point, Unit
+from ..errors import InvalidAmountError
+from ..rules import MAX_VALUE, MIN_VALUE
+from ..state import current_state
+from .answers import counted, hold_back, stands_at
+from .counting import amount_in, integer_in, only
+from .negotiation import JSON, TEXT, media_type
+
+#: How many counters one list has, unless it is asked for fewer, and at the most.
+LISTED = 100
+MOST_LISTED = 1000
+
+blueprint = Blueprint("counters", __name__)
+blueprint.before_request(hold_back)
+
+
+@blueprint.get("/counters")
+def index() -> Response:
+    """List the counters with their values, a page at a time, or those that are asked for."""
+    only(request.args, "name", "after", "limit")
+    counter = current_state().counter
+    document: dict[str, Any] = {}
+    if names := request.args.getlist("name"):
+        if len(names) > MOST_LISTED or "after" in request.args or "limit" in request.args:
+            raise BadRequest(f"Ask for up to {MOST_LISTED} names, or for a page.")
+    else:
+        limit = integer_in(request.args, "limit", 1, MOST_LISTED, LISTED)
+        names = counter.names(after=request.args.get("after", ""), most=limit)
+        if len(names) == limit:
+            query = urlencode({"after": names[-1], "limit": limit})
+            document["next"] = f"{url_for('counters.index')}?{query}"
+    values = counter.values(names, default=None)
+    listed = [{"name": name, "value": value} for name, value in values.items()]
+    return _read({"counters": listed, **document})
+
+
+@blueprint.get("/counters/<name>")
+@blueprint.get("/counters/<name>.json", defaults={"form": JSON})
+@blueprint.get("/counters/<name>.txt", defaults={"form": TEXT})
+def read(name: str, form: str | None = None) -> Response:
+    """Answer a counter's value."""
+    form = form or media_type(request.headers.get("Accept", ""))
+    return stands_at(form, name, _value(name))
+
+
+@blueprint.post("/counters/<name>/hits")
+def hit(name: str) -> Response:
+    """Count on a counter; where there is none it is made, if that is allowed."""
+    form = media_type(request.headers.get("Accept", ""))
+    if request.content_length:
+        raise BadRequest("Say the amount in the query, ?amount=7, and send no body.")
+    return counted(form, name, amount_in(request.args), limit=current_state().config.limit)
+
+
+@blueprint.get("/counters/<name>/series")
+def series(name: str) -> Response:
+    """Answer a counter's days, or their hours."""
+    only(request.args, "by", "days")
+    unit: Any = request.args.get("by", "day")
+    days = integer_in(request.args, "days", 1, MAX_VALUE, 30 if unit == "day" else 2)
+    points = current_state().counter.series(name, unit=unit, days=days)
+    _value(name)
+    return _read({"name": name, "by": unit, "series": [_as_json(unit, point) for point in points]})
+
+
+@blueprint.put("/counters/<name>")
+def put(name: str) -> Response:
+    """Set a counter, which is made where there is none; ``If-None-Match: *`` only makes one."""
+    _require_admin()
+    try:
+        document = json.loads(request.get_data())
+        value = document["value"]
+    except (ValueError, KeyError, TypeError):
+        raise BadRequest('Send a JSON document: {"value": 7}.') from None
+    if isinstance(value, bool) or not isinstance(value, int) or document.keys() != {"value"}:
+        raise InvalidAmountError(value, f"from {MIN_VALUE} to {MAX_VALUE}")
+    state = current_state()
+    old = state.counter.set(
+        name,
+        value,
+        max_counters=state.config.max_counters,
+        only_new=request.headers.get("If-None-Match") == "*",
+    )
+    return _plain({"name": name, "value": value, "was": old})
+
+
+@blueprint.delete("/counters/<name>")
+def delete(name: str) -> Response:
+    """Delete a counter with its days and hours."""
+    _require_admin()
+    old = current_state().counter.delete(name)
+    if old is None:
+        raise NotFound(f"There is no counter named {name}.")
+    return _plain({"name": name, "was": old})
+
+
+def _value(name: str) -> int:
+    value: int | None = current_state().counter.value(name, None)
+    if value is None:
+        raise NotFound(f"There is no counter named {name}.")
+    return value
+
+
+def _require_admin() -> None:
+    key = current_state().config.admin_key
+    if key is None:
+        raise Forbidden("Nobody may change counters here: no COUNTER_ADMIN_KEY is set.")
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not compare_digest(given.strip().encode(), key.encode()):
+        raise Unauthorized(
+            "This takes the admin key: Authorization: Bearer …",
+            www_authenticate=WWWAuthenticate("bearer", {"realm": "counters"}),
+        )
+
+
+def _as_json(unit: Unit, point: Point) -> dict[str, Any]:
+    if unit == "hour":
+        return {"start": f"{point.start:%Y-%m-%dT%H:00:00Z}", "hits": point.hits}
+    start = datetime.date(point.start).isoformat()
+    return {"start": start, "hits": point.hits, "visitors": point.visitors}
+
+
+def _plain(document: dict[str, Any]) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    return Response(json.dumps(document) + "\n", HTTPStatus.OK, mimetype=JSON, headers=headers)
+
+
+def _read(document: dict[str, Any]) -> Response:
+    response = _plain(document)
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
