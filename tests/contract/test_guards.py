@@ -1,0 +1,68 @@
+"""What answers tell a browser about themselves."""
+
+import pytest
+
+from .support import KEY
+from .test_http import BROWSER, _nothing_stays_open, client_of, web  # noqa: F401
+
+ELSEWHERE = "https://example.org"
+
+
+@pytest.mark.parametrize("path", ["/count", "/counters/none", "/openapi.json", "/healthz", "/"])
+def test_no_answer_is_taken_for_something_else(web, path):  # noqa: F811
+    """Whatever it is, also an error."""
+    assert web.get(path).headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", "/count", "/counters/visits", "/nowhere"])
+def test_pages_run_nothing_of_others(web, path):  # noqa: F811
+    """A strict policy goes with each page, and no page has a script or style of its own in it."""
+    web.get("/count")
+    response = web.get(path, headers=BROWSER)
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "<style" not in response.text
+    assert " style=" not in response.text
+    assert "<script>" not in response.text
+    assert "Content-Security-Policy" not in web.get("/count").headers
+
+
+def test_pages_of_others_read_nothing_unasked(web):  # noqa: F811
+    """Without the setting no answer is shared."""
+    for method in (web.get, web.options):
+        response = method("/count", headers={"Origin": ELSEWHERE})
+        assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
+        assert "Origin" not in response.headers["Vary"] if "Vary" in response.headers else True
+
+
+@pytest.mark.parametrize("allowed", ["*", f"https://a.example, {ELSEWHERE}"])
+def test_pages_of_some_others_may_read_and_hit(server, client, client_of, allowed):  # noqa: F811
+    """The answer says so, errors too, and so does the one to the browser's own question."""
+    web = client_of(REDIS_URL=server.url, COUNTER_CORS=allowed, COUNTER_DEADLINE=10)  # noqa: F811
+    origin = {"Origin": ELSEWHERE}
+    expected = "*" if allowed == "*" else ELSEWHERE
+    asked = web.options(
+        "/counters/a/hits", headers={**origin, "Access-Control-Request-Method": "POST"}
+    )
+    assert asked.headers["Access-Control-Allow-Methods"] == "GET, HEAD, POST"
+    assert "Idempotency-Key" in asked.headers["Access-Control-Allow-Headers"]
+    for response in (
+        asked,
+        web.post("/counters/visits/hits", headers=origin),
+        web.get("/counters/visits", headers=origin),
+        web.post("/counters/visits/hits?amount=0", headers=origin),
+    ):
+        assert response.headers["Access-Control-Allow-Origin"] == expected
+        assert "Idempotent-Replayed" in response.headers["Access-Control-Expose-Headers"]
+        assert "Origin" in response.headers["Vary"]
+    assert client.get(KEY) == b"1"
+
+
+def test_pages_of_strangers_may_not(server, client, client_of):  # noqa: F811
+    """They are told nothing, and caches are told that others may be."""
+    web = client_of(REDIS_URL=server.url, COUNTER_CORS=ELSEWHERE, COUNTER_DEADLINE=10)  # noqa: F811
+    for origin in ("https://evil.example", "null", f"{ELSEWHERE}.evil.example"):
+        response = web.post("/counters/visits/hits", headers={"Origin": origin})
+        assert "Access-Control-Allow-Origin" not in response.headers
+        assert "Origin" in response.headers["Vary"]
