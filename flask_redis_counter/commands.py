@@ -8,6 +8,7 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
+from .days import Unit
 from .errors import CounterError
 from .rules import MAX_VALUE, MIN_VALUE
 from .state import current_state
@@ -74,6 +75,35 @@ def reset(name: str | None, as_json: bool) -> None:
     state = current_state()
     name = state.name_or_default(name)
     _one(name, state.counter.reset(name), as_json)
+
+
+@counter_group.command("delete")
+@click.argument("name")
+@_json
+def delete(name: str, as_json: bool) -> None:
+    """Delete NAME with its days and hours, and print the value that it had."""
+    old = current_state().counter.delete(name)
+    if old is None:
+        raise click.ClickException(f"there is no counter named {name}")
+    _one(name, old, as_json)
+
+
+@counter_group.command("series")
+@_name
+@click.option("--by", "unit", type=click.Choice(["day", "hour"]), default="day", show_default=True)
+@click.option("--days", type=int, help="How far to go back; by default 30 days, or 2 by hour.")
+@_json
+def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> None:
+    """Print the hits of the last days of NAME, in UTC, and the visitors of each."""
+    state = current_state()
+    days = days or (30 if unit == "day" else 2)
+    points = state.counter.series(state.name_or_default(name), unit=unit, days=days)
+    if as_json:
+        click.echo(json.dumps([point.as_dict(unit) for point in points]))
+        return
+    for point in points:
+        visitors = "" if point.visitors is None else f"  {point.visitors}"
+        click.echo(f"{point.as_dict(unit)['start']}  {point.hits}{visitors}")
 
 
 @counter_group.command("list")

@@ -36,6 +36,12 @@ class Point:
     hits: int
     visitors: int | None = None
 
+    def as_dict(self, unit: Unit) -> dict[str, str | int | None]:
+        """Return it as it goes into a document: a day's date, an hour's beginning (RFC 3339)."""
+        if unit == "hour":
+            return {"start": f"{self.start:%Y-%m-%dT%H:%M:%SZ}", "hits": self.hits}
+        return {"start": f"{self.start:%Y-%m-%d}", "hits": self.hits, "visitors": self.visitors}
+
 
 def this_hour() -> str:
     """Return the hour that it is, as ``2026-11-23T15``."""

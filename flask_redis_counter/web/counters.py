@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from hmac import compare_digest
 from http import HTTPStatus
 from typing import Any
@@ -13,7 +12,6 @@ from flask import Blueprint, Response, request, url_for
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
 
-from ..days import Point, Unit
 from ..errors import InvalidAmountError
 from ..rules import MAX_VALUE, MIN_VALUE
 from ..state import current_state
@@ -75,7 +73,8 @@ def series(name: str) -> Response:
     days = integer_in(request.args, "days", 1, MAX_VALUE, 30 if unit == "day" else 2)
     points = current_state().counter.series(name, unit=unit, days=days)
     _value(name)
-    return _read({"name": name, "by": unit, "series": [_as_json(unit, point) for point in points]})
+    listed = [point.as_dict(unit) for point in points]
+    return _read({"name": name, "by": unit, "series": listed})
 
 
 @blueprint.put("/counters/<name>")
@@ -126,13 +125,6 @@ def _require_admin() -> None:
             "This takes the admin key: Authorization: Bearer …",
             www_authenticate=WWWAuthenticate("bearer", {"realm": "counters"}),
         )
-
-
-def _as_json(unit: Unit, point: Point) -> dict[str, Any]:
-    if unit == "hour":
-        return {"start": f"{point.start:%Y-%m-%dT%H:00:00Z}", "hits": point.hits}
-    start = datetime.date(point.start).isoformat()
-    return {"start": start, "hits": point.hits, "visitors": point.visitors}
 
 
 def _plain(document: dict[str, Any]) -> Response:

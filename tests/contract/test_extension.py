@@ -164,7 +164,7 @@ def test_a_decorator_without_its_parentheses():
 
 
 def test_commands(app, client):
-    """get, hit, set, reset and list, for people and as JSON."""
+    """get, hit, set, reset, delete and list, for people and as JSON."""
     FlaskRedisCounter(app)
     runner = app.test_cli_runner()
 
@@ -186,11 +186,57 @@ def test_commands(app, client):
     assert run("set", "orders", "-5") == "-5\n"
     assert json.loads(run("reset", "orders", "--json")) == {"name": "orders", "value": -5}
     assert run("get", "orders") == "0\n"
+    assert run("delete", "orders") == "0\n"
+    assert run("delete", "orders", code=1) == "Error: there is no counter named orders\n"
     assert "1 to 64 characters" in run("hit", "a b", code=1)
     for command in ("hit", "reset"):  # an unset variable in a script
         assert "1 to 64 characters" in run(command, "", code=1)
     run("hit", "orders", "--amount", "0", code=2)
     run("set", "orders", "9223372036854775808", code=2)
+
+
+def test_series_on_the_command_line(app, client, monkeypatch):
+    """A line for each day or hour, or JSON."""
+    monkeypatch.setattr("flask_redis_counter.days._now", lambda: 1795448700.0)
+    visits = FlaskRedisCounter(app)
+    with app.app_context():
+        visits.hit(amount=3)
+        visits.counter.hit("visits", visitor="someone")
+    runner = app.test_cli_runner()
+
+    def run(*arguments, code=0):
+        result = runner.invoke(args=["counter", "series", *arguments])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    assert run("--days", "2") == "2026-11-22  0  0\n2026-11-23  4  1\n"
+    assert run("visits").count("\n") == 30
+    assert run("--by", "hour", "--days", "1").splitlines()[-1] == "2026-11-23T15:00:00Z  4"
+    day = {"start": "2026-11-23", "hits": 4, "visitors": 1}
+    assert json.loads(run("--json", "--days", "1")) == [day]
+    assert "use an integer from 1 to 7" in run("--by", "hour", "--days", "8", code=1)
+
+
+def test_the_visitors_of_views(app, client):
+    """A view's visitors are told apart; what nobody looks at yet does not count."""
+    app.config["COUNTER_RELOAD_SECONDS"] = 60
+    visits = FlaskRedisCounter(app)
+
+    @app.get("/")
+    @visits.counted("front")
+    def index():
+        return str(visits.hit("inside").value)
+
+    web = app.test_client()
+    for agent in ("a", "b", "a"):
+        web.get("/", headers={"User-Agent": agent})
+    web.get("/", headers={"User-Agent": "c", "Sec-Purpose": "prefetch;prerender"})
+    web.get("/", headers={"User-Agent": "d", "DNT": "1"})
+    with app.app_context():
+        [front] = visits.counter.series("front", days=1)
+        [inside] = visits.counter.series("inside", days=1)
+    assert (front.hits, front.visitors) == (3, 2)
+    assert (inside.hits, inside.visitors) == (5, 3)
 
 
 def test_a_command_without_a_store():
