@@ -1,8 +1,9 @@
 """Chaos: clients count on a stack to which everything happens, and their history is checked.
 
-Two crowds count at once. The one sends an ``Idempotency-Key`` and repeats a hit until it is
-acknowledged, so its counter must hold exactly what it was told. The other sends none and never
-repeats: there an answer that did not come stays unknown.
+Three crowds count at once. The one sends an ``Idempotency-Key`` and repeats a hit until it is
+acknowledged, so its counter must hold exactly what it was told. Another sends none and never
+repeats: there an answer that did not come stays unknown. On the third counter both kinds mix.
+Each counter's days must hold what the counter does.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Report:
     :ivar seed: what the plan of faults was made from.
     :ivar seconds: how long it took.
     :ivar faults: how many there were of each kind.
-    :ivar verdicts: by counter, ``keyed`` and ``unkeyed``.
+    :ivar verdicts: by counter, ``keyed``, ``unkeyed`` and ``mixed``.
     """
 
     seed: int
@@ -87,6 +88,7 @@ def run_chaos(
     seed: int,
     keyed: int = 4,
     unkeyed: int = 12,
+    mixed: int = 4,
     calm: float = 4.0,
 ) -> Report:
     """Let clients count on a stack while a nemesis plagues it, and check what they were told.
@@ -94,12 +96,13 @@ def run_chaos(
     Logs the seed, each fault and the report. The same seed makes the same plan of faults.
 
     :param stack: a stack that is up, with at least two replicas of ``web`` behind an entry that
-        stays; nobody else counts on its counters ``keyed`` and ``unkeyed``.
+        stays; nobody else counts on its counters ``keyed``, ``unkeyed`` and ``mixed``.
     :param seconds: for how long faults begin, 0 to 86,400; each kind comes at least once.
     :param seed: what the plan of faults and the clients' dice are made from.
     :param keyed: how many clients with keys there are, 1 to 1,000. The store remembers each of
         their hits for a day, in some 220 bytes: the Compose stack's has room for 400,000.
     :param unkeyed: how many without, 1 to 1,000.
+    :param mixed: how many of either kind, every other with keys, 2 to 1,000.
     :param calm: seconds of calm after a fault, at the most.
     :raises AssertionError: a hit was lost or doubled, a value was wrong, or an answer was none
         that the service may give. A note names the folder with all that happened.
@@ -110,11 +113,13 @@ def run_chaos(
     _log.info("chaos on the %s stack, seed %d", stack.kind, seed)
     began = time.monotonic()
     url = stack.url()
+    alone, both = keyed + unkeyed, range(keyed + unkeyed, keyed + unkeyed + mixed)
     crowds = [
-        Crowd(url, "keyed", range(keyed), keyed=True),
-        Crowd(url, "unkeyed", range(keyed, keyed + unkeyed), keyed=False),
+        Crowd(url, "keyed", range(keyed), keyed=range(keyed)),
+        Crowd(url, "unkeyed", range(keyed, alone), keyed=()),
+        Crowd(url, "mixed", both, keyed=both[::2]),
     ]
-    before = [_stored(url, crowd.counter) for crowd in crowds]
+    before = [(_stored(url, crowd.counter), _recorded(url, crowd.counter)) for crowd in crowds]
     happened: list[tuple[float, Fault]] = []
     faults = Faults(stack)
     with _counting(crowds, seed) as visitors:
@@ -126,11 +131,13 @@ def run_chaos(
             _log.info("%d: %s for %.1f s", len(happened), fault.kind, fault.lasts)
             _suffer(faults, fault, crowds, visitors)
     verdicts = {}
-    for crowd, start in zip(crowds, before, strict=True):
+    for crowd, (start, recorded) in zip(crowds, before, strict=True):
         try:
-            verdicts[crowd.counter] = check(
-                crowd.history, before=start, after=_stored(url, crowd.counter)
-            )
+            stored = _stored(url, crowd.counter)
+            verdicts[crowd.counter] = check(crowd.history, before=start, after=stored)
+            recorded = _recorded(url, crowd.counter) - recorded
+            if recorded != stored - start:
+                raise AssertionError(f"the days have {recorded} of {stored - start} hits")
         except AssertionError as error:
             error.add_note(f"seed {seed}; all that happened is in {_keep(crowds, happened)}")
             raise
@@ -205,6 +212,15 @@ def _stored(url: str, counter: str) -> int:
         return 0
     answer.raise_for_status()
     return int(answer.json()["value"])
+
+
+def _recorded(url: str, counter: str) -> int:
+    """Return what the counter's days have together."""
+    answer = requests.get(f"{url}/counters/{counter}/series", timeout=PATIENCE)
+    if answer.status_code == 404:
+        return 0
+    answer.raise_for_status()
+    return sum(day["hits"] for day in answer.json()["series"])
 
 
 def _keep(crowds: Sequence[Crowd], happened: Sequence[tuple[float, Fault]]) -> Path:

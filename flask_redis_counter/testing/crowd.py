@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
@@ -33,11 +33,13 @@ class Crowd:
     :param url: where the service is reached, also after every fault.
     :param counter: the counter's name.
     :param clients: what they are called in the history.
-    :param keyed: whether they send an ``Idempotency-Key`` with each hit, and repeat it under the
-        same until it is acknowledged. Without, they never repeat a hit.
+    :param keyed: which of them send an ``Idempotency-Key`` with each hit, and repeat it under the
+        same until it is acknowledged. The others never repeat a hit.
     """
 
-    def __init__(self, url: str, counter: str, clients: Sequence[int], *, keyed: bool) -> None:
+    def __init__(
+        self, url: str, counter: str, clients: Sequence[int], *, keyed: Container[int]
+    ) -> None:
         self.counter = counter
         self.clients = clients
         self.history = History()
@@ -83,11 +85,11 @@ class Crowd:
                         _ask(connection, "GET", f"/counters/{self.counter}", {}, answer)
 
     def _hit(self, connection: HTTPConnection, number: int, dice: random.Random) -> None:
-        token = str(uuid4()) if self._keyed else None
+        token = str(uuid4()) if number in self._keyed else None
         while not self._attempt(connection, number, token):
-            if self._halted.wait(dice.uniform(0, PAUSE)) or not self._keyed:
+            if self._halted.wait(dice.uniform(0, PAUSE)) or token is None:
                 return
-        if self._keyed and not dice.randrange(ONE_IN):
+        if token is not None and not dice.randrange(ONE_IN):
             self._attempt(connection, number, token)
 
     def _attempt(self, connection: HTTPConnection, number: int, token: str | None) -> bool:

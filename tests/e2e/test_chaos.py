@@ -10,9 +10,9 @@ def test_chaos(new_stack, pytestconfig):
     with new_stack(replicas=2) as stack:
         report = run_chaos(stack, seconds=60 * minutes, seed=seed, calm=calm)
     assert report.faults.keys() == FAULTS.keys()
-    keyed, unkeyed = report.verdicts["keyed"], report.verdicts["unkeyed"]
+    keyed, unkeyed, mixed = (report.verdicts[crowd] for crowd in ("keyed", "unkeyed", "mixed"))
     assert keyed.unknown == 0, "a hit with a key is repeated until it is acknowledged"
-    for verdict in (keyed, unkeyed):
+    for verdict in (keyed, unkeyed, mixed):
         assert verdict.acknowledged >= ENOUGH * len(FAULTS)
         assert verdict.refused + verdict.settled, "nobody was refused: that was no chaos"
         assert verdict.reads

@@ -29,11 +29,12 @@ class PretendStack(RecordingStack):
 
     :param lost: the number of a hit that it acknowledges and does not count.
     :param failing: the number of a hit that it answers with a 500.
+    :param forgotten: how many hits its days do not have.
     """
 
     kind = "pretend"
 
-    def __init__(self, *, lost=None, failing=None):
+    def __init__(self, *, lost=None, failing=None, forgotten=0):
         super().__init__()
         self.entry = Entry("web", 5000, ready="/readyz")
         self.values = {}
@@ -41,6 +42,7 @@ class PretendStack(RecordingStack):
         self._hits = 0
         self._lost = lost
         self._failing = failing
+        self._forgotten = forgotten
         self._away = False
         self._lock = threading.Lock()
 
@@ -54,6 +56,9 @@ class PretendStack(RecordingStack):
         with self._lock:
             if self._away and path != "/readyz":
                 return 503, {"counted": False}
+            if path.endswith("/series"):
+                hits = self.values.get(path.split("/")[2], self._forgotten)
+                return 200, {"series": [{"hits": 0}, {"hits": hits - self._forgotten}]}
             name, counting = path.removeprefix("/counters/").removesuffix("/hits"), "/hits" in path
             if not counting or token in self._tokens:
                 value = self._tokens.get(token, self.values.get(name))
@@ -119,7 +124,7 @@ def _quick(monkeypatch, tmp_path):
 def test_a_correct_counter_passes():
     """After every kind of fault, which is healed, with some of all that a client can be told."""
     with PretendStack() as stack:
-        report = run_chaos(stack, seconds=0, seed=1, keyed=2, unkeyed=2, calm=0)
+        report = run_chaos(stack, seconds=0, seed=1, keyed=2, unkeyed=2, mixed=2, calm=0)
         assert report.faults == dict.fromkeys(FAULTS, 1)
         harms_and_cures = (
             "kill redis, start redis, pause redis, unpause redis, stop redis, start redis, "
@@ -138,14 +143,23 @@ def test_a_correct_counter_passes():
 def test_one_lost_hit_of_many_is_found(tmp_path):
     """The error names the seed, and the folder that has it all."""
     with pytest.raises(AssertionError, match="lost: 1") as error, PretendStack(lost=100) as stack:
-        run_chaos(stack, seconds=0, seed=5, keyed=2, unkeyed=2, calm=0)
+        run_chaos(stack, seconds=0, seed=5, keyed=2, unkeyed=2, mixed=2, calm=0)
     (note,) = error.value.__notes__
     (folder,) = tmp_path.iterdir()
     assert note == f"seed 5; all that happened is in {folder}"
     assert len((folder / "faults.jsonl").read_text().splitlines()) == len(FAULTS)
-    for counter in ("keyed", "unkeyed"):
+    for counter in ("keyed", "unkeyed", "mixed"):
         operations = (folder / f"{counter}.jsonl").read_text().splitlines()
         assert {json.loads(line)["kind"] for line in operations} == {"hit", "read"}
+
+
+def test_a_hit_that_is_in_no_day_is_found():
+    """The counter has it, and so all else is right."""
+    with (
+        pytest.raises(AssertionError, match=r"the days have \d+ of \d+ hits"),
+        PretendStack(forgotten=1) as stack,
+    ):
+        run_chaos(stack, seconds=0, seed=1, keyed=2, unkeyed=2, mixed=2, calm=0)
 
 
 def test_an_answer_that_may_not_be_given_ends_it():
@@ -154,4 +168,4 @@ def test_an_answer_that_may_not_be_given_ends_it():
         pytest.raises(AssertionError, match="/hits answered 500"),
         PretendStack(failing=100) as stack,
     ):
-        run_chaos(stack, seconds=0, seed=1, keyed=2, unkeyed=2, calm=0)
+        run_chaos(stack, seconds=0, seed=1, keyed=2, unkeyed=2, mixed=2, calm=0)
