@@ -27,10 +27,12 @@ if TYPE_CHECKING:
         StoreUnsuitableError,
         TokenReusedError,
         TooManyCountersError,
+        TooOftenError,
         UnknownCounterError,
     )
     from .extension import FlaskRedisCounter
     from .spool import Spool
+    from .terms import Rate, Terms
 
 __all__ = [
     "AsyncRedisCounter",
@@ -47,6 +49,7 @@ __all__ = [
     "NotAnIntegerError",
     "OutcomeUnknownError",
     "Point",
+    "Rate",
     "RedisCounter",
     "Spool",
     "SpoolError",
@@ -55,8 +58,10 @@ __all__ = [
     "StoreRefusedError",
     "StoreUnavailableError",
     "StoreUnsuitableError",
+    "Terms",
     "TokenReusedError",
     "TooManyCountersError",
+    "TooOftenError",
     "UnknownCounterError",
     "create_app",
 ]
@@ -78,6 +83,7 @@ _HOMES = {
     "NotAnIntegerError": "errors",
     "OutcomeUnknownError": "errors",
     "Point": "days",
+    "Rate": "terms",
     "RedisCounter": "counter",
     "Spool": "spool",
     "SpoolError": "errors",
@@ -86,8 +92,10 @@ _HOMES = {
     "StoreRefusedError": "errors",
     "StoreUnavailableError": "errors",
     "StoreUnsuitableError": "errors",
+    "Terms": "terms",
     "TokenReusedError": "errors",
     "TooManyCountersError": "errors",
+    "TooOftenError": "errors",
     "UnknownCounterError": "errors",
     "create_app": "app",
 }

@@ -11,7 +11,7 @@ import redis.asyncio
 from . import operations
 from .async_driver import AsyncDriver
 from .async_store import AsyncStore
-from .counter import Hit, key_of, limit_of, pending_hit
+from .counter import Hit, key_of, pending_hit
 from .days import Point, Unit
 from .errors import ConfigurationError, StoreError
 from .operations import Operation
@@ -28,6 +28,7 @@ from .rules import (
 )
 from .spool import Spool
 from .store import Store
+from .terms import ALWAYS, Terms
 
 _T = TypeVar("_T")
 
@@ -70,11 +71,11 @@ class AsyncRedisCounter:
         *,
         token: str | None = None,
         visitor: str | None = None,
-        max_counters: int | None = None,
-        once_in: int | None = None,
+        client: str | None = None,
+        terms: Terms = ALWAYS,
     ) -> Hit:
         """Count; see :meth:`RedisCounter.hit`."""
-        pending = pending_hit(self.prefix, name, amount, token, visitor, max_counters, once_in)
+        pending = pending_hit(self.prefix, name, amount, token, visitor, client, terms)
         await self._driver.count(pending)
         if self.spool is not None and isinstance(pending.error, StoreError):
             await asyncio.to_thread(self.spool.keep, pending)
@@ -109,7 +110,7 @@ class AsyncRedisCounter:
         operation = operations.swap(
             key_of(self.prefix, name),
             check_integer(value, MIN_VALUE),
-            limit_of(max_counters),
+            Terms(max_counters).limit,
             only_new,
         )
         return await operations.run_async(operation, self._store.call_many)

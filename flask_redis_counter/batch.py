@@ -22,7 +22,7 @@ from .errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
-from .rules import MAX_VALUE, Durability, explained
+from .rules import Durability, explained
 
 #: Seconds between two attempts: the most after the first failure, and the most at all.
 FIRST_PAUSE = 0.01
@@ -183,12 +183,9 @@ class Batch:
             call = calls.get(hit.key)
             if hit.token is not None:
                 single.append(Call.of(hit, self._writer, self._number, hit.token))
-            elif hit.once_in is not None:
-                single.append(self._alone(hit))
-                single[-1].once_in = hit.once_in
             elif call is None:
                 calls[hit.key] = Call.of(hit, self._writer, self._number, None)
-            elif call.amount + hit.amount > MAX_VALUE:
+            elif not call.takes(hit):
                 single.append(self._alone(hit))
             else:
                 call.join(hit)

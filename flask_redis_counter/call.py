@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib.resources import files
+from itertools import compress
 from typing import Any, Self
 
 from .connections import Command
@@ -17,16 +18,21 @@ from .errors import (
     StoreRefusedError,
     StoreUnavailableError,
     StoreUnsuitableError,
+    TooOftenError,
 )
-from .rules import names_key
+from .rules import MAX_VALUE, names_key, rates_key
+from .terms import ALWAYS, ANY_NUMBER, Rate, Terms
 
 #: Seconds after which the store forgets a writer that is gone, and a client's token: the scripts'
 #: LIFE.
 RECORD_LIFE = 24 * 60 * 60
 
 
-#: More counters than there will be: a hit makes its own, however many there are.
-ANY_NUMBER = 2**53 - 1
+#: The largest sum of amounts that a script in Lua has all digits of.
+MOST_ADDED = 2**53 - 1
+
+#: What became of a screened hit: the digits that the scripts answer.
+COUNTED, REPLAYED, SEEN, TOO_OFTEN = "0123"
 
 
 class Script:
@@ -55,8 +61,8 @@ class PendingHit:
 
     :ivar ends: when its deadline is over, by the driver's clock.
     :ivar visitor: what tells who it is from others, None where nobody asks.
-    :ivar limit: how many counters there may be before it makes no other.
-    :ivar once_in: within how many seconds the visitor counts once, None: each time.
+    :ivar client: what tells who sends it from others, None where nobody asks.
+    :ivar terms: under which it counts.
     :ivar batch: the batch that it goes with, once it does.
     :ivar call: the script's call that counts it, once it was sent.
     :ivar leads: whether it is up to this hit's driver to carry that batch.
@@ -71,14 +77,14 @@ class PendingHit:
         "amount",
         "batch",
         "call",
+        "client",
         "counted",
         "ends",
         "error",
         "key",
         "leads",
-        "limit",
-        "once_in",
         "replayed",
+        "terms",
         "token",
         "value",
         "visitor",
@@ -93,16 +99,16 @@ class PendingHit:
         ends: float = 0.0,
         *,
         visitor: str | None = None,
-        limit: int = ANY_NUMBER,
-        once_in: int | None = None,
+        client: str | None = None,
+        terms: Terms = ALWAYS,
     ) -> None:
         self.key = key
         self.amount = amount
         self.token = token
         self.ends = ends
         self.visitor = visitor
-        self.limit = limit
-        self.once_in = once_in
+        self.client = client
+        self.terms = terms
         self.batch: Any = None
         self.call: Call | None = None
         self.leads = False
@@ -111,6 +117,16 @@ class PendingHit:
         self.replayed = False
         self.counted = True
         self.wake: Any = None
+
+    @property
+    def once_in(self) -> int:
+        """Within how many seconds its visitor counts once; 0: each time."""
+        return (self.terms.once_in or 0) if self.visitor is not None and self.token is None else 0
+
+    @property
+    def rate(self) -> Rate | None:
+        """How often its client may count; None: as often as it likes."""
+        return self.terms.rate if self.client is not None else None
 
     @property
     def waits(self) -> bool:
@@ -130,28 +146,22 @@ class Call:
     """One call of a script: the hits of a counter that count together, or one with a token."""
 
     __slots__ = (
+        "_limit",
+        "_rate",
+        "_screened",
         "_visitors",
         "amount",
         "hits",
         "hour",
         "key",
-        "limit",
         "number",
-        "once_in",
         "sender",
         "token",
         "writer",
     )
 
     def __init__(
-        self,
-        key: str,
-        amount: int,
-        writer: str,
-        number: int,
-        token: str | None,
-        hour: str,
-        limit: int = ANY_NUMBER,
+        self, key: str, amount: int, writer: str, number: int, token: str | None, hour: str
     ) -> None:
         self.key = key
         self.amount = amount
@@ -159,66 +169,107 @@ class Call:
         self.number = number
         self.token = token
         self.hour = hour
-        self.limit = limit
-        self.once_in: int | None = None
-        self._visitors: dict[str, None] = {}
         # Tells a repeat of this call from another hit with the same token.
         self.sender = "" if token is None else secrets.token_hex(8)
         self.hits: list[PendingHit] = []
+        self._limit = ANY_NUMBER
+        self._visitors: dict[str, None] = {}
+        self._screened = False
+        self._rate: Rate | None = None
 
     @classmethod
     def of(cls, hit: PendingHit, writer: str, number: int, token: str | None) -> Self:
         """Return a call for one hit, to which others may be added."""
-        call = cls(hit.key, 0, writer, number, token, this_hour(), hit.limit)
+        call = cls(hit.key, 0, writer, number, token, this_hour())
+        call._limit = hit.terms.limit
         call.join(hit)
         return call
+
+    def takes(self, hit: PendingHit) -> bool:
+        """Whether a hit may count together with the others."""
+        rate = hit.rate
+        if self._rate is not None and rate is not None and rate != self._rate:
+            return False
+        screened = self._screened or rate is not None or hit.once_in > 0
+        return self.amount + hit.amount <= (MOST_ADDED if screened else MAX_VALUE)
 
     def join(self, hit: PendingHit) -> None:
         """Let a hit count together with the others."""
         self.amount += hit.amount
-        if hit.limit > self.limit:
-            self.limit = hit.limit
         self.hits.append(hit)
         hit.call = self
         if hit.visitor is not None:
             self._visitors[hit.visitor] = None
+        if hit.terms is not ALWAYS:
+            self._limit = max(self._limit, hit.terms.limit)
+            self._rate = self._rate or hit.rate
+            self._screened = self._screened or self._rate is not None or hit.once_in > 0
+        else:
+            self._limit = ANY_NUMBER
 
     def command(self) -> Command:
         """Return the command, the same each time."""
         day = self.hour[:10]
-        visitors = (_secret(day), *self._visitors) if self._visitors else ()
-        counted: tuple[str | int, ...] = (self.amount, self.hour, self.limit, *visitors)
-        if self.token is None:
-            keys = (self.key, f"{self.key}:writer:{self.writer}", *_keys(self.key, day))
-            return HIT.run(keys, self.number, *counted)
-        keys = (self.key, f"{self.key}:token:{self.token}", *_keys(self.key, day))
-        if self.once_in is None:
-            return HIT_ONCE.run(keys, self.sender, *counted)
-        return HIT_ONCE.run((*keys, f"{self.key}:seen"), self.sender, *counted, self.once_in)
+        keys = _keys(self.key, day)
+        more: Iterable[str | int] = ()
+        if self._screened:
+            keys += (f"{self.key}:seen", rates_key(self.key))
+            more = (_secret(day), *self._screening())
+        elif self._visitors:
+            more = (_secret(day), *self._visitors)
+        counted = (self.amount, self.hour, self._limit, *more)
+        if self.token is not None:
+            record = f"{self.key}:token:{self.token}"
+            return HIT_ONCE.run((self.key, record, *keys), self.sender, *counted)
+        record = f"{self.key}:writer:{self.writer}"
+        return HIT.run((self.key, record, *keys), self.number, *counted)
+
+    def _screening(self) -> Iterator[str | int]:
+        """Return what the scripts decide by which hits count."""
+        yield max(hit.once_in for hit in self.hits)
+        rate = self._rate or Rate(1, 1)
+        yield f"{rate.seconds / rate.hits:.6f}"
+        yield rate.seconds
+        for hit in self.hits:
+            client = hit.client if hit.rate is not None else None
+            yield from (hit.visitor or "", hit.amount, hit.once_in, client or "")
 
     def settle(self, answer: Any) -> None:
-        """Give each hit its own value.
+        """Give each hit its own value, or why it was left out.
 
         :raises OutcomeUnknownError: the answer is none that the script gives.
         """
         try:
-            if self.token is None:
-                value, said = int(answer), 0
-            elif isinstance(answer, list):  # not the bytes of b"OK", which are integers as well
-                value, said = int(answer[0]), int(answer[1])
-            else:
-                raise TypeError
-        except (TypeError, ValueError, IndexError) as error:
+            value, verdicts = self._read(answer)
+        except (TypeError, ValueError) as error:
             raise OutcomeUnknownError(f"the answer is no integer: {answer!r:.100}") from error
-        if said == 2:
-            self.hits[0].counted = False
-        else:
-            value -= self.amount
-        for hit in self.hits:
-            value += hit.amount if hit.counted else 0
-            if hit.error is None:
+        counted = [verdict in (COUNTED, REPLAYED) for verdict in verdicts]
+        value -= sum(compress((hit.amount for hit in self.hits), counted))
+        for hit, verdict in zip(self.hits, verdicts, strict=True):
+            if verdict in (COUNTED, REPLAYED):
+                value += hit.amount
+            if hit.error is not None:
+                continue
+            if verdict == TOO_OFTEN and self._rate is not None:
+                hit.error = TooOftenError(self._rate.seconds / self._rate.hits)
+            else:
                 hit.value = value
-                hit.replayed = said == 1
+                hit.counted = verdict != SEEN
+                hit.replayed = verdict == REPLAYED
+
+    def _read(self, answer: Any) -> tuple[int, str]:
+        """Return the value in an answer, and a digit for each hit."""
+        if self.token is not None:
+            if not isinstance(answer, list):  # the bytes of b"OK" are integers as well
+                raise TypeError
+            value, said = answer
+            return int(value), str(int(said))
+        if not (self._screened and isinstance(answer, bytes)):
+            return int(answer), COUNTED * len(self.hits)
+        value, _, verdicts = answer.decode().partition(":")
+        if len(verdicts) != len(self.hits):
+            raise ValueError
+        return int(value), verdicts
 
     def refuse(self, error: CounterError) -> None:
         """Let all its hits fail."""

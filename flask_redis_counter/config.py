@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 from .errors import ConfigurationError, CounterError
 from .rules import Durability
 from .settings import SETTINGS, Network, Setting
+from .terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +26,13 @@ class Config:
     :ivar spool_dir: where counts wait that the store does not take; None: they are rejected.
     :ivar spool_mb: how many megabytes they may take.
     :ivar fast_path: whether the service answers programs ahead of Flask's routing.
-    :ivar limit: how many counters there may be before a hit over HTTP makes no more.
-    :ivar max_counters: how many before an administrator makes no more.
+    :ivar terms: what hits on the app's own counter, and of its views, are counted under.
+    :ivar named_terms: what hits on any counter are that somebody names over HTTP.
+    :ivar max_counters: how many counters there may be before an administrator makes no more.
     :ivar admin_key: what an administrator sends; None: nobody is one.
     :ivar visitors: whether unique visitors are counted.
     :ivar opt_out: whether those are left out who ask for it.
     :ivar ignore_bots: whether known crawlers are no visitors.
-    :ivar reload_seconds: within how many seconds a visitor counts once; 0: always anew.
     :ivar proxies: whose word on a client's address is taken.
     :ivar hosts: which hosts requests may be for; empty: any.
     :ivar cors: which origins' pages may read and hit counters.
@@ -45,13 +46,13 @@ class Config:
     spool_dir: str | None
     spool_mb: int
     fast_path: bool
-    limit: int
+    terms: Terms
+    named_terms: Terms
     max_counters: int
     admin_key: str | None
     visitors: bool
     opt_out: bool
     ignore_bots: bool
-    reload_seconds: int
     proxies: tuple[Network, ...]
     hosts: tuple[str, ...]
     cors: tuple[str, ...]
@@ -80,6 +81,7 @@ class Config:
         ignore_bots = values["COUNTER_BOTS"] == "ignore"
         if ignore_bots and find_spec("crawleruseragents") is None:
             raise ConfigurationError("COUNTER_BOTS", "pip install crawler-user-agents")
+        terms = Terms(once_in=values["COUNTER_RELOAD_SECONDS"] or None, rate=values["COUNTER_RATE"])
         return cls(
             redis_url=_store_url(values),
             name=values["COUNTER_NAME"],
@@ -89,13 +91,15 @@ class Config:
             spool_dir=values["COUNTER_SPOOL_DIR"] if spools else None,
             spool_mb=values["COUNTER_SPOOL_MB"],
             fast_path=values["COUNTER_FAST_PATH"],
-            limit=values["COUNTER_MAX_COUNTERS"] if values["COUNTER_CREATE"] else 0,
+            terms=terms,
+            named_terms=replace(
+                terms, max_counters=values["COUNTER_MAX_COUNTERS"] * values["COUNTER_CREATE"]
+            ),
             max_counters=values["COUNTER_MAX_COUNTERS"],
             admin_key=values["COUNTER_ADMIN_KEY"] or values["COUNTER_ADMIN_KEY_FILE"],
             visitors=values["COUNTER_VISITORS"],
             opt_out=values["COUNTER_OPT_OUT"],
             ignore_bots=ignore_bots,
-            reload_seconds=values["COUNTER_RELOAD_SECONDS"],
             proxies=values["COUNTER_PROXIES"],
             hosts=values["COUNTER_HOSTS"],
             cors=values["COUNTER_CORS"],

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, overload
 import redis
 
 from . import operations
-from .call import ANY_NUMBER, PendingHit
+from .call import PendingHit
 from .days import Point, Unit
 from .driver import ThreadDriver
 from .errors import StoreError
@@ -31,6 +31,7 @@ from .rules import (
 )
 from .spool import Spool
 from .store import Store
+from .terms import ALWAYS, Terms
 
 _T = TypeVar("_T")
 
@@ -102,8 +103,8 @@ class RedisCounter:
         *,
         token: str | None = None,
         visitor: str | None = None,
-        max_counters: int | None = None,
-        once_in: int | None = None,
+        client: str | None = None,
+        terms: Terms = ALWAYS,
     ) -> Hit:
         """Count.
 
@@ -115,15 +116,14 @@ class RedisCounter:
         :param visitor: what tells who it is from others, such as an address, for
             :meth:`series`. Only a hash of it is kept, salted anew each day; a hit that waited
             in a spool has none.
-        :param max_counters: make the counter only while there are fewer than so many; 0: never;
-            None: always. A hit that waited in a spool always makes it.
-        :param once_in: count this visitor once within so many seconds, 1 to 86400, where there
-            is no token; None: each time. A hit that waited in a spool always counts.
+        :param client: what tells who sends it from others, such as an address, for a rate.
+        :param terms: what it is counted under. A hit that waited in a spool always counts.
         :raises InvalidNameError: the name is outside the rules.
         :raises InvalidAmountError: the amount is outside its bounds.
         :raises InvalidTokenError: the token is outside the rules.
-        :raises UnknownCounterError: not counted: there is none, and ``max_counters`` is 0.
-        :raises TooManyCountersError: not counted: there is none, and there are too many.
+        :raises UnknownCounterError: not counted: the terms let a hit make no counter.
+        :raises TooManyCountersError: not counted: there are as many as the terms allow.
+        :raises TooOftenError: not counted: the client comes more often than the terms allow.
         :raises TokenReusedError: not counted: the token was used with another amount.
         :raises StoreUnavailableError: not counted: the store was not reached in time.
         :raises StoreRefusedError: not counted: the store is full, read-only, loading …
@@ -135,7 +135,7 @@ class RedisCounter:
         :raises NotAnIntegerError: not counted: the key holds something else.
         :raises CounterOverflowError: not counted: the value would pass 2**63 - 1.
         """
-        pending = pending_hit(self.prefix, name, amount, token, visitor, max_counters, once_in)
+        pending = pending_hit(self.prefix, name, amount, token, visitor, client, terms)
         self._driver.count(pending)
         if self.spool is not None and isinstance(pending.error, StoreError):
             self.spool.keep(pending)
@@ -205,7 +205,7 @@ class RedisCounter:
         operation = operations.swap(
             key_of(self.prefix, name),
             check_integer(value, MIN_VALUE),
-            limit_of(max_counters),
+            Terms(max_counters).limit,
             only_new,
         )
         return operations.run(operation, self._store.call_many)
@@ -275,8 +275,8 @@ def pending_hit(
     amount: int,
     token: str | None,
     visitor: str | None,
-    max_counters: int | None,
-    once_in: int | None,
+    client: str | None,
+    terms: Terms,
 ) -> PendingHit:
     """Return a hit that may be sent; raises what :meth:`RedisCounter.hit` does before sending."""
     return PendingHit(
@@ -284,14 +284,9 @@ def pending_hit(
         check_integer(amount, 1),
         None if token is None else check_token(token),
         visitor=None if visitor is None else disguised(visitor),
-        limit=ANY_NUMBER if max_counters is None else check_integer(max_counters, 0),
-        once_in=None if once_in is None or visitor is None else check_integer(once_in, 1, 86_400),
+        client=None if client is None else disguised(client),
+        terms=terms,
     )
-
-
-def limit_of(max_counters: int | None) -> int:
-    """Return how many counters there may be before another one is refused."""
-    return ANY_NUMBER if max_counters is None else check_integer(max_counters, 0)
 
 
 def key_of(prefix: str, name: object) -> str:

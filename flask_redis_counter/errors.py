@@ -10,6 +10,7 @@ CounterError
 ├── CounterExistsError        there is one of that name, and only a new one was to be set
 ├── UnknownCounterError       there is none of that name, and the hit may not make it
 ├── TooManyCountersError      the same, because there are as many as there may be
+├── TooOftenError             the client comes more often than it may
 ├── NotAnIntegerError         the key holds something that is no integer
 ├── CounterOverflowError      the value would leave the signed 64-bit range
 ├── SpooledError              written down here, to be counted when the store is back
@@ -98,6 +99,17 @@ class UnknownCounterError(CounterError):
 
 class TooManyCountersError(CounterError):
     """There is no counter of that name, and no room for another one: not counted."""
+
+
+class TooOftenError(CounterError):
+    """The client comes more often than its rate allows: not counted.
+
+    :ivar seconds: after how many seconds it may come again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"that is too often: not counted; come again in {seconds:.3g} s")
+        self.seconds = seconds
 
 
 class TokenReusedError(CounterError):

@@ -16,7 +16,7 @@ from .config import Config
 from .counter import Hit, RedisCounter
 from .errors import CounterError, SpooledError
 from .rules import check_name
-from .screen import Screen
+from .screen import Screen, Sender
 from .spool import Spool
 from .state import EXTENSION_KEY, State, current_state
 
@@ -76,8 +76,9 @@ class FlaskRedisCounter:
         In a request, its visitor is noted (``COUNTER_VISITORS``).
         """
         state = current_state()
-        visitor = _visitor(state) if has_request_context() else None
-        return state.counter.hit(state.name_or_default(name), amount, visitor=visitor)
+        nobody = Sender(visitor=None, client=None)
+        sender = _sender(state) if has_request_context() else nobody
+        return state.counter.hit(state.name_or_default(name), amount, **sender)
 
     def visits(self, name: str | None = None) -> int | None:
         """Return a counter's value, or None while it cannot be read: a page never breaks on it."""
@@ -110,9 +111,8 @@ class FlaskRedisCounter:
                 state = current_state()
                 looks = request.method not in ("HEAD", "OPTIONS")
                 if looks and state.screen.objection(request.headers.get) is None:
-                    once_in = state.config.reload_seconds or None
                     try:
-                        state.counter.hit(counter_name, visitor=_visitor(state), once_in=once_in)
+                        state.counter.hit(counter_name, **_sender(state), terms=state.config.terms)
                     except SpooledError:
                         _log.info("a visit of %r waits in the spool", counter_name)
                     except CounterError as error:
@@ -126,5 +126,5 @@ class FlaskRedisCounter:
         return decorate
 
 
-def _visitor(state: State) -> str | None:
-    return state.screen.visitor(request.remote_addr or "", request.headers.get)
+def _sender(state: State) -> Sender:
+    return state.screen.sender(request.remote_addr or "", request.headers.get)

@@ -54,6 +54,11 @@ def names_key(key: str) -> str:
     return f"{key.partition('{')[0]}{{}}:names"
 
 
+def rates_key(key: str) -> str:
+    """Return the key under which all clients' rates are, from that of one counter."""
+    return f"{key.partition('{')[0]}{{}}:rates"
+
+
 def name_in(key: str) -> str:
     """Return the name of the counter that a key belongs to."""
     return key.partition("{")[2].removesuffix("}")

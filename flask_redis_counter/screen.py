@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from ipaddress import ip_address
+from typing import TypedDict
 
 from .config import Config
 from .settings import Network
@@ -16,6 +17,13 @@ Headers = Callable[[str], str | None]
 #: With what a browser says that nobody looks at the page yet.
 PREFETCHING = frozenset({"sec-purpose", "purpose", "x-purpose", "x-moz"})
 _EARLY = ("prefetch", "prerender", "preview")
+
+
+class Sender(TypedDict):
+    """Who sends a hit, in the arguments of :meth:`RedisCounter.hit`."""
+
+    visitor: str | None
+    client: str | None
 
 
 class Screen:
@@ -46,29 +54,34 @@ class Screen:
             return "bot"
         return None
 
-    def visitor(self, peer: str, headers: Headers) -> str | None:
-        """Return what tells a visitor from others, None where nobody is to be told.
+    def sender(self, peer: str, headers: Headers) -> Sender:
+        """Return who sends a hit.
 
         :param peer: the address that the request came from.
         """
+        return Sender(visitor=self.visitor(peer, headers), client=self.client(peer, headers))
+
+    def visitor(self, peer: str, headers: Headers) -> str | None:
+        """Return what tells a visitor from others, None where nobody is to be told."""
         if not self._config.visitors:
             return None
         if self._config.opt_out and (headers("dnt") == "1" or headers("sec-gpc") == "1"):
             return None
-        return self.identity(peer, headers)
+        return f"{self._address(peer, headers)} {headers('user-agent') or ''}"
 
-    def identity(self, peer: str, headers: Headers) -> str:
-        """Return what two requests of one visitor have in common: address and user agent."""
-        address = self.address(peer, headers("x-forwarded-for")) if self._config.proxies else peer
-        return f"{address} {headers('user-agent') or ''}"
+    def client(self, peer: str, headers: Headers) -> str | None:
+        """Return whose rate a request is counted in, None where there is none."""
+        return None if self._config.terms.rate is None else self._address(peer, headers)
 
-    def address(self, peer: str, forwarded: str | None) -> str:
+    def _address(self, peer: str, headers: Headers) -> str:
         """Return a client's address: the nearest one that no proxy of ours has.
 
-        :param forwarded: the ``X-Forwarded-For`` header. Each proxy adds on the right whom it
-            was asked by; what lies further left than the first stranger may be anybody's lie.
+        Each proxy adds on the right of ``X-Forwarded-For`` whom it was asked by; what lies
+        further left than the first stranger may be anybody's lie.
         """
-        hops = [hop.strip() for hop in (forwarded or "").split(",")]
+        if not self._config.proxies:
+            return peer
+        hops = [hop.strip() for hop in (headers("x-forwarded-for") or "").split(",")]
         while hops and _is_in(peer, self._config.proxies):
             if not _is_address(hops[-1]):
                 break

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .errors import CounterError
 from .rules import (
     DEFAULT_DEADLINE,
     DEFAULT_PREFIX,
@@ -18,6 +19,7 @@ from .rules import (
     check_prefix,
     check_url,
 )
+from .terms import Rate
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -73,6 +75,14 @@ def _switch(given: Any) -> bool:
     if word not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
         raise ValueError("is neither true nor false")
     return word in ("1", "true", "yes", "on")
+
+
+def _rate(given: Any) -> Rate:
+    found = re.fullmatch(r"([0-9]{1,7})/([0-9]{1,5})", _text(given))
+    try:
+        return Rate(int(found[1]), int(found[2])) if found else Rate(0, 0)
+    except CounterError as error:
+        raise ValueError("is no HITS/SECONDS, as 100/60, of 1000000/86400 at most") from error
 
 
 def _networks(given: Any) -> tuple[Network, ...]:
@@ -233,6 +243,13 @@ SETTINGS = {
             _integer(0, 86_400),
             0,
             "Seconds within which the same visitor counts once, 0 to 86400; 0: each visit counts.",
+        ),
+        Setting(
+            "COUNTER_RATE",
+            _rate,
+            None,
+            "How often one address may count, over all processes: `100/60` is up to 100 hits at "
+            "once, and as many in 60 seconds; empty: as often as it likes.",
         ),
         Setting(
             "COUNTER_PROXIES",

@@ -1,16 +1,27 @@
 -- Counts: on the counter, and then on its day, its hour and its visitors of the day.
 --
 -- KEYS: the counter; a record of the script that calls this; the counter's days; the hours of
---       the day; the visitors of the day; their salt; the names of all counters
+--       the day; the visitors of the day; their salt; the names of all counters; and where hits
+--       are screened: whom the counter has counted when; when each client has used up its rate
 -- ARGV: one of that script's; the amount; the hour, as 2026-11-23T15; how many counters there
---       may be; and with visitors: a secret, and what each is known by
+--       may be; and with visitors: a secret, and what each is known by; or where hits are
+--       screened: that secret, the longest of the whiles below, the seconds that a client waits
+--       for its next hit, how many seconds it may be ahead, and for each hit its visitor or '',
+--       its amount, the while in which the visitor counts once or 0, and its client or ''
 
 -- Seconds that a record lives on after its last use.
 local LIFE = 86400
 
+local COUNTED, SEEN, TOO_OFTEN = '0', '2', '3'
+
+local names, counted_at, used_up, now = {}, {}, {}, nil
+
 -- Answers what a visitor is known by today. The salt is kept out of the append-only file, and
 -- lasts until the day ends.
 local function disguised(visitor)
+    if names[visitor] then
+        return names[visitor]
+    end
     local salt = redis.call('GET', KEYS[6])
     if not salt then
         salt = ARGV[5]
@@ -19,7 +30,81 @@ local function disguised(visitor)
         redis.pcall('SET', KEYS[6], salt, 'EX', left)
         redis.set_repl(redis.REPL_ALL)
     end
-    return redis.sha1hex(salt .. visitor)
+    names[visitor] = redis.sha1hex(salt .. visitor)
+    return names[visitor]
+end
+
+-- Whether a client comes too often, and if not, that it has come: the generic cell rate
+-- algorithm (ITU-T I.371), with the time at which its hits so far are used up.
+local function comes_too_often(client)
+    local interval, ahead = tonumber(ARGV[7]), tonumber(ARGV[8])
+    local free = used_up[client] or tonumber(redis.call('ZSCORE', KEYS[9], client) or 0)
+    free = math.max(free, now) + interval
+    if free - now > ahead + 0.000001 then
+        return true
+    end
+    used_up[client] = free
+    return false
+end
+
+-- Decides which hits count. Answers the sum of their amounts, nil where there is none, their
+-- visitors, and a digit for each hit.
+local function screened()
+    if not KEYS[8] then
+        return ARGV[2], {unpack(ARGV, 6)}, ''
+    end
+    local time = redis.call('TIME')
+    now = time[1] + time[2] / 1000000
+    local sum, visitors, said = 0, {}, ''
+    for i = 9, #ARGV, 4 do
+        local visitor, amount, once_in, client = unpack(ARGV, i, i + 3)
+        local name = visitor ~= '' and disguised(visitor)
+        local verdict = COUNTED
+        if once_in ~= '0' then
+            local last = counted_at[name] or redis.call('ZSCORE', KEYS[8], name)
+            if last and now - last < tonumber(once_in) then
+                verdict = SEEN
+            end
+        end
+        if verdict == COUNTED and client ~= '' and comes_too_often(client) then
+            verdict = TOO_OFTEN
+        end
+        if verdict == COUNTED then
+            sum = sum + amount
+            if name then
+                visitors[#visitors + 1] = visitor
+            end
+            if once_in ~= '0' then
+                counted_at[name] = now
+            end
+        end
+        said = said .. verdict
+    end
+    if not string.find(said, COUNTED, 1, true) then
+        return nil, visitors, said
+    elseif not string.find(said, '[^' .. COUNTED .. ']') then
+        return ARGV[2], visitors, said -- with all its digits
+    end
+    return string.format('%.0f', sum), visitors, said
+end
+
+-- Keeps what the next screening asks for. What clients use up is of no interest to a disk.
+local function remember()
+    if next(counted_at) then
+        for visitor, at in pairs(counted_at) do
+            redis.pcall('ZADD', KEYS[8], at, visitor)
+        end
+        redis.pcall('ZREMRANGEBYSCORE', KEYS[8], '-inf', now - ARGV[6])
+        redis.pcall('EXPIRE', KEYS[8], ARGV[6])
+    end
+    if next(used_up) then
+        redis.set_repl(redis.REPL_NONE)
+        for client, at in pairs(used_up) do
+            redis.pcall('ZADD', KEYS[9], at, client)
+        end
+        redis.pcall('ZREMRANGEBYSCORE', KEYS[9], '-inf', now)
+        redis.set_repl(redis.REPL_ALL)
+    end
 end
 
 -- Remembers whom it has seen on the last day that had visitors, and of the days before it how
@@ -36,15 +121,14 @@ local function meet(day, visitors)
         redis.call('DEL', KEYS[5])
         redis.call('HSET', KEYS[3], 'last', day)
     end
-    local seen = {}
     for i, visitor in ipairs(visitors) do
-        seen[i] = disguised(visitor)
+        visitors[i] = disguised(visitor)
     end
-    redis.call('PFADD', KEYS[5], unpack(seen))
+    redis.call('PFADD', KEYS[5], unpack(visitors))
 end
 
-local function describe(made, visitors)
-    local amount, day, hour = ARGV[2], string.sub(ARGV[3], 1, 10), string.sub(ARGV[3], 12)
+local function describe(amount, visitors, made)
+    local day, hour = string.sub(ARGV[3], 1, 10), string.sub(ARGV[3], 12)
     local today = redis.call('HINCRBY', KEYS[3], day, amount)
     redis.call('HINCRBY', KEYS[4], hour, amount)
     if today == tonumber(amount) then
@@ -60,7 +144,10 @@ local function describe(made, visitors)
 end
 
 -- Answers the value as a string; an error has changed nothing.
-local function count(visitors)
+local function count(amount, visitors)
+    if not amount then
+        return redis.call('GET', KEYS[1]) or '0'
+    end
     local limit = tonumber(ARGV[4])
     local made = redis.call('EXISTS', KEYS[1]) == 0
     if made and limit == 0 then
@@ -69,13 +156,14 @@ local function count(visitors)
     if made and redis.call('ZCARD', KEYS[7]) >= limit then
         return redis.error_reply('TOOMANY there are as many counters as there may be')
     end
-    local sum = redis.pcall('INCRBY', KEYS[1], ARGV[2])
+    local sum = redis.pcall('INCRBY', KEYS[1], amount)
     if type(sum) == 'table' then
         return sum
     end
     -- It has counted, and what describes it may not change that: not a key that holds something
     -- else, nor a day whose sum is too large.
-    pcall(describe, made, visitors)
+    pcall(describe, amount, visitors, made)
+    remember()
     -- A Lua number loses digits beyond 2^53; the key has them.
     local value = string.format('%.0f', sum)
     if #value > 15 then

@@ -1,12 +1,9 @@
--- Counts a hit once for its token, however often and by whomever it is sent; and, where that is
--- asked for, a visitor once in a while.
+-- Counts a hit once for its token, however often and by whomever it is sent.
 --
 -- KEYS[2]: the token's record, which holds the amount, the sender and the answer
--- KEYS[8]: whom the counter has counted when, where a visitor counts once in a while
 -- ARGV[1]: the sender, a random word
--- ARGV[7]: the seconds that this while is long; the visitor is ARGV[6]
--- Answers the value, and 1 where another sender's hit had brought the counter to it, 2 where the
--- visitor was counted before.
+-- Answers the value, and a digit: 0 where the hit has counted, 1 where another sender's had
+-- brought the counter to that value, otherwise why it was left out.
 local record = redis.call('GET', KEYS[2])
 if record then
     local amount, sender, value = string.match(record, '^(%d+) (%w+) (%-?%d+)$')
@@ -17,22 +14,12 @@ if record then
     redis.call('EXPIRE', KEYS[2], LIFE)
     return {value, sender == ARGV[1] and 0 or 1}
 end
-local now = tonumber(redis.call('TIME')[1])
-local visitor = KEYS[8] and disguised(ARGV[6])
-if visitor then
-    local counted = redis.call('ZSCORE', KEYS[8], visitor)
-    if counted and now - counted < tonumber(ARGV[7]) then
-        return {redis.call('GET', KEYS[1]) or '0', 2}
-    end
-end
-local value = count({ARGV[6]})
+local amount, visitors, said = screened()
+local value = count(amount, visitors)
 if type(value) == 'table' then
     return value
 end
-redis.call('SET', KEYS[2], ARGV[2] .. ' ' .. ARGV[1] .. ' ' .. value, 'EX', LIFE)
-if visitor then
-    redis.pcall('ZREMRANGEBYSCORE', KEYS[8], '-inf', now - ARGV[7])
-    redis.pcall('ZADD', KEYS[8], now, visitor)
-    redis.pcall('EXPIRE', KEYS[8], ARGV[7])
+if amount then
+    redis.call('SET', KEYS[2], ARGV[2] .. ' ' .. ARGV[1] .. ' ' .. value, 'EX', LIFE)
 end
-return {value, 0}
+return {value, tonumber(said) or 0}

@@ -7,6 +7,7 @@ from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarg
 
 from ..counter import Hit
 from ..state import current_state
+from ..terms import Terms
 from .counting import RELOAD, as_json, headers_of, is_host, token_in
 from .negotiation import HTML, TEXT
 
@@ -22,10 +23,9 @@ def hold_back() -> None:
         raise RequestEntityTooLarge
 
 
-def visit(name: str, amount: int, *, limit: int | None = None) -> tuple[Hit, str | None]:
+def visit(name: str, amount: int, terms: Terms) -> tuple[Hit, str | None]:
     """Count, where the request is a visit, and return what became of it.
 
-    :param limit: how many counters there may be before another one is refused.
     :returns: the hit, and why it did not count if it did not.
     """
     state = current_state()
@@ -33,20 +33,14 @@ def visit(name: str, amount: int, *, limit: int | None = None) -> tuple[Hit, str
     headers = request.headers.get
     if objection := state.screen.objection(headers):
         return Hit(name, state.counter.value(name), counted=False), objection
-    hit = state.counter.hit(
-        name,
-        amount,
-        token=token,
-        visitor=state.screen.visitor(request.remote_addr or "", headers),
-        max_counters=limit,
-        once_in=state.config.reload_seconds or None,
-    )
+    sender = state.screen.sender(request.remote_addr or "", headers)
+    hit = state.counter.hit(name, amount, token=token, **sender, terms=terms)
     return hit, None if hit.counted else RELOAD
 
 
-def counted(form: str, name: str, amount: int, *, limit: int | None = None) -> Response:
+def counted(form: str, name: str, amount: int, terms: Terms) -> Response:
     """Count, and answer the value."""
-    hit, reason = visit(name, amount, limit=limit)
+    hit, reason = visit(name, amount, terms)
     body = _body(form, name, hit.value, counted=hit.counted, reason=reason)
     return Response(body, mimetype=form, headers=headers_of(hit))
 

@@ -62,7 +62,7 @@ def hit(name: str) -> Response:
     form = media_type(request.headers.get("Accept", ""))
     if request.content_length:
         raise BadRequest("Say the amount in the query, ?amount=7, and send no body.")
-    return counted(form, name, amount_in(request.args), limit=current_state().config.limit)
+    return counted(form, name, amount_in(request.args), current_state().config.named_terms)
 
 
 @blueprint.get("/counters/<name>/series")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +26,7 @@ from ..errors import (
     StoreUnsuitableError,
     TokenReusedError,
     TooManyCountersError,
+    TooOftenError,
     UnknownCounterError,
 )
 from ..rules import MAX_VALUE
@@ -48,6 +50,7 @@ _ANSWERS: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
     CounterExistsError: (HTTPStatus.PRECONDITION_FAILED, None),
     UnknownCounterError: (HTTPStatus.NOT_FOUND, None),
     TooManyCountersError: (HTTPStatus.CONFLICT, None),
+    TooOftenError: (HTTPStatus.TOO_MANY_REQUESTS, None),
     CounterOverflowError: (
         HTTPStatus.CONFLICT,
         f"The counter would pass {MAX_VALUE}. Nothing was counted.",
@@ -112,7 +115,10 @@ def _counter_error(error: CounterError) -> Response:
     )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         current_app.logger.error("%s %s: %s", request.method, request.path, error)
-    return problem(status, detail or f"{error}.", counted=error.counted)
+    response = problem(status, detail or f"{error}.", counted=error.counted)
+    if isinstance(error, TooOftenError):
+        response.headers["Retry-After"] = str(math.ceil(error.seconds))
+    return response
 
 
 def _http_error(error: HTTPException) -> Response | HTTPException:

@@ -23,8 +23,9 @@ from werkzeug.exceptions import HTTPException
 
 from ..async_counter import AsyncRedisCounter
 from ..rules import NAME
-from ..screen import PREFETCHING
+from ..screen import PREFETCHING, Sender
 from ..state import EXTENSION_KEY, State
+from ..terms import Terms
 from .counting import RELOAD, as_json, headers_of, token_in
 from .guards import ALWAYS, sharing
 from .negotiation import JSON, media_type
@@ -60,8 +61,8 @@ class Front:
         state: State = app.extensions[EXTENSION_KEY]
         self._app = app
         self._name = state.config.name
-        self._limit = state.config.limit
-        self._once_in = state.config.reload_seconds or None
+        self._terms = state.config.terms
+        self._named_terms = state.config.named_terms
         self._screen = state.screen
         self._cors = state.config.cors
         self._proxies = bool(state.config.proxies)
@@ -85,16 +86,10 @@ class Front:
             answer = await loop.run_in_executor(self._threads, self._ask_flask, scope, body)
             answer.send(proto)
             return
-        name, amount, token, limit = wanted
+        name, amount, token, terms = wanted
         try:
-            hit = await self._counter.hit(
-                name,
-                amount,
-                token=token,
-                visitor=self._visitor(scope),
-                max_counters=limit,
-                once_in=self._once_in,
-            )
+            sender = self._sender(scope)
+            hit = await self._counter.hit(name, amount, token=token, **sender, terms=terms)
         except Exception as error:
             # Not by way of the view, which would count once more.
             self._explain(scope, error).send(proto)
@@ -113,10 +108,10 @@ class Front:
         await self._counter.aclose()
         self._threads.shutdown(wait=False)
 
-    def _visitor(self, scope: Scope) -> str | None:
+    def _sender(self, scope: Scope) -> Sender:
         headers: Any = scope.headers
         header = partial(_joined, headers) if self._proxies else headers.get
-        return self._screen.visitor(_address(scope), header)
+        return self._screen.sender(_address(scope), header)
 
     async def _body(self, scope: Scope, proto: HTTPProtocol) -> bytes:
         """Read a body of an announced length; what is refused for its size is not read."""
@@ -128,19 +123,19 @@ class Front:
         except TimeoutError:
             return b""  # no JSON, and so a 400
 
-    def _hit_in(self, scope: Scope) -> tuple[str, int, str | None, int | None] | None:
-        """Return name, amount, token and limit where a request plainly asks for a hit.
+    def _hit_in(self, scope: Scope) -> tuple[str, int, str | None, Terms] | None:
+        """Return name, amount, token and terms where a request plainly asks for a hit.
 
         None means that Flask has to look at it.
         """
         if scope.path == "/count" and scope.method in ("GET", "POST"):
             if scope.query_string:
                 return None
-            name, amount, limit = self._name, 1, None
+            name, amount, terms = self._name, 1, self._terms
         elif scope.method == "POST" and (path := _HITS.fullmatch(scope.path)):
             if not (query := _AMOUNT.fullmatch(scope.query_string)):
                 return None
-            name, amount, limit = path[1], int(query[1] or 1), self._limit
+            name, amount, terms = path[1], int(query[1] or 1), self._named_terms
         else:
             return None
         headers: Any = scope.headers
@@ -153,7 +148,7 @@ class Front:
         if self._screen.ignores_bots and self._screen.objection(headers.get) is not None:
             return None
         try:
-            return name, amount, token_in(_joined(headers, "idempotency-key")), limit
+            return name, amount, token_in(_joined(headers, "idempotency-key")), terms
         except HTTPException:
             return None
 

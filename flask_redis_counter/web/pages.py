@@ -34,4 +34,4 @@ def count() -> Response:
         return response
     if "amount" in request.args:
         raise BadRequest(f"This counts one. For more: POST /counters/{name}/hits?amount=7.")
-    return counted(form, name, 1)
+    return counted(form, name, 1, state.config.terms)

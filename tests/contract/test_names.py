@@ -8,6 +8,7 @@ from flask_redis_counter import (
     AsyncRedisCounter,
     InvalidAmountError,
     NotAnIntegerError,
+    Terms,
     TooManyCountersError,
     UnknownCounterError,
 )
@@ -15,6 +16,8 @@ from flask_redis_counter import (
 from .support import KEY, MAX
 
 NAMES = "counter:{}:names"
+
+NONE_NEW, ONE, TWO = (Terms(max_counters=number) for number in range(3))
 
 
 def test_names_are_those_of_counters(counter, client):
@@ -44,37 +47,36 @@ def test_a_counter_that_another_client_has_made(counter, client):
     """It is known from its first hit on, and counts on."""
     client.set(KEY, 41)
     assert counter.names() == []
-    assert counter.hit("visits", max_counters=0).value == 42
+    assert counter.hit("visits", terms=NONE_NEW).value == 42
     assert counter.names() == ["visits"]
 
 
 def test_no_more_than_so_many(counter, client):
     """A hit that would make one too many changes nothing; those that are there count."""
-    assert counter.hit("a", max_counters=2).value == 1
-    assert counter.hit("b", max_counters=2, token="t").value == 1
+    assert counter.hit("a", terms=TWO).value == 1
+    assert counter.hit("b", terms=TWO, token="t").value == 1
     before = sorted(client.keys())
     for attempt in (
-        lambda: counter.hit("c", max_counters=2),
-        lambda: counter.hit("c", max_counters=2, token="t"),
+        lambda: counter.hit("c", terms=TWO),
+        lambda: counter.hit("c", terms=TWO, token="t"),
         lambda: counter.set("c", 1, max_counters=2),
     ):
         with pytest.raises(TooManyCountersError, match="'c'"):
             attempt()
     with pytest.raises(UnknownCounterError, match="'c'"):
-        counter.hit("c", max_counters=0)
+        counter.hit("c", terms=NONE_NEW)
     assert sorted(client.keys()) == before
-    assert counter.hit("a", max_counters=0).value == counter.hit("b", max_counters=1).value == 2
+    assert counter.hit("a", terms=NONE_NEW).value == counter.hit("b", terms=ONE).value == 2
     assert counter.set("a", 9, max_counters=0) == 2
     assert counter.hit("c").value == 1
     assert counter.names() == ["a", "b", "c"]
 
 
-def test_how_many_there_may_be_is_a_number(counter):
-    """Nothing is sent for one that is none."""
+def test_how_many_there_may_be_is_a_number():
+    """It is said at once of one that is none."""
     for limit in (-1, 1.5, True, "7"):
         with pytest.raises(InvalidAmountError):
-            counter.hit("a", max_counters=limit)
-    assert counter.names() == []
+            Terms(max_counters=limit)
 
 
 def test_delete(counter, client):
@@ -114,9 +116,9 @@ def test_asyncio(server, client):
 
     async def count():
         async with AsyncRedisCounter(server.url) as counter:
-            await counter.hit("a", 2, max_counters=1)
+            await counter.hit("a", 2, terms=ONE)
             with pytest.raises(TooManyCountersError):
-                await counter.hit("b", max_counters=1)
+                await counter.hit("b", terms=ONE)
             with pytest.raises(TooManyCountersError):
                 await counter.set("b", 1, max_counters=1)
             assert await counter.names(after="", most=3) == ["a"]

@@ -4,8 +4,9 @@ import pytest
 import redis
 
 from flask_redis_counter import OutcomeUnknownError, RedisCounter, StoreRefusedError
-from flask_redis_counter.call import ANY_NUMBER, HIT, HIT_ONCE, RECORD_LIFE, PendingHit
+from flask_redis_counter.call import HIT, HIT_ONCE, RECORD_LIFE, PendingHit
 from flask_redis_counter.combiner import Combiner
+from flask_redis_counter.terms import ANY_NUMBER
 
 from .support import KEY, MAX
 

@@ -8,8 +8,6 @@ import redis
 
 from flask_redis_counter import (
     AsyncRedisCounter,
-    Hit,
-    InvalidAmountError,
     InvalidSpanError,
     Point,
     RedisCounter,
@@ -186,41 +184,3 @@ def test_asyncio(server, client, clock):
             assert hour == Point(day.start + timedelta(hours=15), 9)
 
     asyncio.run(count())
-
-
-def test_a_visitor_counts_once_in_a_while(counter, client):
-    """A reload reads; another visitor, another counter and another while count."""
-    assert counter.hit("visits", visitor="a", once_in=1800) == Hit("visits", 1)
-    assert counter.hit("visits", visitor="b", once_in=1800) == Hit("visits", 2)
-    assert counter.hit("visits", visitor="a", once_in=1800) == Hit("visits", 2, counted=False)
-    assert counter.hit("visits", 7, visitor="a", once_in=1800) == Hit("visits", 2, counted=False)
-    assert counter.hit("other", visitor="a", once_in=1800).counted
-    assert counter.hit("visits", visitor="a") == Hit("visits", 3)
-    assert counter.hit("visits", visitor=None, once_in=1800) == Hit("visits", 4)
-    assert counter.hit("visits", token="t", visitor="a", once_in=1800) == Hit("visits", 5)
-    assert counter.series("visits", days=1)[0].visitors == 2
-    assert 0 < client.ttl(f"{KEY}:seen") <= 1800
-    for visitor, counted in client.zscan_iter(f"{KEY}:seen"):
-        client.zadd(f"{KEY}:seen", {visitor: counted - 1800})
-    assert counter.hit("visits", visitor="a", once_in=1800) == Hit("visits", 6)
-    assert client.zcard(f"{KEY}:seen") == 1, "who came earlier is forgotten"
-
-
-def test_reloads_at_once(server, client):
-    """Of those that come together one counts."""
-
-    async def count():
-        async with AsyncRedisCounter(server.url) as counter:
-            hits = [counter.hit("visits", visitor=f"v{i % 2}", once_in=60) for i in range(40)]
-            return await asyncio.gather(*hits)
-
-    hits = asyncio.run(count())
-    assert sorted(hit.value for hit in hits if hit.counted) == [1, 2]
-    assert client.get(KEY) == b"2"
-
-
-@pytest.mark.parametrize("while_", [0, 86_401, 1.5, True])
-def test_what_is_no_while(counter, while_):
-    """It is said, and nothing counts."""
-    with pytest.raises(InvalidAmountError):
-        counter.hit("visits", visitor="a", once_in=while_)

@@ -6,8 +6,9 @@ import math
 from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 
 from flask_redis_counter import OutcomeUnknownError, StoreRefusedError, StoreUnavailableError
-from flask_redis_counter.call import ANY_NUMBER, HIT, HIT_ONCE, PendingHit
+from flask_redis_counter.call import HIT, HIT_ONCE, PendingHit
 from flask_redis_counter.rules import MAX_VALUE
+from flask_redis_counter.terms import ANY_NUMBER
 
 DEADLINE = 10.0
 AWAY = StoreUnavailableError("nobody listens")

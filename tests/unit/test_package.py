@@ -40,6 +40,7 @@ ORDER = [
     "store",
     "connections",
     "forks",
+    "terms",
     "rules",
     "days",
     "errors",
@@ -65,7 +66,7 @@ def test_every_error_is_public():
         for thing in vars(flask_redis_counter.errors).values()
         if isinstance(thing, type) and issubclass(thing, Exception)
     ]
-    assert len(errors) == 19
+    assert len(errors) == 20
     for error in errors:
         assert issubclass(error, flask_redis_counter.CounterError)
         assert error.__doc__

@@ -1,0 +1,59 @@
+"""The terms under which a hit counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .rules import check_integer
+
+#: More counters than there will be: a hit makes its own, however many there are.
+ANY_NUMBER = 2**53 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often a client may come: so many hits at once, and as many in each span of time.
+
+    :ivar hits: 1 to 1,000,000.
+    :ivar seconds: 1 to 86,400.
+    :raises InvalidAmountError: one of them is out of bounds.
+    """
+
+    hits: int
+    seconds: int
+
+    def __post_init__(self) -> None:
+        check_integer(self.hits, 1, 1_000_000)
+        check_integer(self.seconds, 1, 86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a hit is counted under; by default it always is.
+
+    :ivar max_counters: make the counter only while there are fewer than so many; 0: never; None:
+        always.
+    :ivar once_in: count a visitor once within so many seconds, 1 to 86,400; None: each time. Not
+        for a hit with a token.
+    :ivar rate: how often a client may count, whatever the counter; None: as often as it likes.
+    :raises InvalidAmountError: one of them is out of bounds.
+    """
+
+    max_counters: int | None = None
+    once_in: int | None = None
+    rate: Rate | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_counters is not None:
+            check_integer(self.max_counters, 0, ANY_NUMBER)
+        if self.once_in is not None:
+            check_integer(self.once_in, 1, 86_400)
+
+    @property
+    def limit(self) -> int:
+        """How many counters there may be before another one is refused."""
+        return ANY_NUMBER if self.max_counters is None else self.max_counters
+
+
+#: A hit always counts.
+ALWAYS = Terms()
