@@ -24,6 +24,9 @@ VALKEY_FILE = str(ROOT / "tests" / "e2e" / "docker-compose.valkey.yml")
 WEB = Entry("web", 5000, ready="/readyz")
 BALANCER = Entry("lb", 5000, ready="/readyz")
 
+#: What sets and deletes counters; the Compose file of the tests has it as well.
+ADMIN_KEY = "the-key-of-the-tests"
+
 NewStack = Callable[..., Stack]
 
 #: What the run's stacks are made of.
@@ -40,9 +43,10 @@ def process_stack(
     store = [server_binary(), "--port", "{port}", "--bind", "127.0.0.1", "--dir", "{data}"]
     store += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
     web = [sys.executable, "-m", "flask_redis_counter", "serve", "--port={port}"]
+    given = {"REDIS_URL": "redis://127.0.0.1:{redis}/0", "COUNTER_ADMIN_KEY": ADMIN_KEY}
     programs = {
         "redis": Program(store),
-        "web": Program(web, {"REDIS_URL": "redis://127.0.0.1:{redis}/0", **settings}, replicas),
+        "web": Program(web, {**given, **settings}, replicas),
     }
     return ProcessStack(programs, entry=WEB)
 
