@@ -48,8 +48,13 @@ def counted(form: str, name: str, amount: int, terms: Terms) -> Response:
 def stands_at(form: str, name: str, value: int) -> Response:
     """Answer a value that was read; the client may keep it, and ask whether it still holds."""
     response = Response(_body(form, name, value, counted=False), mimetype=form)
-    response.headers["Cache-Control"] = "no-cache"
     response.vary.add("Accept")
+    return kept(response)
+
+
+def kept(response: Response) -> Response:
+    """Let the client keep an answer, and ask whether it still holds."""
+    response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
     response.make_conditional(request)
     return response

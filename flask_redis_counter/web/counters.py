@@ -15,7 +15,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
 from ..errors import InvalidAmountError
 from ..rules import MAX_VALUE, MIN_VALUE
 from ..state import current_state
-from .answers import counted, hold_back, stands_at
+from .answers import counted, hold_back, kept, stands_at
 from .counting import amount_in, integer_in, only
 from .negotiation import JSON, TEXT, media_type
 
@@ -133,8 +133,4 @@ def _plain(document: dict[str, Any]) -> Response:
 
 
 def _read(document: dict[str, Any]) -> Response:
-    response = _plain(document)
-    response.headers["Cache-Control"] = "no-cache"
-    response.add_etag()
-    response.make_conditional(request)
-    return response
+    return kept(_plain(document))

@@ -69,6 +69,17 @@ def integer_in(query: MultiDict[str, str], name: str, low: int, high: int, defau
     return check_integer(int(given[0]), low, high)
 
 
+def text_in(query: MultiDict[str, str], name: str, default: str) -> str:
+    """Return a text of a query.
+
+    :raises BadRequest: there are several.
+    """
+    given = query.getlist(name)
+    if len(given) > 1:
+        raise BadRequest(f"There is more than one {name}.")
+    return given[0] if given else default
+
+
 def only(query: MultiDict[str, str], *names: str) -> None:
     """Make sure that a query has nothing else, perhaps a known word that is misspelt.
 

@@ -74,7 +74,7 @@ def init_app(app: Flask) -> None:
     """Let the app answer every error as a problem."""
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(SpooledError, _spooled)
-    app.register_error_handler(CounterError, _counter_error)
+    app.register_error_handler(CounterError, answer_to)
     app.register_error_handler(Exception, _bug)
 
 
@@ -109,7 +109,8 @@ def _spooled(error: SpooledError) -> Response:
     return Response(body, HTTPStatus.ACCEPTED, mimetype=form, headers=HEADERS)
 
 
-def _counter_error(error: CounterError) -> Response:
+def answer_to(error: CounterError) -> Response:
+    """Answer what became of a counter as a problem; what is not the client's fault is logged."""
     status, detail = _ANSWERS.get(
         type(error), (HTTPStatus.INTERNAL_SERVER_ERROR, "The counter failed.")
     )

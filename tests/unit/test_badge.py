@@ -6,6 +6,8 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import BadRequest
 
 from flask_redis_counter import create_app
 from flask_redis_counter.rules import MAX_VALUE, MIN_VALUE
@@ -19,12 +21,13 @@ from flask_redis_counter.web.badge import (
     length,
     written,
 )
+from flask_redis_counter.web.badges import LONGEST_LABEL, look_in
 
 APP = create_app({})
 SVG = "{http://www.w3.org/2000/svg}"
 VALUES = st.integers(MIN_VALUE, MAX_VALUE)
 COLOR = st.from_regex(r"#[0-9a-f]{6}", fullmatch=True)
-TEXT = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=64)
+TEXT = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=LONGEST_LABEL)
 
 
 def drawn(badge):
@@ -155,3 +158,31 @@ def test_a_badge_without_a_label():
     picture = drawn(Badge(Side("", "#555555"), Side("12", "#000000")))
     assert [text.text for text in picture.iter(f"{SVG}text")] == ["12"]
     assert picture.attrib["aria-label"] == "12"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"label": "x" * (LONGEST_LABEL + 1)},
+        {"label": "a\0b"},
+        {"label": "a\u202eb"},
+        {"label": "\ufffe"},
+        {"label": ["a", "b"]},
+        {"color": "chartreuse"},
+        {"label_color": "12345"},
+        {"format": "long"},
+        {"format": ""},
+        {"lable": "a"},
+    ],
+)
+def test_what_no_badge_can_be_asked_for(query):
+    """A mistake is named, and not drawn over."""
+    with pytest.raises(BadRequest, match=next(iter(query)).partition("_")[0]):
+        look_in(MultiDict(query), "visits")
+
+
+def test_what_a_badge_looks_like_unasked():
+    """It has the counter's name, and blanks of a label count once, as they are shown."""
+    assert look_in(MultiDict(), "visits").label == "visits"
+    assert look_in(MultiDict({"label": " all  my\tvisits "}), "visits").label == "all my visits"
+    assert look_in(MultiDict({"label": ""}), "visits").label == ""

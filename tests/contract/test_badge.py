@@ -1,0 +1,300 @@
+"""Counters as pictures, on real stores: what they show, what they count, what they admit."""
+
+import json
+from xml.etree import ElementTree
+
+import pytest
+from werkzeug.test import Client
+
+from flask_redis_counter import OutcomeUnknownError, RedisCounter, create_app
+from flask_redis_counter.testing import wait_until
+
+from .rsgi import as_wsgi, close_fronts
+from .support import KEY, MAX, nowhere
+
+PHONE = {"User-Agent": "Mozilla/5.0 (Android 16; Mobile; rv:150.0) Gecko/150.0 Firefox/150.0"}
+BOTH = ["/counters/visits.svg", "/hit/visits.svg"]
+
+
+@pytest.fixture(params=["fast", "slow", "flask"])
+def client_of(request):
+    """Make clients of the service, on every way to the answer."""
+
+    def make(**config):
+        app = create_app({"COUNTER_FAST_PATH": request.param == "fast", **config})
+        wsgi = app if request.param == "flask" else as_wsgi(app)
+        return Client(wsgi, app.response_class)
+
+    yield make
+    close_fronts()
+
+
+@pytest.fixture
+def web(server, client, client_of):
+    """A client of the service, on an empty store."""
+    return client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10)
+
+
+@pytest.fixture
+def web_alone(client_of):
+    """A client of the service, with no store anywhere."""
+    return client_of(REDIS_URL=nowhere())
+
+
+def says(response, status=200):
+    """Check that a response is a badge, and return what it says."""
+    assert response.status_code == status
+    assert response.mimetype == "image/svg+xml"
+    return ElementTree.fromstring(response.data).attrib["aria-label"]  # noqa: S314, it is ours
+
+
+def problem(response, status):
+    """Check that a response is a problem document, and return what it says."""
+    assert response.status_code == status
+    assert response.mimetype == "application/problem+json"
+    return json.loads(response.text)["detail"]
+
+
+def test_reading(web, client):
+    """The badge shows the value and does not count; it may be kept, and must be asked about."""
+    client.set(KEY, 1234)
+    response = web.get("/counters/visits.svg")
+    assert says(response) == "visits: 1234"
+    assert response.headers["Cache-Control"] == "no-cache"
+    asking = {"If-None-Match": response.headers["ETag"]}
+    assert web.get("/counters/visits.svg", headers=asking).status_code == 304
+    assert web.head("/counters/visits.svg").headers["ETag"] == response.headers["ETag"]
+    assert client.get(KEY) == b"1234"
+    client.incr(KEY)
+    assert says(web.get("/counters/visits.svg", headers=asking)) == "visits: 1235"
+
+
+def test_hitting(web, client):
+    """Each time that the picture is fetched counts; HEAD and OPTIONS do not."""
+    for value in (1, 2, 3):
+        response = web.get("/hit/visits.svg")
+        assert says(response) == f"visits: {value}"
+        assert response.headers["Cache-Control"] == "no-store"
+        assert "ETag" not in response.headers
+    head = web.head("/hit/visits.svg")
+    assert (head.status_code, head.text) == (200, "")
+    assert head.headers["Cache-Control"] == "no-store"
+    assert web.options("/hit/visits.svg").status_code == 200
+    assert web.post("/hit/visits.svg").status_code == 405
+    assert client.get(KEY) == b"3"
+
+
+def test_how_it_looks(web, client):
+    """Label, colours and format are the query's; the label is text, whatever is in it."""
+    client.set(KEY, -1234567)
+    query = {"label": "<b>&\"'", "color": "abc", "label_color": "#123456"}
+    for form, number in {"plain": "-1234567", "comma": "-1,234,567", "short": "-1.2M"}.items():
+        response = web.get("/counters/visits.svg", query_string={**query, "format": form})
+        assert says(response) == f"<b>&\"': {number}"
+        assert 'fill="#aabbcc"' in response.text
+        assert 'fill="#123456"' in response.text
+        assert "<b>" not in response.text
+    assert client.get(KEY) == b"-1234567"
+
+
+@pytest.mark.parametrize("path", [*BOTH, "/counters/visits/shields.json"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("lable=a", "amount=2", "color=nope", "color=1234", "label_color=%23", "format=big"),
+        *("label=%00", "label=a&label=b", f"label={'x' * 65}"),
+    ],
+)
+def test_a_query_that_nobody_understands(web, client, path, query):
+    """400, in words, and nothing counted."""
+    assert problem(web.get(path, query_string=query), 400)
+    assert client.dbsize() == 0
+
+
+@pytest.mark.parametrize("path", ["/counters/a%20b.svg", "/hit/a%20b.svg", f"/hit/{'x' * 65}.svg"])
+def test_a_name_outside_the_rules(web, client, path):
+    """400, and the rules."""
+    assert "1 to 64 characters" in problem(web.get(path), 400)
+    assert client.dbsize() == 0
+
+
+def test_a_host_that_this_is_not(server, client, client_of):
+    """What holds the other routes back holds back a picture that counts."""
+    web = client_of(REDIS_URL=server.url, COUNTER_HOSTS="good.example")
+    problem(web.get("/hit/visits.svg", headers={"Host": "evil.example"}), 400)
+    assert client.dbsize() == 0
+
+
+def test_a_counter_that_is_not_there(web, client):
+    """Reading says so, with a 404, and makes none."""
+    for response in (web.get("/counters/none.svg"), web.get("/counters/none.svg?label=a")):
+        assert says(response, 404).endswith(": unknown")
+        assert response.headers["Cache-Control"] == "no-store"
+    assert web.head("/hit/none.svg").status_code == 404
+    assert client.dbsize() == 0
+
+
+def test_counters_that_a_picture_may_make(server, client, client_of):
+    """None where hits make none, and no more than there may be."""
+    web = client_of(REDIS_URL=server.url, COUNTER_CREATE=False)
+    assert says(web.get("/hit/visits.svg"), 404) == "visits: unknown"
+    assert client.dbsize() == 0
+    web = client_of(REDIS_URL=server.url, COUNTER_MAX_COUNTERS=1)
+    assert says(web.get("/hit/visits.svg")) == "visits: 1"
+    assert says(web.get("/hit/other.svg"), 409) == "other: full"
+    assert client.get("counter:{other}") is None
+    assert client.get(KEY) == b"1"
+
+
+def test_who_comes_too_often(server, client, client_of):
+    """429, when to come again, and nothing counted; reading has no rate."""
+    web = client_of(REDIS_URL=server.url, COUNTER_RATE="1/86400")
+    assert says(web.get("/hit/visits.svg")) == "visits: 1"
+    response = web.get("/hit/visits.svg")
+    assert says(response, 429) == "visits: too often"
+    assert 86_000 < int(response.headers["Retry-After"]) <= 86_400
+    assert says(web.get("/counters/visits.svg")) == "visits: 1"
+    assert client.get(KEY) == b"1"
+
+
+def test_the_largest_value(web, client):
+    """409, and the badge does not wrap."""
+    client.set(KEY, MAX)
+    assert says(web.get("/hit/visits.svg"), 409) == "visits: full"
+    assert says(web.get("/counters/visits.svg?format=short")) == "visits: 9.2E"
+    assert client.get(KEY) == b"9223372036854775807"
+
+
+@pytest.mark.parametrize("path", BOTH)
+def test_a_key_that_is_no_integer(web, client, path, caplog):
+    """500, logged, no number, and the key untouched."""
+    client.set(KEY, "abc")
+    assert says(web.get(path), 500) == "visits: broken"
+    assert KEY in caplog.text
+    assert client.get(KEY) == b"abc"
+
+
+@pytest.mark.parametrize("path", BOTH)
+def test_store_away(web_alone, path):
+    """A picture that says so, never a zero, with status and headers of the problem."""
+    response = web_alone.get(path, headers={"Accept": "image/svg+xml,image/*;q=0.8"})
+    assert says(response, 503) == "visits: unavailable"
+    assert response.headers["Retry-After"] == "1"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert web_alone.head(path).status_code == 503
+
+
+def test_an_unknown_outcome(web_alone, monkeypatch):
+    """Who obeyed a Retry-After might count twice, unless there is a key."""
+
+    def unanswered(*_, **__):
+        raise OutcomeUnknownError("no answer")
+
+    monkeypatch.setattr(RedisCounter, "hit", unanswered)
+    response = web_alone.get("/hit/visits.svg")
+    assert says(response, 503) == "visits: unavailable"
+    assert "Retry-After" not in response.headers
+    keyed = web_alone.get("/hit/visits.svg", headers={"Idempotency-Key": '"k"'})
+    assert keyed.headers["Retry-After"] == "1"
+
+
+def test_what_waits_in_the_spool(own_server, client_of, tmp_path):
+    """202 and no number while the store is away; it counts once when the store is back."""
+    spool = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path / "spool")}
+    web = client_of(REDIS_URL=own_server.url, **spool)
+    assert says(web.get("/hit/visits.svg")) == "visits: 1"
+    own_server.kill()
+    response = web.get("/hit/visits.svg", headers={"Accept": "image/*"})
+    assert says(response, 202) == "visits: noted"
+    assert response.headers["Cache-Control"] == "no-store"
+    own_server.start()
+    wait_until(lambda: says_in_the_end(web) == "visits: 2", what="the hit in the store")
+
+
+def says_in_the_end(web):
+    """Return what the badge says, whatever its status."""
+    return says(response := web.get("/counters/visits.svg"), response.status_code)
+
+
+def test_the_same_key_counts_once(web, client):
+    """A client that is no browser may send a key."""
+    headers = {"Idempotency-Key": '"k"'}
+    first, again = (web.get("/hit/visits.svg", headers=headers) for _ in range(2))
+    assert says(first) == says(again) == "visits: 1"
+    assert again.headers["Idempotent-Replayed"] == "true"
+    problem(web.get("/hit/visits.svg", headers={"Idempotency-Key": '"'}), 400)
+    assert client.get(KEY) == b"1"
+
+
+@pytest.mark.parametrize("header", ["Sec-Purpose", "Purpose", "X-Moz"])
+def test_a_picture_that_is_fetched_ahead(web, client, header):
+    """It is no visit, and the badge is there all the same, if there is a counter."""
+    assert says(web.get("/hit/visits.svg", headers={header: "prefetch"}), 404) == "visits: unknown"
+    client.set(KEY, 5)
+    assert says(web.get("/hit/visits.svg", headers={header: "prefetch"})) == "visits: 5"
+    assert client.get(KEY) == b"5"
+
+
+def test_crawlers_and_reloads(server, client, client_of):
+    """Who is no visitor, or was one of late, gets the badge and does not count."""
+    pytest.importorskip("crawleruseragents")
+    web = client_of(REDIS_URL=server.url, COUNTER_BOTS="ignore", COUNTER_RELOAD_SECONDS=3600)
+    assert says(web.get("/hit/visits.svg", headers=PHONE)) == "visits: 1"
+    assert says(web.get("/hit/visits.svg", headers=PHONE)) == "visits: 1"
+    crawler = {"User-Agent": "Googlebot-Image/1.0"}
+    assert says(web.get("/hit/visits.svg", headers=crawler)) == "visits: 1"
+    assert client.get(KEY) == b"1"
+
+
+def test_a_picture_has_visitors(web):
+    """They are noted, as those of a page are."""
+    for agent in ("one", "two", "one"):
+        web.get("/hit/visits.svg", headers={"User-Agent": agent})
+    today = web.get("/counters/visits/series").json["series"][-1]
+    assert (today["hits"], today["visitors"]) == (3, 2)
+
+
+def test_for_shields(web, client):
+    """The schema of https://shields.io/badges/endpoint-badge, with the same parameters."""
+    client.set(KEY, 1234)
+    response = web.get("/counters/visits/shields.json")
+    assert response.json == {
+        "schemaVersion": 1,
+        "label": "visits",
+        "message": "1234",
+        "color": "#0969da",
+        "labelColor": "#555555",
+        "isError": False,
+        "cacheSeconds": 300,
+    }
+    assert response.headers["Cache-Control"] == "no-cache"
+    asking = {"If-None-Match": response.headers["ETag"]}
+    assert web.get("/counters/visits/shields.json", headers=asking).status_code == 304
+    query = {"label": "all", "color": "red", "label_color": "000", "format": "short"}
+    asked = web.get("/counters/visits/shields.json", query_string=query).json
+    assert (asked["label"], asked["message"]) == ("all", "1.2k")
+    assert (asked["color"], asked["labelColor"]) == ("#cf222e", "#000000")
+    assert client.get(KEY) == b"1234"
+
+
+def test_for_shields_without_a_number(web, web_alone, client):
+    """200 and an error, which is what shields.io can show; and nothing to keep."""
+    client.set(KEY, "abc")
+    for response, message in (
+        (web_alone.get("/counters/visits/shields.json"), "unavailable"),
+        (web.get("/counters/none/shields.json"), "unknown"),
+        (web.get("/counters/visits/shields.json"), "broken"),
+    ):
+        assert response.status_code == 200
+        assert (response.json["isError"], response.json["message"]) == (True, message)
+        assert response.headers["Cache-Control"] == "no-store"
+    problem(web.get("/counters/a%20b/shields.json"), 400)
+    assert client.get("counter:{none}") is None
+
+
+def test_a_counter_whose_name_looks_like_a_picture(web, client):
+    """It counts under its own name; its badge has the ending twice."""
+    web.post("/counters/a.svg/hits")
+    assert client.get("counter:{a.svg}") == b"1"
+    assert says(web.get("/counters/a.svg.svg")) == "a.svg: 1"
+    assert says(web.get("/counters/a.svg"), 404) == "a: unknown"
