@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 
 from .extension import FlaskRedisCounter
-from .web import badges, counters, errors, guards, health, openapi, pages
+from .web import badges, counters, errors, guards, health, openapi, pages, snippet
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -26,6 +26,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(counters.blueprint)
     app.register_blueprint(badges.blueprint)
+    app.register_blueprint(snippet.blueprint)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(openapi.blueprint)
     errors.init_app(app)

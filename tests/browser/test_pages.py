@@ -53,6 +53,10 @@ CASES = {
     "count-spooled": Case("/count", 202, "It will be counted", fault="killed", spools=True),
     "value": Case("/counters/visits", 200, "was not counted"),
     "value-longest": Case(f"/counters/{LONGEST}", 200, f"{LARGEST:,}", full=LONGEST),
+    "snippet": Case("/snippet", 200, "data-count-of", full="visits"),
+    "snippet-longest": Case(
+        f"/snippet?name={LONGEST}&label={'W' * 64}&format=comma", 200, "shields", full=LONGEST
+    ),
     "malformed": Case("/counters/%20", 400, "Bad Request"),
     "missing": Case("/nowhere", 404, "There is nothing here"),
 }

@@ -298,3 +298,18 @@ def test_a_counter_whose_name_looks_like_a_picture(web, client):
     assert client.get("counter:{a.svg}") == b"1"
     assert says(web.get("/counters/a.svg.svg")) == "a.svg: 1"
     assert says(web.get("/counters/a.svg"), 404) == "a: unknown"
+
+
+def test_the_script(web):
+    """It is served as what it is: browsers run nothing else."""
+    with web.get("/static/counter.js") as response:
+        assert response.status_code == 200
+        assert response.mimetype in ("text/javascript", "application/javascript")
+
+
+def test_the_page_of_lines(web_alone):
+    """It needs no store."""
+    response = web_alone.get("/snippet")
+    assert response.status_code == 200
+    assert response.mimetype == "text/html"
+    assert web_alone.head("/snippet").status_code == 200

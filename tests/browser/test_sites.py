@@ -1,0 +1,217 @@
+"""Static sites that show and count visits: a picture, a script, and the page that writes them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
+from threading import Thread
+
+import pytest
+
+from flask_redis_counter.testing import Stack, wait_until
+
+from ..e2e.conftest import process_stack
+from .conftest import PICTURES
+from .test_pages import SCHEMES, WIDTHS
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A site</title>
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
+<main><h1>A site</h1><p>Seen <span data-count-of="{name}">some</span> times.</p>
+<p>{images}</p></main>
+<script async src="{service}/static/counter.js" data-counter="{name}"></script>
+"""
+#: A policy as strict as a site can have that uses a service.
+POLICY = "default-src 'none'; script-src {service}; connect-src {service}; img-src {service} data:"
+
+
+def stored(stack: Stack, name: str) -> int:
+    """Return what the store itself has."""
+    return int(stack.store("redis", "GET", f"counter:{{{name}}}") or 0)
+
+
+@contextmanager
+def site(page: str, policy: str) -> Iterator[str]:
+    """Serve a page from an origin of its own, and return its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Security-Policy", policy)
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def open_stack() -> Iterator[Stack]:
+    """A stack that lets any site read and hit its counters."""
+    with process_stack(settings={"COUNTER_CORS": "*"}) as stack:
+        yield stack
+
+
+@pytest.fixture
+def page(browser, stack) -> Iterator:
+    """A window on a page of the service's own origin, which asks nobody for permission."""
+    context = browser.new_context(base_url=stack.url())
+    page = context.new_page()
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(error))
+    page.hits = []
+    page.on("request", lambda request: request.method == "POST" and page.hits.append(request))
+    filled = PAGE.format(name="site", service=stack.url(), images="")
+    page.route("**/site", lambda route: route.fulfill(body=filled, content_type="text/html"))
+    yield page
+    assert context.cookies() == []
+    assert page.errors == []
+    context.close()
+
+
+def seen(page) -> str:
+    """Return what the page says about how often it was seen."""
+    return page.locator("span").inner_text()
+
+
+def sent(page) -> int:
+    """Return how many hits the page has sent."""
+    page.title()  # Playwright tells what happened while it is asked something
+    return len(page.hits)
+
+
+def test_another_site(open_stack, open_window):
+    """Its script counts each visit and shows the number, its pictures are there; no cookies."""
+    stack = open_stack
+    service = stack.url()
+    images = "".join(
+        f'<img src="{service}/{path}" alt="{path}"> '
+        for path in ("hit/pictures.svg?color=brightgreen&format=comma", "hit/pictures.svg",
+                     "counters/pictures.svg?label=a+picture+that+only+reads")
+    )  # fmt: skip
+    stack.store("redis", "SET", "counter:{pictures}", "41335")
+    stack.store("redis", "SET", "counter:{script}", "41335")
+    filled = PAGE.format(name="script", service=service, images=images)
+    visits = 0
+    with site(filled, POLICY.format(service=service)) as url:
+        for scheme, width in product(SCHEMES, WIDTHS):
+            window = open_window(stack, scheme=scheme, width=width).visit(url)
+            visits += 1
+            number = f"Seen {41335 + visits:,} times."
+            wait_until(lambda w=window, n=number: n in w.text, what=number)
+            window.picture(PICTURES / f"site-{scheme}-{width}.png")
+            assert all(image["width"] > 40 for image in window.look()["images"])
+            assert window.page.context.cookies() == []
+            assert stored(stack, "script") == 41335 + visits
+            assert stored(stack, "pictures") == 41335 + 2 * visits
+
+
+def test_a_site_that_is_not_allowed(page, stack):
+    """Where the service allows no other sites, nothing counts and the page stays as it is."""
+    before = stored(stack, "site")
+    page.unroute_all()  # where it looks at requests, Playwright itself answers what asks leave
+    filled = PAGE.format(name="site", service=stack.url(), images="")
+    with site(filled, POLICY.format(service=stack.url())) as url:
+        page.goto(url)
+        wait_until(lambda: sent(page) == 2, what="two attempts")
+    assert seen(page) == "some"
+    assert stored(stack, "site") == before
+
+
+def test_a_large_number(page, stack):
+    """It is exact, to the last of 63 bits."""
+    before = stored(stack, "site")
+    stack.store("redis", "SET", "counter:{site}", str(2**63 - 2))
+    page.goto("/site")
+    wait_until(lambda: seen(page) == f"{2**63 - 1:,}", what="the largest value")
+    stack.store("redis", "SET", "counter:{site}", str(before))
+
+
+def test_an_answer_that_is_lost(page, stack):
+    """The script asks once more, under the same key, and the visit counts once."""
+    before = stored(stack, "site")
+
+    def lose(route) -> None:
+        if len(page.hits) > 1:
+            route.continue_()
+            return
+        assert route.fetch().ok
+        route.abort()
+
+    page.route("**/hits", lose)
+    page.goto("/site")
+    wait_until(lambda: seen(page) == f"{before + 1:,}", what="the number")
+    first, again = (hit.headers["idempotency-key"] for hit in page.hits)
+    assert first == again
+    assert stored(stack, "site") == before + 1
+
+
+def test_a_script_that_may_not_ask(page, stack):
+    """Where a filter blocks its requests it tries twice, and leaves the page as it is."""
+    before = stored(stack, "site")
+    page.route("**/hits", lambda route: route.abort("blockedbyclient"))
+    page.goto("/site")
+    wait_until(lambda: sent(page) == 2, what="two attempts")
+    assert seen(page) == "some"
+    assert stored(stack, "site") == before
+
+
+def test_a_store_that_is_away(page, stack, faults):
+    """There is no number, and so none is shown."""
+    with faults.killed("redis"):
+        with page.expect_response("**/hits") as answered:
+            page.goto("/site")
+        assert answered.value.status == 503
+        assert seen(page) == "some"
+
+
+def test_a_page_that_is_prepared_ahead(page, stack):
+    """It counts when somebody looks at it, and not before."""
+    before = stored(stack, "site")
+    page.add_init_script(
+        """let ahead = true;
+        Object.defineProperty(document, "prerendering", { get: () => ahead });
+        window.look = () => {
+            ahead = false;
+            document.dispatchEvent(new Event("prerenderingchange"));
+        };"""
+    )
+    page.goto("/site", wait_until="load")
+    assert sent(page) == 0
+    assert stored(stack, "site") == before
+    page.evaluate("look()")
+    wait_until(lambda: seen(page) == f"{before + 1:,}", what="the number")
+    assert stored(stack, "site") == before + 1
+
+
+def test_the_page_that_writes_the_lines(stack, open_window):
+    """Filled in and sent, it shows the badge, and lines that do what they say."""
+    window = open_window(stack).visit("/count")
+    before = stored(stack, "visits")
+    window.click("the count on your site")
+    assert window.heading == "Put the count on your site"
+    page = window.page
+    page.get_by_label("Label").fill('all "visits" <ever>')
+    page.get_by_label("Colour").fill("#abc")
+    page.get_by_label("Number").select_option("comma")
+    page.get_by_role("button").click()
+    page.wait_for_load_state("load")
+    markdown, image, script, place, _ = page.locator("pre").all_inner_texts()
+    assert markdown.startswith('![all "visits" \\<ever\\>](http')
+    assert page.get_by_label("Label").input_value() == 'all "visits" <ever>'
+    filled = f'<link rel="icon" href="data:,"><main>{image} {place}</main>{script}'
+    page.route("**/site", lambda route: route.fulfill(body=filled, content_type="text/html"))
+    window.visit("/site")
+    wait_until(lambda: seen(page) in (f"{before + 1:,}", f"{before + 2:,}"), what="the number")
+    wait_until(lambda: stored(stack, "visits") == before + 2, what="a visit of each kind")
+    assert window.look()["images"][0]["alternative"] == 'all "visits" <ever>'
+    assert window.look()["images"][0]["width"] > 100

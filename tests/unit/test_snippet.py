@@ -1,0 +1,91 @@
+"""The page that writes lines to copy, without a store."""
+
+import html
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_redis_counter import create_app
+from flask_redis_counter.web.snippet import lines
+
+APP = create_app({})
+# Much of what is drawn means something in HTML, in Markdown or in a URL.
+LABELS = st.text(st.sampled_from("aé\"'<>&()[]!\\`*_|~#?+% "), max_size=64)
+
+
+class Elements(HTMLParser):
+    """The elements of a document, with their attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        """Note an element."""
+        self.found.append((tag, dict(attrs)))
+
+
+def page(query):
+    """Return what the page says: the elements that it has, and the lines to copy."""
+    response = APP.test_client().get("/snippet", query_string=query)
+    assert response.status_code == 200
+    assert response.mimetype == "text/html"
+    copied = re.findall(r'<pre class="line">(.*?)</pre>', response.text, re.DOTALL)
+    return Elements(response.text).found, [html.unescape(line) for line in copied]
+
+
+def test_the_lines():
+    """They have the service's own address, and what was asked for."""
+    query = {"name": "front.page", "label": "my visits", "color": "red", "format": "short"}
+    found, copied = page(query)
+    options = "label=my+visits&color=red&format=short"
+    read = f"http://localhost/counters/front.page.svg?{options}"
+    assert copied == [
+        f"![my visits]({read})",
+        f'<img src="http://localhost/hit/front.page.svg?{options.replace("&", "&amp;")}" '
+        'alt="my visits" height="20">',
+        '<script async src="http://localhost/static/counter.js" '
+        'data-counter="front.page"></script>',
+        '<span data-count-of="front.page"></span>',
+        "https://img.shields.io/endpoint?url=http%3A%2F%2Flocalhost%2Fcounters%2Ffront.page"
+        "%2Fshields.json%3Flabel%3Dmy%2Bvisits%26color%3Dred%26format%3Dshort",
+    ]
+    [shown] = [its["src"] for tag, its in found if tag == "img" and "/counters/" in its["src"]]
+    assert shown == f"/counters/front.page.svg?{options}"
+
+
+def test_a_form_that_is_sent_empty():
+    """It leaves fields blank, which then are not in the lines; the app's counter is the default."""
+    _, copied = page({"name": "", "label": " ", "color": "", "format": ""})
+    assert copied[0] == "![visits](http://localhost/counters/visits.svg)"
+
+
+def test_nothing_is_inline():
+    """A security policy may forbid scripts, styles and handlers in the page; it has none."""
+    found, _ = page({"label": "<script>alert(1)</script>"})
+    assert not [tag for tag, _ in found if tag in ("script", "style")]
+    assert not [name for _, its in found for name in its if name == "style" or name[:2] == "on"]
+
+
+@pytest.mark.parametrize("query", ["name=a%20b", "name=a&name=b", "label=%00", "color=nope", "x=1"])
+def test_what_the_badge_would_refuse(query):
+    """400, and no line that does not work."""
+    assert APP.test_client().get(f"/snippet?{query}").status_code == 400
+
+
+@given(LABELS)
+def test_each_line_is_escaped(label):
+    """Whatever the words are: an image has them for its alternative, and nothing else comes out."""
+    with APP.test_request_context():
+        written = lines("visits", label, "")
+    assert Elements(written["image"]).found == [
+        ("img", {"src": "http://localhost/hit/visits.svg", "alt": label, "height": "20"})
+    ]
+    words, _, address = written["markdown"].rpartition("](")
+    assert address == "http://localhost/counters/visits.svg)"
+    # What is left when each escaped character is gone has no markup.
+    assert not set(re.sub(r"\\[!-/:-@\[-`{-~]", "", words.removeprefix("!["))) & set("\\`*_[]<>&|~")
