@@ -48,12 +48,21 @@ def index() -> Response:
 
 
 @blueprint.get("/counters/<name>")
-@blueprint.get("/counters/<name>.json", defaults={"form": JSON})
-@blueprint.get("/counters/<name>.txt", defaults={"form": TEXT})
-def read(name: str, form: str | None = None) -> Response:
+def read(name: str) -> Response:
     """Answer a counter's value."""
-    form = form or media_type(request.headers.get("Accept", ""))
-    return stands_at(form, name, _value(name))
+    return stands_at(media_type(request.headers.get("Accept", "")), name, _value(name))
+
+
+@blueprint.get("/counters/<name>.json")
+def read_as_json(name: str) -> Response:
+    """Answer a counter's value as JSON."""
+    return stands_at(JSON, name, _value(name))
+
+
+@blueprint.get("/counters/<name>.txt")
+def read_as_text(name: str) -> Response:
+    """Answer a counter's value as bare text."""
+    return stands_at(TEXT, name, _value(name))
 
 
 @blueprint.post("/counters/<name>/hits")

@@ -96,7 +96,7 @@ def test_the_look_sees_what_is_wrong(stack, open_window):
             document.title = "";
             document.body.append(document.createElement("h1"));
             document.images[0].removeAttribute("alt");
-            document.images[1].src = "data:,";
+            document.images[1].src = "/healthz";
             document.querySelector(".lead").style.color = "#949494";
             document.querySelector("main").style.width = "500px";
             document.querySelector(".lead").textContent = document.querySelector("h1").innerText;
