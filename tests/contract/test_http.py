@@ -1,7 +1,5 @@
 """What the service answers, on real stores."""
 
-import json
-
 import pytest
 from flask import Flask
 from werkzeug.test import Client, EnvironBuilder, run_wsgi_app
@@ -13,58 +11,11 @@ from flask_redis_counter import (
     create_app,
 )
 
-from .described import DescribedClient, DescribedFlaskClient
-from .rsgi import as_wsgi, close_fronts
-from .support import KEY, MAX, nowhere
+from .described import DescribedClient
+from .rsgi import as_wsgi
+from .support import BROWSER, KEY, MAX, nowhere, problem
 
 COUNTERS = (RedisCounter, AsyncRedisCounter)
-BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-
-
-@pytest.fixture(autouse=True)
-def _nothing_stays_open():
-    yield
-    close_fronts()
-
-
-def behind_the_front(app):
-    """Return a client of the app behind the production server's front."""
-    return DescribedClient(as_wsgi(app), app.response_class)
-
-
-@pytest.fixture(params=["fast", "slow", "flask"])
-def client_of(request):
-    """The whole contract holds on every way to the answer."""
-
-    def make(**config):
-        app = create_app({"COUNTER_FAST_PATH": request.param == "fast", **config})
-        app.test_client_class = DescribedFlaskClient
-        return app.test_client() if request.param == "flask" else behind_the_front(app)
-
-    return make
-
-
-@pytest.fixture
-def web(server, client, client_of):
-    """A client of the service, on an empty store."""
-    return client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10)
-
-
-@pytest.fixture
-def web_alone(client_of):
-    """A client of the service, with no store anywhere."""
-    return client_of(REDIS_URL=nowhere())
-
-
-def problem(response, status):
-    """Check that a response is a problem document, and return it."""
-    assert response.status_code == status
-    assert response.mimetype == "application/problem+json"
-    document = json.loads(response.text)
-    assert document["status"] == status
-    assert {"type", "title", "detail"} <= document.keys()
-    assert "Traceback" not in response.text
-    return document
 
 
 def test_a_program_gets_json(web, client):
@@ -415,7 +366,7 @@ def test_both_ways_answer_alike(server, client, request_, state):
 def test_the_fast_path_leaves_trust_to_flask(server, client):
     """Where the app says which hosts it serves, nothing goes past that."""
     app = create_app({"REDIS_URL": server.url, "TRUSTED_HOSTS": ["good.example"]})
-    web = behind_the_front(app)
+    web = DescribedClient(as_wsgi(app), app.response_class)
     problem(web.get("/count", headers={"Host": "evil.example"}), 400)
     assert web.get("/count", headers={"Host": "good.example"}).json["value"] == 1
 
