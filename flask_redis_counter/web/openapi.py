@@ -12,10 +12,25 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ..rules import MAX_VALUE, MIN_VALUE, NAME
-from .counting import BARE, QUOTED
-from .errors import PROBLEM, RETRY_AFTER
+from .counters import LISTED, MOST_LISTED
+from .errors import PROBLEM
 from .negotiation import HTML, JSON, TEXT
+from .responses import AS_TEXT, answer, as_json, forms, operation, problems, read
+from .schemas import (
+    AMOUNT,
+    BY,
+    DAYS,
+    HEADERS,
+    KEY,
+    KNOWN,
+    NAME_IN_PATH,
+    ONLY_NEW,
+    SCHEMAS,
+    SECURITY,
+    record,
+    refer,
+    schema,
+)
 
 blueprint = Blueprint("openapi", __name__)
 
@@ -43,13 +58,17 @@ def document() -> dict[str, Any]:
         "paths": {
             "/": {"get": _WELCOME},
             "/count": {"get": _hit("count"), "post": _hit("countByPost"), "head": _PEEK},
-            "/counters/{name}": {"get": _READ},
-            "/counters/{name}/hits": {"post": _hit("hit", _NAME, _AMOUNT, statuses=[404])},
+            "/counters": {"get": _LIST},
+            "/counters/{name}": {"get": _READ, "put": _SET, "delete": _DELETE},
+            "/counters/{name}.json": {"get": _READ_JSON},
+            "/counters/{name}.txt": {"get": _READ_TEXT},
+            "/counters/{name}/hits": {"post": _hit("hit", NAME_IN_PATH, AMOUNT, statuses=[404])},
+            "/counters/{name}/series": {"get": _SERIES},
             "/healthz": {"get": _ALIVE},
             "/readyz": {"get": _READY},
             "/openapi.json": {"get": _OPENAPI},
         },
-        "components": {"schemas": _SCHEMAS, "headers": _HEADERS},
+        "components": {"schemas": SCHEMAS, "headers": HEADERS, "securitySchemes": SECURITY},
     }
 
 
@@ -64,225 +83,125 @@ def _as_text() -> str:
     return json.dumps(document(), indent=1) + "\n"
 
 
-def _operation(
-    operation: str, summary: str, *parameters: dict[str, Any], answers: dict[str, Any]
-) -> dict[str, Any]:
-    described: dict[str, Any] = {"operationId": operation, "summary": summary}
-    if parameters:
-        described["parameters"] = list(parameters)
-    return described | {"responses": dict(sorted(answers.items()))}
-
-
-def _hit(operation: str, *parameters: Any, statuses: list[int] | None = None) -> dict[str, Any]:
-    refusals = [400, 406, 409, 411, 413, 422, 500, 503, *(statuses or [])]
-    return _operation(
-        operation,
+def _hit(identity: str, *parameters: Any, statuses: list[int] | None = None) -> dict[str, Any]:
+    counted = "Counted; or not, where this was no visit, and `reason` says why."
+    spooled = (
+        "Written to disk, because the store did not take it. It counts once when the store is "
+        "back. Only where the service is set up to do so."
+    )
+    text = {TEXT: {"schema": {"const": "spooled\n"}}}
+    return operation(
+        identity,
         "Count, and answer the new value",
         *parameters,
-        _KEY,
+        KEY,
         answers={
-            "200": _counter("Counted.", counted=True),
-            "202": {
-                "description": "Written to disk, because the store did not take it. It counts once "
-                "when the store is back. Only where the service is set up to do so.",
-                "headers": _refer("headers", "Cache-Control", "Vary"),
-                "content": {
-                    JSON: _schema("Spooled"),
-                    TEXT: {"schema": {"const": "spooled\n"}},
-                    HTML: {},
-                },
-            },
+            "200": answer(counted, forms("Hit"), "Vary", "Idempotent-Replayed"),
+            "202": answer(spooled, {**as_json("Spooled"), **text, HTML: {}}, "Vary"),
         }
-        | _problems(*refusals),
+        | problems(400, 406, 409, 411, 413, 422, 429, 500, 503, *(statuses or [])),
     )
 
 
-def _counter(description: str, *, counted: bool) -> dict[str, Any]:
-    headers = ["Cache-Control", "Vary", *(["Idempotent-Replayed"] if counted else [])]
-    return {
-        "description": description,
-        "headers": _refer("headers", *headers),
-        "content": {
-            JSON: {
-                "schema": {
-                    "$ref": "#/components/schemas/Counter",
-                    "properties": {"counted": {"const": counted}},
-                }
-            },
-            TEXT: {"schema": {"type": "string", "pattern": r"^(0|-?[1-9][0-9]{0,18})\n$"}},
-            HTML: {},
-        },
-    }
+def _status(description: str, document: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {JSON: {"schema": document}}}
 
 
-def _problems(*statuses: int) -> dict[str, Any]:
-    return {str(status): _problem(status) for status in statuses}
-
-
-def _problem(status: int) -> dict[str, Any]:
-    headers = ["Cache-Control", "Vary", *(["Retry-After"] if status == 503 else [])]
-    return {
-        "description": _REFUSALS[status],
-        "headers": _refer("headers", *headers),
-        "content": {
-            PROBLEM: {
-                "schema": {
-                    "$ref": "#/components/schemas/Problem",
-                    "properties": {"status": {"const": status}},
-                }
-            },
-            HTML: {},
-        },
-    }
-
-
-def _status(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {JSON: {"schema": schema}}}
-
-
-def _refer(kind: str, *names: str) -> dict[str, Any]:
-    return {name: {"$ref": f"#/components/{kind}/{name}"} for name in names}
-
-
-def _schema(name: str) -> dict[str, Any]:
-    return {"schema": {"$ref": f"#/components/schemas/{name}"}}
-
-
-_REFUSALS = {
-    400: "A name, an amount, or the header Accept, Host or Idempotency-Key is malformed; or there "
-    "is an amount where none is read: in other words, in a body, or of /count.",
-    404: "There is no such counter, or what should be its name has a slash in it.",
-    406: f"Accept allows none of {JSON}, {TEXT} and {HTML}.",
-    409: "The counter would go beyond its largest value. Nothing was counted.",
-    411: "A body of unknown length. Nothing here needs one.",
-    413: "A body of more than 64 KiB. Nothing here needs one.",
-    422: "The Idempotency-Key stands for a hit of another amount. Nothing was counted.",
-    500: "The store holds something that is no integer where the counter should be. It is left "
-    "untouched.",
-    503: "The store cannot be reached, does not answer in time, or refuses. Of a hit, `counted` "
-    "says what became of it: false, or unknown.",
-}
-
-_SCHEMAS = {
-    "Name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
-    "Counter": {
-        "type": "object",
-        "required": ["name", "value", "counted"],
-        "properties": {
-            "name": {"$ref": "#/components/schemas/Name"},
-            "value": {
-                "type": "integer",
-                "format": "int64",
-                "minimum": MIN_VALUE,
-                "maximum": MAX_VALUE,
-            },
-            "counted": {"type": "boolean", "description": "Whether this request counted."},
-        },
-    },
-    "Spooled": {
-        "type": "object",
-        "required": ["counted"],
-        "properties": {"counted": {"const": "spooled"}},
-    },
-    "Problem": {
-        "type": "object",
-        "description": "A problem document (RFC 9457).",
-        "required": ["type", "title", "status", "detail"],
-        "properties": {
-            "type": {"const": "about:blank"},
-            "title": {"type": "string"},
-            "status": {"type": "integer", "minimum": 400, "maximum": 599},
-            "detail": {"type": "string"},
-            "counted": {
-                "enum": [False, "unknown"],
-                "description": "What became of the hit. Where it is unknown, the same can be sent "
-                "again without counting twice, if it had an Idempotency-Key.",
-            },
-        },
-    },
-}
-
-_HEADERS = {
-    "Cache-Control": {"required": True, "schema": {"const": "no-store"}},
-    "Vary": {"required": True, "schema": {"const": "Accept"}},
-    "Retry-After": {
-        "description": "Seconds after which to try again. Absent where that might count twice: the "
-        "outcome is unknown, and the request had no Idempotency-Key.",
-        "schema": {"type": "integer", "const": RETRY_AFTER},
-    },
-    "Idempotent-Replayed": {
-        "description": "Present where this key had counted before; the answer is that one's.",
-        "schema": {"const": "true"},
-    },
-}
-
-_NAME = {"name": "name", "in": "path", "required": True, **_schema("Name")}
-_AMOUNT = {
-    "name": "amount",
-    "in": "query",
-    "description": "How much to count at once.",
-    "schema": {
-        "type": "integer",
-        "format": "int64",
-        "minimum": 1,
-        "maximum": MAX_VALUE,
-        "default": 1,
-    },
-}
-_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Hits on one counter with the same key count once, for a day, whichever replica "
-    "they reach. The quotes may be left out around what has no spaces, quotes, commas or "
-    "semicolons (draft-ietf-httpapi-idempotency-key-header).",
-    "schema": {"type": "string", "pattern": f"^(?:{QUOTED.pattern}|{BARE.pattern})$"},
-    "example": '"8e03978e-40d5"',
-}
-
-_WELCOME = _operation(
+_WELCOME = operation(
     "welcome",
     "The welcome page, also while the store is away",
-    answers={
-        "200": {
-            "description": "The page.",
-            "headers": _refer("headers", "Cache-Control"),
-            "content": {HTML: {}},
-        }
-    }
-    | _problems(400, 411, 413),
-)
-_READ = _operation(
-    "read",
-    "Answer a counter's value, and do not count",
-    _NAME,
-    answers={"200": _counter("The value.", counted=False)}
-    | _problems(400, 404, 406, 411, 413, 500, 503),
+    answers={"200": answer("The page.", {HTML: {}})} | problems(400, 411, 413),
 )
 # What HEAD answers has no body to describe.
-_PEEK = _operation(
+_PEEK = operation(
     "peek",
-    "Answer what GET would, without a body, and do not count",
+    "Answer the value without a body, and do not count",
     answers={
-        status: {"description": answer["description"], "headers": answer["headers"]}
-        for status, answer in _READ["responses"].items()
-        if status != "404"
+        status: {"description": described["description"], "headers": described["headers"]}
+        for status, described in {
+            "200": answer("The value.", {}, "Vary"),
+            **problems(400, 406, 411, 413, 500, 503),
+        }.items()
     },
 )
-_ALIVE = _operation(
+_LIST = operation(
+    "list",
+    "List the counters and their values, a page at a time, or those that are asked for",
+    {
+        "name": "name",
+        "in": "query",
+        "description": "A counter to read, any number of times; without after and limit.",
+        "schema": {"type": "array", "items": refer("schemas", "Name"), "maxItems": MOST_LISTED},
+    },
+    {
+        "name": "after",
+        "in": "query",
+        "description": "List what comes after this name.",
+        "schema": {"type": "string"},
+    },
+    {
+        "name": "limit",
+        "in": "query",
+        "description": "How many counters a page has.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": LISTED},
+    },
+    KNOWN,
+    answers=read("The counters, by name.", as_json("Counters")),
+)
+_READ = operation(
+    "read",
+    "Answer a counter's value, and do not count",
+    NAME_IN_PATH,
+    KNOWN,
+    answers=read("The value.", forms("Counter"), 404, 406, vary=True),
+)
+_READ_JSON = operation(
+    "readAsJson",
+    "The same as JSON, whatever Accept says",
+    NAME_IN_PATH,
+    KNOWN,
+    answers=read("The value.", as_json("Counter"), 404, vary=True),
+)
+_READ_TEXT = operation(
+    "readAsText",
+    "The same as text, whatever Accept says",
+    NAME_IN_PATH,
+    KNOWN,
+    answers=read("The value.", AS_TEXT, 404, vary=True),
+)
+_SERIES = operation(
+    "series",
+    "Answer the hits of a counter's last days, or of their hours",
+    NAME_IN_PATH,
+    BY,
+    DAYS,
+    KNOWN,
+    answers=read("The days, or the hours.", as_json("Series"), 404),
+)
+_SET = operation(
+    "set",
+    "Set a counter, which is made where there is none",
+    NAME_IN_PATH,
+    ONLY_NEW,
+    security=[{"admin": []}],
+    requestBody={"required": True, "content": {JSON: schema("NewValue")}},
+    answers={"200": answer("Set.", as_json("Change"))}
+    | problems(400, 401, 403, 409, 411, 412, 413, 500, 503),
+)
+_DELETE = operation(
+    "delete",
+    "Delete a counter with its days and hours",
+    NAME_IN_PATH,
+    security=[{"admin": []}],
+    answers={"200": answer("Deleted.", as_json("Deletion"))}
+    | problems(400, 401, 403, 404, 411, 413, 500, 503),
+)
+_ALIVE = operation(
     "alive",
     "Whether the process is alive; never asks the store",
-    answers={
-        "200": _status(
-            "It is.",
-            {
-                "type": "object",
-                "required": ["status"],
-                "properties": {"status": {"const": "alive"}},
-            },
-        )
-    },
+    answers={"200": _status("It is.", record(status={"const": "alive"}))},
 )
-_READY = _operation(
+_READY = operation(
     "ready",
     "Whether hits are taken: the store answers, or there is a spool",
     answers={
@@ -302,19 +221,21 @@ _READY = _operation(
             },
         )
     }
-    | _problems(503),
+    | problems(503),
 )
-_OPENAPI = _operation(
+_OPENAPI = operation(
     "openapi",
     "This description",
     answers={
         "200": _status(
             "An OpenAPI document.",
-            {
-                "type": "object",
-                "required": ["openapi", "info", "paths"],
-                "properties": {"openapi": {"const": "3.1.0"}},
-            },
+            record(
+                openapi={"const": "3.1.0"},
+                info={"type": "object"},
+                servers={"type": "array"},
+                paths={"type": "object"},
+                components={"type": "object"},
+            ),
         )
     },
 )

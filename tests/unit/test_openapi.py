@@ -59,8 +59,30 @@ def test_what_it_refers_to_is_there():
         f"#/components/{kind}/{name}"
         for kind, parts in DESCRIBED["components"].items()
         for name in parts
+        if kind != "securitySchemes"
     }
     assert set(references(DESCRIBED)) == there
+
+
+def test_what_changes_counters_takes_the_admin_key():
+    """And nothing else does; so say what it answers, and the schemes."""
+    schemes = DESCRIBED["components"]["securitySchemes"]
+    for operations in DESCRIBED["paths"].values():
+        for method, operation in operations.items():
+            keyed = method in ("put", "delete")
+            assert operation.get("security", []) == ([{"admin": []}] if keyed else [])
+            assert {"401", "403"} & operation["responses"].keys() == (
+                {"401", "403"} if keyed else set()
+            )
+    assert schemes.keys() == {"admin"}
+
+
+def test_names_of_components():
+    """They are those that the specification allows, and no operation has another one's."""
+    for parts in DESCRIBED["components"].values():
+        assert all(re.fullmatch("[A-Za-z0-9._-]+", name) for name in parts)
+    operations = [one for path in DESCRIBED["paths"].values() for one in path.values()]
+    assert len({one["operationId"] for one in operations}) == len(operations)
 
 
 def accepts(check, refusal, value):

@@ -1,0 +1,190 @@
+"""What the service's description refers to: documents, headers and parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..days import MAX_DAYS
+from ..rules import MAX_VALUE, MIN_VALUE, NAME
+from .counting import BARE, QUOTED
+
+
+def refer(kind: str, name: str) -> dict[str, str]:
+    """Return a reference to a component."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return what says that something has a schema of the components."""
+    return {"schema": refer("schemas", name)}
+
+
+def record(**members: Any) -> dict[str, Any]:
+    """Return the schema of a document that has all these members."""
+    return {"type": "object", "required": list(members), "properties": members}
+
+
+_NAME = refer("schemas", "Name")
+_VALUE = refer("schemas", "Value")
+_AMOUNT = {"type": "integer", "format": "int64", "minimum": 0, "maximum": MAX_VALUE}
+_COUNTED = {"type": "boolean", "description": "Whether this request counted."}
+_REASON = {
+    "enum": ["prefetch", "bot", "reload"],
+    "description": "Why it did not count, where it might have: a browser fetched it before anybody "
+    "looked; its user agent is that of a program that is known; the visitor had counted a moment "
+    "ago. The last two are only where the service is set up so.",
+}
+
+SCHEMAS = {
+    "Name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+    "Value": {"type": "integer", "format": "int64", "minimum": MIN_VALUE, "maximum": MAX_VALUE},
+    "Counter": record(name=_NAME, value=_VALUE, counted={"const": False}),
+    "Hit": {
+        **record(name=_NAME, value=_VALUE, counted=_COUNTED),
+        "oneOf": [
+            {"properties": {"counted": {"const": True}, "reason": False}},
+            {
+                "properties": {"counted": {"const": False}, "reason": _REASON},
+                "required": ["reason"],
+            },
+        ],
+    },
+    "Counters": {
+        "type": "object",
+        "required": ["counters"],
+        "properties": {
+            "counters": {
+                "type": "array",
+                "items": record(
+                    name=_NAME, value={"anyOf": [_VALUE, {"type": "null", "description": "None."}]}
+                ),
+            },
+            "next": {
+                "type": "string",
+                "description": "Path and query of the next page, where there may be one.",
+            },
+        },
+    },
+    "Series": record(
+        name=_NAME,
+        by={"enum": list(MAX_DAYS)},
+        series={
+            "type": "array",
+            "description": "Days or hours, in UTC, the present one last; those without hits, too.",
+            "items": {
+                "type": "object",
+                "required": ["start", "hits"],
+                "properties": {
+                    "start": {
+                        "type": "string",
+                        "pattern": r"^\d{4}-\d\d-\d\d(T\d\d:00:00Z)?$",
+                        "description": "The date of a day; when an hour begins.",
+                    },
+                    "hits": _AMOUNT,
+                    "visitors": {
+                        **_AMOUNT,
+                        "description": "Unique visitors of a day, within 2 %. Not by hour.",
+                    },
+                },
+            },
+        },
+    ),
+    "NewValue": {**record(value=_VALUE), "additionalProperties": False},
+    "Change": record(
+        name=_NAME,
+        value=_VALUE,
+        was={**_VALUE, "description": "The value before, 0 where there was no such counter."},
+    ),
+    "Deletion": record(name=_NAME, was=_VALUE),
+    "Spooled": record(counted={"const": "spooled"}),
+    "Problem": {
+        "type": "object",
+        "description": "A problem document (RFC 9457).",
+        "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": {"const": "about:blank"},
+            "title": {"type": "string"},
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "detail": {"type": "string"},
+            "counted": {
+                "enum": [False, "unknown"],
+                "description": "What became of the hit, or of the change. Where it is unknown, the "
+                "same hit can be sent again without counting twice, if it had an Idempotency-Key.",
+            },
+        },
+    },
+}
+
+HEADERS = {
+    "NoStore": {"required": True, "schema": {"const": "no-store"}},
+    "NoCache": {"required": True, "schema": {"const": "no-cache"}},
+    "ETag": {
+        "description": "For If-None-Match: what was read still holds where that answers 304.",
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[0-9a-f]+"$'},
+    },
+    "Vary": {
+        "required": True,
+        "schema": {"type": "string", "pattern": "^Accept(, Origin)?$"},
+    },
+    "Retry-After": {
+        "description": "Seconds after which to try again. Absent where that might count twice: the "
+        "outcome is unknown, and the request had no Idempotency-Key.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "Idempotent-Replayed": {
+        "description": "Present where this key had counted before; the answer is that one's.",
+        "schema": {"const": "true"},
+    },
+    "WWW-Authenticate": {"required": True, "schema": {"type": "string", "pattern": "^Bearer "}},
+}
+
+SECURITY = {
+    "admin": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The admin key of the service (COUNTER_ADMIN_KEY).",
+    }
+}
+
+NAME_IN_PATH = {"name": "name", "in": "path", "required": True, **schema("Name")}
+AMOUNT = {
+    "name": "amount",
+    "in": "query",
+    "description": "How much to count at once.",
+    "schema": {**_AMOUNT, "minimum": 1, "default": 1},
+}
+KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Hits on one counter with the same key count once, for a day, whichever replica "
+    "they reach. The quotes may be left out around what has no spaces, quotes, commas or "
+    "semicolons (draft-ietf-httpapi-idempotency-key-header).",
+    "schema": {"type": "string", "pattern": f"^(?:{QUOTED.pattern}|{BARE.pattern})$"},
+    "example": '"8e03978e-40d5"',
+}
+KNOWN = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "The ETag of what the client has: 304 where it still holds.",
+    "schema": {"type": "string"},
+}
+ONLY_NEW = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "Set the counter only where there is none: 412 where there is.",
+    "schema": {"const": "*"},
+}
+BY = {
+    "name": "by",
+    "in": "query",
+    "description": "What to count by.",
+    "schema": {"enum": list(MAX_DAYS), "default": "day"},
+}
+DAYS = {
+    "name": "days",
+    "in": "query",
+    "description": f"How many days to go back, today included: up to {MAX_DAYS['day']}, by hour "
+    f"{MAX_DAYS['hour']}; 30 where it is not said, and 2 by hour.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_DAYS["day"]},
+}
