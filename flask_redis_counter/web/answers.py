@@ -17,7 +17,7 @@ def hold_back() -> None:
     if not is_host(request.headers.get("Host"), current_state().config.hosts):
         raise BadRequest("The Host header is malformed, or names a host that this is not.")
     if "Transfer-Encoding" in request.headers:
-        raise LengthRequired("Nothing here needs a body; one that comes needs a Content-Length.")
+        raise LengthRequired("A body needs a Content-Length.")
     # Only the announced length is looked at: waiting for a slow body would block a thread.
     if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
         raise RequestEntityTooLarge

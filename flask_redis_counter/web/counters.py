@@ -12,8 +12,7 @@ from flask import Blueprint, Response, request, url_for
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
 
-from ..errors import InvalidAmountError
-from ..rules import MAX_VALUE, MIN_VALUE
+from ..rules import MAX_VALUE, MIN_VALUE, check_integer
 from ..state import current_state
 from .answers import counted, hold_back, kept, stands_at
 from .counting import amount_in, integer_in, only
@@ -90,20 +89,11 @@ def series(name: str) -> Response:
 def put(name: str) -> Response:
     """Set a counter, which is made where there is none; ``If-None-Match: *`` only makes one."""
     _require_admin()
-    try:
-        document = json.loads(request.get_data())
-        value = document["value"]
-    except (ValueError, KeyError, TypeError):
-        raise BadRequest('Send a JSON document: {"value": 7}.') from None
-    if isinstance(value, bool) or not isinstance(value, int) or document.keys() != {"value"}:
-        raise InvalidAmountError(value, f"from {MIN_VALUE} to {MAX_VALUE}")
+    value = _value_in(request.get_data())
     state = current_state()
-    old = state.counter.set(
-        name,
-        value,
-        max_counters=state.config.max_counters,
-        only_new=request.headers.get("If-None-Match") == "*",
-    )
+    limit = state.config.max_counters
+    only_new = request.headers.get("If-None-Match") == "*"
+    old = state.counter.set(name, value, max_counters=limit, only_new=only_new)
     return _plain({"name": name, "value": value, "was": old})
 
 
@@ -122,6 +112,17 @@ def _value(name: str) -> int:
     if value is None:
         raise NotFound(f"There is no counter named {name}.")
     return value
+
+
+def _value_in(body: bytes) -> int:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    value = document.get("value") if isinstance(document, dict) else None
+    if not isinstance(value, int | float) or len(document) != 1:
+        raise BadRequest('Send a JSON document: {"value": 7}.')
+    return check_integer(value, MIN_VALUE)
 
 
 def _require_admin() -> None:

@@ -115,6 +115,8 @@ class Front:
 
     async def _body(self, scope: Scope, proto: HTTPProtocol) -> bytes:
         """Read a body of an announced length; what is refused for its size is not read."""
+        if "transfer-encoding" in scope.headers:
+            return b""
         announced = scope.headers.get("content-length") or ""
         if not announced.isdigit() or int(announced) > self._app.config["MAX_CONTENT_LENGTH"]:
             return b""

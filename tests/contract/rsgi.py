@@ -40,7 +40,14 @@ class Headers:
 
 
 class Protocol:
-    """What the front answers."""
+    """What the front reads and answers."""
+
+    def __init__(self, body):
+        self._body = body
+
+    async def __call__(self):
+        """Return the request's body."""
+        return await asyncio.to_thread(self._body.read)
 
     def response_bytes(self, status, headers, body):
         """Take an answer."""
@@ -86,7 +93,7 @@ def as_wsgi(app):
     FRONTS.append(front)
 
     def wsgi(environ, start_response):
-        protocol = Protocol()
+        protocol = Protocol(environ["wsgi.input"])
         loop().run(front.__rsgi__(_scope(environ), protocol))
         start_response(f"{protocol.status} -", list(protocol.headers))
         return io.BytesIO(protocol.body)
@@ -104,6 +111,7 @@ def _scope(environ):
     for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         if environ.get(key):
             headers.append((key.lower().replace("_", "-"), environ[key]))
+    peer = environ.get("REMOTE_ADDR", "127.0.0.1")
     return SimpleNamespace(
         method=environ["REQUEST_METHOD"],
         path=unquote(environ["PATH_INFO"].encode("latin-1").decode()),
@@ -111,7 +119,7 @@ def _scope(environ):
         http_version="1.1",
         scheme="http",
         server="127.0.0.1:5000",
-        client="127.0.0.1:4000",
+        client=f"[{peer}]:4000" if ":" in peer else f"{peer}:4000",
         authority=None,
         headers=Headers(headers),
     )

@@ -70,6 +70,11 @@ def at_once(counter, server, hits):
         return list(pool.map(lambda hit: outcome(lambda: counter.hit(*hit)), hits))
 
 
+def contents(client):
+    """Return all that a store holds."""
+    return {key: client.dump(key) for key in client.scan_iter()}
+
+
 def problem(response, status):
     """Check that a response is a problem document, and return it."""
     assert response.status_code == status
