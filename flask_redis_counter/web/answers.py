@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from flask import Response, current_app, render_template, request
-from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    BadRequest,
+    LengthRequired,
+    PreconditionFailed,
+    RequestEntityTooLarge,
+)
 
 from ..counter import Hit
 from ..state import current_state
 from ..terms import Terms
-from .counting import RELOAD, as_json, headers_of, is_host, token_in
+from .counting import HEADERS, RELOAD, as_json, headers_of, is_host, token_in
 from .negotiation import HTML, TEXT
 
 
@@ -46,17 +53,24 @@ def counted(form: str, name: str, amount: int, terms: Terms) -> Response:
 
 
 def stands_at(form: str, name: str, value: int) -> Response:
-    """Answer a value that was read; the client may keep it, and ask whether it still holds."""
-    response = Response(_body(form, name, value, counted=False), mimetype=form)
-    response.vary.add("Accept")
-    return kept(response)
+    """Answer a value that was read."""
+    body = _body(form, name, value, counted=False)
+    return Response(body, mimetype=form, headers=HEADERS)
 
 
 def kept(response: Response) -> Response:
-    """Let the client keep an answer, and ask whether it still holds."""
+    """Let the client keep what it reads, and ask whether it still holds: 304.
+
+    :raises PreconditionFailed: the client wants it only where it holds (``If-Match``).
+    """
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
-    response.make_conditional(request)
+    etag = response.get_etag()[0] or ""
+    # Not make_conditional: its 412 is no problem document, also to "If-Match: *".
+    if request.if_match and etag not in request.if_match:
+        raise PreconditionFailed("This is no longer what If-Match says.")
+    if request.if_none_match.contains_weak(etag):
+        response.status_code = HTTPStatus.NOT_MODIFIED
     return response
 
 

@@ -49,19 +49,20 @@ def index() -> Response:
 @blueprint.get("/counters/<name>")
 def read(name: str) -> Response:
     """Answer a counter's value."""
-    return stands_at(media_type(request.headers.get("Accept", "")), name, _value(name))
+    form = media_type(request.headers.get("Accept", ""))
+    return kept(stands_at(form, name, _value(name)))
 
 
 @blueprint.get("/counters/<name>.json")
 def read_as_json(name: str) -> Response:
     """Answer a counter's value as JSON."""
-    return stands_at(JSON, name, _value(name))
+    return kept(stands_at(JSON, name, _value(name)))
 
 
 @blueprint.get("/counters/<name>.txt")
 def read_as_text(name: str) -> Response:
     """Answer a counter's value as bare text."""
-    return stands_at(TEXT, name, _value(name))
+    return kept(stands_at(TEXT, name, _value(name)))
 
 
 @blueprint.post("/counters/<name>/hits")
@@ -89,11 +90,13 @@ def series(name: str) -> Response:
 def put(name: str) -> Response:
     """Set a counter, which is made where there is none; ``If-None-Match: *`` only makes one."""
     _require_admin()
+    condition = _condition()
+    if condition not in (None, "*"):
+        raise BadRequest("The one condition that this takes is If-None-Match: *")
     value = _value_in(request.get_data())
     state = current_state()
     limit = state.config.max_counters
-    only_new = request.headers.get("If-None-Match") == "*"
-    old = state.counter.set(name, value, max_counters=limit, only_new=only_new)
+    old = state.counter.set(name, value, max_counters=limit, only_new=condition == "*")
     return _plain({"name": name, "value": value, "was": old})
 
 
@@ -101,6 +104,8 @@ def put(name: str) -> Response:
 def delete(name: str) -> Response:
     """Delete a counter with its days and hours."""
     _require_admin()
+    if _condition() is not None:
+        raise BadRequest("This takes no condition.")
     old = current_state().counter.delete(name)
     if old is None:
         raise NotFound(f"There is no counter named {name}.")
@@ -123,6 +128,12 @@ def _value_in(body: bytes) -> int:
     if not isinstance(value, int | float) or len(document) != 1:
         raise BadRequest('Send a JSON document: {"value": 7}.')
     return check_integer(value, MIN_VALUE)
+
+
+def _condition() -> str | None:
+    """Return the condition under which a change is wanted; none is to be ignored."""
+    headers = request.headers
+    return "If-Match" if "If-Match" in headers else headers.get("If-None-Match")
 
 
 def _require_admin() -> None:

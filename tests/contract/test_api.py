@@ -17,6 +17,10 @@ ADMIN_KEY = "correct-horse-battery-staple"
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
 
+READS = ["/counters", "/counters?name=visits", "/counters/visits", "/counters/visits.json",
+         "/counters/visits.txt", "/counters/visits/series"]  # fmt: skip
+
+
 @pytest.fixture
 def service(server, client, client_of):
     """Make clients of the service with further settings, on an empty store."""
@@ -41,6 +45,23 @@ def counters(web):
 def put(web, name, value, **headers):
     """Set a counter."""
     return web.put(f"/counters/{name}", json={"value": value}, headers=ADMIN | headers)
+
+
+@pytest.mark.parametrize("path", READS)
+def test_read_where_it_holds(web, path):
+    """If-Match is met, or answered with 412."""
+    web.post("/counters/visits/hits")
+    for tag in ("*", web.get(path).headers["ETag"]):
+        assert web.get(path, headers={"If-Match": tag}).status_code == 200
+    problem(web.get(path, headers={"If-Match": '"another"'}), 412)
+
+
+def test_head_of_the_count_has_no_tag(web):
+    """GET would count: there is nothing that could still hold."""
+    response = web.head("/count", headers={"If-None-Match": "*"})
+    assert response.status_code == 200
+    assert "ETag" not in response.headers
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 BODIES = {
@@ -121,3 +142,28 @@ def test_a_body_that_does_not_come(server, client, monkeypatch):
     over.set()
     problem(answer, 400)
     assert contents(client) == {}
+
+
+def test_set_only_what_is_new(admin, client):
+    """With `If-None-Match: *`, 412 where there is one, and it stays."""
+    new = {"If-None-Match": "*"}
+    assert put(admin, "orders", 0, **new).json == {"name": "orders", "value": 0, "was": 0}
+    admin.post("/counters/orders/hits")
+    before = contents(client)
+    assert "orders" in problem(put(admin, "orders", 7, **new), 412)["detail"]
+    assert contents(client) == before
+    assert put(admin, "orders", 7).json["was"] == 1
+
+
+@pytest.mark.parametrize(
+    "condition", [{"If-None-Match": '"tag"'}, {"If-None-Match": ""}, {"If-None-Match": "\xff"},
+                  {"If-Match": "*"}, {"If-Match": '"tag"', "If-None-Match": "*"}], ids=str,
+)  # fmt: skip
+def test_a_condition_that_is_not_understood(admin, client, condition):
+    """400, because to ignore it would change what was not to be changed."""
+    admin.post("/counters/orders/hits")
+    before = contents(client)
+    problem(put(admin, "orders", 7, **condition), 400)
+    problem(put(admin, "none", 7, **condition), 400)
+    problem(admin.delete("/counters/orders", headers=ADMIN | condition), 400)
+    assert contents(client) == before
