@@ -101,9 +101,9 @@ def _origins(given: Any) -> tuple[str, ...]:
 
 
 def _hosts(given: Any) -> tuple[str, ...]:
-    hosts = _words(given)
+    hosts = _words(_text(given).lower())  # as a request's is compared
     for host in hosts:
-        if not re.fullmatch(r"\.?[^\s/?#@,]+", host):
+        if not re.fullmatch(r"\.?[^/:?#@\[\]]+", host):
             raise ValueError("is no list of host names, as example.org, .example.net")
     return hosts
 

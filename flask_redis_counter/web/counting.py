@@ -107,7 +107,9 @@ def headers_of(hit: Hit) -> dict[str, str]:
 @lru_cache(maxsize=256)
 def is_host(header: str | None, allowed: tuple[str, ...] = ()) -> bool:
     """Whether a ``Host`` header is well-formed, none at all is; and one that is allowed."""
+    if header is None:
+        return not allowed
     try:
-        return (header is None and not allowed) or get_host("http", header, None, allowed) != ""
+        return get_host("http", header.lower(), None, allowed) != ""
     except SecurityError:
         return False

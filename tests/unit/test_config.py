@@ -93,6 +93,10 @@ def test_the_earlier_source_wins_and_empty_is_not_given():
         ("COUNTER_DEADLINE", "nan"),
         ("COUNTER_DEADLINE", "soon"),
         ("COUNTER_FAST_PATH", "perhaps"),
+        ("COUNTER_HOSTS", "https://example.org"),
+        ("COUNTER_HOSTS", "example.org:5000"),
+        ("COUNTER_HOSTS", "[::1]"),
+        ("COUNTER_HOSTS", "me@example.org"),
     ],
 )
 def test_a_bad_value_is_one_clear_line(name, value):
