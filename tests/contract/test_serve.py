@@ -217,9 +217,27 @@ def test_slow_bodies_hold_nobody_up(serve, server, client):
         for _ in range(32):
             slow = held.enter_context(socket.create_connection(("127.0.0.1", run.port)))
             slow.sendall(b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx")
+            slow = held.enter_context(socket.create_connection(("127.0.0.1", run.port)))
+            slow.sendall(b"PUT /counters/a HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx")
         for _ in range(8):
             assert run.get("/healthz").elapsed.total_seconds() < 1
             assert run.get("/").status_code == 200
+
+
+def test_a_body_arrives(serve, server, client):
+    """That of a PUT is read, where its length is known; what is behind it is the next request."""
+    key = "correct-horse-battery-staple"
+    run = serve("--workers=1", REDIS_URL=server.url, COUNTER_ADMIN_KEY=key).ready()
+    url, admin = f"http://127.0.0.1:{run.port}/counters/orders", {"Authorization": f"Bearer {key}"}
+    with requests.Session() as session:
+        session.headers.update(admin)
+        body = b'{"value": 7}'
+        assert session.put(url, data=body, timeout=5).json()["was"] == 0
+        assert session.put(url, data=body + 65_000 * b" ", timeout=5).json()["was"] == 7
+        assert session.put(url, data=70_000 * b" ", timeout=5).status_code == 413
+        assert session.put(url, data=iter([body]), timeout=5).status_code == 411
+        assert session.delete(url, timeout=5).json()["was"] == 7
+    assert client.get("counter:{orders}") is None
 
 
 @pytest.mark.parametrize(

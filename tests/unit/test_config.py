@@ -93,10 +93,44 @@ def test_the_earlier_source_wins_and_empty_is_not_given():
         ("COUNTER_DEADLINE", "nan"),
         ("COUNTER_DEADLINE", "soon"),
         ("COUNTER_FAST_PATH", "perhaps"),
+        ("COUNTER_CREATE", "2"),
+        ("COUNTER_MAX_COUNTERS", "0"),
+        ("COUNTER_MAX_COUNTERS", "1000000001"),
+        ("COUNTER_ADMIN_KEY", "fifteen-letters"),
+        ("COUNTER_ADMIN_KEY", "x" * 256),
+        ("COUNTER_ADMIN_KEY", "a key that has blanks"),
+        ("COUNTER_ADMIN_KEY", "sixteen-letters-\n"),
+        ("COUNTER_ADMIN_KEY", "k\xe9y-that-is-not-ascii"),
+        ("COUNTER_ADMIN_KEY", 1234567890123456),
+        ("COUNTER_ADMIN_KEY_FILE", "/no/such/file"),
+        ("COUNTER_ADMIN_KEY_FILE", __file__),
+        ("COUNTER_VISITORS", "some"),
+        ("COUNTER_OPT_OUT", "-1"),
+        ("COUNTER_BOTS", "Ignore"),
+        ("COUNTER_BOTS", True),
+        ("COUNTER_RELOAD_SECONDS", "-1"),
+        ("COUNTER_RELOAD_SECONDS", "86401"),
+        ("COUNTER_RELOAD_SECONDS", "1.5"),
+        ("COUNTER_RATE", "100"),
+        ("COUNTER_RATE", "0/60"),
+        ("COUNTER_RATE", "1/0"),
+        ("COUNTER_RATE", "1/86401"),
+        ("COUNTER_RATE", "1000001/1"),
+        ("COUNTER_RATE", "1.5/60"),
+        ("COUNTER_RATE", "-1/60"),
+        ("COUNTER_RATE", 100),
+        ("COUNTER_PROXIES", "proxy"),
+        ("COUNTER_PROXIES", "10.0.0.1/8"),
+        ("COUNTER_PROXIES", "10.0.0.1;10.0.0.2"),
+        ("COUNTER_PROXIES", ["10.0.0.1"]),
         ("COUNTER_HOSTS", "https://example.org"),
         ("COUNTER_HOSTS", "example.org:5000"),
         ("COUNTER_HOSTS", "[::1]"),
         ("COUNTER_HOSTS", "me@example.org"),
+        ("COUNTER_CORS", "example.org"),
+        ("COUNTER_CORS", "https://example.org/"),
+        ("COUNTER_CORS", "ftp://example.org"),
+        ("COUNTER_CORS", "null"),
     ],
 )
 def test_a_bad_value_is_one_clear_line(name, value):
@@ -124,10 +158,74 @@ def test_secrets_are_not_repeated():
         assert "hunter2" not in str(caught.value)
 
 
-def test_two_passwords_contradict(tmp_path):
-    """A password and a file with one: an error, not a guess."""
-    with pytest.raises(ConfigurationError, match="one of the two"):
-        Config.load({"REDIS_PASSWORD": "a", "REDIS_PASSWORD_FILE": "b"})
+def test_the_admin_key_is_not_repeated(tmp_path):
+    """Neither from its setting nor from its file, whatever is wrong with it."""
+    file = tmp_path / "key"
+    for key in ("hunter2", "hunter2-with-a blank", "hunter2" * 40, "hunter2-\xfc-and-more"):
+        file.write_text(key, "utf-8")
+        for given in ({"COUNTER_ADMIN_KEY": key}, {"COUNTER_ADMIN_KEY_FILE": str(file)}):
+            with pytest.raises(ConfigurationError, match="16 to 255") as caught:
+                Config.load(given)
+            assert "hunter2" not in str(caught.value)
+            assert "hunter2" not in repr(caught.value.__cause__)
+
+
+def test_an_admin_key_from_a_file(tmp_path):
+    """As with a password; without one nobody has the key."""
+    file = tmp_path / "key"
+    file.write_text("sixteen-letters-\n")
+    assert Config.load({"COUNTER_ADMIN_KEY_FILE": str(file)}).admin_key == "sixteen-letters-"
+    assert Config.load({"COUNTER_ADMIN_KEY": "sixteen-letters-"}).admin_key == "sixteen-letters-"
+    assert Config.load({"COUNTER_ADMIN_KEY": ""}).admin_key is None
+
+
+@pytest.mark.parametrize("secret", ["REDIS_PASSWORD", "COUNTER_ADMIN_KEY"])
+def test_two_secrets_contradict(secret):
+    """One as such and a file with one: an error, not a guess."""
+    with pytest.raises(ConfigurationError, match="one of the two") as caught:
+        Config.load({secret: "sixteen-letters-", f"{secret}_FILE": "b"})
+    assert "sixteen-letters-" not in str(caught.value)
+
+
+def test_lists():
+    """With commas, blanks or both; nothing is an empty list."""
+    config = Config.load(
+        {
+            "COUNTER_PROXIES": "10.0.0.0/8,192.0.2.1 , ::1",
+            "COUNTER_HOSTS": "Example.org .example.net,",
+            "COUNTER_CORS": "https://example.org http://localhost:3000",
+        }
+    )
+    assert [str(network) for network in config.proxies] == ["10.0.0.0/8", "192.0.2.1/32", "::1/128"]
+    assert config.hosts == ("example.org", ".example.net")
+    assert config.cors == ("https://example.org", "http://localhost:3000")
+    empty = Config.load({"COUNTER_PROXIES": " , ", "COUNTER_CORS": "*"})
+    assert (empty.proxies, empty.hosts, empty.cors) == ((), (), ("*",))
+
+
+def test_how_many_counters_there_may_be():
+    """Where hits make none, an administrator still may."""
+    config = Config.load({"COUNTER_CREATE": "false", "COUNTER_MAX_COUNTERS": "7"})
+    assert (config.named_terms.max_counters, config.max_counters) == (0, 7)
+    assert config.terms.max_counters is None, "the app makes its own counter"
+    assert Config.load({"COUNTER_MAX_COUNTERS": "7"}).named_terms.max_counters == 7
+
+
+def test_reloads_need_visitors():
+    """Who does not tell visitors cannot tell a reload."""
+    with pytest.raises(ConfigurationError, match="COUNTER_VISITORS=true"):
+        Config.load({"COUNTER_RELOAD_SECONDS": "60", "COUNTER_VISITORS": "false"})
+    assert Config.load({"COUNTER_VISITORS": "false"}).terms.once_in is None
+    config = Config.load({"COUNTER_RELOAD_SECONDS": "60"})
+    assert config.terms.once_in == config.named_terms.once_in == 60
+
+
+def test_crawlers_need_their_list(monkeypatch):
+    """Where it is not installed, the error says how to."""
+    monkeypatch.setattr("flask_redis_counter.config.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match="pip install crawler-user-agents"):
+        Config.load({"COUNTER_BOTS": "ignore"})
+    assert Config.load({"COUNTER_BOTS": "count"}).ignore_bots is False
 
 
 def test_naming_a_store():

@@ -1,0 +1,150 @@
+"""Whose a request is, and whether it is a visit."""
+
+import pytest
+
+from flask_redis_counter.config import Config
+from flask_redis_counter.screen import Screen
+
+GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+
+
+def screen(**settings):
+    """Return what settings say of those who visit."""
+    return Screen(Config.load(settings))
+
+
+def address(proxies, peer, forwarded):
+    """Return whose a request is, where some proxies are believed."""
+    headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
+    return screen(COUNTER_PROXIES=proxies, COUNTER_RATE="1/1").client(peer, headers.get)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "peer", "forwarded", "client"),
+    [
+        ("10.0.0.1", "10.0.0.1", "203.0.113.7", "203.0.113.7"),
+        ("10.0.0.0/8", "10.9.8.7", "203.0.113.7", "203.0.113.7"),
+        ("10.0.0.1", "10.0.0.1", " 203.0.113.7\t", "203.0.113.7"),
+        # What the client itself says is on the left.
+        ("10.0.0.1", "10.0.0.1", "198.51.100.1, 203.0.113.7", "203.0.113.7"),
+        ("10.0.0.1", "10.0.0.1", "10.0.0.1, 203.0.113.7", "203.0.113.7"),
+        # Several proxies, one behind the other.
+        ("10.0.0.0/8", "10.0.0.1", "203.0.113.7, 10.0.0.2", "203.0.113.7"),
+        ("10.0.0.1 192.0.2.1", "10.0.0.1", "1.2.3.4,203.0.113.7,192.0.2.1", "203.0.113.7"),
+        ("10.0.0.1", "10.0.0.1", "203.0.113.7, 10.0.0.2", "10.0.0.2"),
+        # Nobody but proxies.
+        ("10.0.0.0/8", "10.0.0.1", "10.0.0.2, 10.0.0.3", "10.0.0.2"),
+        # A stranger is not believed.
+        ("10.0.0.1", "203.0.113.7", "198.51.100.1", "203.0.113.7"),
+        ("10.0.0.1", "203.0.113.7", None, "203.0.113.7"),
+        # IPv6, and IPv4 as a socket of both shows it.
+        ("fd00::/8", "fd00::1", "2001:db8::7", "2001:db8::7"),
+        ("::1", "::1", "2001:db8::7, ::1", "2001:db8::7"),
+        ("10.0.0.1", "::ffff:10.0.0.1", "203.0.113.7", "203.0.113.7"),
+        ("10.0.0.1", "10.0.0.1", "203.0.113.7, ::ffff:10.0.0.1", "203.0.113.7"),
+        ("fd00::/8", "10.0.0.1", "203.0.113.7", "10.0.0.1"),
+    ],
+)
+def test_the_nearest_that_is_no_proxy_of_ours(proxies, peer, forwarded, client):
+    """What it was told by others is not believed."""
+    assert address(proxies, peer, forwarded) == client
+
+
+@pytest.mark.parametrize(
+    "forwarded", [None, "", ",", "unknown", "_hidden", "203.0.113.7:4711", "[2001:db8::7]",
+                  "203.0.113.7, ", "203.0.113.7, unknown", "203.0.113.256", "\xff"],
+)  # fmt: skip
+def test_a_header_that_says_nothing(forwarded):
+    """It is the proxy's request then, and none of an address further left."""
+    assert address("10.0.0.1", "10.0.0.1", forwarded) == "10.0.0.1"
+
+
+@pytest.mark.parametrize("peer", ["", "unix:", "localhost"])
+def test_a_peer_without_an_address(peer):
+    """As behind a Unix socket: it is no proxy."""
+    assert address("0.0.0.0/0 ::/0", peer, "203.0.113.7") == peer
+
+
+def test_nobody_is_told_where_nobody_asks():
+    """Without a rate no client, without visitors none of them."""
+    it = screen(COUNTER_VISITORS="false")
+    assert it.sender("192.0.2.1", {}.get) == {"visitor": None, "client": None}
+
+
+def test_a_rate_is_for_everybody():
+    """Also for who is no visitor, and whatever the agent."""
+    it = screen(COUNTER_RATE="1/1")
+    sender = it.sender("192.0.2.1", {"dnt": "1", "user-agent": "a"}.get)
+    assert sender == {"visitor": None, "client": "192.0.2.1"}
+
+
+def test_without_proxies_nothing_is_believed():
+    """The header may come from anybody."""
+    headers = {"x-forwarded-for": "203.0.113.7", "user-agent": "a"}
+    assert screen().visitor("10.0.0.1", headers.get) == "10.0.0.1 a"
+    believed = screen(COUNTER_PROXIES="10.0.0.1").visitor("10.0.0.1", headers.get)
+    assert believed == "203.0.113.7 a"
+
+
+def test_a_visitor_is_an_address_and_an_agent():
+    """Each of the two tells visitors apart; without an agent there is the address."""
+    it = screen()
+    requests = [("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "a")]
+    visitors = {it.visitor(peer, {"user-agent": agent}.get) for peer, agent in requests}
+    assert len(visitors) == 3
+    assert it.visitor("192.0.2.1", {}.get) == "192.0.2.1 "
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "known"),
+    [
+        ({}, {}, True),
+        ({}, {"dnt": "1"}, False),
+        ({}, {"sec-gpc": "1"}, False),
+        ({}, {"dnt": "0", "sec-gpc": "?0"}, True),
+        ({"COUNTER_OPT_OUT": "false"}, {"dnt": "1", "sec-gpc": "1"}, True),
+        ({"COUNTER_VISITORS": "false"}, {}, False),
+    ],
+)
+def test_who_is_no_visitor(settings, headers, known):
+    """Who does not want to be, and nobody where visitors are not counted."""
+    assert (screen(**settings).visitor("192.0.2.1", headers.get) is not None) is known
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sec-purpose", "prefetch"),
+        ("sec-purpose", "prefetch;prerender"),
+        ("sec-purpose", "Prefetch; anonymous-client-ip"),
+        ("purpose", "prefetch"),
+        ("purpose", "preview"),
+        ("x-purpose", " preview"),
+        ("x-moz", "prefetch"),
+    ],
+)
+def test_what_comes_early_is_no_visit(name, value):
+    """In the words of each browser."""
+    assert screen().objection({name: value}.get) == "prefetch"
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"sec-purpose": ""}, {"purpose": "visit"}, {"x-moz": "livebookmarks"},
+                {"user-agent": GOOGLEBOT}, {"user-agent": FIREFOX}],
+)  # fmt: skip
+def test_what_is_a_visit(headers):
+    """Crawlers, too, unless they are to be ignored."""
+    assert screen().objection(headers.get) is None
+
+
+@pytest.mark.parametrize(
+    ("agent", "objection"),
+    [(GOOGLEBOT, "bot"), ("curl/8.5.0", "bot"), (FIREFOX, None), ("", None), (None, None)],
+)
+def test_crawlers_that_are_ignored(agent, objection):
+    """Those who say that they are one."""
+    pytest.importorskip("crawleruseragents", reason="COUNTER_BOTS=ignore needs the package")
+    it = screen(COUNTER_BOTS="ignore")
+    assert it.ignores_bots
+    assert it.objection({"user-agent": agent}.get) == objection
