@@ -77,7 +77,8 @@ def kept(response: Response) -> Response:
 def _body(form: str, name: str, value: int, *, counted: bool, reason: str | None = None) -> str:
     if form == HTML:
         about = {"name": name, "value": value, "counted": counted, "reason": reason}
-        return render_template("count.html", **about)
+        each_time = current_state().config.terms.once_in is None
+        return render_template("count.html", **about, each_time=each_time)
     if form == TEXT:
         return f"{value}\n"
     return as_json(name, value, counted=counted, reason=reason)

@@ -111,6 +111,14 @@ def test_a_reload(service, client):
     assert today(web) == (4, 3)
 
 
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_the_page_says_whether_a_reload_counts(service, seconds):
+    """It promises none where it does not."""
+    page = service(COUNTER_RELOAD_SECONDS=seconds).get("/count", headers=BROWSER)
+    assert "Your visit was counted" in page.text
+    assert ("A reload counts again" in page.text) == (seconds == 0)
+
+
 def test_who_is_nobody_counts_each_time(service, client):
     """Nothing is kept that would tell a reload, where that was asked for."""
     web = service(COUNTER_RELOAD_SECONDS=60)
