@@ -4,41 +4,14 @@ import json
 from xml.etree import ElementTree
 
 import pytest
-from werkzeug.test import Client
 
-from flask_redis_counter import OutcomeUnknownError, RedisCounter, create_app
+from flask_redis_counter import OutcomeUnknownError, RedisCounter
 from flask_redis_counter.testing import wait_until
 
-from .rsgi import as_wsgi, close_fronts
-from .support import KEY, MAX, nowhere
+from .support import KEY, MAX
 
 PHONE = {"User-Agent": "Mozilla/5.0 (Android 16; Mobile; rv:150.0) Gecko/150.0 Firefox/150.0"}
 BOTH = ["/counters/visits.svg", "/hit/visits.svg"]
-
-
-@pytest.fixture(params=["fast", "slow", "flask"])
-def client_of(request):
-    """Make clients of the service, on every way to the answer."""
-
-    def make(**config):
-        app = create_app({"COUNTER_FAST_PATH": request.param == "fast", **config})
-        wsgi = app if request.param == "flask" else as_wsgi(app)
-        return Client(wsgi, app.response_class)
-
-    yield make
-    close_fronts()
-
-
-@pytest.fixture
-def web(server, client, client_of):
-    """A client of the service, on an empty store."""
-    return client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10)
-
-
-@pytest.fixture
-def web_alone(client_of):
-    """A client of the service, with no store anywhere."""
-    return client_of(REDIS_URL=nowhere())
 
 
 def says(response, status=200):

@@ -49,6 +49,11 @@ ODD = {
     # What is read here is "a"; what is set and deleted, a counter that is named "a.json".
     "GET /counters/{name}.json": _SUFFIXED,
     "GET /counters/{name}.txt": _SUFFIXED,
+    "GET /counters/{name}.svg": _SUFFIXED | _STRICTER,
+    # Not every text is a label, and the form takes what is empty.
+    "GET /hit/{name}.svg": _STRICTER,
+    "GET /counters/{name}/shields.json": _STRICTER,
+    "GET /snippet": _STRICTER,
 }
 
 
