@@ -264,9 +264,9 @@ class Call:
                 raise TypeError
             value, said = answer
             return int(value), str(int(said))
-        if not (self._screened and isinstance(answer, bytes)):
+        if not self._screened:
             return int(answer), COUNTED * len(self.hits)
-        value, _, verdicts = answer.decode().partition(":")
+        value, _, verdicts = str(answer, "ascii").partition(":")
         if len(verdicts) != len(self.hits):
             raise ValueError
         return int(value), verdicts

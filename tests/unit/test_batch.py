@@ -269,7 +269,7 @@ def test_what_a_batch_asks_for(durability, command):
 def test_a_hit_that_is_not_kept_in_time(durability, where, ends_with):
     """It may have counted, whatever a repeat is answered."""
     hit, server = hit_of(), Server()
-    server.execute([("SCRIPT LOAD", HIT)])
+    server.execute([HIT.load()])
     server.synced = 0
     batch = added(Combiner(durability, 100), hit)
     batch.take(server.execute(batch.commands()))

@@ -1,36 +1,107 @@
 """The calls of the scripts that count, and what a hit's caller is told."""
 
 import hashlib
+from importlib.resources import files
 
 import pytest
 
 from flask_redis_counter import OutcomeUnknownError, StoreRefusedError, StoreUnavailableError
-from flask_redis_counter.call import RECORD_LIFE, Call, Script
+from flask_redis_counter.call import MOST_ADDED, Call, PendingHit, Script
 from flask_redis_counter.errors import StoreUnsuitableError
+from flask_redis_counter.rules import MAX_VALUE
+from flask_redis_counter.terms import ANY_NUMBER, Rate, Terms
 
-from .simulation import hit_of, script
+from .simulation import hit_of
 
 
-@pytest.mark.parametrize("name", ["hit.lua", "hit_once.lua"])
-def test_a_script(name):
-    """It is run by the digest of what is loaded."""
-    text = script(name)
+@pytest.mark.parametrize("names", [("hit.lua",), ("count.lua", "hit_once.lua")])
+def test_a_script(names):
+    """It is run by the digest of what is loaded, all its files."""
+    folder = files("flask_redis_counter").joinpath("scripts")
+    text = "".join(folder.joinpath(name).read_text("utf-8") for name in names)
     digest = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324
-    assert Script(name).load() == ("SCRIPT LOAD", text)
-    assert Script(name).run(("a", "b"), 1, "c") == ("EVALSHA", digest, 2, "a", "b", 1, "c")
+    script = Script(*names)
+    assert script.load() == ("SCRIPT LOAD", text)
+    assert script.run(("a", "b"), 1, "c") == ("EVALSHA", digest, 2, "a", "b", 1, "c")
+
+
+BESIDE = ("days", "hours:2026-11-23", "visitors", "salt")
+
+
+@pytest.fixture(autouse=True)
+def _one_hour(monkeypatch):
+    monkeypatch.setattr("flask_redis_counter.call.this_hour", lambda: "2026-11-23T15")
 
 
 def test_the_keys_of_a_call():
-    """They begin with the counter's own, for a cluster; a record lives for a day."""
-    plain = Call.of(hit_of("counter:{a}", 3), "w", 7, None)
-    assert plain.command()[2:] == (2, "counter:{a}", "counter:{a}:writer:w", 7, 3, RECORD_LIFE)
-    once = Call.of(hit_of("counter:{a}", 3), "w", 7, "t")
-    *keys, amount, sender, life = once.command()[2:]
-    assert keys == [2, "counter:{a}", "counter:{a}:token:t"]
-    assert (amount, life) == (3, RECORD_LIFE)
-    assert once.command()[-2] == sender != Call.of(hit_of(), "w", 7, "t").command()[-2]
+    """They begin with the counter's own, for a cluster; the names are everybody's."""
+    beside = [f"counter:{{a}}:{it}" for it in BESIDE]
+    plain = Call.of(hit_of("counter:{a}", 3), "w", 7, None).command()
+    assert plain[2:] == (
+        *(7, "counter:{a}", "counter:{a}:writer:w", *beside, "counter:{}:names"),
+        *(7, 3, "2026-11-23T15", ANY_NUMBER),
+    )
+    once = Call.of(hit_of("counter:{a}", 3), "w", 7, "t").command()
+    number, *keys, sender, amount, hour, limit = once[2:]
+    assert number == len(keys)
+    assert keys == ["counter:{a}", "counter:{a}:token:t", *beside, "counter:{}:names"]
+    assert (amount, hour, limit) == (3, "2026-11-23T15", ANY_NUMBER)
+    assert sender != Call.of(hit_of(), "w", 7, "t").command()[-4]
     assert len(sender) == 16
-    assert RECORD_LIFE == 86400
+
+
+def test_the_visitors_of_a_call():
+    """Each once, and behind a secret that is the same for a day."""
+    call = Call.of(PendingHit("{a}", 1, None, visitor="x"), "w", 1, None)
+    for visitor in ("y", None, "x"):
+        call.join(PendingHit("{a}", 1, None, visitor=visitor))
+    secret, *visitors = call.command()[-3:]
+    assert visitors == ["x", "y"]
+    assert len(secret) == 32
+    assert Call.of(PendingHit("{b}", 1, None, visitor="z"), "v", 9, None).command()[-2] == secret
+
+
+def test_a_screened_call():
+    """It says of each hit what the script decides by."""
+    terms = Terms(once_in=60, rate=Rate(4, 30), max_counters=5)
+    call = Call.of(PendingHit("{a}", 1, None, visitor="x", client="c", terms=terms), "w", 1, None)
+    call.join(PendingHit("{a}", 2, None, visitor="y", terms=Terms(max_counters=3)))
+    command = call.command()
+    assert command[2] == 9
+    assert command[10:12] == ("{a}:seen", "{}:rates")
+    assert command[12:16] == (1, 3, "2026-11-23T15", 5)
+    longest, interval, ahead, *hits = command[17:]
+    assert (longest, interval, ahead) == (60, "7.500000", 30)
+    assert hits == ["x", 1, 60, "c", "y", 2, 0, ""]
+    call.join(hit_of("{a}"))
+    assert call.command()[15] == ANY_NUMBER, "a hit that makes its counter goes with it"
+
+
+def test_what_a_screened_call_does_not_take():
+    """Another rate, and sums that Lua would round."""
+
+    def limited(amount, rate):
+        return PendingHit("{a}", amount, None, client="c", terms=Terms(rate=rate))
+
+    call = Call.of(limited(1, Rate(1, 60)), "w", 1, None)
+    assert call.takes(limited(1, Rate(1, 60)))
+    assert not call.takes(limited(1, Rate(2, 60)))
+    assert call.takes(hit_of(amount=MOST_ADDED - 1))
+    assert not call.takes(hit_of(amount=MOST_ADDED))
+    plain = Call.of(hit_of(amount=MOST_ADDED), "w", 1, None)
+    assert plain.takes(hit_of(amount=MAX_VALUE - MOST_ADDED))
+    assert not plain.takes(hit_of(amount=MAX_VALUE - MOST_ADDED + 1))
+    assert not plain.takes(limited(1, Rate(1, 60)))
+
+
+@pytest.mark.parametrize("answer", [b"5", b"5:", b"5:00", b":0", b"5:0:0", 5.5, "5:0"])
+def test_an_answer_for_other_hits(answer):
+    """A screened call wants a digit for each of its hits."""
+    hit = PendingHit("{a}", 1, None, client="c", terms=Terms(rate=Rate(1, 60)))
+    call = Call.of(hit, "w", 1, None)
+    with pytest.raises(OutcomeUnknownError):
+        call.settle(answer)
+    assert hit.waits
 
 
 @pytest.mark.parametrize("answer", [b"OK", None, [], [b"1"], b""])
