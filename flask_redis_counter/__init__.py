@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         UnknownCounterError,
     )
     from .extension import FlaskRedisCounter
+    from .overview import Overview, StoreInfo, Summary
     from .spool import Spool
     from .terms import Rate, Terms
 
@@ -48,6 +49,7 @@ __all__ = [
     "InvalidTokenError",
     "NotAnIntegerError",
     "OutcomeUnknownError",
+    "Overview",
     "Point",
     "Rate",
     "RedisCounter",
@@ -55,9 +57,11 @@ __all__ = [
     "SpoolError",
     "SpooledError",
     "StoreError",
+    "StoreInfo",
     "StoreRefusedError",
     "StoreUnavailableError",
     "StoreUnsuitableError",
+    "Summary",
     "Terms",
     "TokenReusedError",
     "TooManyCountersError",
@@ -82,6 +86,7 @@ _HOMES = {
     "InvalidTokenError": "errors",
     "NotAnIntegerError": "errors",
     "OutcomeUnknownError": "errors",
+    "Overview": "overview",
     "Point": "days",
     "Rate": "terms",
     "RedisCounter": "counter",
@@ -89,9 +94,11 @@ _HOMES = {
     "SpoolError": "errors",
     "SpooledError": "errors",
     "StoreError": "errors",
+    "StoreInfo": "overview",
     "StoreRefusedError": "errors",
     "StoreUnavailableError": "errors",
     "StoreUnsuitableError": "errors",
+    "Summary": "overview",
     "Terms": "terms",
     "TokenReusedError": "errors",
     "TooManyCountersError": "errors",

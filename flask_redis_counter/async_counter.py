@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Self, TypeVar, overload
 
 import redis.asyncio
 
-from . import operations
+from . import operations, overview
 from .async_driver import AsyncDriver
 from .async_store import AsyncStore
 from .counter import Hit, key_of, pending_hit
 from .days import Point, Unit
 from .errors import ConfigurationError, StoreError
 from .operations import Operation
+from .overview import Overview, StoreInfo
 from .replayer import replayer_of
 from .rules import (
     DEFAULT_DEADLINE,
@@ -135,6 +137,22 @@ class AsyncRedisCounter:
     async def risks(self) -> list[str]:
         """Return how the store is set up to lose hits; see :meth:`RedisCounter.risks`."""
         return await self._ask(operations.risks())
+
+    async def about(self) -> StoreInfo:
+        """Return what the store says of itself; see :meth:`RedisCounter.about`."""
+        return await self._ask(overview.about())
+
+    async def overview(
+        self,
+        names: Iterable[str] = (),
+        *,
+        after: str | None = None,
+        most: int = 20,
+        days: int = 30,
+    ) -> Overview:
+        """Read many counters and about the store; see :meth:`RedisCounter.overview`."""
+        key = partial(key_of, self.prefix)
+        return await self._ask(overview.overview(self.prefix, key, names, after, most, days))
 
     async def aclose(self) -> None:
         """Close the idle connections and the spool; the counter stays usable."""

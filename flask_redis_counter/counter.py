@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Self, TypeVar, overload
 
 import redis
 
-from . import operations
+from . import operations, overview
 from .call import PendingHit
 from .days import Point, Unit
 from .driver import ThreadDriver
 from .errors import StoreError
 from .operations import Operation
+from .overview import Overview, StoreInfo
 from .replayer import replayer_of
 from .rules import (
     DEFAULT_DEADLINE,
@@ -251,6 +252,34 @@ class RedisCounter:
         :raises StoreError: it did not answer in time.
         """
         return self._ask(operations.risks())
+
+    def about(self) -> StoreInfo:
+        """Return what the store says of itself.
+
+        :raises StoreError: it did not answer in time, or refused.
+        """
+        return self._ask(overview.about())
+
+    def overview(
+        self,
+        names: Iterable[str] = (),
+        *,
+        after: str | None = None,
+        most: int = 20,
+        days: int = 30,
+    ) -> Overview:
+        """Read many counters with their days, and about the store, in two round trips.
+
+        :param names: counters to begin with.
+        :param after: and those that come after this name; None: no others.
+        :param most: not more than so many of the latter.
+        :param days: how far to go back, today included: 1 to 3660 days.
+        :raises InvalidNameError: a name is outside the rules.
+        :raises InvalidSpanError: the days are outside the rules.
+        :raises StoreError: the store did not answer in time, or refused.
+        """
+        key = partial(key_of, self.prefix)
+        return self._ask(overview.overview(self.prefix, key, names, after, most, days))
 
     def close(self) -> None:
         """Close the idle connections and the spool; the counter stays usable."""

@@ -10,12 +10,12 @@ import re
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import datetime
 from importlib.resources import files
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, TypeAlias, TypeVar
 
 from .connections import Command
 from .days import Point, Unit, recent, span
-from .errors import StoreError, StoreRefusedError
+from .errors import CounterError, StoreError, StoreRefusedError
 from .rules import explained, names_key, number_in
 
 _SCRIPTS = files(__package__).joinpath("scripts")
@@ -60,6 +60,30 @@ async def run_async(
                 commands = operation.send(answers)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
+
+
+def together(*operations: Operation[Any]) -> Operation[list[Any]]:
+    """Carry operations out side by side, so that each step of them all is one round trip.
+
+    :returns: their results; an error of ours stands in the place of one that failed.
+    """
+    results: list[Any] = [None] * len(operations)
+    steps: dict[int, list[Command]] = {}
+
+    def go_on(number: int, answers: list[Any] | None) -> None:
+        try:
+            steps[number] = operations[number].send(answers)  # type: ignore[arg-type]
+        except (StopIteration, CounterError) as end:
+            steps.pop(number, None)
+            results[number] = end.value if isinstance(end, StopIteration) else end
+
+    for number in range(len(operations)):
+        go_on(number, None)
+    while steps:
+        answers = iter((yield list(chain(*steps.values()))))
+        for number, commands in list(steps.items()):
+            go_on(number, list(islice(answers, len(commands))))
+    return results
 
 
 def read(key: str, default: Any) -> Operation[Any]:

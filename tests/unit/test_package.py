@@ -36,6 +36,7 @@ ORDER = [
     "combiner",
     "batch",
     "call",
+    "overview",
     "operations",
     "store",
     "connections",
