@@ -57,6 +57,10 @@ CASES = {
     "snippet-longest": Case(
         f"/snippet?name={LONGEST}&label={'W' * 64}&format=comma", 200, "shields", full=LONGEST
     ),
+    "stats": Case("/stats", 200, "unique visitor"),
+    "stats-full": Case(f"/stats?days=365&name={LONGEST}", 200, f"{LARGEST:,}", full=LONGEST),
+    "stats-none": Case("/stats?name=none", 200, "There is no such counter"),
+    "stats-away": Case("/stats", 503, "not available just now", fault="killed"),
     "malformed": Case("/counters/%20", 400, "Bad Request"),
     "missing": Case("/nowhere", 404, "There is nothing here"),
 }

@@ -1,0 +1,134 @@
+"""The page of statistics, and its charts, each an image of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, render_template, request, url_for
+from werkzeug.exceptions import BadRequest, NotFound
+
+from ..days import Point
+from ..overview import Summary
+from ..state import current_state
+from .answers import hold_back
+from .charts import can_draw, draw, step_of
+from .counting import integer_in, only
+from .errors import problem
+
+#: How many counters one page has.
+LISTED = 20
+
+#: How far the page goes back, in days: at least, at most, by default, and what it has links for.
+FEWEST, MOST, USUAL = 7, 365, 30
+SPANS = (7, 30, 90, 365)
+
+SVG = "image/svg+xml"
+
+blueprint = Blueprint("stats", __name__)
+blueprint.before_request(hold_back)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A counter as the page shows it."""
+
+    name: str
+    value: int | None
+    days: tuple[Point, ...]
+    broken: bool
+
+    @property
+    def today(self) -> Point:
+        """The day that it is."""
+        return self.days[-1]
+
+    @property
+    def hits(self) -> int:
+        """The hits of all its days."""
+        return sum(day.hits for day in self.days)
+
+    @property
+    def words(self) -> str:
+        """What the chart shows, for who does not see it."""
+        first, last = (f"{day.start.day} {day.start:%B %Y}" for day in (self.days[0], self.today))
+        most = max(self.days, key=lambda day: day.hits)
+        said = f"Hits on {self.name} from {first} to {last}: {self.hits:,} in all"
+        if not self.hits:
+            return f"{said}."
+        return f"{said}, the most on {most.start.day} {most.start:%B}: {most.hits:,}."
+
+
+@blueprint.get("/stats")
+def page() -> Response:
+    """Answer the page: of all counters, so many at a time, or of those that are asked for."""
+    only(request.args, "name", "after", "days")
+    days = _days()
+    names = request.args.getlist("name")
+    after = request.args.get("after", None if names else "")
+    if len(names) > LISTED or (names and after is not None):
+        raise BadRequest(f"Ask for up to {LISTED} names, or for a page.")
+    state = current_state()
+    own = state.config.name
+    found = state.counter.overview(names or [own], after=after, most=LISTED, days=days)
+    # The service's own counter is on the first page.
+    counters = [one for one in found.counters if one.name != own or not after]
+    rows = [_row(one, own) for one in counters]
+    following = None
+    if found.more and counters:
+        following = _link(days=days, after=counters[-1].name)
+    spans = {span: _link(days=span, name=names, after=after or None) for span in SPANS}
+    body = render_template(
+        "stats.html",
+        rows=rows,
+        days=days,
+        spans=spans,
+        following=following,
+        store=found.store,
+        charts=can_draw(),
+        weekly=step_of(days) > 1,
+    )
+    return Response(body, headers={"Cache-Control": "no-store"})
+
+
+@blueprint.get("/stats/<name>.svg")
+def chart(name: str) -> Response:
+    """Answer a chart of a counter's last days."""
+    only(request.args, "days")
+    if not can_draw():
+        detail = "Charts need pygal: pip install 'flask-redis-counter[server]'."
+        return problem(HTTPStatus.NOT_IMPLEMENTED, detail)
+    state = current_state()
+    days = _days()
+    [found] = state.counter.overview([name], days=days).counters
+    if found.error is not None:
+        raise found.error
+    if found.value is None and name != state.config.name:
+        raise NotFound(f"There is no counter named {name}.")
+    response = Response(mimetype=SVG)
+    response.headers["Cache-Control"] = "no-cache"
+    # It has its own style, which a page's policy would forbid where it is opened by itself.
+    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    response.set_etag(blake2b(repr(found.days).encode(), digest_size=16).hexdigest())
+    response.make_conditional(request)
+    if response.status_code == 200:
+        response.set_data(draw(found.days))
+    return response
+
+
+def _days() -> int:
+    return integer_in(request.args, "days", FEWEST, MOST, USUAL)
+
+
+def _row(one: Summary, own: str) -> Row:
+    # Nobody has visited yet, where the service's own is not there.
+    value = 0 if one.value is None and one.name == own else one.value
+    broken = one.error is not None
+    return Row(one.name, None if broken else value, one.days, broken)
+
+
+def _link(**query: object) -> str:
+    given = {key: value for key, value in query.items() if value}
+    return f"{url_for('stats.page')}?{urlencode(given, doseq=True)}"

@@ -1,0 +1,190 @@
+"""The page of statistics and its charts, on real stores."""
+
+import re
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from flask_redis_counter import RedisCounter, create_app
+from flask_redis_counter.web import charts, stats
+
+from .support import KEY, MAX, nowhere
+
+BROWSER = {"Accept": "text/html,*/*;q=0.8"}
+
+
+@pytest.fixture
+def web(server, client):
+    """A client of the service, on an empty store."""
+    return create_app({"REDIS_URL": server.url, "COUNTER_DEADLINE": 10}).test_client()
+
+
+@pytest.fixture
+def counter(server, client):
+    """The counters of that store."""
+    with RedisCounter(server.url, deadline=10) as counter:
+        yield counter
+
+
+@pytest.fixture
+def without_pygal(monkeypatch):
+    """As if it were not installed."""
+    monkeypatch.setattr(stats, "can_draw", lambda: False)
+
+
+def shown(page):
+    """Return the names and values on a page."""
+    found = re.findall(r'data-live="(.*?)" value="(.*?)"', page)
+    return [(name, int(value)) for name, value in found]
+
+
+def bars(svg):
+    """Return how many bars a chart has."""
+    root = ElementTree.fromstring(svg)  # noqa: S314  # it is our own
+    return len(root.findall(".//{*}g[@class='bar']/{*}rect")) // 2  # each has a foot
+
+
+def headings(page):
+    """Return the names of all counters on a page."""
+    return re.findall("<h2><code>(.*?)</code></h2>", page)
+
+
+def test_the_page(web, counter):
+    """Own counter first, then the others; values, today, and what the store says of itself."""
+    counter.hit("orders", 41336, visitor="someone")
+    counter.hit("visits")
+    response = web.get("/stats")
+    assert response.status_code == 200
+    assert response.mimetype == "text/html"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert shown(response.text) == [("visits", 1), ("orders", 41336)]
+    assert "41,<wbr>336" in response.text
+    words = " ".join(response.text.split())
+    assert "Today 41,336 hits of 1 unique visitor, in 30 days 41,336 hits." in words
+    assert "Append-only file</dt><dd>on, written" in words
+    assert counter.about().version in words
+
+
+def test_a_page_before_the_first_visit(web, client):
+    """Zero, and nothing is made."""
+    page = web.get("/stats").text
+    assert shown(page) == [("visits", 0)]
+    assert web.get("/stats/visits.svg").status_code == 200
+    assert client.dbsize() == 0
+
+
+def test_a_page_at_a_time(web, counter):
+    """Each counter is on one page, and the service's own on the first."""
+    names = {f"c{number:02}" for number in range(45)} | {"visits"}
+    for name in names:
+        counter.hit(name)
+    link, seen, pages = "/stats?days=7", [], 0
+    while link:
+        page = web.get(link).text
+        seen += headings(page)
+        pages += 1
+        found = re.search('class="button" href="(.*?)"', page)
+        link = found and found[1].replace("&amp;", "&")
+    assert seen[0] == "visits"
+    assert sorted(seen) == sorted(names)
+    assert pages == 3
+    assert "no more counters" in web.get("/stats?after=zzz").text
+
+
+def test_counters_by_name(web, counter, client):
+    """Those alone, also one that is not there and one that is broken."""
+    counter.hit("a")
+    client.set("counter:{b}", "text")
+    page = web.get("/stats?name=b&name=a&name=none").text
+    assert headings(page) == ["b", "a", "none"]
+    assert shown(page) == [("a", 1)]
+    assert "There is no such counter" in page
+    assert "holds something that is no integer" in page
+
+
+@pytest.mark.parametrize(
+    "query", ["days=6", "days=366", "days=x", "name=a%20b", "name=a&after=b", "page=2",
+              "&".join(["name=a"] * 21)],
+)  # fmt: skip
+def test_what_cannot_be_asked_for(web, query):
+    """400."""
+    assert web.get(f"/stats?{query}").status_code == 400
+
+
+def test_nothing_inline(web, counter):
+    """A policy that forbids scripts and styles in the page leaves it as it is."""
+    counter.hit("visits")
+    for path in ("/stats", "/"):
+        page = web.get(path).text
+        assert not re.search(r"<style|\sstyle=|<script(?! src=)|\son\w+=", page)
+
+
+def test_no_store():
+    """503, as a page for a browser."""
+    web = create_app({"REDIS_URL": nowhere()}).test_client()
+    for path in ("/stats", "/stats/visits.svg"):
+        assert web.get(path).status_code == 503
+        page = web.get(path, headers=BROWSER)
+        assert (page.status_code, page.mimetype) == (503, "text/html")
+        assert "not available just now" in page.text
+        assert page.headers["Retry-After"] == "1"
+
+
+def test_a_chart(web, counter):
+    """An image by itself: a bar a day, no script, and nothing from elsewhere."""
+    counter.hit("visits", 5, visitor="someone")
+    response = web.get("/stats/visits.svg?days=7")
+    assert response.mimetype == "image/svg+xml"
+    assert "style-src 'unsafe-inline'" in response.headers["Content-Security-Policy"]
+    assert bars(response.text) == 7
+    assert "prefers-color-scheme:dark" in response.text
+    assert not re.search(r"<script|http(?!://www\.w3\.org/)", response.text)
+    assert len(response.data) < 8000
+    assert not any(type(finder).__module__ == "pygal" for finder in sys.meta_path)
+
+
+def test_a_chart_that_has_not_changed(web, counter):
+    """304, until there is another hit."""
+    counter.hit("visits")
+    first = web.get("/stats/visits.svg")
+    assert first.headers["Cache-Control"] == "no-cache"
+    again = web.get("/stats/visits.svg", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+    counter.hit("visits")
+    changed = web.get("/stats/visits.svg", headers={"If-None-Match": first.headers["ETag"]})
+    assert changed.status_code == 200
+    assert web.get("/stats/visits.svg").text == changed.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("none.svg", 404), ("a%20b.svg", 400), ("visits.svg?days=1", 400), ("visits.png", 404),
+     ("visits.svg?day=7", 400), ("broken.svg", 500)],
+)  # fmt: skip
+def test_no_chart(web, client, path, status):
+    """A problem that says why."""
+    client.set("counter:{broken}", "text")
+    assert web.get(f"/stats/{path}").status_code == status
+
+
+@pytest.mark.parametrize("days", [7, 30, 90, 365])
+@pytest.mark.parametrize("amount", [0, 1, MAX])
+def test_charts_of_all_sizes(web, counter, client, days, amount):
+    """From none to the largest; beyond a hundred days a bar is a week."""
+    client.set(KEY, 0)
+    if amount:
+        counter.hit("visits", amount, visitor="someone")
+    chart = web.get(f"/stats/visits.svg?days={days}").text
+    assert bars(chart) == (days if days <= charts.BARS else days // 7)
+    assert ("by week" in web.get(f"/stats?days={days}").text) == (days > charts.BARS)
+
+
+def test_without_pygal(web, counter, without_pygal):
+    """The page has its numbers and tables, and no images."""
+    counter.hit("visits")
+    page = web.get("/stats").text
+    assert shown(page) == [("visits", 1)]
+    assert "<table>" in page
+    assert "visits.svg" not in page
+    assert web.get("/stats/visits.svg").status_code == 501
