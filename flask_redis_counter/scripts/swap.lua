@@ -15,4 +15,5 @@ elseif redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[2]) then
 end
 redis.call('ZADD', KEYS[2], 0, string.match(KEYS[1], '{(.*)}$'))
 redis.call('SET', KEYS[1], ARGV[1])
+redis.pcall('PUBLISH', KEYS[1] .. ':live', ARGV[1])
 return old

@@ -26,6 +26,7 @@ ORDER = [
     "settings",
     "embedded",
     "async_counter",
+    "bell",
     "async_driver",
     "async_store",
     "counter",
