@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 
 from .extension import FlaskRedisCounter
-from .web import badges, counters, errors, guards, health, openapi, pages, snippet, stats
+from .web import badges, counters, errors, guards, health, live, openapi, pages, snippet, stats
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -28,6 +28,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(badges.blueprint)
     app.register_blueprint(snippet.blueprint)
     app.register_blueprint(stats.blueprint)
+    app.register_blueprint(live.blueprint)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(openapi.blueprint)
     errors.init_app(app)

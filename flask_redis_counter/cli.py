@@ -75,6 +75,7 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
                 host=host,
                 port=port,
                 workers=workers,
+                listeners=config.live,
                 started=lambda: click.echo(
                     f"serving http://{place}:{port}/ ({workers} workers); Ctrl-C stops"
                 ),

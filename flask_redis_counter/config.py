@@ -35,6 +35,7 @@ class Config:
     :ivar ignore_bots: whether known crawlers are no visitors.
     :ivar proxies: whose word on a client's address is taken.
     :ivar hosts: which hosts requests may be for; empty: any.
+    :ivar live: how many may listen to events, in each worker process.
     :ivar cors: which origins' pages may read and hit counters.
     """
 
@@ -56,6 +57,7 @@ class Config:
     proxies: tuple[Network, ...]
     hosts: tuple[str, ...]
     cors: tuple[str, ...]
+    live: int
 
     @classmethod
     def load(cls, *sources: Mapping[str, Any]) -> Config:
@@ -103,6 +105,7 @@ class Config:
             proxies=values["COUNTER_PROXIES"],
             hosts=values["COUNTER_HOSTS"],
             cors=values["COUNTER_CORS"],
+            live=values["COUNTER_LIVE"],
         )
 
     @property

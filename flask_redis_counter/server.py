@@ -12,19 +12,28 @@ import threading
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigurationError, CounterError
+
+if TYPE_CHECKING:
+    from .web.front import Front
 
 #: Seconds that requests in flight may take when the server stops.
 GRACE = 5
 
+#: How many connections may wait to be taken.
+BACKLOG = 1024
 
-def serve(*, host: str, port: int, workers: int, started: Callable[[], None]) -> None:
+
+def serve(
+    *, host: str, port: int, workers: int, listeners: int, started: Callable[[], None]
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
     The app's settings come from the environment. A worker that dies is replaced.
 
+    :param listeners: how many requests of a worker may go on for long.
     :param started: called once the port is ours.
     :raises CounterError: the address cannot be bound.
     """
@@ -37,10 +46,13 @@ def serve(*, host: str, port: int, workers: int, started: Callable[[], None]) ->
         "flask_redis_counter",
         address=host,
         port=port,
+        backlog=BACKLOG,
         interface=Interfaces.RSGI,
         loop=Loops.uvloop,
         websockets=False,
         workers=workers,
+        # What Granian takes at once by itself, and those who only listen.
+        backpressure=BACKLOG // workers + listeners,
         log_level=LogLevels.warning,
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,
@@ -113,9 +125,19 @@ def _load_app() -> Any:
 
         @staticmethod
         def __rsgi_init__(loop: asyncio.AbstractEventLoop) -> None:
+            loop.add_signal_handler(signal.SIGTERM, _end, front)
             loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     return Worker
+
+
+def _end(front: Front) -> None:
+    # Granian waits for all streams, and no one tells them. Its own handler for SIGTERM has made
+    # way for this one; that for SIGINT does the same, and is let through once.
+    front.end_streams()
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _stop_with_parent() -> None:

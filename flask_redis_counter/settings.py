@@ -273,6 +273,13 @@ SETTINGS = {
             "between, or `*`.",
         ),
         Setting(
+            "COUNTER_LIVE",
+            _integer(0, 10_000),
+            100,
+            "How many may listen to `/live` in each worker process of the production server, 0 to "
+            "10000; 0: the pages' numbers stand still.",
+        ),
+        Setting(
             "COUNTER_FAST_PATH",
             _switch,
             True,

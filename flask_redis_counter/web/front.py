@@ -28,6 +28,8 @@ from ..state import EXTENSION_KEY, State
 from ..terms import Terms
 from .counting import RELOAD, as_json, headers_of, token_in
 from .guards import ALWAYS, sharing
+from .hub import Hub
+from .live import LIVE, Seat
 from .negotiation import JSON, media_type
 
 if TYPE_CHECKING:
@@ -75,15 +77,19 @@ class Front:
             durability=state.config.durability,
             spool=state.counter.spool,
         )
+        config = state.config
+        self._hub = Hub(config.redis_url, self._counter, config.live) if config.live else None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
         """Answer one request."""
         wanted = self._hit_in(scope) if self._fast else None
         if wanted is None:
+            if self._hub and scope.path == "/live" and scope.method == "GET":
+                await self._go_live(self._hub, scope, proto)
+                return
             body = await self._body(scope, proto) if scope.method == "PUT" else b""
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._threads, self._ask_flask, scope, body)
+            answer = await self._from_flask(scope, body)
             answer.send(proto)
             return
         name, amount, token, terms = wanted
@@ -103,10 +109,24 @@ class Front:
             headers["Vary"] += ", Origin"
         proto.response_bytes(200, list(headers.items()), body)
 
+    def end_streams(self) -> None:
+        """End what would go on for as long as the clients like."""
+        if self._hub:
+            self._hub.close()
+
     async def aclose(self) -> None:
         """Close the connections, and end the threads once they have answered."""
+        self.end_streams()
         await self._counter.aclose()
         self._threads.shutdown(wait=False)
+
+    async def _go_live(self, hub: Hub, scope: Scope, proto: HTTPProtocol) -> None:
+        with hub.seat() as seat:
+            answer = await self._from_flask(scope, b"", seat)
+            if answer.status == 200:
+                await hub.serve(proto, answer.headers, seat.names)
+            else:
+                answer.send(proto)
 
     def _sender(self, scope: Scope) -> Sender:
         headers: Any = scope.headers
@@ -154,9 +174,16 @@ class Front:
         except HTTPException:
             return None
 
-    def _ask_flask(self, scope: Scope, body: bytes) -> _Answer:
+    async def _from_flask(self, scope: Scope, body: bytes, seat: Seat | None = None) -> _Answer:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._ask_flask, scope, body, seat)
+
+    def _ask_flask(self, scope: Scope, body: bytes, seat: Seat | None) -> _Answer:
         answer = _Answer()
-        answer.collect(self._app(_environ(scope, body), answer))
+        environ = _environ(scope, body)
+        if self._hub:
+            environ[LIVE] = seat
+        answer.collect(self._app(environ, answer))
         return answer
 
     def _explain(self, scope: Scope, error: Exception) -> _Answer:
@@ -190,18 +217,22 @@ def _is_plain(host: str | None, accept: str) -> bool:
 
 
 class _Answer:
-    """What a WSGI application answered; called as its ``start_response``."""
+    """What a WSGI application answered; called as its ``start_response``.
+
+    :ivar status: the status code.
+    :ivar headers: names and values.
+    """
 
     def __init__(self) -> None:
-        self._status = 500
-        self._headers: list[tuple[str, str]] = []
+        self.status = 500
+        self.headers: list[tuple[str, str]] = []
         self._body = b""
 
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        self._status = int(status.split(" ", 1)[0])
-        self._headers = headers
+        self.status = int(status.split(" ", 1)[0])
+        self.headers = headers
         return lambda chunk: self.collect([chunk])
 
     def collect(self, chunks: Iterable[bytes]) -> None:
@@ -213,9 +244,9 @@ class _Answer:
 
     def send(self, proto: HTTPProtocol) -> None:
         if self._body:
-            proto.response_bytes(self._status, self._headers, self._body)
+            proto.response_bytes(self.status, self.headers, self._body)
         else:
-            proto.response_empty(self._status, self._headers)
+            proto.response_empty(self.status, self.headers)
 
 
 def _address(scope: Scope) -> str:
