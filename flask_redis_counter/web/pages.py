@@ -7,6 +7,7 @@ from werkzeug.exceptions import BadRequest
 
 from ..state import current_state
 from .answers import counted, hold_back, stands_at
+from .live import LIVE
 from .negotiation import media_type
 
 blueprint = Blueprint("counter", __name__)
@@ -16,10 +17,10 @@ blueprint.before_request(hold_back)
 @blueprint.get("/")
 def welcome() -> Response:
     """Answer the welcome page, also while the store is away."""
-    name = current_state().config.name
-    return Response(
-        render_template("welcome.html", name=name), headers={"Cache-Control": "no-store"}
+    body = render_template(
+        "welcome.html", name=current_state().config.name, live=LIVE in request.environ
     )
+    return Response(body, headers={"Cache-Control": "no-store"})
 
 
 @blueprint.route("/count", methods=["GET", "POST"])

@@ -17,6 +17,7 @@ from .answers import hold_back
 from .charts import can_draw, draw, step_of
 from .counting import integer_in, only
 from .errors import problem
+from .live import LIVE
 
 #: How many counters one page has.
 LISTED = 20
@@ -88,6 +89,7 @@ def page() -> Response:
         following=following,
         store=found.store,
         charts=can_draw(),
+        live=LIVE in request.environ,
         weekly=step_of(days) > 1,
     )
     return Response(body, headers={"Cache-Control": "no-store"})

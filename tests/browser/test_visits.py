@@ -1,6 +1,6 @@
 """What a visitor is told, and what the store has: through outages and back."""
 
-from flask_redis_counter.testing import Faults, Stack, Tally, wait_until
+from flask_redis_counter.testing import Faults, Stack, Tally, count, wait_until
 
 from .window import Window, connect_all
 
@@ -60,6 +60,35 @@ def test_thousands_are_grouped(stack, open_window):
         assert "41,337" in window.page.title()
     finally:
         stack.store("redis", "SET", "counter:{visits}", str(before))
+
+
+def test_the_number_rises_by_itself(stack, open_window):
+    """Without a reload, on both pages that show it, with its thousands apart."""
+    before = stored(stack)
+    stack.store("redis", "SET", "counter:{visits}", "999")
+    try:
+        welcome, statistics = open_window(stack).visit("/"), open_window(stack).visit("/stats")
+        value = statistics.page.locator("[data-live=visits]")
+        assert (welcome.number, value.inner_text()) == (999, "999")
+        for number in ("1,000", "1,001"):
+            assert count(stack.url()).values
+            for look in (lambda: welcome.text, value.inner_text):
+                wait_until(lambda look=look, number=number: number in look(), what=number)
+        assert "1,001 visits so far" in " ".join(welcome.text.split())
+    finally:
+        stack.store("redis", "SET", "counter:{visits}", str(before))
+
+
+def test_a_number_that_stands_still_comes_back(stack, open_window):
+    """A page that was left, and is come back to, goes on."""
+    before = stored(stack)
+    window = open_window(stack).visit("/")
+    window.click("Statistics")
+    assert count(stack.url()).values
+    window.page.go_back(wait_until="load")
+    wait_until(lambda: window.number == before + 1, what="the new number")
+    assert count(stack.url()).values
+    wait_until(lambda: window.number == before + 2, what="the next one")
 
 
 def test_a_visitor_sits_out_an_outage(stack, faults, open_window):
