@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from . import badge_routes
+from . import badge_routes, stats_routes
 from .counters import LISTED, MOST_LISTED
 from .errors import PROBLEM
 from .negotiation import HTML, JSON, TEXT
@@ -66,6 +66,7 @@ def document() -> dict[str, Any]:
             "/counters/{name}/hits": {"post": _hit("hit", NAME_IN_PATH, AMOUNT, statuses=[404])},
             "/counters/{name}/series": {"get": _SERIES},
             **badge_routes.PATHS,
+            **stats_routes.PATHS,
             "/healthz": {"get": _ALIVE},
             "/readyz": {"get": _READY},
             "/openapi.json": {"get": _OPENAPI},

@@ -9,6 +9,7 @@ import pytest
 from flask_redis_counter import RedisCounter, create_app
 from flask_redis_counter.web import charts, stats
 
+from .described import DescribedFlaskClient
 from .support import KEY, MAX, nowhere
 
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
@@ -17,7 +18,9 @@ BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 @pytest.fixture
 def web(server, client):
     """A client of the service, on an empty store."""
-    return create_app({"REDIS_URL": server.url, "COUNTER_DEADLINE": 10}).test_client()
+    app = create_app({"REDIS_URL": server.url, "COUNTER_DEADLINE": 10})
+    app.test_client_class = DescribedFlaskClient
+    return app.test_client()
 
 
 @pytest.fixture

@@ -1,0 +1,65 @@
+"""The service's description of what shows counters as they are now, and as they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .badges import SVG
+from .live import EVENTS, MOST_NAMES
+from .negotiation import HTML
+from .responses import answer, operation, problems, read
+from .schemas import KNOWN, NAME_IN_PATH, refer
+from .stats import FEWEST, LISTED, MOST, USUAL
+
+
+def _names(most: int, description: str) -> dict[str, Any]:
+    names = {"type": "array", "items": refer("schemas", "Name"), "maxItems": most}
+    return {"name": "name", "in": "query", "description": description, "schema": names}
+
+
+_DAYS = {
+    "name": "days",
+    "in": "query",
+    "description": "How far to go back, today included.",
+    "schema": {"type": "integer", "minimum": FEWEST, "maximum": MOST, "default": USUAL},
+}
+_STATS = operation(
+    "stats",
+    "The page with all counters, their days and the store",
+    _names(LISTED, "A counter to show, any number of times; without after."),
+    {
+        "name": "after",
+        "in": "query",
+        "description": "Show what comes after this name.",
+        "schema": {"type": "string"},
+    },
+    _DAYS,
+    answers={"200": answer("The page.", {HTML: {}})} | problems(400, 411, 413, 503),
+)
+_CHART = operation(
+    "chart",
+    "Draw a counter's days",
+    NAME_IN_PATH,
+    _DAYS,
+    KNOWN,
+    answers=read("The chart.", {SVG: {}}, 404, 501),
+)
+_LIVE = operation(
+    "live",
+    "Send counters' values as they rise, as server-sent events",
+    _names(MOST_NAMES, "A counter to hear of, any number of times; the service's own by default."),
+    answers={
+        "200": answer(
+            "Events without an end. Each has a document with name and value: where the counter "
+            "stands at first, and then the newest of its values, some four times a second.",
+            {EVENTS: {}},
+        )
+    }
+    | problems(400, 404, 411, 413, 501, 503),
+)
+
+PATHS = {
+    "/stats": {"get": _STATS},
+    "/stats/{name}.svg": {"get": _CHART},
+    "/live": {"get": _LIVE},
+}
