@@ -11,7 +11,8 @@ from statistics import median
 import redis
 
 from flask_redis_counter import RedisCounter
-from flask_redis_counter.call import HIT, RECORD_LIFE
+from flask_redis_counter.call import HIT, Call
+from flask_redis_counter.days import this_hour
 from flask_redis_counter.store import Store
 
 #: Seconds that each measurement takes.
@@ -70,10 +71,11 @@ def _without_combiner(url: str) -> Callable[[], object]:
     store = Store(url, deadline=0.5)
     store.call_many([HIT.load()])
     number = iter(range(1, 10**9))
+    _, _, count, *rest = Call("counter:{bare}", 1, "bench", 0, None, this_hour()).command()
+    keys, (_, *described) = rest[:count], rest[count:]
 
     def hit() -> object:
-        keys = ("counter:{bare}", "counter:{bare}:writer:bench")
-        return int(store.call_many([HIT.run(keys, next(number), 1, RECORD_LIFE)])[0])
+        return int(store.call_many([HIT.run(keys, next(number), *described)])[0])
 
     return hit
 

@@ -31,6 +31,7 @@ from .rules import (
 from .spool import Spool
 from .store import Store
 from .terms import ALWAYS, Terms
+from .visitors import Acquaintances
 
 _T = TypeVar("_T")
 
@@ -59,6 +60,7 @@ class AsyncRedisCounter:
         self.durability = check_durability(durability)
         self._store = AsyncStore(store, deadline=self.deadline, durability=self.durability)
         self._driver = AsyncDriver(self._store, deadline=self.deadline, durability=self.durability)
+        self._met = Acquaintances()
         self.spool = spool
         if spool is not None:
             if not isinstance(store, str):
@@ -78,7 +80,11 @@ class AsyncRedisCounter:
     ) -> Hit:
         """Count; see :meth:`RedisCounter.hit`."""
         pending = pending_hit(self.prefix, name, amount, token, visitor, client, terms)
+        if visitor is not None and not pending.once_in and self._met.know(pending):
+            pending.visitor = None
         await self._driver.count(pending)
+        if pending.visitor is not None:
+            self._met.meet(pending)
         if self.spool is not None and isinstance(pending.error, StoreError):
             await asyncio.to_thread(self.spool.keep, pending)
             replayer_of(self.spool, self._replayed_to).wake()
@@ -123,6 +129,7 @@ class AsyncRedisCounter:
 
     async def delete(self, name: str) -> int | None:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
+        self._met.forget()
         operation = operations.delete(key_of(self.prefix, name))
         return await operations.run_async(operation, self._store.call_many)
 

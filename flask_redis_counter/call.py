@@ -243,6 +243,16 @@ class Call:
             value, verdicts = self._read(answer)
         except (TypeError, ValueError) as error:
             raise OutcomeUnknownError(f"the answer is no integer: {answer!r:.100}") from error
+        if verdicts:
+            self._settle_each(value, verdicts)
+            return
+        value -= self.amount
+        for hit in self.hits:
+            value += hit.amount
+            if hit.error is None:
+                hit.value = value
+
+    def _settle_each(self, value: int, verdicts: str) -> None:
         counted = [verdict in (COUNTED, REPLAYED) for verdict in verdicts]
         value -= sum(compress((hit.amount for hit in self.hits), counted))
         for hit, verdict in zip(self.hits, verdicts, strict=True):
@@ -258,14 +268,14 @@ class Call:
                 hit.replayed = verdict == REPLAYED
 
     def _read(self, answer: Any) -> tuple[int, str]:
-        """Return the value in an answer, and a digit for each hit."""
+        """Return the value in an answer, and a digit for each hit, or none where all count."""
         if self.token is not None:
             if not isinstance(answer, list):  # the bytes of b"OK" are integers as well
                 raise TypeError
             value, said = answer
             return int(value), str(int(said))
         if not self._screened:
-            return int(answer), COUNTED * len(self.hits)
+            return int(answer), ""
         value, _, verdicts = str(answer, "ascii").partition(":")
         if len(verdicts) != len(self.hits):
             raise ValueError

@@ -28,11 +28,11 @@ from .rules import (
     check_name,
     check_prefix,
     check_token,
-    disguised,
 )
 from .spool import Spool
 from .store import Store
 from .terms import ALWAYS, Terms
+from .visitors import Acquaintances, disguised
 
 _T = TypeVar("_T")
 
@@ -93,6 +93,7 @@ class RedisCounter:
         self.durability = check_durability(durability)
         self._store = Store(store, deadline=self.deadline, durability=self.durability)
         self._driver = ThreadDriver(self._store, deadline=self.deadline, durability=self.durability)
+        self._met = Acquaintances()
         self.spool = spool
         if spool is not None:
             replayer_of(spool, self._store)
@@ -137,7 +138,11 @@ class RedisCounter:
         :raises CounterOverflowError: not counted: the value would pass 2**63 - 1.
         """
         pending = pending_hit(self.prefix, name, amount, token, visitor, client, terms)
+        if visitor is not None and not pending.once_in and self._met.know(pending):
+            pending.visitor = None
         self._driver.count(pending)
+        if pending.visitor is not None:
+            self._met.meet(pending)
         if self.spool is not None and isinstance(pending.error, StoreError):
             self.spool.keep(pending)
             replayer_of(self.spool, self._store).wake()
@@ -225,6 +230,7 @@ class RedisCounter:
         :raises StoreError: the store did not answer in time, or refused; ``counted``
             says whether the counter may have been deleted.
         """
+        self._met.forget()
         operation = operations.delete(key_of(self.prefix, name))
         return operations.run(operation, self._store.call_many)
 

@@ -76,9 +76,8 @@ class FlaskRedisCounter:
         In a request, its visitor is noted (``COUNTER_VISITORS``).
         """
         state = current_state()
-        nobody = Sender(visitor=None, client=None)
-        sender = _sender(state) if has_request_context() else nobody
-        return state.counter.hit(state.name_or_default(name), amount, **sender)
+        visitor = _sender(state)[0] if has_request_context() else None
+        return state.counter.hit(state.name_or_default(name), amount, visitor=visitor)
 
     def visits(self, name: str | None = None) -> int | None:
         """Return a counter's value, or None while it cannot be read: a page never breaks on it."""
@@ -111,8 +110,10 @@ class FlaskRedisCounter:
                 state = current_state()
                 looks = request.method not in ("HEAD", "OPTIONS")
                 if looks and state.screen.objection(request.headers.get) is None:
+                    visitor, client = _sender(state)
+                    terms = state.config.terms
                     try:
-                        state.counter.hit(counter_name, **_sender(state), terms=state.config.terms)
+                        state.counter.hit(counter_name, visitor=visitor, client=client, terms=terms)
                     except SpooledError:
                         _log.info("a visit of %r waits in the spool", counter_name)
                     except CounterError as error:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
@@ -69,12 +67,6 @@ def check_token(token: object) -> str:
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise InvalidTokenError(token)
     return str.__str__(token)
-
-
-@lru_cache(maxsize=4096)
-def disguised(visitor: str) -> str:
-    """Return a hash of what a visitor is known by: nothing else of it leaves the process."""
-    return hashlib.blake2b(visitor.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def check_prefix(prefix: object) -> str:

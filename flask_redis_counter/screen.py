@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from ipaddress import ip_address
-from typing import TypedDict
+from typing import TypeAlias
 
 from .config import Config
 from .settings import Network
@@ -14,16 +14,12 @@ from .settings import Network
 #: Returns a request's header, None where there is none; several of one name with commas between.
 Headers = Callable[[str], str | None]
 
+#: What tells a visitor, and a client, from others; None where nobody is to be told.
+Sender: TypeAlias = tuple[str | None, str | None]
+
 #: With what a browser says that nobody looks at the page yet.
 PREFETCHING = frozenset({"sec-purpose", "purpose", "x-purpose", "x-moz"})
 _EARLY = ("prefetch", "prerender", "preview")
-
-
-class Sender(TypedDict):
-    """Who sends a hit, in the arguments of :meth:`RedisCounter.hit`."""
-
-    visitor: str | None
-    client: str | None
 
 
 class Screen:
@@ -33,7 +29,10 @@ class Screen:
     """
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self._visitors = config.visitors
+        self._opt_out = config.opt_out
+        self._rated = config.terms.rate is not None
+        self._proxies = config.proxies
         self._is_crawler: Callable[[str], bool] | None = None
         if config.ignore_bots:
             crawlers = import_module("crawleruseragents")
@@ -59,19 +58,14 @@ class Screen:
 
         :param peer: the address that the request came from.
         """
-        return Sender(visitor=self.visitor(peer, headers), client=self.client(peer, headers))
-
-    def visitor(self, peer: str, headers: Headers) -> str | None:
-        """Return what tells a visitor from others, None where nobody is to be told."""
-        if not self._config.visitors:
-            return None
-        if self._config.opt_out and (headers("dnt") == "1" or headers("sec-gpc") == "1"):
-            return None
-        return f"{self._address(peer, headers)} {headers('user-agent') or ''}"
-
-    def client(self, peer: str, headers: Headers) -> str | None:
-        """Return whose rate a request is counted in, None where there is none."""
-        return None if self._config.terms.rate is None else self._address(peer, headers)
+        address = self._address(peer, headers) if self._proxies else peer
+        if not self._visitors or (
+            self._opt_out and (headers("dnt") == "1" or headers("sec-gpc") == "1")
+        ):
+            visitor = None
+        else:
+            visitor = f"{address} {headers('user-agent') or ''}"
+        return visitor, address if self._rated else None
 
     def _address(self, peer: str, headers: Headers) -> str:
         """Return a client's address: the nearest one that no proxy of ours has.
@@ -79,10 +73,8 @@ class Screen:
         Each proxy adds on the right of ``X-Forwarded-For`` whom it was asked by; what lies
         further left than the first stranger may be anybody's lie.
         """
-        if not self._config.proxies:
-            return peer
         hops = [hop.strip() for hop in (headers("x-forwarded-for") or "").split(",")]
-        while hops and _is_in(peer, self._config.proxies):
+        while hops and _is_in(peer, self._proxies):
             if not _is_address(hops[-1]):
                 break
             peer = hops.pop()

@@ -40,8 +40,8 @@ def visit(name: str, amount: int, terms: Terms) -> tuple[Hit, str | None]:
     headers = request.headers.get
     if objection := state.screen.objection(headers):
         return Hit(name, state.counter.value(name), counted=False), objection
-    sender = state.screen.sender(request.remote_addr or "", headers)
-    hit = state.counter.hit(name, amount, token=token, **sender, terms=terms)
+    visitor, client = state.screen.sender(request.remote_addr or "", headers)
+    hit = state.counter.hit(name, amount, token=token, visitor=visitor, client=client, terms=terms)
     return hit, None if hit.counted else RELOAD
 
 

@@ -22,11 +22,12 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from ..async_counter import AsyncRedisCounter
+from ..counter import Hit
 from ..rules import NAME
 from ..screen import PREFETCHING, Sender
 from ..state import EXTENSION_KEY, State
 from ..terms import Terms
-from .counting import RELOAD, as_json, headers_of, token_in
+from .counting import HEADERS, RELOAD, as_json, headers_of, token_in
 from .guards import ALWAYS, sharing
 from .hub import Hub
 from .live import LIVE, Seat
@@ -46,6 +47,11 @@ THREADS = 16
 # A host name or an IPv4 address; Flask judges what is rarer.
 _PLAIN_HOST = re.compile(r"(?!xn--)[a-z0-9-]{1,63}(?:\.(?!xn--)[a-z0-9-]{1,63})*(?::\d{1,5})?")
 
+# What goes with most answers, before their length and after it: in Flask's order.
+_HEADERS = (*HEADERS.items(), ("Content-Type", JSON))
+_ALWAYS = tuple(ALWAYS.items())
+# Headers that want a closer look.
+_TELLING = PREFETCHING | {"content-length", "transfer-encoding", "idempotency-key"}
 # Stands for a header's value that cannot be read; it is malformed wherever we look at it.
 _UNREADABLE = "\xff"
 _HITS = re.compile(rf"/counters/({NAME.pattern})/hits")
@@ -92,22 +98,23 @@ class Front:
             answer = await self._from_flask(scope, body)
             answer.send(proto)
             return
-        name, amount, token, terms = wanted
+        name, amount, token, terms, (visitor, client) = wanted
         try:
-            sender = self._sender(scope)
-            hit = await self._counter.hit(name, amount, token=token, **sender, terms=terms)
+            hit = await self._counter.hit(
+                name, amount, token=token, visitor=visitor, client=client, terms=terms
+            )
         except Exception as error:
             # Not by way of the view, which would count once more.
             self._explain(scope, error).send(proto)
             return
         reason = None if hit.counted else RELOAD
         body = as_json(name, hit.value, counted=hit.counted, reason=reason).encode()
-        headers = dict(headers_of(hit))
-        headers |= {"Content-Type": JSON, "Content-Length": str(len(body)), **ALWAYS}
-        if self._cors:
-            headers |= sharing(self._cors, scope.headers.get("origin"))
-            headers["Vary"] += ", Origin"
-        proto.response_bytes(200, list(headers.items()), body)
+        length = ("Content-Length", str(len(body)))
+        if hit.replayed or self._cors:
+            headers = self._rarer_headers(scope, hit, length)
+        else:
+            headers = [*_HEADERS, length, *_ALWAYS]
+        proto.response_bytes(200, headers, body)
 
     def end_streams(self) -> None:
         """End what would go on for as long as the clients like."""
@@ -128,10 +135,14 @@ class Front:
             else:
                 answer.send(proto)
 
-    def _sender(self, scope: Scope) -> Sender:
-        headers: Any = scope.headers
-        header = partial(_joined, headers) if self._proxies else headers.get
-        return self._screen.sender(_address(scope), header)
+    def _rarer_headers(
+        self, scope: Scope, hit: Hit, length: tuple[str, str]
+    ) -> list[tuple[str, str]]:
+        headers = dict([*headers_of(hit).items(), ("Content-Type", JSON), length, *_ALWAYS])
+        if self._cors:
+            headers |= sharing(self._cors, scope.headers.get("origin"))
+            headers["Vary"] += ", Origin"
+        return list(headers.items())
 
     async def _body(self, scope: Scope, proto: HTTPProtocol) -> bytes:
         """Read a body of an announced length; what is refused for its size is not read."""
@@ -145,34 +156,40 @@ class Front:
         except TimeoutError:
             return b""  # no JSON, and so a 400
 
-    def _hit_in(self, scope: Scope) -> tuple[str, int, str | None, Terms] | None:
-        """Return name, amount, token and terms where a request plainly asks for a hit.
+    def _hit_in(self, scope: Scope) -> tuple[str, int, str | None, Terms, Sender] | None:
+        """Return name, amount, token, terms and sender where a request plainly asks for a hit.
 
         None means that Flask has to look at it.
         """
-        if scope.path == "/count" and scope.method in ("GET", "POST"):
+        path, method = scope.path, scope.method
+        if path == "/count" and method in ("GET", "POST"):
             if scope.query_string:
                 return None
             name, amount, terms = self._name, 1, self._terms
-        elif scope.method == "POST" and (path := _HITS.fullmatch(scope.path)):
+        elif method == "POST" and (named := _HITS.fullmatch(path)):
             if not (query := _AMOUNT.fullmatch(scope.query_string)):
                 return None
-            name, amount, terms = path[1], int(query[1] or 1), self._named_terms
+            name, amount, terms = named[1], int(query[1] or 1), self._named_terms
         else:
             return None
         headers: Any = scope.headers
-        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-            return None
+        token = None
+        names = headers.keys()
+        if not _TELLING.isdisjoint(names):
+            if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+                return None
+            if not PREFETCHING.isdisjoint(names):
+                return None
+            try:
+                token = token_in(_joined(headers, "idempotency-key"))
+            except HTTPException:
+                return None
         if not _is_plain(_joined(headers, "host"), _joined(headers, "accept") or ""):
             return None
-        if not PREFETCHING.isdisjoint(headers.keys()):
+        header = partial(_joined, headers) if self._proxies else headers.get
+        if self._screen.ignores_bots and self._screen.objection(header) is not None:
             return None
-        if self._screen.ignores_bots and self._screen.objection(headers.get) is not None:
-            return None
-        try:
-            return name, amount, token_in(_joined(headers, "idempotency-key")), terms
-        except HTTPException:
-            return None
+        return name, amount, token, terms, self._screen.sender(_address(scope), header)
 
     async def _from_flask(self, scope: Scope, body: bytes, seat: Seat | None = None) -> _Answer:
         loop = asyncio.get_running_loop()

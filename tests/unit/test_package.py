@@ -30,6 +30,7 @@ ORDER = [
     "async_driver",
     "async_store",
     "counter",
+    "visitors",
     "driver",
     "replayer",
     "spool",

@@ -17,7 +17,7 @@ def screen(**settings):
 def address(proxies, peer, forwarded):
     """Return whose a request is, where some proxies are believed."""
     headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
-    return screen(COUNTER_PROXIES=proxies, COUNTER_RATE="1/1").client(peer, headers.get)
+    return screen(COUNTER_PROXIES=proxies, COUNTER_RATE="1/1").sender(peer, headers.get)[1]
 
 
 @pytest.mark.parametrize(
@@ -69,21 +69,21 @@ def test_a_peer_without_an_address(peer):
 def test_nobody_is_told_where_nobody_asks():
     """Without a rate no client, without visitors none of them."""
     it = screen(COUNTER_VISITORS="false")
-    assert it.sender("192.0.2.1", {}.get) == {"visitor": None, "client": None}
+    assert it.sender("192.0.2.1", {}.get) == (None, None)
 
 
 def test_a_rate_is_for_everybody():
     """Also for who is no visitor, and whatever the agent."""
     it = screen(COUNTER_RATE="1/1")
     sender = it.sender("192.0.2.1", {"dnt": "1", "user-agent": "a"}.get)
-    assert sender == {"visitor": None, "client": "192.0.2.1"}
+    assert sender == (None, "192.0.2.1")
 
 
 def test_without_proxies_nothing_is_believed():
     """The header may come from anybody."""
     headers = {"x-forwarded-for": "203.0.113.7", "user-agent": "a"}
-    assert screen().visitor("10.0.0.1", headers.get) == "10.0.0.1 a"
-    believed = screen(COUNTER_PROXIES="10.0.0.1").visitor("10.0.0.1", headers.get)
+    assert screen().sender("10.0.0.1", headers.get)[0] == "10.0.0.1 a"
+    believed = screen(COUNTER_PROXIES="10.0.0.1").sender("10.0.0.1", headers.get)[0]
     assert believed == "203.0.113.7 a"
 
 
@@ -91,9 +91,9 @@ def test_a_visitor_is_an_address_and_an_agent():
     """Each of the two tells visitors apart; without an agent there is the address."""
     it = screen()
     requests = [("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "a")]
-    visitors = {it.visitor(peer, {"user-agent": agent}.get) for peer, agent in requests}
+    visitors = {it.sender(peer, {"user-agent": agent}.get)[0] for peer, agent in requests}
     assert len(visitors) == 3
-    assert it.visitor("192.0.2.1", {}.get) == "192.0.2.1 "
+    assert it.sender("192.0.2.1", {}.get)[0] == "192.0.2.1 "
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_visitor_is_an_address_and_an_agent():
 )
 def test_who_is_no_visitor(settings, headers, known):
     """Who does not want to be, and nobody where visitors are not counted."""
-    assert (screen(**settings).visitor("192.0.2.1", headers.get) is not None) is known
+    assert (screen(**settings).sender("192.0.2.1", headers.get)[0] is not None) is known
 
 
 @pytest.mark.parametrize(
