@@ -79,12 +79,13 @@ class AsyncRedisCounter:
         terms: Terms = ALWAYS,
     ) -> Hit:
         """Count; see :meth:`RedisCounter.hit`."""
-        pending = pending_hit(self.prefix, name, amount, token, visitor, client, terms)
-        if visitor is not None and not pending.once_in and self._met.know(pending):
-            pending.visitor = None
+        key = key_of(self.prefix, name)
+        if visitor is not None and terms.once_in is None and self._met.know(key, visitor):
+            visitor = None
+        pending = pending_hit(key, amount, token, visitor, client, terms)
         await self._driver.count(pending)
-        if pending.visitor is not None:
-            self._met.meet(pending)
+        if visitor is not None:
+            self._met.meet(key, visitor, pending)
         if self.spool is not None and isinstance(pending.error, StoreError):
             await asyncio.to_thread(self.spool.keep, pending)
             replayer_of(self.spool, self._replayed_to).wake()

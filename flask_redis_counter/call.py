@@ -63,6 +63,8 @@ class PendingHit:
     :ivar visitor: what tells who it is from others, None where nobody asks.
     :ivar client: what tells who sends it from others, None where nobody asks.
     :ivar terms: under which it counts.
+    :ivar once_in: within how many seconds its visitor counts once; 0: each time.
+    :ivar rate: how often its client may count; None: as often as it likes.
     :ivar batch: the batch that it goes with, once it does.
     :ivar call: the script's call that counts it, once it was sent.
     :ivar leads: whether it is up to this hit's driver to carry that batch.
@@ -83,6 +85,8 @@ class PendingHit:
         "error",
         "key",
         "leads",
+        "once_in",
+        "rate",
         "replayed",
         "terms",
         "token",
@@ -109,6 +113,11 @@ class PendingHit:
         self.visitor = visitor
         self.client = client
         self.terms = terms
+        self.once_in = 0
+        self.rate: Rate | None = None
+        if terms.screen:
+            self.once_in = (terms.once_in or 0) if visitor is not None and token is None else 0
+            self.rate = terms.rate if client is not None else None
         self.batch: Any = None
         self.call: Call | None = None
         self.leads = False
@@ -117,16 +126,6 @@ class PendingHit:
         self.replayed = False
         self.counted = True
         self.wake: Any = None
-
-    @property
-    def once_in(self) -> int:
-        """Within how many seconds its visitor counts once; 0: each time."""
-        return (self.terms.once_in or 0) if self.visitor is not None and self.token is None else 0
-
-    @property
-    def rate(self) -> Rate | None:
-        """How often its client may count; None: as often as it likes."""
-        return self.terms.rate if self.client is not None else None
 
     @property
     def waits(self) -> bool:
@@ -187,11 +186,11 @@ class Call:
 
     def takes(self, hit: PendingHit) -> bool:
         """Whether a hit may count together with the others."""
-        rate = hit.rate
-        if self._rate is not None and rate is not None and rate != self._rate:
+        if not (self._screened or hit.rate or hit.once_in):
+            return self.amount + hit.amount <= MAX_VALUE
+        if self._rate is not None and hit.rate not in (None, self._rate):
             return False
-        screened = self._screened or rate is not None or hit.once_in > 0
-        return self.amount + hit.amount <= (MOST_ADDED if screened else MAX_VALUE)
+        return self.amount + hit.amount <= MOST_ADDED
 
     def join(self, hit: PendingHit) -> None:
         """Let a hit count together with the others."""
@@ -200,23 +199,23 @@ class Call:
         hit.call = self
         if hit.visitor is not None:
             self._visitors[hit.visitor] = None
-        if hit.terms is not ALWAYS:
-            self._limit = max(self._limit, hit.terms.limit)
+        if hit.terms.limit > self._limit:
+            self._limit = hit.terms.limit
+        if hit.rate is not None or hit.once_in:
+            self._screened = True
             self._rate = self._rate or hit.rate
-            self._screened = self._screened or self._rate is not None or hit.once_in > 0
-        else:
-            self._limit = ANY_NUMBER
 
     def command(self) -> Command:
         """Return the command, the same each time."""
         day = self.hour[:10]
         keys = _keys(self.key, day)
         more: Iterable[str | int] = ()
+        if self._screened or self._visitors:
+            keys += (f"{self.key}:visitors", f"{self.key}:salt")
+            more = (_secret(day), *self._visitors)
         if self._screened:
             keys += (f"{self.key}:seen", rates_key(self.key))
             more = (_secret(day), *self._screening())
-        elif self._visitors:
-            more = (_secret(day), *self._visitors)
         counted = (self.amount, self.hour, self._limit, *more)
         if self.token is not None:
             record = f"{self.key}:token:{self.token}"
@@ -290,9 +289,8 @@ class Call:
 
 @lru_cache(maxsize=1024)
 def _keys(key: str, day: str) -> tuple[str, ...]:
-    """Return the keys of what describes a counter's hits of a day."""
-    hours = f"{key}:hours:{day}"
-    return (f"{key}:days", hours, f"{key}:visitors", f"{key}:salt", names_key(key))
+    """Return the keys of what each hit of a day is recorded under."""
+    return (f"{key}:days", f"{key}:hours:{day}", names_key(key))
 
 
 @lru_cache(maxsize=2)

@@ -137,12 +137,13 @@ class RedisCounter:
         :raises NotAnIntegerError: not counted: the key holds something else.
         :raises CounterOverflowError: not counted: the value would pass 2**63 - 1.
         """
-        pending = pending_hit(self.prefix, name, amount, token, visitor, client, terms)
-        if visitor is not None and not pending.once_in and self._met.know(pending):
-            pending.visitor = None
+        key = key_of(self.prefix, name)
+        if visitor is not None and terms.once_in is None and self._met.know(key, visitor):
+            visitor = None
+        pending = pending_hit(key, amount, token, visitor, client, terms)
         self._driver.count(pending)
-        if pending.visitor is not None:
-            self._met.meet(pending)
+        if visitor is not None:
+            self._met.meet(key, visitor, pending)
         if self.spool is not None and isinstance(pending.error, StoreError):
             self.spool.keep(pending)
             replayer_of(self.spool, self._store).wake()
@@ -305,8 +306,7 @@ class RedisCounter:
 
 
 def pending_hit(
-    prefix: str,
-    name: str,
+    key: str,
     amount: int,
     token: str | None,
     visitor: str | None,
@@ -315,7 +315,7 @@ def pending_hit(
 ) -> PendingHit:
     """Return a hit that may be sent; raises what :meth:`RedisCounter.hit` does before sending."""
     return PendingHit(
-        key_of(prefix, name),
+        key,
         check_integer(amount, 1),
         None if token is None else check_token(token),
         visitor=None if visitor is None else disguised(visitor),

@@ -19,7 +19,8 @@ MAX_DAYS: dict[Unit, int] = {"day": 3660, "hour": 7}
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 
-_now = time.time
+#: Returns the seconds since 1970, by this process's clock.
+now = time.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,6 @@ class Point:
         if unit == "hour":
             return {"start": f"{self.start:%Y-%m-%dT%H:%M:%SZ}", "hits": self.hits}
         return {"start": f"{self.start:%Y-%m-%d}", "hits": self.hits, "visitors": self.visitors}
-
-
-def now() -> float:
-    """Return the seconds since 1970, by this process's clock."""
-    return _now()
 
 
 def this_hour() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .rules import check_integer
 
@@ -42,17 +42,17 @@ class Terms:
     max_counters: int | None = None
     once_in: int | None = None
     rate: Rate | None = None
+    #: How many counters there may be before another one is refused.
+    limit: int = field(init=False, repr=False)
+    #: Whether a hit may be left out because of others before it.
+    screen: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.max_counters is not None:
-            check_integer(self.max_counters, 0, ANY_NUMBER)
+        limit = ANY_NUMBER if self.max_counters is None else self.max_counters
+        object.__setattr__(self, "limit", check_integer(limit, 0, ANY_NUMBER))
         if self.once_in is not None:
             check_integer(self.once_in, 1, 86_400)
-
-    @property
-    def limit(self) -> int:
-        """How many counters there may be before another one is refused."""
-        return ANY_NUMBER if self.max_counters is None else self.max_counters
+        object.__setattr__(self, "screen", self.once_in is not None or self.rate is not None)
 
 
 #: A hit always counts.

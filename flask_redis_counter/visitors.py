@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 
+from . import days
 from .call import PendingHit
-from .days import now
 
 #: How many visitors are remembered; then they are met anew, which does no harm.
 MOST = 20_000
@@ -27,18 +27,18 @@ class Acquaintances:
         self._met: set[tuple[str, str]] = set()
         self._midnight = 0.0
 
-    def know(self, hit: PendingHit) -> bool:
-        """Whether a hit's visitor was met by its counter since midnight, in UTC."""
-        time = now()
+    def know(self, key: str, visitor: str) -> bool:
+        """Whether a counter has met a visitor since midnight, in UTC."""
+        time = days.now()
         if time >= self._midnight or len(self._met) >= MOST:
             self._midnight = time - time % _DAY + _DAY
             self._met.clear()
-        return (hit.key, hit.visitor) in self._met
+        return (key, visitor) in self._met
 
-    def meet(self, hit: PendingHit) -> None:
-        """Remember the visitor of a hit that the store has counted."""
-        if hit.visitor is not None and hit.value is not None and hit.counted and not hit.replayed:
-            self._met.add((hit.key, hit.visitor))
+    def meet(self, key: str, visitor: str, hit: PendingHit) -> None:
+        """Remember a visitor whose hit the store has counted."""
+        if hit.value is not None and hit.counted and not hit.replayed:
+            self._met.add((key, visitor))
 
     def forget(self) -> None:
         """Know nobody any more."""

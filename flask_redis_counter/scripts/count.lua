@@ -1,8 +1,9 @@
 -- Counts: on the counter, and then on its day, its hour and its visitors of the day.
 --
 -- KEYS: the counter; a record of the script that calls this; the counter's days; the hours of
---       the day; the visitors of the day; their salt; the names of all counters; and where hits
---       are screened: whom the counter has counted when; when each client has used up its rate
+--       the day; the names of all counters; with visitors, those of the day and their salt; and
+--       where hits are screened, whom the counter has counted when, and when each client has
+--       used up its rate
 -- ARGV: one of that script's; the amount; the hour, as 2026-11-23T15; how many counters there
 --       may be; and with visitors: a secret, and what each is known by; or where hits are
 --       screened: that secret, the longest of the whiles below, the seconds that a client waits
@@ -22,12 +23,12 @@ local function disguised(visitor)
     if names[visitor] then
         return names[visitor]
     end
-    local salt = redis.call('GET', KEYS[6])
+    local salt = redis.call('GET', KEYS[7])
     if not salt then
         salt = ARGV[5]
         local left = 86400 - redis.call('TIME')[1] % 86400
         redis.set_repl(redis.REPL_NONE)
-        redis.pcall('SET', KEYS[6], salt, 'EX', left)
+        redis.pcall('SET', KEYS[7], salt, 'EX', left)
         redis.set_repl(redis.REPL_ALL)
     end
     names[visitor] = redis.sha1hex(salt .. visitor)
@@ -116,15 +117,15 @@ local function meet(day, visitors)
     end
     if last ~= day then
         if last then
-            redis.call('HSET', KEYS[3], 'visitors:' .. last, redis.call('PFCOUNT', KEYS[5]))
+            redis.call('HSET', KEYS[3], 'visitors:' .. last, redis.call('PFCOUNT', KEYS[6]))
         end
-        redis.call('DEL', KEYS[5])
+        redis.call('DEL', KEYS[6])
         redis.call('HSET', KEYS[3], 'last', day)
     end
     for i, visitor in ipairs(visitors) do
         visitors[i] = disguised(visitor)
     end
-    redis.call('PFADD', KEYS[5], unpack(visitors))
+    redis.call('PFADD', KEYS[6], unpack(visitors))
 end
 
 local function describe(amount, visitors, made)
@@ -136,7 +137,7 @@ local function describe(amount, visitors, made)
     end
     -- Once a day, because another client may have made the counter.
     if made or today == tonumber(amount) then
-        redis.call('ZADD', KEYS[7], 0, string.match(KEYS[1], '{(.*)}$'))
+        redis.call('ZADD', KEYS[5], 0, string.match(KEYS[1], '{(.*)}$'))
     end
     if visitors[1] then
         meet(day, visitors)
@@ -153,7 +154,7 @@ local function count(amount, visitors)
     if made and limit == 0 then
         return redis.error_reply('UNKNOWN there is no such counter, and a hit makes none')
     end
-    if made and redis.call('ZCARD', KEYS[7]) >= limit then
+    if made and redis.call('ZCARD', KEYS[5]) >= limit then
         return redis.error_reply('TOOMANY there are as many counters as there may be')
     end
     local sum = redis.pcall('INCRBY', KEYS[1], amount)

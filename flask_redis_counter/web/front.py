@@ -28,7 +28,7 @@ from ..screen import PREFETCHING, Sender
 from ..state import EXTENSION_KEY, State
 from ..terms import Terms
 from .counting import HEADERS, RELOAD, as_json, headers_of, token_in
-from .guards import ALWAYS, sharing
+from .guards import sharing
 from .hub import Hub
 from .live import LIVE, Seat
 from .negotiation import JSON, media_type
@@ -47,9 +47,8 @@ THREADS = 16
 # A host name or an IPv4 address; Flask judges what is rarer.
 _PLAIN_HOST = re.compile(r"(?!xn--)[a-z0-9-]{1,63}(?:\.(?!xn--)[a-z0-9-]{1,63})*(?::\d{1,5})?")
 
-# What goes with most answers, before their length and after it: in Flask's order.
+# What goes with most answers, before their length: in Flask's order.
 _HEADERS = (*HEADERS.items(), ("Content-Type", JSON))
-_ALWAYS = tuple(ALWAYS.items())
 # Headers that want a closer look.
 _TELLING = PREFETCHING | {"content-length", "transfer-encoding", "idempotency-key"}
 # Stands for a header's value that cannot be read; it is malformed wherever we look at it.
@@ -113,7 +112,7 @@ class Front:
         if hit.replayed or self._cors:
             headers = self._rarer_headers(scope, hit, length)
         else:
-            headers = [*_HEADERS, length, *_ALWAYS]
+            headers = [*_HEADERS, length]
         proto.response_bytes(200, headers, body)
 
     def end_streams(self) -> None:
@@ -138,7 +137,7 @@ class Front:
     def _rarer_headers(
         self, scope: Scope, hit: Hit, length: tuple[str, str]
     ) -> list[tuple[str, str]]:
-        headers = dict([*headers_of(hit).items(), ("Content-Type", JSON), length, *_ALWAYS])
+        headers = dict([*headers_of(hit).items(), ("Content-Type", JSON), length])
         if self._cors:
             headers |= sharing(self._cors, scope.headers.get("origin"))
             headers["Vary"] += ", Origin"
@@ -184,12 +183,13 @@ class Front:
                 token = token_in(_joined(headers, "idempotency-key"))
             except HTTPException:
                 return None
-        if not _is_plain(_joined(headers, "host"), _joined(headers, "accept") or ""):
+        accept = _joined(headers, "accept") if "accept" in names else None
+        if not _is_plain(_joined(headers, "host"), accept or ""):
             return None
         header = partial(_joined, headers) if self._proxies else headers.get
         if self._screen.ignores_bots and self._screen.objection(header) is not None:
             return None
-        return name, amount, token, terms, self._screen.sender(_address(scope), header)
+        return name, amount, token, terms, self._screen.sender(_address(scope.client), header)
 
     async def _from_flask(self, scope: Scope, body: bytes, seat: Seat | None = None) -> _Answer:
         loop = asyncio.get_running_loop()
@@ -266,8 +266,10 @@ class _Answer:
             proto.response_empty(self.status, self.headers)
 
 
-def _address(scope: Scope) -> str:
-    return scope.client.rpartition(":")[0].strip("[]")
+@lru_cache(maxsize=1024)
+def _address(client: str) -> str:
+    """Return the address of a client, without the port."""
+    return client.rpartition(":")[0].strip("[]")
 
 
 def _environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
@@ -281,7 +283,7 @@ def _environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
         "SERVER_NAME": host,
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": _address(scope),
+        "REMOTE_ADDR": _address(scope.client),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
         "wsgi.input": io.BytesIO(body),

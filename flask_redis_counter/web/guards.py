@@ -11,8 +11,8 @@ from flask import Flask, Response, request
 from ..state import EXTENSION_KEY, State
 from .negotiation import HTML
 
-#: No browser takes what it gets for something else.
-ALWAYS = {"X-Content-Type-Options": "nosniff"}
+# No browser takes what it gets for something else; none does so with JSON.
+_CERTAIN = {"X-Content-Type-Options": "nosniff"}
 
 _PAGES = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; "
@@ -37,7 +37,8 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def guard(response: Response) -> Response:
-        response.headers.update(ALWAYS)
+        if not response.is_json:
+            response.headers.update(_CERTAIN)
         if response.mimetype == HTML:
             response.headers.update(_PAGES)
         if state.config.cors:

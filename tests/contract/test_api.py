@@ -459,7 +459,7 @@ def test_changes_while_the_store_is_away(web_alone, client_of):
 def noon(monkeypatch):
     """It is noon for the counters, and stays so."""
     seconds = datetime(2026, 11, 23, 12, 30, tzinfo=UTC).timestamp()
-    monkeypatch.setattr("flask_redis_counter.days._now", lambda: seconds)
+    monkeypatch.setattr("flask_redis_counter.days.now", lambda: seconds)
 
 
 def test_days(web, noon):

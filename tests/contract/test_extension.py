@@ -197,7 +197,7 @@ def test_commands(app, client):
 
 def test_series_on_the_command_line(app, client, monkeypatch):
     """A line for each day or hour, or JSON."""
-    monkeypatch.setattr("flask_redis_counter.days._now", lambda: 1795448700.0)
+    monkeypatch.setattr("flask_redis_counter.days.now", lambda: 1795448700.0)
     visits = FlaskRedisCounter(app)
     with app.app_context():
         visits.hit(amount=3)

@@ -18,7 +18,7 @@ def commands(client):
         client.execute_command(*script.load())
 
     def run(script, record, first, amount):
-        describing = (f"{KEY}:{it}" for it in ("days", "hours:2026-11-23", "visitors", "salt"))
+        describing = (f"{KEY}:{it}" for it in ("days", "hours:2026-11-23"))
         keys = (KEY, f"{KEY}:{record}", *describing, "counter:{}:names")
         rest = (first, amount, "2026-11-23T15", ANY_NUMBER)
         return client.execute_command(*script.run(keys, *rest))

@@ -28,7 +28,7 @@ class Clock:
 
     def __init__(self, monkeypatch, text):
         self.set(text)
-        monkeypatch.setattr("flask_redis_counter.days._now", lambda: self._seconds)
+        monkeypatch.setattr("flask_redis_counter.days.now", lambda: self._seconds)
 
     def set(self, text):
         """Let it be another time."""

@@ -51,8 +51,8 @@ class Server:
         if command[0] in ("WAITAOF", "WAIT"):
             return [self.synced, 0] if command[0] == "WAITAOF" else self.synced
         name, digest, keys, key, record, *described = command
-        assert (name, keys) == ("EVALSHA", 7)
-        first, amount, hour, limit = described[5:]
+        assert (name, keys) == ("EVALSHA", 5)
+        first, amount, hour, limit = described[3:]
         assert (len(hour), limit) == (13, ANY_NUMBER)
         if digest not in self.scripts:
             return refused("NOSCRIPT No matching script", NoScriptError)
