@@ -11,7 +11,8 @@ ELSEWHERE = "https://example.org"
 def test_no_answer_is_taken_for_something_else(web, path):
     """Whatever it is; JSON never is."""
     web.post("/counters/a/hits")
-    assert web.get(path).headers["X-Content-Type-Options"] == "nosniff"
+    with web.get(path) as response:
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert "X-Content-Type-Options" not in web.get("/count").headers
 
 
