@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 import redis
 
@@ -71,7 +72,8 @@ def _without_combiner(url: str) -> Callable[[], object]:
     store = Store(url, deadline=0.5)
     store.call_many([HIT.load()])
     number = iter(range(1, 10**9))
-    _, _, count, *rest = Call("counter:{bare}", 1, "bench", 0, None, this_hour()).command()
+    example: Sequence[Any] = Call("counter:{bare}", 1, "bench", 0, None, this_hour()).command()
+    _, _, count, *rest = example
     keys, (_, *described) = rest[:count], rest[count:]
 
     def hit() -> object:

@@ -81,8 +81,8 @@ def test_no_build_tools(image):
         run("docker", "run", "--rm", image, "gcc", "--version")
     code = (
         "from importlib.metadata import distributions as d;"
-        "print(*sorted(f'{x.name.lower()}=={x.version}' for x in d(path=[__import__('sysconfig')"
-        ".get_path('purelib')])))"
+        "print(*sorted(f'{x.name.lower()}=={x.version}'.replace('_', '-') for x in "
+        "d(path=[__import__('sysconfig').get_path('purelib')])))"
     )
     installed = run("docker", "run", "--rm", image, "python", "-c", code).split()
     locked = (ROOT / "requirements.txt").read_text("utf-8")
