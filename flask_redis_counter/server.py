@@ -134,10 +134,12 @@ def _load_app() -> Any:
 def _end(front: Front) -> None:
     # Granian waits for all streams, and no one tells them. Its own handler for SIGTERM has made
     # way for this one; that for SIGINT does the same, and is let through once.
-    front.end_streams()
-    os.kill(os.getpid(), signal.SIGINT)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        front.end_streams()
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _stop_with_parent() -> None:
