@@ -38,7 +38,8 @@ class Listener:
         self.ended = False
         if self.status == 200:
             self._socket = self._answer.raw._fp.fp.raw._sock
-            threading.Thread(target=self._read, daemon=True).start()
+            self._reader = threading.Thread(target=self._read, daemon=True)
+            self._reader.start()
 
     def _read(self):
         with suppress(requests.RequestException):  # cut off
@@ -57,6 +58,7 @@ class Listener:
         if self.status == 200:
             with suppress(OSError):  # it has ended, or was closed before
                 self._socket.shutdown(socket.SHUT_RDWR)
+            self._reader.join(10)  # it must not read on what is closed
         self._answer.close()
 
 
