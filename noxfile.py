@@ -81,9 +81,13 @@ def source_date() -> dict[str, str]:
 
 @nox.session(python=PYTHONS, tags=["tests"])
 def tests(session: nox.Session) -> None:
-    """Unit and contract tests, on each Python that is present."""
+    """Unit tests on each Python that is present, contract tests on the oldest and the newest."""
     install(session, "server,embedded,testing", "coverage>=7.10", *TEST_TOOLS)
-    pytest(session, IN_PARALLEL, *TESTS, coverage=True)
+    here = [version for version in PYTHONS if shutil.which(f"python{version}")] or PYTHONS
+    between = session.python not in (here[0], here[-1])
+    if between:
+        session.log("the contract tests run on the Pythons around it, and on it with `compat`")
+    pytest(session, IN_PARALLEL, *(["tests/unit"] if between else TESTS), coverage=True)
 
 
 @nox.session(tags=["tests"])
