@@ -130,9 +130,11 @@ class AsyncRedisCounter:
 
     async def delete(self, name: str) -> int | None:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
-        self._met.forget()
         operation = operations.delete(key_of(self.prefix, name))
-        return await operations.run_async(operation, self._store.call_many)
+        try:
+            return await operations.run_async(operation, self._store.call_many)
+        finally:
+            self._met.forget()
 
     async def names(self, *, after: str = "", most: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""

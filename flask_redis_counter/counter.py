@@ -231,9 +231,11 @@ class RedisCounter:
         :raises StoreError: the store did not answer in time, or refused; ``counted``
             says whether the counter may have been deleted.
         """
-        self._met.forget()
         operation = operations.delete(key_of(self.prefix, name))
-        return operations.run(operation, self._store.call_many)
+        try:
+            return operations.run(operation, self._store.call_many)
+        finally:
+            self._met.forget()
 
     def names(self, *, after: str = "", most: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.

@@ -11,7 +11,8 @@ from .call import PendingHit
 #: How many visitors are remembered; then they are met anew, which does no harm.
 MOST = 20_000
 
-_DAY = 86_400
+#: Seconds after which all are met anew: a counter may have been deleted, or the store emptied.
+SPAN = 3600
 
 
 @lru_cache(maxsize=4096)
@@ -21,17 +22,17 @@ def disguised(visitor: str) -> str:
 
 
 class Acquaintances:
-    """Whom each counter has met today: the store need not be told once more."""
+    """Whom each counter has met in this hour: the store need not be told once more."""
 
     def __init__(self) -> None:
         self._met: set[tuple[str, str]] = set()
-        self._midnight = 0.0
+        self._ends = 0.0
 
     def know(self, key: str, visitor: str) -> bool:
-        """Whether a counter has met a visitor since midnight, in UTC."""
+        """Whether a counter has met a visitor since the hour began, which no day outlasts."""
         time = days.now()
-        if time >= self._midnight or len(self._met) >= MOST:
-            self._midnight = time - time % _DAY + _DAY
+        if time >= self._ends or len(self._met) >= MOST:
+            self._ends = time - time % SPAN + SPAN
             self._met.clear()
         return (key, visitor) in self._met
 
