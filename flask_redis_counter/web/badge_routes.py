@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from .badge import COLORS, Format
-from .badges import LONGEST_LABEL, SVG, WORDS
-from .negotiation import HTML, JSON
+from .badges import LONGEST_LABEL, WORDS
+from .negotiation import HTML, JSON, SVG
 from .responses import answer, operation, problems, read
 from .schemas import KEY, KNOWN, NAME_IN_PATH, record
 

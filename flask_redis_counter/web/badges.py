@@ -18,9 +18,7 @@ from .answers import hold_back, kept, visit
 from .badge import COLORS, Badge, Format, Side, color_of, written
 from .counting import HEADERS, headers_of, only, text_in
 from .errors import answer_to
-from .negotiation import JSON
-
-SVG = "image/svg+xml"
+from .negotiation import JSON, SVG
 
 #: Characters that a label may have.
 LONGEST_LABEL = 64

@@ -12,6 +12,7 @@ from werkzeug.http import parse_accept_header
 JSON = "application/json"
 HTML = "text/html"
 TEXT = "text/plain"
+SVG = "image/svg+xml"
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _VALUE = rf'(?:{_WORD}|"(?:[^"\\]|\\.)*")'

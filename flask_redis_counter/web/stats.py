@@ -13,11 +13,12 @@ from werkzeug.exceptions import BadRequest, NotFound
 from ..days import Point
 from ..overview import Summary
 from ..state import current_state
-from .answers import hold_back
+from .answers import hold_back, kept
 from .charts import can_draw, draw, step_of
 from .counting import integer_in, only
 from .errors import problem
 from .live import LIVE
+from .negotiation import SVG
 
 #: How many counters one page has.
 LISTED = 20
@@ -25,8 +26,6 @@ LISTED = 20
 #: How far the page goes back, in days: at least, at most, by default, and what it has links for.
 FEWEST, MOST, USUAL = 7, 365, 30
 SPANS = (7, 30, 90, 365)
-
-SVG = "image/svg+xml"
 
 blueprint = Blueprint("stats", __name__)
 blueprint.before_request(hold_back)
@@ -110,12 +109,10 @@ def chart(name: str) -> Response:
     if found.value is None and name != state.config.name:
         raise NotFound(f"There is no counter named {name}.")
     response = Response(mimetype=SVG)
-    response.headers["Cache-Control"] = "no-cache"
     # It has its own style, which a page's policy would forbid where it is opened by itself.
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
     response.set_etag(blake2b(repr(found.days).encode(), digest_size=16).hexdigest())
-    response.make_conditional(request)
-    if response.status_code == 200:
+    if kept(response).status_code == HTTPStatus.OK:
         response.set_data(draw(found.days))
     return response
 

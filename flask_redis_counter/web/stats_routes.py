@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .badges import SVG
 from .live import EVENTS, MOST_NAMES
-from .negotiation import HTML
+from .negotiation import HTML, SVG
 from .responses import answer, operation, problems, read
 from .schemas import KNOWN, NAME_IN_PATH, refer
 from .stats import FEWEST, LISTED, MOST, USUAL
