@@ -27,7 +27,6 @@ from .terms import ALWAYS, ANY_NUMBER, Rate, Terms
 #: LIFE.
 RECORD_LIFE = 24 * 60 * 60
 
-
 #: The largest sum of amounts that a script in Lua has all digits of.
 MOST_ADDED = 2**53 - 1
 
@@ -212,10 +211,9 @@ class Call:
         more: Iterable[str | int] = ()
         if self._screened or self._visitors:
             keys += (f"{self.key}:visitors", f"{self.key}:salt")
-            more = (_secret(day), *self._visitors)
+            more = (_secret(day), *(self._screening() if self._screened else self._visitors))
         if self._screened:
             keys += (f"{self.key}:seen", rates_key(self.key))
-            more = (_secret(day), *self._screening())
         counted = (self.amount, self.hour, self._limit, *more)
         if self.token is not None:
             record = f"{self.key}:token:{self.token}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from .errors import CounterError
+from .errors import InvalidAmountError
 from .rules import (
     DEFAULT_DEADLINE,
     DEFAULT_PREFIX,
@@ -79,10 +80,10 @@ def _switch(given: Any) -> bool:
 
 def _rate(given: Any) -> Rate:
     found = re.fullmatch(r"([0-9]{1,7})/([0-9]{1,5})", _text(given))
-    try:
-        return Rate(int(found[1]), int(found[2])) if found else Rate(0, 0)
-    except CounterError as error:
-        raise ValueError("is no HITS/SECONDS, as 100/60, of 1000000/86400 at most") from error
+    if found:
+        with suppress(InvalidAmountError):
+            return Rate(int(found[1]), int(found[2]))
+    raise ValueError("is no HITS/SECONDS, as 100/60, of 1000000/86400 at most")
 
 
 def _networks(given: Any) -> tuple[Network, ...]:
