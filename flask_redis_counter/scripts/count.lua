@@ -15,6 +15,9 @@ local LIFE = 86400
 
 local COUNTED, SEEN, TOO_OFTEN = '0', '2', '3'
 
+-- What the counter stands at, false where it does not, or holds something else; and the record.
+local before, record = unpack(redis.call('MGET', KEYS[1], KEYS[2]))
+
 local names, counted_at, used_up, now = {}, {}, {}, nil
 
 -- Answers what a visitor is known by today. The salt is kept out of the append-only file, and
@@ -150,7 +153,7 @@ local function count(amount, visitors)
         return redis.call('GET', KEYS[1]) or '0'
     end
     local limit = tonumber(ARGV[4])
-    local made = redis.call('EXISTS', KEYS[1]) == 0
+    local made = not before and redis.call('EXISTS', KEYS[1]) == 0
     if made and limit == 0 then
         return redis.error_reply('UNKNOWN there is no such counter, and a hit makes none')
     end

@@ -4,7 +4,6 @@
 -- KEYS[2]: the writer's record, which holds its last number and the answer to it
 -- ARGV[1]: the batch's number
 -- Answers the value, and behind a colon, where hits are screened, what became of each.
-local record = redis.call('GET', KEYS[2])
 if record then
     local number, answer = string.match(record, '^(%d+) (%S+)$')
     if record == ARGV[1] .. ' refused' then

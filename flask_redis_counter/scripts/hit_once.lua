@@ -4,7 +4,6 @@
 -- ARGV[1]: the sender, a random word
 -- Answers the value, and a digit: 0 where the hit has counted, 1 where another sender's had
 -- brought the counter to that value, otherwise why it was left out.
-local record = redis.call('GET', KEYS[2])
 if record then
     local amount, sender, value = string.match(record, '^(%d+) (%w+) (%-?%d+)$')
     if amount ~= ARGV[2] then
