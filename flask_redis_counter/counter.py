@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Self, TypeVar, overload
+from typing import Any, NamedTuple, Self, TypeVar, overload
 
 import redis
 
@@ -37,8 +36,7 @@ from .visitors import Acquaintances, disguised
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One visit that was counted.
 
     :ivar name: the counter's name.
