@@ -27,7 +27,6 @@ class AsyncDriver:
         self._durability = durability
         self._loop: asyncio.AbstractEventLoop | None = None
         self._combiner = Combiner()
-        self._waiting: set[PendingHit] = set()
         self._pump: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         forget_in_child(self._forget)
@@ -48,7 +47,6 @@ class AsyncDriver:
             hit.error = error
             return
         hit.wake = loop.create_future()
-        self._waiting.add(hit)
         if batch is None and (self._pump is None or self._pump.done()):
             batch = self._combiner.flying  # who carried the last one was cancelled
         if batch is not None:
@@ -58,14 +56,12 @@ class AsyncDriver:
         try:
             await hit.wake
         finally:
-            self._waiting.discard(hit)
             if hit.waits:  # cancelled
                 self._combiner.leave(hit)
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._combiner = Combiner(self._durability, int(self._store.patience * KEEPING * 1000))
-        self._waiting = set()
         self._timer = None
         self._pump = None
 
@@ -107,12 +103,12 @@ class AsyncDriver:
         """Let go of those whose deadline is over; one timer for all, most never need it."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        late = [hit for hit in self._waiting if hit.ends <= now]
+        waiting = self._combiner.waiting()
+        late = [hit for hit in waiting if hit.ends <= now]
         for hit in late:
             self._combiner.leave(hit)
         _wake(late)
-        self._waiting.difference_update(late)
-        ends = min((hit.ends for hit in self._waiting), default=None)
+        ends = min((hit.ends for hit in waiting if hit.waits), default=None)
         self._timer = None if ends is None else loop.call_at(ends, self._expire)
 
 

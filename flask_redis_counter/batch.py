@@ -164,6 +164,8 @@ class Batch:
         :param ends: only those whose deadline is over then; all, where there is no use in
             going on.
         """
+        if self._calls == []:
+            return  # all are settled
         error = self._known(
             self._error or StoreUnavailableError("there was no time to ask the store")
         )

@@ -72,6 +72,11 @@ class Combiner:
             flying.hits.append(hit)
         return None
 
+    def waiting(self) -> list[PendingHit]:
+        """Return the hits that have no outcome yet."""
+        flying = self._flying.hits if self._flying else ()
+        return [hit for hit in (*flying, *self._queue) if hit.waits]
+
     def leave(self, hit: PendingHit) -> None:
         """Let a hit go whose deadline is over, with what is known of it."""
         if hit.waits:
@@ -96,11 +101,12 @@ class Combiner:
         woken: list[PendingHit] = []
         unknown = False
         for hit in batch.hits:
+            if hit.value is None:
+                unknown = unknown or isinstance(hit.error, OutcomeUnknownError)
             if hit.waits:
                 leader = hit
             elif not hit.leads:
                 woken.append(hit)
-            unknown = unknown or isinstance(hit.error, OutcomeUnknownError)
         if leader is not None:
             leader.leads = True
             batch.ends = leader.ends

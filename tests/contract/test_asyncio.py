@@ -82,7 +82,7 @@ def test_tasks_that_are_cancelled(server, client):
                 await asyncio.gather(*tasks, return_exceptions=True)
             check(told, await counter.value("visits"))
             assert counter._driver._combiner.flying is None
-            assert not counter._driver._waiting
+            assert not counter._driver._combiner.waiting()
             return (await counter.hit("visits")).value
 
     assert asyncio.run(count()) == int(client.get(KEY))
