@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         UnknownCounterError,
     )
     from .extension import FlaskRedisCounter
+    from .meter import Meter, Reading
     from .overview import Overview, StoreInfo, Summary
     from .spool import Spool
     from .terms import Rate, Terms
@@ -47,11 +48,13 @@ __all__ = [
     "InvalidNameError",
     "InvalidSpanError",
     "InvalidTokenError",
+    "Meter",
     "NotAnIntegerError",
     "OutcomeUnknownError",
     "Overview",
     "Point",
     "Rate",
+    "Reading",
     "RedisCounter",
     "Spool",
     "SpoolError",
@@ -84,11 +87,13 @@ _HOMES = {
     "InvalidNameError": "errors",
     "InvalidSpanError": "errors",
     "InvalidTokenError": "errors",
+    "Meter": "meter",
     "NotAnIntegerError": "errors",
     "OutcomeUnknownError": "errors",
     "Overview": "overview",
     "Point": "days",
     "Rate": "terms",
+    "Reading": "meter",
     "RedisCounter": "counter",
     "Spool": "spool",
     "SpoolError": "errors",

@@ -8,7 +8,19 @@ from typing import Any
 from flask import Flask
 
 from .extension import FlaskRedisCounter
-from .web import badges, counters, errors, guards, health, live, openapi, pages, snippet, stats
+from .web import (
+    badges,
+    counters,
+    errors,
+    guards,
+    health,
+    live,
+    metrics,
+    openapi,
+    pages,
+    snippet,
+    stats,
+)
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -30,6 +42,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(stats.blueprint)
     app.register_blueprint(live.blueprint)
     app.register_blueprint(health.blueprint)
+    app.register_blueprint(metrics.blueprint)
     app.register_blueprint(openapi.blueprint)
     errors.init_app(app)
     guards.init_app(app)

@@ -15,6 +15,7 @@ from .async_store import AsyncStore
 from .counter import Hit, key_of, pending_hit
 from .days import Point, Unit
 from .errors import ConfigurationError, StoreError
+from .meter import Meter
 from .operations import Operation
 from .overview import Overview, StoreInfo
 from .replayer import replayer_of
@@ -54,19 +55,23 @@ class AsyncRedisCounter:
         deadline: float = DEFAULT_DEADLINE,
         durability: Durability = "memory",
         spool: Spool | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.prefix = check_prefix(prefix)
         self.deadline = check_deadline(deadline)
         self.durability = check_durability(durability)
         self._store = AsyncStore(store, deadline=self.deadline, durability=self.durability)
-        self._driver = AsyncDriver(self._store, deadline=self.deadline, durability=self.durability)
+        self.meter = meter or Meter()
+        self._driver = AsyncDriver(
+            self._store, deadline=self.deadline, durability=self.durability, meter=self.meter
+        )
         self._met = Acquaintances()
         self.spool = spool
         if spool is not None:
             if not isinstance(store, str):
                 raise ConfigurationError("store", "with a spool it must be a URL")
             self._replayed_to = Store(store, deadline=self.deadline, durability=self.durability)
-            replayer_of(spool, self._replayed_to)
+            replayer_of(spool, self._replayed_to, self.meter)
 
     async def hit(
         self,
@@ -86,9 +91,11 @@ class AsyncRedisCounter:
         await self._driver.count(pending)
         if visitor is not None:
             self._met.meet(key, visitor, pending)
-        if self.spool is not None and isinstance(pending.error, StoreError):
-            await asyncio.to_thread(self.spool.keep, pending)
-            replayer_of(self.spool, self._replayed_to).wake()
+        if pending.error is not None:
+            if self.spool is not None and isinstance(pending.error, StoreError):
+                await asyncio.to_thread(self.spool.keep, pending)
+                replayer_of(self.spool, self._replayed_to, self.meter).wake()
+            self.meter.failed(pending, asyncio.get_running_loop().time() + self.deadline)
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
 
     @overload
@@ -167,7 +174,7 @@ class AsyncRedisCounter:
     async def aclose(self) -> None:
         """Close the idle connections and the spool; the counter stays usable."""
         if self.spool is not None:
-            replayer = replayer_of(self.spool, self._replayed_to)
+            replayer = replayer_of(self.spool, self._replayed_to, self.meter)
             await asyncio.to_thread(replayer.close)
             self.spool.close()
         await self._store.close()

@@ -11,6 +11,7 @@ from .call import PendingHit
 from .combiner import KEEPING, Combiner
 from .errors import CounterError, StoreError
 from .forks import forget_in_child
+from .meter import Meter
 from .rules import Durability
 
 
@@ -19,12 +20,16 @@ class AsyncDriver:
 
     :param deadline: seconds that one hit may take.
     :param durability: what a hit waits for.
+    :param meter: takes note of what was sent and answered.
     """
 
-    def __init__(self, store: AsyncStore, *, deadline: float, durability: Durability) -> None:
+    def __init__(
+        self, store: AsyncStore, *, deadline: float, durability: Durability, meter: Meter
+    ) -> None:
         self._store = store
         self._deadline = deadline
         self._durability = durability
+        self._meter = meter
         self._loop: asyncio.AbstractEventLoop | None = None
         self._combiner = Combiner()
         self._pump: asyncio.Task[None] | None = None
@@ -89,9 +94,10 @@ class AsyncDriver:
             try:
                 answers = await self._store.exchange(batch.commands, ends)
             except StoreError as error:
+                self._meter.failed_round_trip()
                 batch.fail(error)
             else:
-                batch.take(answers)
+                self._meter.settled(batch.take(answers), loop.time() + self._deadline)
             if batch.over:
                 return
             pause = batch.pause()

@@ -108,14 +108,18 @@ class Batch:
             commands.append(("WAIT", 1, self._patience))
         return commands
 
-    def take(self, answers: list[Any]) -> None:
-        """Take the answers to :meth:`commands`, an error of the store standing in its place."""
+    def take(self, answers: list[Any]) -> list[Call]:
+        """Take the answers to :meth:`commands`, an error of the store standing in its place.
+
+        Returns the calls whose hits have got their outcome by it.
+        """
         self._answered = True
         kept = self._durability == "memory" or _is_kept(answers.pop())
         loaded, self._loading = self._loading, False
         if loaded:
             del answers[:2]
         open_calls: list[Call] = []
+        settled: list[Call] = []
         for call, answer in zip(self._calls or (), answers, strict=True):
             if isinstance(answer, StoreRefusedError):
                 open_calls += self._refused(call, answer, loaded)
@@ -129,11 +133,13 @@ class Batch:
             else:
                 try:
                     call.settle(answer)
+                    settled.append(call)
                 except OutcomeUnknownError as error:
                     self._unsettled = True
                     call.refuse(error)
         self._calls = open_calls
         self._failures += 1
+        return settled
 
     def fail(self, error: StoreError) -> None:
         """Take note of an attempt that failed as a whole."""

@@ -7,6 +7,7 @@ import signal
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -52,6 +53,9 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
             check_installed()
             config = Config.load(os.environ)
             _warn_of_typos()
+            if config.metrics and config.metrics_dir is None:
+                folder = TemporaryDirectory(prefix="counter-metrics-")
+                os.environ["COUNTER_METRICS_DIR"] = stack.enter_context(folder)
             if config.spool_dir is not None:
                 with closing(Spool(config.spool_dir, megabytes=config.spool_mb)) as spool:
                     click.echo(f"spool: {spool.path}, {_waiting(spool)} hits wait")

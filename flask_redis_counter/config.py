@@ -37,6 +37,8 @@ class Config:
     :ivar hosts: which hosts requests may be for; empty: any.
     :ivar live: how many may listen to events, in each worker process.
     :ivar cors: which origins' pages may read and hit counters.
+    :ivar metrics: whether there are metrics.
+    :ivar metrics_dir: where the worker processes add them up; None: each has its own.
     """
 
     redis_url: str
@@ -58,6 +60,8 @@ class Config:
     hosts: tuple[str, ...]
     cors: tuple[str, ...]
     live: int
+    metrics: bool
+    metrics_dir: str | None
 
     @classmethod
     def load(cls, *sources: Mapping[str, Any]) -> Config:
@@ -106,6 +110,8 @@ class Config:
             hosts=values["COUNTER_HOSTS"],
             cors=values["COUNTER_CORS"],
             live=values["COUNTER_LIVE"],
+            metrics=values["COUNTER_METRICS"],
+            metrics_dir=values["COUNTER_METRICS_DIR"] if values["COUNTER_METRICS"] else None,
         )
 
     @property

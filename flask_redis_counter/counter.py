@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Self, TypeVar, overload
@@ -13,6 +14,7 @@ from .call import PendingHit
 from .days import Point, Unit
 from .driver import ThreadDriver
 from .errors import StoreError
+from .meter import Meter
 from .operations import Operation
 from .overview import Overview, StoreInfo
 from .replayer import replayer_of
@@ -74,6 +76,8 @@ class RedisCounter:
         disk (Redis 7.2 or Valkey, with ``appendonly``); ``replica``, one replica.
     :param spool: where a hit is written down that the store did not take, to be counted once
         when it does; None: the hit fails.
+    :param meter: what takes note of what becomes of the hits; None: one of its own.
+    :ivar meter: the same; its ``reading()`` are numbers for a monitor.
     :raises ConfigurationError: an argument is malformed or out of bounds.
     """
 
@@ -85,16 +89,20 @@ class RedisCounter:
         deadline: float = DEFAULT_DEADLINE,
         durability: Durability = "memory",
         spool: Spool | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.prefix = check_prefix(prefix)
         self.deadline = check_deadline(deadline)
         self.durability = check_durability(durability)
         self._store = Store(store, deadline=self.deadline, durability=self.durability)
-        self._driver = ThreadDriver(self._store, deadline=self.deadline, durability=self.durability)
+        self.meter = meter or Meter()
+        self._driver = ThreadDriver(
+            self._store, deadline=self.deadline, durability=self.durability, meter=self.meter
+        )
         self._met = Acquaintances()
         self.spool = spool
         if spool is not None:
-            replayer_of(spool, self._store)
+            replayer_of(spool, self._store, self.meter)
 
     def hit(
         self,
@@ -142,9 +150,11 @@ class RedisCounter:
         self._driver.count(pending)
         if visitor is not None:
             self._met.meet(key, visitor, pending)
-        if self.spool is not None and isinstance(pending.error, StoreError):
-            self.spool.keep(pending)
-            replayer_of(self.spool, self._store).wake()
+        if pending.error is not None:
+            if self.spool is not None and isinstance(pending.error, StoreError):
+                self.spool.keep(pending)
+                replayer_of(self.spool, self._store, self.meter).wake()
+            self.meter.failed(pending, time.monotonic() + self.deadline)
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
 
     @overload
@@ -291,7 +301,7 @@ class RedisCounter:
     def close(self) -> None:
         """Close the idle connections and the spool; the counter stays usable."""
         if self.spool is not None:
-            replayer_of(self.spool, self._store).close()
+            replayer_of(self.spool, self._store, self.meter).close()
             self.spool.close()
         self._store.close()
 

@@ -12,6 +12,7 @@ from .combiner import KEEPING, Combiner
 from .connections import Command
 from .errors import CounterError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from .forks import forget_in_child
+from .meter import Meter
 from .rules import Durability
 from .store import Store
 
@@ -24,12 +25,16 @@ class ThreadDriver:
 
     :param deadline: seconds that one hit may take.
     :param durability: what a hit waits for.
+    :param meter: takes note of what was sent and answered.
     """
 
-    def __init__(self, store: Store, *, deadline: float, durability: Durability) -> None:
+    def __init__(
+        self, store: Store, *, deadline: float, durability: Durability, meter: Meter
+    ) -> None:
         self._store = store
         self._deadline = deadline
         self._durability = durability
+        self._meter = meter
         self._forget()
         forget_in_child(self._forget)  # it is another writer, and carries nothing of its parent's
 
@@ -107,11 +112,13 @@ class ThreadDriver:
             try:
                 answers = self._store.exchange(commands, ends)
             except StoreError as error:
+                self._meter.failed_round_trip()
                 with self._lock:
                     batch.fail(error)
             else:
                 with self._lock:
-                    batch.take(answers)
+                    settled = batch.take(answers)
+                self._meter.settled(settled, time.monotonic() + self._deadline)
             if batch.over:
                 break
             pause = batch.pause()

@@ -15,6 +15,7 @@ from .commands import counter_group
 from .config import Config
 from .counter import Hit, RedisCounter
 from .errors import CounterError, SpooledError
+from .meter import Meter
 from .rules import check_name
 from .screen import Screen, Sender
 from .spool import Spool
@@ -57,6 +58,7 @@ class FlaskRedisCounter:
             deadline=config.deadline,
             durability=config.durability,
             spool=spool or None,
+            meter=Meter(config.metrics_dir),
         )
         app.extensions[EXTENSION_KEY] = State(counter, config, Screen(config))
         app.add_template_global(self.visits, "visits")

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from . import operations
 from .errors import SpoolError, StoreError
 from .forks import forget_in_child
+from .meter import Meter
 from .spool import Spool
 from .store import Store
 
@@ -28,11 +29,11 @@ _replayers: WeakKeyDictionary[Spool, Replayer] = WeakKeyDictionary()
 _making = threading.Lock()
 
 
-def replayer_of(spool: Spool, store: Store) -> Replayer:
+def replayer_of(spool: Spool, store: Store, meter: Meter) -> Replayer:
     """Return the replayer of a spool, started where there is none yet."""
     with _making:
         if spool not in _replayers:
-            _replayers[spool] = Replayer(spool, store)
+            _replayers[spool] = Replayer(spool, store, meter)
         return _replayers[spool]
 
 
@@ -42,9 +43,10 @@ class Replayer:
     Several may replay one spool, in several processes: each row counts once all the same.
     """
 
-    def __init__(self, spool: Spool, store: Store) -> None:
+    def __init__(self, spool: Spool, store: Store, meter: Meter) -> None:
         self._spool = spool
         self._store = store
+        self._meter = meter
         self._start()
         forget_in_child(self._start)
 
@@ -82,12 +84,13 @@ class Replayer:
         try:
             if self._spool.length() == 0:
                 return True
-            counted = operations.run(self._spool.replay(), self._store.call_many)
+            counted, amount = operations.run(self._spool.replay(), self._store.call_many)
         except StoreError:
             return False  # said where the hit was spooled
         except SpoolError as error:
             _log.error("spooled hits wait: %s", error)
             return False
         if counted:
+            self._meter.replayed(counted, amount)
             _log.warning("%d spooled hits were counted", counted)
         return True

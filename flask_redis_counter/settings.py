@@ -281,6 +281,19 @@ SETTINGS = {
             "10000; 0: the pages' numbers stand still.",
         ),
         Setting(
+            "COUNTER_METRICS",
+            _switch,
+            True,
+            "Whether `/metrics` answers: `true` or `false`.",
+        ),
+        Setting(
+            "COUNTER_METRICS_DIR",
+            _text,
+            None,
+            "Folder in which the worker processes of another server than `flask-redis-counter "
+            "serve` add up their metrics; empty: each has its own.",
+        ),
+        Setting(
             "COUNTER_FAST_PATH",
             _switch,
             True,

@@ -113,13 +113,15 @@ class Spool:
         ((hits,),) = self._file.transact(lambda database: database.execute(count).fetchall())
         return int(hits)
 
-    def replay(self) -> Operation[int]:
-        """Count what waits, as far as the store takes it, and return how many hits that were.
+    def replay(self) -> Operation[tuple[int, int]]:
+        """Count what waits, as far as the store takes it.
+
+        Returns how many hits that were, and the sum of their amounts.
 
         :raises StoreError: the store does not answer, or takes nothing; all still waits.
         :raises SpoolError: the file cannot be read or written.
         """
-        counted = last = 0
+        counted = amount = last = 0
         while rows := self._sealed(last):
             last = rows[-1].id
             try:
@@ -127,9 +129,11 @@ class Spool:
             except (StoreUnavailableError, StoreRefusedError):
                 self._unsent(rows)
                 raise
-            counted += self._settle(rows, answers[2:])
+            for row in self._settle(rows, answers[2:]):
+                counted += row.hits
+                amount += row.call.amount
         self._spooling = False
-        return counted
+        return counted, amount
 
     def close(self) -> None:
         """Close the file; it is opened anew when it is needed."""
@@ -189,8 +193,8 @@ class Spool:
         update = "UPDATE entry SET sent = NULL WHERE id = ?"
         self._file.transact(lambda database: database.executemany(update, fresh))
 
-    def _settle(self, rows: list[_Row], answers: list[Any]) -> int:
-        """Delete what was counted, and return how many hits; what the store refuses waits on."""
+    def _settle(self, rows: list[_Row], answers: list[Any]) -> list[_Row]:
+        """Delete what was counted, and return it; what the store refuses waits on."""
         settled: list[_Row] = []
         dropped: list[_Row] = []
         for row, answer in zip(rows, answers, strict=True):
@@ -204,14 +208,12 @@ class Spool:
             else:
                 _log.error("%d spooled hits of %s wait on: %s", row.hits, row.call.key, error)
 
-        def delete(database: sqlite3.Connection) -> int:
-            counted = 0
-            for row in settled:
-                # Another process may have replayed it as well, and says so itself.
-                found = database.execute("DELETE FROM entry WHERE id = ?", (row.id,)).rowcount
-                counted += row.hits * found
-            database.executemany("DELETE FROM entry WHERE id = ?", [(row.id,) for row in dropped])
-            return counted
+        def delete(database: sqlite3.Connection) -> list[_Row]:
+            # Another process may have replayed a row as well, and says so itself.
+            remove = "DELETE FROM entry WHERE id = ?"
+            ours = [row for row in settled if database.execute(remove, (row.id,)).rowcount]
+            database.executemany(remove, [(row.id,) for row in dropped])
+            return ours
 
         return self._file.transact(delete)
 

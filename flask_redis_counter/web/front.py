@@ -81,6 +81,7 @@ class Front:
             deadline=state.config.deadline,
             durability=state.config.durability,
             spool=state.counter.spool,
+            meter=state.counter.meter,
         )
         config = state.config
         self._hub = Hub(config.redis_url, self._counter, config.live) if config.live else None

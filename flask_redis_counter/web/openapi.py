@@ -15,6 +15,7 @@ from flask import Blueprint, Response
 from . import badge_routes, stats_routes
 from .counters import LISTED, MOST_LISTED
 from .errors import PROBLEM
+from .metrics import OPENMETRICS, PLAIN
 from .negotiation import HTML, JSON, TEXT
 from .responses import AS_TEXT, answer, as_json, forms, operation, problems, read
 from .schemas import (
@@ -69,6 +70,7 @@ def document() -> dict[str, Any]:
             **stats_routes.PATHS,
             "/healthz": {"get": _ALIVE},
             "/readyz": {"get": _READY},
+            "/metrics": {"get": _METRICS},
             "/openapi.json": {"get": _OPENAPI},
         },
         "components": {"schemas": SCHEMAS, "headers": HEADERS, "securitySchemes": SECURITY},
@@ -225,6 +227,12 @@ _READY = operation(
         )
     }
     | problems(503),
+)
+_METRICS = operation(
+    "metrics",
+    "Answer the numbers for a monitor, also while the store is away",
+    answers={"200": answer("The metrics.", {PLAIN: {}, OPENMETRICS: {}})}
+    | problems(400, 404, 411, 413, 501),
 )
 _OPENAPI = operation(
     "openapi",

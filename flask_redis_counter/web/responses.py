@@ -25,8 +25,8 @@ _REFUSALS = {
     429: "The client comes more often than it may, where there is a rate. Nothing was counted.",
     500: "The store holds something that is no integer where the counter should be. It is left "
     "untouched.",
-    501: "The service is not set up for this: it has no library for charts, or runs on a server "
-    "that cannot send events.",
+    501: "The service is not set up for this: it has no library for charts or metrics, or runs on "
+    "a server that cannot send events.",
     503: "The store cannot be reached, does not answer in time, or refuses. Of a hit or a change, "
     "`counted` says what became of it: false, or unknown.",
 }

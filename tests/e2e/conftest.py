@@ -44,6 +44,7 @@ def process_stack(
     store += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
     web = [sys.executable, "-m", "flask_redis_counter", "serve", "--port={port}"]
     given = {"REDIS_URL": "redis://127.0.0.1:{redis}/0", "COUNTER_ADMIN_KEY": ADMIN_KEY}
+    given["PORT"] = "{port}"  # for commands beside it; in a container it is 5000
     programs = {
         "redis": Program(store),
         "web": Program(web, {**given, **settings}, replicas),

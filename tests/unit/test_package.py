@@ -36,6 +36,7 @@ ORDER = [
     "spool",
     "spool_file",
     "combiner",
+    "meter",
     "batch",
     "call",
     "overview",

@@ -32,7 +32,8 @@ class Server(Process):
     def __init__(self, arguments, folder, redis_url):
         self.port = free_port()
         command = [sys.executable, "-m", *arguments.format(port=self.port).split()]
-        super().__init__(command, log=folder / "log", environment={"REDIS_URL": redis_url})
+        environment = {"REDIS_URL": redis_url, "COUNTER_METRICS_DIR": str(folder / "metrics")}
+        super().__init__(command, log=folder / "log", environment=environment)
         self.start()
         wait_until(lambda: self.ask("GET", "/healthz").ok, what="an answer")
 
@@ -105,6 +106,21 @@ def test_a_key_counts_once(server):
     other = server.ask("POST", f"/counters/{name}/hits", headers=headers)
     assert other.status_code == 422
     assert server.value(name) == 3
+
+
+def test_metrics_of_all_workers_add_up(server):
+    """Whichever of them answers the scrape."""
+
+    def added():
+        lines = server.ask("GET", "/metrics").text.splitlines()
+        (line,) = (line for line in lines if line.startswith("counter_added_total "))
+        return float(line.split()[1])
+
+    before = added()
+    with ThreadPoolExecutor(8) as pool:
+        path = f"/counters/added-{server.port}/hits?amount=2"
+        assert all(answer.ok for answer in pool.map(lambda _: server.ask("POST", path), range(60)))
+    assert {added() - before for _ in range(10)} == {120.0}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,185 @@
+"""What became of hits, in numbers that only rise: what metrics are made of.
+
+A meter is a row of 64-bit integers. With a folder it lies in a file there, mapped into memory:
+whoever has the folder can add up the meters of all processes, also of those that are gone, and
+counting costs no more than without.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import threading
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigurationError
+from .forks import forget_in_child
+
+if TYPE_CHECKING:
+    from .call import Call, PendingHit
+
+#: Seconds, the bounds between which the times of hits are counted.
+DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+#: The bounds between which the sizes of batches are counted.
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+#: What may become of a hit.
+OUTCOMES = ("counted", "replayed", "left_out", "not_counted", "unknown", "spooled")
+_COUNTED, _REPLAYED, _LEFT_OUT, _NOT_COUNTED, _UNKNOWN, _SPOOLED = range(len(OUTCOMES))
+_ADDED, _MICROSECONDS, _SETTLED, _FAILED, _SENT, _LATER, _ADDED_LATER = range(6, 13)
+_TOOK = 13
+_CARRIED = _TOOK + len(DURATIONS) + 1
+_LENGTH = _CARRIED + len(SIZES) + 1
+
+_BYTES = 8 * _LENGTH
+_MOST = 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The numbers of one meter, or of several together.
+
+    :ivar outcomes: how many hits became what, by :data:`OUTCOMES`. ``replayed`` had counted
+        before, under the same token; ``left_out`` was its visitor's second, of late.
+    :ivar added: the sum of the amounts of those that counted.
+    :ivar seconds: how long all hits took together.
+    :ivar durations: how many took up to each of :data:`DURATIONS`, and not up to the one before
+        it; the last number is of those that took longer.
+    :ivar round_trips: how many have settled hits.
+    :ivar failed: how many have not: there was no answer in time, or an error.
+    :ivar carried: how many hits the former have settled.
+    :ivar sizes: how many of them settled up to each of :data:`SIZES`, as above.
+    :ivar replayed: how many hits were counted that had waited in a spool.
+    :ivar added_later: the sum of their amounts.
+    """
+
+    outcomes: dict[str, int]
+    added: int
+    seconds: float
+    durations: tuple[int, ...]
+    round_trips: int
+    failed: int
+    carried: int
+    sizes: tuple[int, ...]
+    replayed: int
+    added_later: int
+
+
+class Meter:
+    """The numbers of this process; a forked child begins its own.
+
+    Thread-safe. Numbers begin anew beyond 2**64 - 1.
+
+    :param folder: where its file lies, made where it does not exist; None: in memory alone.
+    :raises ConfigurationError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self._begin()
+        forget_in_child(self._begin)
+
+    def settled(self, calls: Sequence[Call], now: float) -> None:
+        """Take note of the hits that one round trip has settled.
+
+        :param now: the time by which their deadlines are set, and the deadline on top.
+        """
+        if not calls:
+            self.failed_round_trip()
+            return
+        numbers = self._numbers
+        carried = counted = added = 0
+        together = 0.0
+        with self._lock:
+            for call in calls:
+                for hit in call.hits:
+                    carried += 1
+                    if hit.value is None:
+                        continue  # its own caller has heard of an error, and takes note
+                    if hit.replayed:
+                        numbers[_REPLAYED] += 1
+                    elif not hit.counted:
+                        numbers[_LEFT_OUT] += 1
+                    else:
+                        counted += 1
+                        added += hit.amount
+                    took = now - hit.ends
+                    together += took
+                    numbers[_TOOK + bisect_left(DURATIONS, took)] += 1
+            numbers[_COUNTED] += counted
+            numbers[_ADDED] = (numbers[_ADDED] + added) % _MOST
+            numbers[_MICROSECONDS] += max(0, int(together * 1e6))
+            numbers[_SETTLED] += 1
+            numbers[_SENT] += carried
+            numbers[_CARRIED + bisect_left(SIZES, carried)] += 1
+
+    def failed_round_trip(self) -> None:
+        """Take note of one that has settled none."""
+        with self._lock:
+            self._numbers[_FAILED] += 1
+
+    def failed(self, hit: PendingHit, now: float) -> None:
+        """Take note of a hit that has an error; ``now`` as above."""
+        counted = None if hit.error is None else hit.error.counted
+        took = max(0.0, now - hit.ends)
+        with self._lock:
+            self._numbers[_BECAME.get(counted, _NOT_COUNTED)] += 1
+            self._numbers[_MICROSECONDS] += int(took * 1e6)
+            self._numbers[_TOOK + bisect_left(DURATIONS, took)] += 1
+
+    def replayed(self, hits: int, amount: int) -> None:
+        """Take note of hits that had waited in a spool."""
+        with self._lock:
+            self._numbers[_LATER] += hits
+            self._numbers[_ADDED_LATER] = (self._numbers[_ADDED_LATER] + amount) % _MOST
+
+    def reading(self) -> Reading:
+        """Return the numbers: with a folder, those of all processes that share it."""
+        if self._folder is None:
+            return _reading(self._numbers)
+        rows = (array("Q", path.read_bytes()) for path in self._folder.glob("*.meter"))
+        columns = zip(*(row for row in rows if len(row) == _LENGTH), strict=True)
+        return _reading([sum(column) % _MOST for column in columns] or self._numbers)
+
+    def _begin(self) -> None:
+        # Reentrant, for a hit in a signal handler.
+        self._lock = threading.RLock()
+        self._numbers: Any = [0] * _LENGTH
+        if self._folder is None:
+            return
+        path = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.meter"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # Under its name only once it is whole: others may be adding up.
+            unready = path.with_suffix(".new")
+            unready.write_bytes(bytes(_BYTES))
+            unready.rename(path)
+            with path.open("r+b") as file:
+                self._numbers = memoryview(mmap.mmap(file.fileno(), _BYTES)).cast("Q")
+        except OSError as error:
+            raise ConfigurationError("COUNTER_METRICS_DIR", f"cannot be used: {error}") from error
+
+
+_BECAME = {False: _NOT_COUNTED, "unknown": _UNKNOWN, "spooled": _SPOOLED}
+
+
+def _reading(numbers: Sequence[int]) -> Reading:
+    return Reading(
+        outcomes=dict(zip(OUTCOMES, numbers, strict=False)),
+        added=numbers[_ADDED],
+        seconds=numbers[_MICROSECONDS] / 1e6,
+        durations=tuple(numbers[_TOOK:_CARRIED]),
+        round_trips=numbers[_SETTLED],
+        failed=numbers[_FAILED],
+        carried=numbers[_SENT],
+        sizes=tuple(numbers[_CARRIED:_LENGTH]),
+        replayed=numbers[_LATER],
+        added_later=numbers[_ADDED_LATER],
+    )

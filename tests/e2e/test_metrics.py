@@ -1,0 +1,48 @@
+"""What a monitor reads of each replica adds up to what is in the store."""
+
+from collections import Counter
+
+import requests
+
+from flask_redis_counter.testing import hammer
+
+from .support import under_load, value
+
+#: A scrape, from where a monitor would be: inside.
+SCRAPE = """
+import os
+from urllib.request import urlopen
+port = os.environ.get("PORT", 5000)
+print(urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode())
+"""
+
+
+def scraped(stack):
+    """Return the sum over all replicas of what each says."""
+    total = Counter()
+    for number, replica in enumerate(stack.state("web")):
+        if replica.ready:
+            text = stack.exec("web", "python", "-c", SCRAPE, replica=number).output
+            lines = (line.rsplit(" ", 1) for line in text.splitlines() if line[:1] not in "#")
+            total.update({name: float(number) for name, number in lines if name})
+    return total
+
+
+def test_two_replicas_add_up_to_the_counters(new_stack):
+    """Each hit is in the metrics of one replica, through an outage as well."""
+    with new_stack(replicas=2) as stack:
+        tally = hammer(stack.url, clients=8, go_on=lambda tally: len(tally.values) < 500)
+        tally.check(before=0, after=value(stack))
+        answer = requests.post(f"{stack.url()}/counters/orders/hits?amount=7", timeout=5)
+        assert answer.json()["value"] == 7
+        found = scraped(stack)
+        assert found["counter_store_up"] == 2
+        assert found["counter_added_total"] == value(stack) + 7
+        assert found['counter_hits_total{outcome="counted"}'] == value(stack) + 1
+        assert found["counter_hit_duration_seconds_count"] == value(stack) + 1
+
+        tally = under_load(stack, lambda: stack.restart("redis"))
+        found = scraped(stack)
+        added = found["counter_added_total"]
+        assert added <= value(stack) + 7 <= added + found['counter_hits_total{outcome="unknown"}']
+        assert found['counter_hits_total{outcome="not_counted"}'] >= tally.refused
