@@ -18,6 +18,7 @@ from .web import (
     metrics,
     openapi,
     pages,
+    requests,
     snippet,
     stats,
 )
@@ -44,6 +45,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(health.blueprint)
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(openapi.blueprint)
+    requests.init_app(app)
     errors.init_app(app)
     guards.init_app(app)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -15,10 +16,13 @@ from .config import Config, names_a_store
 from .counter import RedisCounter
 from .embedded import EmbeddedStore
 from .errors import ConfigurationError, CounterError, SpoolError, StoreError, StoreUnsuitableError
+from .logs import write_json, writes_json
 from .server import check_installed
 from .server import serve as serve_app
 from .settings import SETTINGS
 from .spool import Spool
+
+_log = logging.getLogger(__name__)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,13 +56,15 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
         with ExitStack() as stack:
             check_installed()
             config = Config.load(os.environ)
+            if config.log_json:
+                write_json()
             _warn_of_typos()
             if config.metrics and config.metrics_dir is None:
                 folder = TemporaryDirectory(prefix="counter-metrics-")
                 os.environ["COUNTER_METRICS_DIR"] = stack.enter_context(folder)
             if config.spool_dir is not None:
                 with closing(Spool(config.spool_dir, megabytes=config.spool_mb)) as spool:
-                    click.echo(f"spool: {spool.path}, {_waiting(spool)} hits wait")
+                    _say(f"spool: {spool.path}, {_waiting(spool)} hits wait")
             if names_a_store(os.environ):
                 if data_dir is not None:
                     raise ConfigurationError(
@@ -73,20 +79,35 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
                         )
                 store = stack.enter_context(EmbeddedStore(data_dir))
                 os.environ["REDIS_URL"] = store.url
-                click.echo(f"store: embedded, append-only file in {store.folder}")
+                _say(f"store: embedded, append-only file in {store.folder}")
             place = f"[{host}]" if ":" in host else host
             serve_app(
                 host=host,
                 port=port,
                 workers=workers,
                 listeners=config.live,
-                started=lambda: click.echo(
+                log_json=config.log_json,
+                started=lambda: _say(
                     f"serving http://{place}:{port}/ ({workers} workers); Ctrl-C stops"
                 ),
             )
     except CounterError as error:
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from error
+
+
+def _say(text: str) -> None:
+    if writes_json():
+        _log.info(text)
+    else:
+        click.echo(text)
+
+
+def _warn(text: str) -> None:
+    if writes_json():
+        _log.warning(text)
+    else:
+        click.echo(f"Warning: {text}", err=True)
 
 
 def _waiting(spool: Spool) -> int | str:
@@ -99,7 +120,7 @@ def _waiting(spool: Spool) -> int | str:
 def _warn_of_typos() -> None:
     for name in os.environ:
         if name.startswith("COUNTER_") and name not in SETTINGS:
-            click.echo(f"Warning: {name} is no setting and has no effect", err=True)
+            _warn(f"{name} is no setting and has no effect")
 
 
 def _say_whether_reachable(config: Config) -> None:
@@ -112,12 +133,11 @@ def _say_whether_reachable(config: Config) -> None:
     except StoreUnsuitableError as error:
         raise ConfigurationError("COUNTER_DURABILITY", f"{error}") from error
     except StoreError as error:
-        click.echo(
-            f"store: {config.shown_url} does not answer yet; serving on, and counting as soon "
-            f"as it does ({error})",
-            err=True,
+        _warn(
+            f"{config.shown_url} does not answer yet; serving on, and counting as soon as it does "
+            f"({error})"
         )
     else:
-        click.echo(f"store: {config.shown_url}")
+        _say(f"store: {config.shown_url}")
         for risk in risks:
-            click.echo(f"Warning: {risk}", err=True)
+            _warn(risk)

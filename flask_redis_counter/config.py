@@ -37,6 +37,8 @@ class Config:
     :ivar hosts: which hosts requests may be for; empty: any.
     :ivar live: how many may listen to events, in each worker process.
     :ivar cors: which origins' pages may read and hit counters.
+    :ivar log_json: whether the log is JSON.
+    :ivar log_requests: whether it has a line for each request.
     :ivar metrics: whether there are metrics.
     :ivar metrics_dir: where the worker processes add them up; None: each has its own.
     """
@@ -60,6 +62,8 @@ class Config:
     hosts: tuple[str, ...]
     cors: tuple[str, ...]
     live: int
+    log_json: bool
+    log_requests: bool
     metrics: bool
     metrics_dir: str | None
 
@@ -87,6 +91,9 @@ class Config:
         ignore_bots = values["COUNTER_BOTS"] == "ignore"
         if ignore_bots and find_spec("crawleruseragents") is None:
             raise ConfigurationError("COUNTER_BOTS", "pip install crawler-user-agents")
+        log_json = values["COUNTER_LOG"] == "json"
+        if log_json and find_spec("pythonjsonlogger") is None:
+            raise ConfigurationError("COUNTER_LOG", "pip install python-json-logger")
         terms = Terms(once_in=values["COUNTER_RELOAD_SECONDS"] or None, rate=values["COUNTER_RATE"])
         return cls(
             redis_url=_store_url(values),
@@ -110,6 +117,8 @@ class Config:
             hosts=values["COUNTER_HOSTS"],
             cors=values["COUNTER_CORS"],
             live=values["COUNTER_LIVE"],
+            log_json=log_json,
+            log_requests=values["COUNTER_LOG_REQUESTS"],
             metrics=values["COUNTER_METRICS"],
             metrics_dir=values["COUNTER_METRICS_DIR"] if values["COUNTER_METRICS"] else None,
         )

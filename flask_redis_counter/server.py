@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigurationError, CounterError
+from .logs import json_formatter
 
 if TYPE_CHECKING:
     from .web.front import Front
@@ -27,13 +28,20 @@ BACKLOG = 1024
 
 
 def serve(
-    *, host: str, port: int, workers: int, listeners: int, started: Callable[[], None]
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    listeners: int,
+    log_json: bool,
+    started: Callable[[], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
     The app's settings come from the environment. A worker that dies is replaced.
 
     :param listeners: how many requests of a worker may go on for long.
+    :param log_json: whether the server's own log is JSON, as the service's.
     :param started: called once the port is ours.
     :raises CounterError: the address cannot be bound.
     """
@@ -54,12 +62,17 @@ def serve(
         # What Granian takes at once by itself, and those who only listen.
         backpressure=BACKLOG // workers + listeners,
         log_level=LogLevels.warning,
+        log_dictconfig=_granians_log() if log_json else None,
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,
     )
     server.on_startup(started)
     _let_workers_hear_sigterm()
     server.serve(target_loader=_load_app, wrap_loader=False)
+
+
+def _granians_log() -> dict[str, Any]:
+    return {"formatters": {name: {"()": json_formatter} for name in ("generic", "access")}}
 
 
 def check_installed() -> None:

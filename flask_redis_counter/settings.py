@@ -281,6 +281,20 @@ SETTINGS = {
             "10000; 0: the pages' numbers stand still.",
         ),
         Setting(
+            "COUNTER_LOG",
+            _one_of("text", "json"),
+            "text",
+            "How the service writes its log: `text`, or `json`, an object a line, which needs the "
+            "package python-json-logger.",
+        ),
+        Setting(
+            "COUNTER_LOG_REQUESTS",
+            _switch,
+            False,
+            "Whether the log has a line for each request, and not only for those that failed: "
+            "`true` or `false`.",
+        ),
+        Setting(
             "COUNTER_METRICS",
             _switch,
             True,

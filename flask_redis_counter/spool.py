@@ -62,7 +62,6 @@ class Spool:
             )
         self.path = Path(folder).absolute() / "spool.sqlite3"
         self._file = SpoolFile(self.path, megabytes)
-        self._spooling: bool = False  # whether a hit was spooled since all were counted
         self._forget()
         forget_in_child(self._forget)
         try:
@@ -79,13 +78,11 @@ class Spool:
         try:
             self._add(hit)
         except SpoolError as error:
-            _log.error("a hit was not spooled: %s", error)
+            self._tell(logging.ERROR, f"hits are not written down: {error}")
         except CounterError as error:
             hit.error = error
         else:
-            if not self._spooling:
-                self._spooling = True
-                _log.warning("hits are written down in %s: %s", self.path, hit.error)
+            self._tell(logging.WARNING, f"hits are written down in {self.path}", hit.error)
             spooled = SpooledError("the hit waits here for the store, and will be counted once")
             spooled.__cause__ = hit.error
             hit.error = spooled
@@ -132,7 +129,7 @@ class Spool:
             for row in self._settle(rows, answers[2:]):
                 counted += row.hits
                 amount += row.call.amount
-        self._spooling = False
+        self._told = ""
         return counted, amount
 
     def close(self) -> None:
@@ -142,7 +139,13 @@ class Spool:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._gathering: deque[_Entry] = deque()
-        self._spooling = False
+        self._told = ""
+
+    def _tell(self, level: int, news: str, reason: object = None) -> None:
+        """Log what becomes of hits, once and not for each of them."""
+        if news != self._told:
+            self._told = news
+            _log.log(level, "%s%s", news, "" if reason is None else f": {reason}")
 
     def _write(self, entries: list[_Entry]) -> None:
         """Write several down in one transaction: they share the wait for the disk."""

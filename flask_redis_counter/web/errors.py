@@ -7,7 +7,7 @@ import math
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, render_template, request
+from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from ..errors import (
@@ -32,6 +32,7 @@ from ..errors import (
 from ..rules import MAX_VALUE
 from .counting import HEADERS
 from .negotiation import HTML, TEXT, media_type, wants_page
+from .requests import failed
 
 #: The form of an error for programs.
 PROBLEM = "application/problem+json"
@@ -115,7 +116,7 @@ def answer_to(error: CounterError) -> Response:
         type(error), (HTTPStatus.INTERNAL_SERVER_ERROR, "The counter failed.")
     )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        current_app.logger.error("%s %s: %s", request.method, request.path, error)
+        failed(error)
     response = problem(status, detail or f"{error}.", counted=error.counted)
     if isinstance(error, TooOftenError):
         response.headers["Retry-After"] = str(math.ceil(error.seconds))
@@ -133,5 +134,5 @@ def _http_error(error: HTTPException) -> Response | HTTPException:
 
 
 def _bug(error: Exception) -> Response:
-    current_app.logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    failed(error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something is wrong here; the log says what.")

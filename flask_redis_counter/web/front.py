@@ -13,9 +13,11 @@ import asyncio
 import io
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
@@ -32,6 +34,7 @@ from .guards import sharing
 from .hub import Hub
 from .live import LIVE, Seat
 from .negotiation import JSON, media_type
+from .requests import BEGAN, REQUEST_ID, identity_in, new_identity, say
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -72,6 +75,7 @@ class Front:
         self._named_terms = state.config.named_terms
         self._screen = state.screen
         self._cors = state.config.cors
+        self._log_requests = state.config.log_requests
         self._proxies = bool(state.config.proxies)
         judges_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
         self._fast = state.config.fast_path and not judges_hosts and not state.config.hosts
@@ -89,13 +93,14 @@ class Front:
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
         """Answer one request."""
+        began = time.perf_counter()
         wanted = self._hit_in(scope) if self._fast else None
         if wanted is None:
             if self._hub and scope.path == "/live" and scope.method == "GET":
-                await self._go_live(self._hub, scope, proto)
+                await self._go_live(self._hub, scope, began, proto)
                 return
             body = await self._body(scope, proto) if scope.method == "PUT" else b""
-            answer = await self._from_flask(scope, body)
+            answer = await self._from_flask(scope, began, body)
             answer.send(proto)
             return
         name, amount, token, terms, (visitor, client) = wanted
@@ -105,13 +110,14 @@ class Front:
             )
         except Exception as error:
             # Not by way of the view, which would count once more.
-            self._explain(scope, error).send(proto)
+            self._explain(scope, began, error).send(proto)
             return
         reason = None if hit.counted else RELOAD
         body = as_json(name, hit.value, counted=hit.counted, reason=reason).encode()
         length = ("Content-Length", str(len(body)))
-        if hit.replayed or self._cors:
-            headers = self._rarer_headers(scope, hit, length)
+        identity = self._identity(scope, began)
+        if hit.replayed or self._cors or identity:
+            headers = self._rarer_headers(scope, hit, length, identity)
         else:
             headers = [*_HEADERS, length]
         proto.response_bytes(200, headers, body)
@@ -127,22 +133,35 @@ class Front:
         await self._counter.aclose()
         self._threads.shutdown(wait=False)
 
-    async def _go_live(self, hub: Hub, scope: Scope, proto: HTTPProtocol) -> None:
+    async def _go_live(self, hub: Hub, scope: Scope, began: float, proto: HTTPProtocol) -> None:
         with hub.seat() as seat:
-            answer = await self._from_flask(scope, b"", seat)
+            answer = await self._from_flask(scope, began, b"", seat)
             if answer.status == 200:
                 await hub.serve(proto, answer.headers, seat.names)
             else:
                 answer.send(proto)
 
     def _rarer_headers(
-        self, scope: Scope, hit: Hit, length: tuple[str, str]
+        self, scope: Scope, hit: Hit, length: tuple[str, str], identity: str | None
     ) -> list[tuple[str, str]]:
         headers = dict([*headers_of(hit).items(), ("Content-Type", JSON), length])
         if self._cors:
             headers |= sharing(self._cors, scope.headers.get("origin"))
             headers["Vary"] += ", Origin"
+        if identity is not None:
+            headers[REQUEST_ID] = identity
         return list(headers.items())
+
+    def _identity(self, scope: Scope, began: float) -> str | None:
+        """Return what to call a request that was counted, None where nobody cares; and log it."""
+        headers = scope.headers
+        given = identity_in(_joined(headers, "x-request-id")) if "x-request-id" in headers else None
+        if not self._log_requests:
+            return given
+        identity = given or new_identity()
+        trace = _joined(headers, "traceparent")
+        say(scope.method, scope.path, HTTPStatus.OK, began, identity, trace)
+        return identity
 
     async def _body(self, scope: Scope, proto: HTTPProtocol) -> bytes:
         """Read a body of an announced length; what is refused for its size is not read."""
@@ -192,20 +211,22 @@ class Front:
             return None
         return name, amount, token, terms, self._screen.sender(_address(scope.client), header)
 
-    async def _from_flask(self, scope: Scope, body: bytes, seat: Seat | None = None) -> _Answer:
+    async def _from_flask(
+        self, scope: Scope, began: float, body: bytes, seat: Seat | None = None
+    ) -> _Answer:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._ask_flask, scope, body, seat)
+        return await loop.run_in_executor(self._threads, self._ask_flask, scope, began, body, seat)
 
-    def _ask_flask(self, scope: Scope, body: bytes, seat: Seat | None) -> _Answer:
+    def _ask_flask(self, scope: Scope, began: float, body: bytes, seat: Seat | None) -> _Answer:
         answer = _Answer()
-        environ = _environ(scope, body)
+        environ = _environ(scope, body) | {BEGAN: began}
         if self._hub:
             environ[LIVE] = seat
         answer.collect(self._app(environ, answer))
         return answer
 
-    def _explain(self, scope: Scope, error: Exception) -> _Answer:
-        environ = _environ(scope)
+    def _explain(self, scope: Scope, began: float, error: Exception) -> _Answer:
+        environ = _environ(scope) | {BEGAN: began}
         with self._app.request_context(environ):
             response = self._app.make_response(self._app.handle_user_exception(error))
             response = self._app.process_response(response)

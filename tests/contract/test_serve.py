@@ -1,5 +1,6 @@
 """`flask-redis-counter serve`, as the process that a user starts."""
 
+import json
 import os
 import signal
 import socket
@@ -160,6 +161,26 @@ def test_a_store_that_cannot_be_reached(serve):
     assert f"redis://127.0.0.1:{port}/0 does not answer yet" in lines(run)[0]
     assert run.get("/").status_code == 200
     assert run.get().json()["counted"] is False
+
+
+def test_a_log_for_machines(serve, server):
+    """Each line is an object: what it says at the start, each request, and Granian's own."""
+    settings = {"COUNTER_LOG": "json", "COUNTER_LOG_REQUESTS": "true", "COUNTER_TYPO": "x"}
+    run = serve("--workers=1", REDIS_URL=server.url, **settings).ready()
+    for _ in range(3):
+        assert run.get().headers["X-Request-ID"]
+    (worker,) = run.children()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: "nexpected exit" in run.output.read_text(), what="Granian to say so")
+    run.stop()
+    said = [json.loads(line) for line in lines(run)]
+    assert all(line["level"] and line["message"] and line["time"] for line in said)
+    assert "COUNTER_TYPO is no setting" in said[0]["message"]
+    counted = [line for line in said if line.get("path") == "/count"]
+    assert [(line["status"], line["method"]) for line in counted] == [(200, "GET")] * 3
+    assert len({line["request_id"] for line in counted}) == 3
+    assert all(0 < line["duration_ms"] < 5000 for line in counted)
+    assert "127.0.0.1" not in "".join(line["message"] for line in counted)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ ORDER = [
     "store",
     "connections",
     "forks",
+    "logs",
     "terms",
     "rules",
     "days",
