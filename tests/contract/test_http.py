@@ -10,6 +10,7 @@ from flask_redis_counter import (
     RedisCounter,
     create_app,
 )
+from flask_redis_counter.web import requests
 
 from .described import DescribedClient
 from .rsgi import as_wsgi
@@ -314,6 +315,8 @@ REQUESTS = [
     {"method": "POST", "data": b"ignored"},
     {"method": "HEAD"},
     {"headers": {"Accept": "application/json"}},
+    {"headers": {"X-Request-ID": "mine"}},
+    {"headers": {"X-Request-ID": "not one"}},
     {"headers": {"Accept": "text/plain"}},
     {"headers": {"Accept": ";;"}},
     {"headers": {"Accept": "image/png"}},
@@ -348,8 +351,9 @@ REQUESTS = [
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
 @pytest.mark.parametrize("state", ["counting", "no integer", "away"])
-def test_both_ways_answer_alike(server, client, request_, state):
+def test_both_ways_answer_alike(server, client, request_, state, monkeypatch):
     """The fast path's answers are those of Flask's view, byte for byte."""
+    monkeypatch.setattr(requests, "new_identity", lambda: "made up")
     url = server.url if state != "away" else nowhere()
     answers = []
     app = create_app({"REDIS_URL": url})
