@@ -8,7 +8,7 @@ from .badge import COLORS, Format
 from .badges import LONGEST_LABEL, WORDS
 from .negotiation import HTML, JSON, SVG
 from .responses import answer, operation, problems, read
-from .schemas import KEY, KNOWN, NAME_IN_PATH, record
+from .schemas import KEY, KNOWN, NAME_IN_PATH, PLAIN_NAME_IN_PATH, record
 
 _COLOR = {
     "type": "string",
@@ -58,7 +58,7 @@ _READ = operation(
 _HIT = operation(
     "hitByBadge",
     "Count, and draw the new value; HEAD reads",
-    NAME_IN_PATH,
+    PLAIN_NAME_IN_PATH,
     *_LOOK,
     KEY,
     answers={

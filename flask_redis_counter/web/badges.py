@@ -16,7 +16,7 @@ from ..rules import check_name
 from ..state import current_state
 from .answers import hold_back, kept, visit
 from .badge import COLORS, Badge, Format, Side, color_of, written
-from .counting import HEADERS, headers_of, only, text_in
+from .counting import HEADERS, headers_of, only, plain, text_in
 from .errors import answer_to
 from .negotiation import JSON, SVG
 
@@ -74,7 +74,7 @@ def read(name: str) -> Response:
 @blueprint.get("/hit/<name>.svg")
 def hit(name: str) -> Response:
     """Count, and draw the new value; HEAD reads."""
-    look = look_in(request.args, name)
+    look = look_in(request.args, plain(name))
     if request.method == "HEAD":
         return _drawn(look.badge(_value(name)), headers=HEADERS)
     hit, _ = visit(name, 1, current_state().config.named_terms)

@@ -15,7 +15,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
 from ..rules import MAX_VALUE, MIN_VALUE, check_integer
 from ..state import current_state
 from .answers import counted, hold_back, kept, stands_at
-from .counting import amount_in, integer_in, only
+from .counting import amount_in, integer_in, only, plain
 from .negotiation import JSON, TEXT, media_type
 
 #: How many counters one list has, unless it is asked for fewer, and at the most.
@@ -71,7 +71,8 @@ def hit(name: str) -> Response:
     form = media_type(request.headers.get("Accept", ""))
     if request.content_length:
         raise BadRequest("Say the amount in the query, ?amount=7, and send no body.")
-    return counted(form, name, amount_in(request.args), current_state().config.named_terms)
+    amount = amount_in(request.args)
+    return counted(form, plain(name), amount, current_state().config.named_terms)
 
 
 @blueprint.get("/counters/<name>/series")
@@ -96,7 +97,7 @@ def put(name: str) -> Response:
     value = _value_in(request.get_data())
     state = current_state()
     limit = state.config.max_counters
-    old = state.counter.set(name, value, max_counters=limit, only_new=condition == "*")
+    old = state.counter.set(plain(name), value, max_counters=limit, only_new=condition == "*")
     return _plain({"name": name, "value": value, "was": old})
 
 
@@ -106,7 +107,7 @@ def delete(name: str) -> Response:
     _require_admin()
     if _condition() is not None:
         raise BadRequest("This takes no condition.")
-    old = current_state().counter.delete(name)
+    old = current_state().counter.delete(plain(name))
     if old is None:
         raise NotFound(f"There is no counter named {name}.")
     return _plain({"name": name, "was": old})

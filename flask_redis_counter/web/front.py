@@ -25,11 +25,10 @@ from werkzeug.exceptions import HTTPException
 
 from ..async_counter import AsyncRedisCounter
 from ..counter import Hit
-from ..rules import NAME
 from ..screen import PREFETCHING, Sender
 from ..state import EXTENSION_KEY, State
 from ..terms import Terms
-from .counting import HEADERS, RELOAD, as_json, headers_of, token_in
+from .counting import HEADERS, PLAIN_NAME, RELOAD, as_json, headers_of, token_in
 from .guards import sharing
 from .hub import Hub
 from .live import LIVE, Seat
@@ -56,7 +55,7 @@ _HEADERS = (*HEADERS.items(), ("Content-Type", JSON))
 _TELLING = PREFETCHING | {"content-length", "transfer-encoding", "idempotency-key"}
 # Stands for a header's value that cannot be read; it is malformed wherever we look at it.
 _UNREADABLE = "\xff"
-_HITS = re.compile(rf"/counters/({NAME.pattern})/hits")
+_HITS = re.compile(rf"/counters/({PLAIN_NAME.pattern})/hits")
 _AMOUNT = re.compile(r"(?:amount=([1-9][0-9]{0,17}))?")
 
 

@@ -27,6 +27,7 @@ from .schemas import (
     KNOWN,
     NAME_IN_PATH,
     ONLY_NEW,
+    PLAIN_NAME_IN_PATH,
     SCHEMAS,
     SECURITY,
     record,
@@ -64,7 +65,9 @@ def document() -> dict[str, Any]:
             "/counters/{name}": {"get": _READ, "put": _SET, "delete": _DELETE},
             "/counters/{name}.json": {"get": _READ_JSON},
             "/counters/{name}.txt": {"get": _READ_TEXT},
-            "/counters/{name}/hits": {"post": _hit("hit", NAME_IN_PATH, AMOUNT, statuses=[404])},
+            "/counters/{name}/hits": {
+                "post": _hit("hit", PLAIN_NAME_IN_PATH, AMOUNT, statuses=[404])
+            },
             "/counters/{name}/series": {"get": _SERIES},
             **badge_routes.PATHS,
             **stats_routes.PATHS,
@@ -186,7 +189,7 @@ _SERIES = operation(
 _SET = operation(
     "set",
     "Set a counter, which is made where there is none",
-    NAME_IN_PATH,
+    PLAIN_NAME_IN_PATH,
     ONLY_NEW,
     security=[{"admin": []}],
     requestBody={"required": True, "content": {JSON: schema("NewValue")}},
@@ -196,7 +199,7 @@ _SET = operation(
 _DELETE = operation(
     "delete",
     "Delete a counter with its days and hours",
-    NAME_IN_PATH,
+    PLAIN_NAME_IN_PATH,
     security=[{"admin": []}],
     answers={"200": answer("Deleted.", as_json("Deletion"))}
     | problems(400, 401, 403, 404, 411, 413, 500, 503),

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..days import MAX_DAYS
 from ..rules import MAX_VALUE, MIN_VALUE, NAME
-from .counting import BARE, QUOTED
+from .counting import BARE, PLAIN_NAME, QUOTED
 
 
 def refer(kind: str, name: str) -> dict[str, str]:
@@ -37,6 +37,12 @@ _REASON = {
 
 SCHEMAS = {
     "Name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+    "PlainName": {
+        "type": "string",
+        "pattern": f"^{PLAIN_NAME.pattern}$",
+        "description": "A name that does not end like a form, .json, .txt or .svg, in which a "
+        "counter is read; nor a folder's, . or .. in paths.",
+    },
     "Value": {"type": "integer", "format": "int64", "minimum": MIN_VALUE, "maximum": MAX_VALUE},
     "Counter": record(name=_NAME, value=_VALUE, counted={"const": False}),
     "Hit": {
@@ -148,6 +154,7 @@ SECURITY = {
 }
 
 NAME_IN_PATH = {"name": "name", "in": "path", "required": True, **schema("Name")}
+PLAIN_NAME_IN_PATH = NAME_IN_PATH | schema("PlainName")
 AMOUNT = {
     "name": "amount",
     "in": "query",

@@ -9,15 +9,14 @@ from flask import Blueprint, Response, render_template, request, url_for
 from markupsafe import Markup
 from werkzeug.datastructures import MultiDict
 
-from ..rules import NAME
 from ..state import current_state
 from .answers import hold_back
 from .badge import COLORS
 from .badges import LONGEST_LABEL, look_in
-from .counting import only, text_in
+from .counting import PLAIN_NAME, only, plain, text_in
 
 # A browser reads it with the flag v, which wants the hyphen escaped.
-_NAME = NAME.pattern.replace("-]", r"\-]")
+_NAME = PLAIN_NAME.pattern.replace("-]", r"\-]")
 # What Markdown would take for markup in the words for an image.
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|~])")
 _ESCAPED = r"\\\1"
@@ -32,7 +31,7 @@ def snippet() -> Response:
     only(request.args, "name", "label", "color", "format")
     # A form also sends the fields that were left empty.
     asked = MultiDict((key, text) for key, text in request.args.items(multi=True) if text.strip())
-    name = text_in(asked, "name", current_state().config.name)
+    name = plain(text_in(asked, "name", current_state().config.name))
     asked.poplist("name")
     label = look_in(asked, name).label
     query = f"?{urlencode(asked)}" if asked else ""

@@ -113,14 +113,35 @@ def test_a_suffix_says_the_form(web):
     problem(web.get("/counters/a%20b.txt"), 400)
 
 
-def test_a_name_that_ends_like_a_form(admin, client):
-    """It can be hit, set and deleted, and is read with a suffix of its own."""
-    admin.post("/counters/data.json/hits")
-    put(admin, "data.json", 7)
-    assert client.get("counter:{data.json}") == b"7"
-    assert admin.get("/counters/data.json.json").json["value"] == 7
-    problem(admin.get("/counters/data.json"), 404)
-    assert admin.delete("/counters/data.json", headers=ADMIN).json["was"] == 7
+@pytest.mark.parametrize("name", ["data.json", "data.txt", "data.svg", ".json", "a.json.svg"])
+def test_a_name_that_ends_like_a_form(admin, client, name):
+    """It is neither hit, set nor deleted: as an address it would mean one counter, and another."""
+    counters(admin).set(name, 41)
+    before = contents(client)
+    answers = [admin.post(f"/counters/{name}/hits"), admin.post(f"/counters/{name}/hits?amount=7"),
+               admin.get(f"/hit/{name}.svg"), admin.head(f"/hit/{name}.svg"),
+               put(admin, name, 7), admin.delete(f"/counters/{name}", headers=ADMIN)]  # fmt: skip
+    for answer in answers:
+        assert answer.status_code == 400
+    assert name in problem(answers[0], 400)["detail"]
+    assert contents(client) == before
+    # What the library has made is read with a suffix of its own.
+    assert admin.get(f"/counters/{name}.json").json["value"] == 41
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_name_that_is_a_folder(admin, client, name):
+    """No more is this one: most clients would send another path."""
+    for answer in (admin.post(f"/counters/{name}/hits"), put(admin, name, 7)):
+        assert "folder" in problem(answer, 400)["detail"]
+    assert contents(client) == {}
+
+
+def test_names_that_nearly_end_like_a_form(admin):
+    """They are names like any other."""
+    for name in ("json", "a.jsonl", "a.html", "a.JSON", "...", ".a", "a.json."):
+        assert admin.post(f"/counters/{name}/hits").json["value"] == 1
+        assert admin.get(f"/counters/{name}").json["value"] == 1
 
 
 @pytest.mark.parametrize("path", READS)

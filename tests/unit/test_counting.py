@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest
 
 from flask_redis_counter import InvalidAmountError
 from flask_redis_counter.rules import MAX_VALUE, MIN_VALUE, NAME, check_token
-from flask_redis_counter.web.counting import amount_in, as_json, token_in
+from flask_redis_counter.web.counting import PLAIN_NAME, amount_in, as_json, token_in
 from flask_redis_counter.web.front import _AMOUNT, _HITS
 
 PRINTABLE = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
@@ -104,12 +104,14 @@ def test_the_fast_path_reads_the_same_amount(query):
 
 
 @given(st.from_regex(r"/counters/[^/]{1,66}/hits", fullmatch=True) | st.text("/counters.-hit\n"))
+@example("/counters/a.json/hits")
+@example("/counters/../hits")
 def test_the_fast_path_reads_names_by_the_rules(path):
     """Flask's route takes any name, and the rules judge it."""
     fast = _HITS.fullmatch(path)
     parts = path.split("/")
-    plain = len(parts) == 4 and (parts[0], parts[1], parts[3]) == ("", "counters", "hits")
-    assert bool(fast) == (plain and bool(NAME.fullmatch(parts[2])))
+    of_the_form = len(parts) == 4 and (parts[0], parts[1], parts[3]) == ("", "counters", "hits")
+    assert bool(fast) == (of_the_form and bool(PLAIN_NAME.fullmatch(parts[2])))
     assert not fast or fast[1] == parts[2]
 
 

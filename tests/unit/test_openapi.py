@@ -3,14 +3,14 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
 from flask_redis_counter import InvalidAmountError, InvalidNameError, create_app
 from flask_redis_counter.rules import MAX_VALUE, check_name
-from flask_redis_counter.web.counting import amount_in, token_in
+from flask_redis_counter.web.counting import amount_in, plain, token_in
 from flask_redis_counter.web.openapi import document
 
 DESCRIBED = document()
@@ -103,6 +103,17 @@ def test_names(name):
     """The pattern is the rule."""
     matches = re.search(SCHEMAS["Name"]["pattern"].replace("$", r"\Z"), name) is not None
     assert matches == accepts(check_name, InvalidNameError, name)
+
+
+@given(st.text(st.sampled_from("a.jsontxvg/\n"), max_size=6) | NEARLY)
+@example("a.json")
+@example(".svg")
+@example("..")
+@example("...")
+def test_plain_names(name):
+    """The pattern is the rule."""
+    matches = re.search(SCHEMAS["PlainName"]["pattern"].replace("$", r"\Z"), name) is not None
+    assert matches == accepts(plain, (InvalidNameError, BadRequest), name)
 
 
 @given(NEARLY | NEARLY.map(lambda key: f'"{key}"'))
