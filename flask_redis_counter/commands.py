@@ -9,7 +9,7 @@ import click
 from flask.cli import AppGroup
 
 from .days import Unit
-from .errors import CounterError
+from .errors import CounterError, UnknownCounterError
 from .rules import MAX_VALUE, MIN_VALUE
 from .state import current_state
 
@@ -34,10 +34,13 @@ _name = click.argument("name", required=False)
 def get(names: tuple[str, ...], as_json: bool) -> None:
     """Print the value of NAMES, by default of the app's own counter."""
     state = current_state()
-    values = state.counter.values(names or [state.config.name])
-    for name in names:
-        if state.counter.value(name, None) is None:
-            raise click.ClickException(f"there is no counter named {name}")
+    own = {} if names else {state.config.name: 0}
+    found = state.counter.values(names or own, default=None)
+    values: dict[str, int] = {}
+    for name, value in found.items():
+        if value is None and name not in own:
+            raise UnknownCounterError(name)
+        values[name] = value or 0
     if as_json:
         click.echo(json.dumps(values))
     elif len(values) == 1:
@@ -84,7 +87,7 @@ def delete(name: str, as_json: bool) -> None:
     """Delete NAME with its days and hours, and print the value that it had."""
     old = current_state().counter.delete(name)
     if old is None:
-        raise click.ClickException(f"there is no counter named {name}")
+        raise UnknownCounterError(name)
     _one(name, old, as_json)
 
 

@@ -8,7 +8,7 @@ CounterError
 ├── InvalidSpanError          days of a series outside the rules
 ├── TokenReusedError          a token that stands for a hit of another amount
 ├── CounterExistsError        there is one of that name, and only a new one was to be set
-├── UnknownCounterError       there is none of that name, and the hit may not make it
+├── UnknownCounterError       there is none of that name, and none is made
 ├── TooManyCountersError      the same, because there are as many as there may be
 ├── TooOftenError             the client comes more often than it may
 ├── NotAnIntegerError         the key holds something that is no integer
@@ -94,7 +94,14 @@ class CounterExistsError(CounterError):
 
 
 class UnknownCounterError(CounterError):
-    """There is no counter of that name, and the hit was not to make one: not counted."""
+    """There is no counter of that name, to be read or deleted, or to be hit where none is made.
+
+    :ivar name: the name.
+    """
+
+    def __init__(self, name: str, further: str = "") -> None:
+        super().__init__(f"there is no counter {name!r}{further}")
+        self.name = name
 
 
 class TooManyCountersError(CounterError):

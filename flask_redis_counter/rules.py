@@ -163,7 +163,7 @@ def explained(error: StoreRefusedError, key: str) -> CounterError:
     if "EXISTING there" in said:
         return CounterExistsError(f"there is a counter {name_in(key)!r} already")
     if "UNKNOWN there" in said:
-        return UnknownCounterError(f"there is no counter {name_in(key)!r}, and a hit makes none")
+        return UnknownCounterError(name_in(key), ", and a hit makes none")
     if "TOOMANY there" in said:
         return TooManyCountersError(f"there is no counter {name_in(key)!r}, and no room for one")
     return error

@@ -13,6 +13,7 @@ from werkzeug.exceptions import (
 )
 
 from ..counter import Hit
+from ..errors import UnknownCounterError
 from ..state import current_state
 from ..terms import Terms
 from .counting import HEADERS, RELOAD, as_json, headers_of, is_host, token_in
@@ -56,6 +57,17 @@ def stands_at(form: str, name: str, value: int) -> Response:
     """Answer a value that was read."""
     body = _body(form, name, value, counted=False)
     return Response(body, mimetype=form, headers=HEADERS)
+
+
+def value_of(name: str) -> int:
+    """Return what a counter stands at.
+
+    :raises UnknownCounterError: there is none of that name.
+    """
+    value: int | None = current_state().counter.value(name, None)
+    if value is None:
+        raise UnknownCounterError(name)
+    return value
 
 
 def kept(response: Response) -> Response:

@@ -11,10 +11,10 @@ from flask import Blueprint, Response, render_template, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
-from ..errors import CounterError, SpooledError, UnknownCounterError
+from ..errors import CounterError, SpooledError
 from ..rules import check_name
 from ..state import current_state
-from .answers import hold_back, kept, visit
+from .answers import hold_back, kept, value_of, visit
 from .badge import COLORS, Badge, Format, Side, color_of, written
 from .counting import HEADERS, headers_of, only, plain, text_in
 from .errors import answer_to
@@ -68,7 +68,7 @@ class Look:
 def read(name: str) -> Response:
     """Draw what a counter stands at."""
     look = look_in(request.args, name)
-    return kept(_drawn(look.badge(_value(name))))
+    return kept(_drawn(look.badge(value_of(name))))
 
 
 @blueprint.get("/hit/<name>.svg")
@@ -76,10 +76,10 @@ def hit(name: str) -> Response:
     """Count, and draw the new value; HEAD reads."""
     look = look_in(request.args, plain(name))
     if request.method == "HEAD":
-        return _drawn(look.badge(_value(name)), headers=HEADERS)
+        return _drawn(look.badge(value_of(name)), headers=HEADERS)
     hit, _ = visit(name, 1, current_state().config.named_terms)
     # Where this was no visit, there may be no counter yet, and a zero would say that there is.
-    value = hit.value if hit.counted else _value(name)
+    value = hit.value if hit.counted else value_of(name)
     return _drawn(look.badge(value), headers=headers_of(hit))
 
 
@@ -88,7 +88,7 @@ def shields(name: str) -> Response:
     """Answer what shields.io makes a badge of; it wants a 200 also where there is no value."""
     look = look_in(request.args, name)
     try:
-        return kept(_for_shields(look.badge(_value(name)), failed=False))
+        return kept(_for_shields(look.badge(value_of(name)), failed=False))
     except CounterError as error:
         if word := WORDS.get(HTTPStatus(answer_to(error).status_code)):
             return _for_shields(look.excuse(word), failed=True)
@@ -146,13 +146,6 @@ def _color(query: MultiDict[str, str], name: str, default: str) -> str:
     if color is None:
         raise BadRequest(f"The {name} is 3 or 6 hexadecimal digits, or of {', '.join(COLORS)}.")
     return color
-
-
-def _value(name: str) -> int:
-    value: int | None = current_state().counter.value(name, None)
-    if value is None:
-        raise UnknownCounterError(f"there is no counter {name!r}")
-    return value
 
 
 def _drawn(

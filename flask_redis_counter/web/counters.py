@@ -10,11 +10,12 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request, url_for
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
+from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
 
+from ..errors import UnknownCounterError
 from ..rules import MAX_VALUE, MIN_VALUE, check_integer
 from ..state import current_state
-from .answers import counted, hold_back, kept, stands_at
+from .answers import counted, hold_back, kept, stands_at, value_of
 from .counting import amount_in, integer_in, only, plain
 from .negotiation import JSON, TEXT, media_type
 
@@ -50,19 +51,19 @@ def index() -> Response:
 def read(name: str) -> Response:
     """Answer a counter's value."""
     form = media_type(request.headers.get("Accept", ""))
-    return kept(stands_at(form, name, _value(name)))
+    return kept(stands_at(form, name, value_of(name)))
 
 
 @blueprint.get("/counters/<name>.json")
 def read_as_json(name: str) -> Response:
     """Answer a counter's value as JSON."""
-    return kept(stands_at(JSON, name, _value(name)))
+    return kept(stands_at(JSON, name, value_of(name)))
 
 
 @blueprint.get("/counters/<name>.txt")
 def read_as_text(name: str) -> Response:
     """Answer a counter's value as bare text."""
-    return kept(stands_at(TEXT, name, _value(name)))
+    return kept(stands_at(TEXT, name, value_of(name)))
 
 
 @blueprint.post("/counters/<name>/hits")
@@ -82,7 +83,7 @@ def series(name: str) -> Response:
     unit: Any = request.args.get("by", "day")
     days = integer_in(request.args, "days", 1, MAX_VALUE, 30 if unit == "day" else 2)
     points = current_state().counter.series(name, unit=unit, days=days)
-    _value(name)
+    value_of(name)
     listed = [point.as_dict(unit) for point in points]
     return _read({"name": name, "by": unit, "series": listed})
 
@@ -109,15 +110,8 @@ def delete(name: str) -> Response:
         raise BadRequest("This takes no condition.")
     old = current_state().counter.delete(plain(name))
     if old is None:
-        raise NotFound(f"There is no counter named {name}.")
+        raise UnknownCounterError(name)
     return _plain({"name": name, "was": old})
-
-
-def _value(name: str) -> int:
-    value: int | None = current_state().counter.value(name, None)
-    if value is None:
-        raise NotFound(f"There is no counter named {name}.")
-    return value
 
 
 def _value_in(body: bytes) -> int:

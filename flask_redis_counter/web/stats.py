@@ -8,9 +8,10 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, render_template, request, url_for
-from werkzeug.exceptions import BadRequest, NotFound
+from werkzeug.exceptions import BadRequest
 
 from ..days import Point
+from ..errors import UnknownCounterError
 from ..overview import Summary
 from ..state import current_state
 from .answers import hold_back, kept
@@ -107,7 +108,7 @@ def chart(name: str) -> Response:
     if found.error is not None:
         raise found.error
     if found.value is None and name != state.config.name:
-        raise NotFound(f"There is no counter named {name}.")
+        raise UnknownCounterError(name)
     response = Response(mimetype=SVG)
     # It has its own style, which a page's policy would forbid where it is opened by itself.
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"

@@ -252,8 +252,9 @@ def test_an_amount_that_does_not_fit(web, client):
 def test_an_unknown_counter(admin, client):
     """404 wherever it would be read or deleted, and nothing is made."""
     for path in ("/counters/none", "/counters/none.txt", "/counters/none/series"):
-        assert "none" in problem(admin.get(path), 404)["detail"]
-    problem(admin.delete("/counters/none", headers=ADMIN), 404)
+        said = problem(admin.get(path), 404)
+        assert (said["detail"], said["counted"]) == ("there is no counter 'none'.", False)
+    assert problem(admin.delete("/counters/none", headers=ADMIN), 404) == said
     assert contents(client) == {}
 
 

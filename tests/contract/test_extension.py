@@ -174,7 +174,7 @@ def test_commands(app, client):
         return result.output
 
     assert run("get") == "0\n"
-    assert run("get", "nothere", code=1) == "Error: there is no counter named nothere\n"
+    assert run("get", "nothere", code=1) == "Error: there is no counter 'nothere'\n"
     assert run("hit") == "1\n"
     assert run("hit", "orders", "--amount", "41") == "41\n"
     assert json.loads(run("hit", "orders", "--json")) == {"name": "orders", "value": 42}
@@ -187,7 +187,7 @@ def test_commands(app, client):
     assert json.loads(run("reset", "orders", "--json")) == {"name": "orders", "value": -5}
     assert run("get", "orders") == "0\n"
     assert run("delete", "orders") == "0\n"
-    assert run("delete", "orders", code=1) == "Error: there is no counter named orders\n"
+    assert run("delete", "orders", code=1) == "Error: there is no counter 'orders'\n"
     assert "1 to 64 characters" in run("hit", "a b", code=1)
     for command in ("hit", "reset"):  # an unset variable in a script
         assert "1 to 64 characters" in run(command, "", code=1)
