@@ -121,7 +121,7 @@ class AsyncRedisCounter:
 
     async def set(
         self, name: str, value: int, *, max_counters: int | None = None, only_new: bool = False
-    ) -> int:
+    ) -> int | None:
         """Set a counter and return the value that it had; see :meth:`RedisCounter.set`."""
         operation = operations.swap(
             key_of(self.prefix, name),
@@ -131,7 +131,7 @@ class AsyncRedisCounter:
         )
         return await operations.run_async(operation, self._store.call_many)
 
-    async def reset(self, name: str) -> int:
+    async def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
         return await self.set(name, 0)
 

@@ -74,10 +74,10 @@ def set_(name: str, value: int, as_json: bool) -> None:
 @_name
 @_json
 def reset(name: str | None, as_json: bool) -> None:
-    """Set NAME to 0 and print the value that it had."""
+    """Set NAME to 0 and print the value that it had, 0 where it is made."""
     state = current_state()
     name = state.name_or_default(name)
-    _one(name, state.counter.reset(name), as_json)
+    _one(name, state.counter.reset(name) or 0, as_json)
 
 
 @counter_group.command("delete")

@@ -202,8 +202,8 @@ class RedisCounter:
 
     def set(
         self, name: str, value: int, *, max_counters: int | None = None, only_new: bool = False
-    ) -> int:
-        """Set a counter and return the value that it had, 0 where it did not exist.
+    ) -> int | None:
+        """Set a counter and return the value that it had, None where it did not exist.
 
         :param value: -2**63 to 2**63 - 1.
         :param max_counters: make the counter only while there are fewer than so many; None:
@@ -225,7 +225,7 @@ class RedisCounter:
         )
         return operations.run(operation, self._store.call_many)
 
-    def reset(self, name: str) -> int:
+    def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
         return self.set(name, 0)
 

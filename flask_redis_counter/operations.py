@@ -104,10 +104,11 @@ def read_many(keys: Mapping[str, str], default: Any) -> Operation[dict[str, Any]
     }
 
 
-def swap(key: str, value: int, limit: int, only_new: bool) -> Operation[int]:
-    """Set a counter and return the value that it had; one that does not exist is made."""
+def swap(key: str, value: int, limit: int, only_new: bool) -> Operation[int | None]:
+    """Set a counter and return the value that it had, None where it is made."""
     (answer,) = yield [("EVAL", _SWAP, 2, key, names_key(key), value, limit, int(only_new))]
-    return int(number_in(answer, key, 0))
+    old: int | None = number_in(answer, key, None)
+    return old
 
 
 def delete(key: str) -> Operation[int | None]:
@@ -116,8 +117,8 @@ def delete(key: str) -> Operation[int | None]:
     beside = [f"{key}:{it}" for it in ("days", "visitors", "salt", "seen")]
     keys = (key, names_key(key), *beside, *hours)
     (answer,) = yield [("EVAL", _DELETE, len(keys), *keys)]
-    value: int | None = number_in(answer, key, None)
-    return value
+    old: int | None = number_in(answer, key, None)
+    return old
 
 
 def series(key: str, unit: Unit, days: int) -> Operation[list[Point]]:

@@ -99,7 +99,11 @@ def put(name: str) -> Response:
     state = current_state()
     limit = state.config.max_counters
     old = state.counter.set(plain(name), value, max_counters=limit, only_new=condition == "*")
-    return _plain({"name": name, "value": value, "was": old})
+    response = _plain({"name": name, "value": value, "was": old})
+    if old is None:
+        response.status_code = HTTPStatus.CREATED
+        response.headers["Location"] = url_for("counters.read", name=name)
+    return response
 
 
 @blueprint.delete("/counters/<name>")

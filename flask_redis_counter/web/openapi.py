@@ -193,7 +193,10 @@ _SET = operation(
     ONLY_NEW,
     security=[{"admin": []}],
     requestBody={"required": True, "content": {JSON: schema("NewValue")}},
-    answers={"200": answer("Set.", as_json("Change"))}
+    answers={
+        "200": answer("Set.", as_json("Change")),
+        "201": answer("Made.", as_json("Change"), "Location"),
+    }
     | problems(400, 401, 403, 409, 411, 412, 413, 500, 503),
 )
 _DELETE = operation(

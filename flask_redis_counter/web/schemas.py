@@ -99,7 +99,10 @@ SCHEMAS = {
     "Change": record(
         name=_NAME,
         value=_VALUE,
-        was={**_VALUE, "description": "The value before, 0 where there was no such counter."},
+        was={
+            "anyOf": [_VALUE, {"type": "null"}],
+            "description": "The value before, null where there was no such counter.",
+        },
     ),
     "Deletion": record(name=_NAME, was=_VALUE),
     "Spooled": record(counted={"const": "spooled"}),
@@ -141,6 +144,11 @@ HEADERS = {
     "Idempotent-Replayed": {
         "description": "Present where this key had counted before; the answer is that one's.",
         "schema": {"const": "true"},
+    },
+    "Location": {
+        "description": "Where the counter is that was made.",
+        "required": True,
+        "schema": {"type": "string", "format": "uri-reference"},
     },
     "WWW-Authenticate": {"required": True, "schema": {"type": "string", "pattern": "^Bearer "}},
 }

@@ -273,10 +273,14 @@ def test_a_name_outside_the_rules(admin, client, method, path, name):
 
 def test_set_and_delete(admin, client):
     """The answer has the value that was; days and hours go with the counter."""
-    assert put(admin, "orders", 41).json == {"name": "orders", "value": 41, "was": 0}
+    made = put(admin, "orders", 41)
+    assert (made.status_code, made.headers["Location"]) == (201, "/counters/orders")
+    assert made.json == {"name": "orders", "value": 41, "was": None}
+    assert admin.get(made.headers["Location"]).json["value"] == 41
     assert client.get("counter:{orders}") == b"41"
     assert admin.post("/counters/orders/hits").json["value"] == 42
     answer = put(admin, "orders", -(2**63))
+    assert (answer.status_code, "Location" in answer.headers) == (200, False)
     assert answer.json == {"name": "orders", "value": -(2**63), "was": 42}
     assert answer.headers["Cache-Control"] == "no-store"
     assert put(admin, "orders", MAX).json["was"] == -(2**63)
@@ -318,7 +322,7 @@ def test_the_wrong_key(admin, client, headers):
 def test_the_scheme_has_no_case(admin):
     """RFC 9110, section 11.1."""
     headers = {"Authorization": f"bEARER {ADMIN_KEY}"}
-    assert admin.put("/counters/orders", json={"value": 7}, headers=headers).status_code == 200
+    assert admin.put("/counters/orders", json={"value": 7}, headers=headers).status_code == 201
 
 
 def test_without_a_key_nobody_may(web, client):
@@ -336,7 +340,7 @@ def test_a_key_from_a_file(service, tmp_path):
     """As Docker and Kubernetes hand out secrets."""
     file = tmp_path / "key"
     file.write_text(f"{ADMIN_KEY}\n")
-    assert put(service(COUNTER_ADMIN_KEY_FILE=str(file)), "orders", 7).status_code == 200
+    assert put(service(COUNTER_ADMIN_KEY_FILE=str(file)), "orders", 7).status_code == 201
 
 
 BODIES = {
@@ -436,7 +440,7 @@ def test_what_is_refused_for_its_size_is_not_read(server, client, environ, statu
 def test_set_only_what_is_new(admin, client):
     """With `If-None-Match: *`, 412 where there is one, and it stays."""
     new = {"If-None-Match": "*"}
-    assert put(admin, "orders", 0, **new).json == {"name": "orders", "value": 0, "was": 0}
+    assert put(admin, "orders", 0, **new).status_code == 201
     admin.post("/counters/orders/hits")
     before = contents(client)
     assert "orders" in problem(put(admin, "orders", 7, **new), 412)["detail"]

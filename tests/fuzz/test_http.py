@@ -28,7 +28,7 @@ ADMIN_KEY = "correct-horse-battery-staple"
 #: What a sound request may hear of a store that is there: the client has it (304), no such counter
 #: (404), amounts go up to its largest value (409), there is one already (412), the key was used
 #: before (422). No other 4xx, and no 5xx.
-SOUND = ["200", "304", "404", "409", "412", "422"]
+SOUND = ["200", "201", "304", "404", "409", "412", "422"]
 
 # Every check of schemathesis is on. That of what was deleted finds nothing here that it could
 # check.

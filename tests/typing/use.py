@@ -26,8 +26,8 @@ with RedisCounter("redis://localhost", prefix="site:", deadline=0.2) as counter:
     assert_type(counter.value("visits"), int)
     assert_type(counter.value("visits", None), int | None)
     assert_type(counter.values(["a", "b"]), dict[str, int])
-    assert_type(counter.set("visits", 1), int)
-    assert_type(counter.reset("visits"), int)
+    assert_type(counter.set("visits", 1), int | None)
+    assert_type(counter.reset("visits"), int | None)
     assert_type(counter.names(), list[str])
     try:
         counter.hit("visits")
