@@ -16,7 +16,7 @@ from .counter import Hit, key_of, pending_hit
 from .days import Point, Unit
 from .errors import ConfigurationError, StoreError
 from .meter import Meter
-from .operations import Operation
+from .operations import RAISED, Operation
 from .overview import Overview, StoreInfo
 from .replayer import replayer_of
 from .rules import (
@@ -109,11 +109,15 @@ class AsyncRedisCounter:
     @overload
     async def values(self, names: Iterable[str]) -> dict[str, int]: ...
     @overload
-    async def values(self, names: Iterable[str], default: _T) -> dict[str, int | _T]: ...
-    async def values(self, names: Iterable[str], default: Any = 0) -> dict[str, Any]:
+    async def values(
+        self, names: Iterable[str], default: _T, broken: _T = RAISED
+    ) -> dict[str, int | _T]: ...
+    async def values(
+        self, names: Iterable[str], default: Any = 0, broken: Any = RAISED
+    ) -> dict[str, Any]:
         """Read many counters in one round trip; see :meth:`RedisCounter.values`."""
         keys = {name: key_of(self.prefix, name) for name in names}
-        return await self._ask(operations.read_many(keys, default))
+        return await self._ask(operations.read_many(keys, default, broken))
 
     async def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[Point]:
         """Return the hits of the last days; see :meth:`RedisCounter.series`."""

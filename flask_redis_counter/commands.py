@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -112,9 +113,9 @@ def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> Non
 @counter_group.command("list")
 @_json
 def list_(as_json: bool) -> None:
-    """Print all counters with their values."""
+    """Print all counters with their values; - where there is something that is none."""
     counter = current_state().counter
-    values = counter.values(counter.names())
+    values = counter.values(counter.names(), default=None, broken=None)
     if as_json:
         click.echo(json.dumps(values))
     else:
@@ -125,7 +126,7 @@ def _one(name: str, value: int, as_json: bool) -> None:
     click.echo(json.dumps({"name": name, "value": value}) if as_json else value)
 
 
-def _table(values: dict[str, int]) -> None:
+def _table(values: Mapping[str, int | None]) -> None:
     width = max(map(len, values), default=0)
     for name, value in values.items():
-        click.echo(f"{name:<{width}}  {value}")
+        click.echo(f"{name:<{width}}  {'-' if value is None else value}")

@@ -15,7 +15,7 @@ from .days import Point, Unit
 from .driver import ThreadDriver
 from .errors import StoreError
 from .meter import Meter
-from .operations import Operation
+from .operations import RAISED, Operation
 from .overview import Overview, StoreInfo
 from .replayer import replayer_of
 from .rules import (
@@ -174,17 +174,22 @@ class RedisCounter:
     @overload
     def values(self, names: Iterable[str]) -> dict[str, int]: ...
     @overload
-    def values(self, names: Iterable[str], default: _T) -> dict[str, int | _T]: ...
-    def values(self, names: Iterable[str], default: Any = 0) -> dict[str, Any]:
+    def values(
+        self, names: Iterable[str], default: _T, broken: _T = RAISED
+    ) -> dict[str, int | _T]: ...
+    def values(
+        self, names: Iterable[str], default: Any = 0, broken: Any = RAISED
+    ) -> dict[str, Any]:
         """Read many counters in one round trip.
 
         :param default: what to return for one that does not exist.
+        :param broken: what to return for one whose key holds something else, if anything.
         :raises InvalidNameError: a name is outside the rules.
-        :raises NotAnIntegerError: one of the keys holds something else.
+        :raises NotAnIntegerError: one of the keys does, and nothing is to stand for it.
         :raises StoreError: the store did not answer in time, or refused.
         """
         keys = {name: key_of(self.prefix, name) for name in names}
-        return self._ask(operations.read_many(keys, default))
+        return self._ask(operations.read_many(keys, default, broken))
 
     def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[Point]:
         """Return the hits of the last days, today's last, or of each hour of them.

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from .connections import Command
 from .days import Point, Unit, recent, span
-from .errors import CounterError, StoreError, StoreRefusedError
+from .errors import CounterError, NotAnIntegerError, StoreError, StoreRefusedError
 from .rules import explained, names_key, number_in
 
 _SCRIPTS = files(__package__).joinpath("scripts")
@@ -24,6 +24,9 @@ _DELETE = _SCRIPTS.joinpath("delete.lua").read_text("utf-8")
 
 #: How many names one round trip reads at the most.
 PAGE = 1000
+
+#: Says that a key which holds something else is an error, and no value stands for it.
+RAISED: Any = object()
 
 _T = TypeVar("_T")
 
@@ -92,16 +95,21 @@ def read(key: str, default: Any) -> Operation[Any]:
     return number_in(answer, key, default)
 
 
-def read_many(keys: Mapping[str, str], default: Any) -> Operation[dict[str, Any]]:
+def read_many(keys: Mapping[str, str], default: Any, broken: Any) -> Operation[dict[str, Any]]:
     """Read the counters that names stand for."""
     if not keys:
         return {}
     # Not MGET: it answers nil, and so zero, for a key of another type.
     answers = yield [("GET", key) for key in keys.values()]
-    return {
-        name: number_in(answer, key, default)
-        for (name, key), answer in zip(keys.items(), answers, strict=True)
-    }
+    values = {}
+    for (name, key), answer in zip(keys.items(), answers, strict=True):
+        try:
+            values[name] = number_in(answer, key, default)
+        except NotAnIntegerError:
+            if broken is RAISED:
+                raise
+            values[name] = broken
+    return values
 
 
 def swap(key: str, value: int, limit: int, only_new: bool) -> Operation[int | None]:
@@ -136,14 +144,12 @@ def series(key: str, unit: Unit, days: int) -> Operation[list[Point]]:
     for answer in (counted, visitors, last, visiting):
         if isinstance(answer, StoreRefusedError):
             raise explained(answer, f"{key}:days") from answer.__cause__
-    visitors = [
-        visiting if date.encode() == last else number
+    hits = [number_in(number, f"{key}:days", 0) for number in counted]
+    unique = [
+        visiting if date.encode() == last else number_in(number, f"{key}:days", 0)
         for date, number in zip(dates, visitors, strict=True)
     ]
-    return [
-        Point(*point)
-        for point in zip(starts, map(_or_zero, counted), map(_or_zero, visitors), strict=True)
-    ]
+    return [Point(*point) for point in zip(starts, hits, unique, strict=True)]
 
 
 def _hours(key: str, starts: list[datetime]) -> Operation[list[Point]]:
@@ -151,15 +157,12 @@ def _hours(key: str, starts: list[datetime]) -> Operation[list[Point]]:
     for start in starts:
         by_day.setdefault(f"{start:%Y-%m-%d}", []).append(f"{start:%H}")
     answers = yield [("HMGET", f"{key}:hours:{date}", *hours) for date, hours in by_day.items()]
+    hits: list[int] = []
     for answer, date in zip(answers, by_day, strict=True):
         if isinstance(answer, StoreRefusedError):
             raise explained(answer, f"{key}:hours:{date}") from answer.__cause__
-    hits = map(_or_zero, chain(*answers))
+        hits += [number_in(number, f"{key}:hours:{date}", 0) for number in answer]
     return [Point(start, number) for start, number in zip(starts, hits, strict=True)]
-
-
-def _or_zero(answer: Any) -> int:
-    return int(answer or 0)
 
 
 def names(prefix: str, after: str = "", most: int | None = None) -> Operation[list[str]]:

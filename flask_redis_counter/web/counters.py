@@ -23,6 +23,9 @@ from .negotiation import JSON, TEXT, media_type
 LISTED = 100
 MOST_LISTED = 1000
 
+# Stands for a value where the key holds something else: the others on the page are as they are.
+_BROKEN: Any = object()
+
 blueprint = Blueprint("counters", __name__)
 blueprint.before_request(hold_back)
 
@@ -42,8 +45,8 @@ def index() -> Response:
         if len(names) == limit:
             query = urlencode({"after": names[-1], "limit": limit})
             document["next"] = f"{url_for('counters.index')}?{query}"
-    values = counter.values(names, default=None)
-    listed = [{"name": name, "value": value} for name, value in values.items()]
+    values = counter.values(names, default=None, broken=_BROKEN)
+    listed = [{"name": name, **_shown(value)} for name, value in values.items()]
     return _read({"counters": listed, **document})
 
 
@@ -116,6 +119,10 @@ def delete(name: str) -> Response:
     if old is None:
         raise UnknownCounterError(name)
     return _plain({"name": name, "was": old})
+
+
+def _shown(value: Any) -> dict[str, Any]:
+    return {"value": None, "broken": True} if value is _BROKEN else {"value": value}
 
 
 def _value_in(body: bytes) -> int:

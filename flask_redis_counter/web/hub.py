@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from ..async_counter import AsyncRedisCounter
 from ..bell import Bell
 from ..counter import key_of
-from ..errors import CounterError, NotAnIntegerError
-from ..rules import name_in
+from ..errors import CounterError
 from .live import Seat
 
 if TYPE_CHECKING:
@@ -136,9 +135,7 @@ class Hub:
         while names := self._stale & self._listeners.keys():
             self._stale.clear()
             try:
-                values = await self._counter.values(names, default=None)
-            except NotAnIntegerError as error:
-                self._stale |= names - {name_in(error.key)}
+                values = await self._counter.values(names, default=None, broken=None)
             except CounterError as error:
                 _log.info("no news of hits: %s", error)
                 self._stale |= names

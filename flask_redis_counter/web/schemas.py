@@ -61,9 +61,22 @@ SCHEMAS = {
         "properties": {
             "counters": {
                 "type": "array",
-                "items": record(
-                    name=_NAME, value={"anyOf": [_VALUE, {"type": "null", "description": "None."}]}
-                ),
+                "items": {
+                    "type": "object",
+                    "required": ["name", "value"],
+                    "properties": {
+                        "name": _NAME,
+                        "value": {
+                            "anyOf": [_VALUE, {"type": "null"}],
+                            "description": "null where there is no such counter, or it is broken.",
+                        },
+                        "broken": {
+                            "const": True,
+                            "description": "Present where the store holds something that is no "
+                            "integer where this counter should be.",
+                        },
+                    },
+                },
             },
             "next": {
                 "type": "string",

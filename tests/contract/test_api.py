@@ -93,13 +93,19 @@ def test_what_is_no_list(web, query):
     problem(web.get(f"/counters?{query}"), 400)
 
 
-@pytest.mark.parametrize("path", ["/counters", "/counters?name=visits", "/counters/visits"])
-def test_a_value_that_is_no_integer(web, client, path):
-    """500, and neither a zero nor left out; it stays as it is."""
-    web.post("/counters/visits/hits")
-    client.set(KEY, "text")
-    problem(web.get(path), 500)
-    assert client.get(KEY) == b"text"
+@pytest.mark.parametrize("what", ["text", "", "1.5", "9223372036854775808", "a list"])
+def test_a_value_that_is_no_integer(web, client, what):
+    """500, and no zero; a list says so of that one, and has all others; it stays as it is."""
+    for name in ("a", "visits", "z"):
+        web.post(f"/counters/{name}/hits")
+    client.delete(KEY)
+    client.rpush(KEY, "1") if what == "a list" else client.set(KEY, what)
+    before = contents(client)
+    problem(web.get("/counters/visits"), 500)
+    fine, broken = {"name": "z", "value": 1}, {"name": "visits", "value": None, "broken": True}
+    assert web.get("/counters").json["counters"] == [{"name": "a", "value": 1}, broken, fine]
+    assert web.get("/counters?name=z&name=visits").json["counters"] == [fine, broken]
+    assert contents(client) == before
 
 
 def test_a_suffix_says_the_form(web):

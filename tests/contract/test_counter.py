@@ -60,6 +60,15 @@ def test_many_values_at_once(counter):
     assert counter.values([]) == {}
 
 
+def test_one_of_many_is_broken(counter, client):
+    """It is an error, or what is to stand for it; the others are as they are."""
+    counter.hit("a")
+    client.rpush("counter:{b}", "1")
+    with pytest.raises(NotAnIntegerError, match="{b}"):
+        counter.values(["a", "b", "c"])
+    assert counter.values(["a", "b", "c"], None, broken=-1) == {"a": 1, "b": -1, "c": None}
+
+
 def test_set_and_reset_return_what_was_there(counter):
     """Setting returns the value that it replaced, to the last digit."""
     assert counter.set("visits", MAX) is None

@@ -192,6 +192,10 @@ def test_commands(app, client):
     for command in ("hit", "reset"):  # an unset variable in a script
         assert "1 to 64 characters" in run(command, "", code=1)
     run("hit", "orders", "--amount", "0", code=2)
+    client.set("counter:{visits}", "text")
+    run("hit", "orders")
+    assert run("list") == "orders  1\nvisits  -\n"
+    assert json.loads(run("list", "--json")) == {"orders": 1, "visits": None}
     run("set", "orders", "9223372036854775808", code=2)
 
 

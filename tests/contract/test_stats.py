@@ -106,6 +106,24 @@ def test_counters_by_name(web, counter, client):
     assert "holds something that is no integer" in page
 
 
+@pytest.mark.parametrize("part", ["", ":days", ":visitors"])
+@pytest.mark.parametrize("what", ["a text", "a list", "a text in it"])
+def test_one_that_is_broken(web, counter, client, part, what):
+    """It says so, and the page has all others, whichever of its keys holds something else."""
+    for name in ("a", "broken", "z"):
+        counter.hit(name)
+    key = f"counter:{{broken}}{part}"
+    if what == "a text in it" and part == ":days":
+        client.hset(key, mapping=dict.fromkeys(client.hgetall(key), "text"))
+    else:
+        client.delete(key)
+        client.rpush(key, "text") if what == "a list" else client.set(key, "text")
+    page = web.get("/stats").text
+    assert headings(page) == ["visits", "a", "broken", "z"]
+    assert shown(page) == [("visits", 0), ("a", 1), ("z", 1)]
+    assert page.count("holds something that is no integer") == 1
+
+
 @pytest.mark.parametrize(
     "query", ["days=6", "days=366", "days=x", "name=a%20b", "name=a&after=b", "page=2",
               "&".join(["name=a"] * 21)],
