@@ -100,7 +100,8 @@ def delete(name: str, as_json: bool) -> None:
 def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> None:
     """Print the hits of the last days of NAME, in UTC, and the visitors of each."""
     state = current_state()
-    days = days or (30 if unit == "day" else 2)
+    if days is None:
+        days = 30 if unit == "day" else 2
     points = state.counter.series(state.name_or_default(name), unit=unit, days=days)
     if as_json:
         click.echo(json.dumps([point.as_dict(unit) for point in points]))
