@@ -45,7 +45,7 @@ class Case:
 CASES = {
     "welcome": Case("/", 200, "so far"),
     "welcome-full": Case("/", 200, f"{LARGEST:,}", full="visits"),
-    "welcome-away": Case("/", 200, "The store is away", fault="killed"),
+    "welcome-away": Case("/", 200, "No number just now", fault="killed"),
     "count": Case("/count", 200, "Your visit was counted"),
     "count-full": Case("/count", 409, "The counter cannot hold more", full="visits"),
     "count-away": Case("/count", 503, "Your visit was not counted", fault="killed"),

@@ -108,7 +108,7 @@ def test_a_visitor_sits_out_an_outage(stack, faults, open_window):
         assert "safe to try again" in window.text
         welcome = open_window(stack).visit("/")
         assert welcome.status == 200
-        assert "The store is away" in welcome.text
+        assert "No number just now" in welcome.text
         welcome.click("Try to count my visit")
         tally.add(heard(welcome))
         assert welcome.status == 503

@@ -56,6 +56,15 @@ def test_what_never_counts(web, client, method):
     assert client.dbsize() == 0
 
 
+def test_the_welcome_page_of_a_broken_count(web, client):
+    """It has no number, and does not say that the store is away: it is there."""
+    client.set(KEY, "text")
+    page = web.get("/", headers=BROWSER)
+    assert page.status_code == 200
+    assert "does not hold one" in page.text
+    assert "is away" not in page.text
+
+
 def test_the_welcome_page(web, client):
     """It shows the number and the diagram, and does not count."""
     web.get("/count")
