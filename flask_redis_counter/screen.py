@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
-from ipaddress import ip_address
 from typing import TypeAlias
 
 from .config import Config
-from .settings import Network
-
-#: Returns a request's header, None where there is none; several of one name with commas between.
-Headers = Callable[[str], str | None]
+from .proxies import Headers, Proxies
 
 #: What tells a visitor, and a client, from others; None where nobody is to be told.
 Sender: TypeAlias = tuple[str | None, str | None]
@@ -32,7 +28,7 @@ class Screen:
         self._visitors = config.visitors
         self._opt_out = config.opt_out
         self._rated = config.terms.rate is not None
-        self._proxies = config.proxies
+        self._proxies = Proxies(config.proxies) if config.proxies else None
         self._is_crawler: Callable[[str], bool] | None = None
         if config.ignore_bots:
             crawlers = import_module("crawleruseragents")
@@ -58,7 +54,7 @@ class Screen:
 
         :param peer: the address that the request came from.
         """
-        address = self._address(peer, headers) if self._proxies else peer
+        address = self._proxies.client(peer, headers) if self._proxies is not None else peer
         if not self._visitors or (
             self._opt_out and (headers("dnt") == "1" or headers("sec-gpc") == "1")
         ):
@@ -66,33 +62,3 @@ class Screen:
         else:
             visitor = f"{address} {headers('user-agent') or ''}"
         return visitor, address if self._rated else None
-
-    def _address(self, peer: str, headers: Headers) -> str:
-        """Return a client's address: the nearest one that no proxy of ours has.
-
-        Each proxy adds on the right of ``X-Forwarded-For`` whom it was asked by; what lies
-        further left than the first stranger may be anybody's lie.
-        """
-        hops = [hop.strip() for hop in (headers("x-forwarded-for") or "").split(",")]
-        while hops and _is_in(peer, self._proxies):
-            if not _is_address(hops[-1]):
-                break
-            peer = hops.pop()
-        return peer
-
-
-@lru_cache(maxsize=4096)
-def _is_in(address: str, networks: tuple[Network, ...]) -> bool:
-    if not _is_address(address):
-        return False
-    client = ip_address(address)
-    client = getattr(client, "ipv4_mapped", None) or client
-    return any(client in network for network in networks)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

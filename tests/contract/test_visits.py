@@ -171,6 +171,16 @@ def test_a_proxy_that_is_believed(service, client):
     assert client.get(KEY) == b"7"
 
 
+def test_the_port_that_a_proxy_was_asked_from(service):
+    """It is another one each time, and makes no other visitor."""
+    web = service(COUNTER_PROXIES="10.0.0.1")
+    for forwarded in ("203.0.113.7:4711", "203.0.113.7:4712", "203.0.113.7"):
+        hit(web, peer="10.0.0.1", X_Forwarded_For=forwarded)
+    for forwarded in ("[2001:db8::7]:4711", "[2001:db8::7]", "2001:db8::7"):
+        hit(web, peer="10.0.0.1", X_Forwarded_For=forwarded)
+    assert today(web) == (6, 2)
+
+
 def test_a_proxy_that_is_none_of_ours(service, client):
     """Whatever it says, it is the visitor."""
     web = service(COUNTER_PROXIES="10.0.0.1")

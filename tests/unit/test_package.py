@@ -22,6 +22,7 @@ ORDER = [
     "commands",
     "state",
     "screen",
+    "proxies",
     "config",
     "settings",
     "embedded",

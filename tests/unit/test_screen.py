@@ -35,6 +35,12 @@ def address(proxies, peer, forwarded):
         ("10.0.0.1", "10.0.0.1", "203.0.113.7, 10.0.0.2", "10.0.0.2"),
         # Nobody but proxies.
         ("10.0.0.0/8", "10.0.0.1", "10.0.0.2, 10.0.0.3", "10.0.0.2"),
+        # With the port that was asked from.
+        ("10.0.0.1", "10.0.0.1", "203.0.113.7:4711", "203.0.113.7"),
+        ("10.0.0.0/8", "10.0.0.1", "203.0.113.7:4711, 10.0.0.2:80", "203.0.113.7"),
+        ("::1", "::1", "[2001:db8::7]:4711", "2001:db8::7"),
+        ("::1", "::1", "[2001:db8::7]", "2001:db8::7"),
+        ("::1", "::1", "2001:db8::4711", "2001:db8::4711"),
         # A stranger is not believed.
         ("10.0.0.1", "203.0.113.7", "198.51.100.1", "203.0.113.7"),
         ("10.0.0.1", "203.0.113.7", None, "203.0.113.7"),
@@ -52,8 +58,9 @@ def test_the_nearest_that_is_no_proxy_of_ours(proxies, peer, forwarded, client):
 
 
 @pytest.mark.parametrize(
-    "forwarded", [None, "", ",", "unknown", "_hidden", "203.0.113.7:4711", "[2001:db8::7]",
-                  "203.0.113.7, ", "203.0.113.7, unknown", "203.0.113.256", "\xff"],
+    "forwarded", [None, "", ",", "unknown", "_hidden", "[203.0.113.7", "203.0.113.7:", "[]:4711",
+                  "203.0.113.7:http", "[2001:db8::7]4711", ":4711", "203.0.113.7, ",
+                  "203.0.113.7, unknown", "203.0.113.256", "\xff"],
 )  # fmt: skip
 def test_a_header_that_says_nothing(forwarded):
     """It is the proxy's request then, and none of an address further left."""
