@@ -12,6 +12,7 @@ from .web import (
     badges,
     counters,
     errors,
+    forwarded,
     guards,
     health,
     live,
@@ -48,4 +49,5 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     requests.init_app(app)
     errors.init_app(app)
     guards.init_app(app)
+    forwarded.init_app(app)
     return app

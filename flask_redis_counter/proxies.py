@@ -44,6 +44,16 @@ class Proxies:
             hops.pop()
         return peer
 
+    def scheme(self, peer: str, headers: Headers) -> str | None:
+        """Return by which scheme a proxy was asked, as ``X-Forwarded-Proto`` has it, if it does.
+
+        :param peer: the address that the request came from.
+        """
+        if not _is_in(peer, self._networks):
+            return None
+        scheme = _listed(headers("x-forwarded-proto"))[-1].lower()
+        return scheme if scheme in ("http", "https") else None
+
 
 def _listed(header: str | None) -> list[str]:
     return [word.strip() for word in (header or "").split(",")]

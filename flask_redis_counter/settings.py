@@ -256,8 +256,8 @@ SETTINGS = {
             "COUNTER_PROXIES",
             _networks,
             (),
-            "Addresses and networks of proxies whose `X-Forwarded-For` is believed, with commas "
-            "between.",
+            "Addresses and networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are "
+            "believed, with commas between.",
         ),
         Setting(
             "COUNTER_HOSTS",

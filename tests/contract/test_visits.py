@@ -1,5 +1,7 @@
 """What is a visit, whose it is, and which host it is for: by its headers, on real stores."""
 
+import re
+
 import pytest
 
 from .support import BROWSER, KEY, contents, problem
@@ -179,6 +181,34 @@ def test_the_port_that_a_proxy_was_asked_from(service):
     for forwarded in ("[2001:db8::7]:4711", "[2001:db8::7]", "2001:db8::7"):
         hit(web, peer="10.0.0.1", X_Forwarded_For=forwarded)
     assert today(web) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("peer", "said", "scheme"),
+    [("10.0.0.1", "https", "https"), ("10.0.0.1", "HTTPS", "https"), ("10.0.0.1", "http", "http"),
+     ("10.0.0.1", "http, https", "https"), ("10.0.0.1", "https, http", "http"),
+     # What says nothing, and a stranger.
+     ("10.0.0.1", "", "http"), ("10.0.0.1", "javascript", "http"), ("10.0.0.1", "\xff", "http"),
+     ("10.0.0.2", "https", "http")],
+)  # fmt: skip
+def test_the_scheme_that_a_proxy_was_asked_by(service, peer, said, scheme):
+    """It is in the addresses that are shown; the host is the one of `Host`, and no other."""
+    web = service(COUNTER_PROXIES="10.0.0.1")
+    headers = {"Host": "counter.example.org", "X-Forwarded-Proto": said, **BROWSER,
+               "X-Forwarded-Host": "evil.example", "X-Forwarded-Port": "81",
+               "X-Forwarded-Prefix": "/evil", "Forwarded": "host=evil.example"}  # fmt: skip
+    for path in ("/snippet", "/"):
+        page = web.get(path, headers=headers, environ_overrides={"REMOTE_ADDR": peer}).text
+        assert "evil" not in page
+        shown = re.findall(r"\w+://(?=counter\.example\.org/)", page)
+        assert set(shown) == {f"{scheme}://"}
+
+
+def test_a_scheme_that_nobody_asked_for(web):
+    """Without proxies nobody is believed."""
+    page = web.get("/snippet", headers={"X-Forwarded-Proto": "https", "Host": "a.example"}).text
+    assert "http://a.example/" in page
+    assert "https://a.example" not in page
 
 
 def test_a_proxy_that_is_none_of_ours(service, client):

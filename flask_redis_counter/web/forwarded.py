@@ -1,0 +1,37 @@
+"""By which scheme a client asked, where proxies were between: it is in the addresses we write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+from ..proxies import Proxies
+from ..state import EXTENSION_KEY, State
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+def init_app(app: Flask) -> None:
+    """Let the app take the word of the proxies that it believes, and of no others.
+
+    Not Werkzeug's ProxyFix, which counts proxies and believes whoever asks. The host is the one of
+    the ``Host`` header, which is judged: a proxy is to pass it on.
+    """
+    state: State = app.extensions[EXTENSION_KEY]
+    if not state.config.proxies:
+        return
+    proxies = Proxies(state.config.proxies)
+    ask = app.wsgi_app
+
+    def ask_behind_proxies(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        said = {"x-forwarded-proto": environ.get("HTTP_X_FORWARDED_PROTO")}
+        if scheme := proxies.scheme(environ.get("REMOTE_ADDR", ""), said.get):
+            environ["wsgi.url_scheme"] = scheme
+        return ask(environ, start_response)
+
+    app.wsgi_app = ask_behind_proxies  # type: ignore[method-assign]
