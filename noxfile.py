@@ -143,7 +143,7 @@ def browser(session: nox.Session) -> None:
     chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if chromium is None:
         session.skip("no Chromium: install it (apt-get install chromium), or set CHROMIUM")
-    install(session, "server,embedded,testing", "playwright>=1.49")
+    install(session, "server,embedded,testing", "playwright>=1.49", "markdown-it-py>=3")
     session.env["CHROMIUM"] = chromium
     pytest(session, "tests/browser")
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from threading import Thread
+from urllib.parse import urlencode
 
 import pytest
 
@@ -113,6 +114,31 @@ def test_another_site(open_stack, open_window):
             assert window.page.context.cookies() == []
             assert stored(stack, "script") == 41335 + visits
             assert stored(stack, "pictures") == 41335 + 2 * visits
+
+
+def test_a_readme(stack, open_window):
+    """The lines that the page writes, rendered as Markdown, are badges in each colour scheme."""
+    markdown = pytest.importorskip("markdown_it")
+    stack.store("redis", "SET", "counter:{readme}", "41336")
+    looks = {"visits": "format=comma&color=green", "*some* [_words_]": "color=brightgreen",
+             "<b>": "format=short&color=0969da"}  # fmt: skip
+    lines = []
+    window = open_window(stack)
+    for label, look in looks.items():
+        window.visit(f"/snippet?{urlencode({'name': 'readme', 'label': label})}&{look}")
+        lines.append(window.page.locator("pre").first.inner_text())
+    body = markdown.MarkdownIt().render("# A project\n\n" + "\n".join(lines))
+    readme = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>A project</title>
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
+<main>{body}</main>"""
+    with site(readme, f"default-src 'none'; img-src {stack.url()} data:") as url:
+        for scheme, width in product(SCHEMES, WIDTHS):
+            window = open_window(stack, scheme=scheme, width=width).visit(url)
+            window.picture(PICTURES / f"readme-{scheme}-{width}.png")
+            images = window.look()["images"]
+            assert [image["alternative"] for image in images] == list(looks)
+            assert all(image["width"] > 40 for image in images)
+    assert stored(stack, "readme") == 41336
 
 
 def test_a_site_that_is_not_allowed(page, stack):
