@@ -15,9 +15,10 @@ from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
 from ..errors import UnknownCounterError
 from ..rules import MAX_VALUE, MIN_VALUE, check_integer
 from ..state import current_state
+from . import badges
 from .answers import counted, hold_back, kept, stands_at, value_of
 from .counting import amount_in, integer_in, only, plain
-from .negotiation import JSON, TEXT, media_type
+from .negotiation import JSON, SVG, TEXT, media_type
 
 #: How many counters one list has, unless it is asked for fewer, and at the most.
 LISTED = 100
@@ -52,8 +53,12 @@ def index() -> Response:
 
 @blueprint.get("/counters/<name>")
 def read(name: str) -> Response:
-    """Answer a counter's value."""
-    form = media_type(request.headers.get("Accept", ""))
+    """Answer a counter's value, to who wants a picture as a badge."""
+    form = media_type(request.headers.get("Accept", ""), SVG)
+    if form == SVG:
+        badge = badges.read(name)
+        badge.vary.add("Accept")
+        return badge
     return kept(stands_at(form, name, value_of(name)))
 
 

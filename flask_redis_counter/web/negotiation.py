@@ -24,8 +24,10 @@ _PARAMETER = re.compile(rf"\s*;\s*(?!q\s*=){_WORD}\s*=\s*{_VALUE}")
 
 
 @lru_cache(maxsize=256)
-def media_type(accept: str) -> str:
+def media_type(accept: str, *further: str) -> str:
     """Return the form for an ``Accept`` header; JSON where the client has no preference.
+
+    :param further: forms that there are besides JSON, HTML and text.
 
     :raises BadRequest: the header is malformed.
     :raises NotAcceptable: it rules out every form.
@@ -36,9 +38,10 @@ def media_type(accept: str) -> str:
         raise BadRequest("The Accept header is malformed.")
     # Our forms have no variants: "application/json; charset=utf-8" is JSON.
     plain = _LONE_STAR.sub(r"\1*/*", _PARAMETER.sub("", accept))
-    best = parse_accept_header(plain, MIMEAccept).best_match([JSON, HTML, TEXT])
+    forms = [JSON, HTML, TEXT, *further]
+    best = parse_accept_header(plain, MIMEAccept).best_match(forms)
     if best is None:
-        raise NotAcceptable(f"The Accept header allows none of {JSON}, {HTML} and {TEXT}.")
+        raise NotAcceptable(f"The Accept header allows none of {', '.join(forms)}.")
     return best
 
 

@@ -16,7 +16,7 @@ from . import badge_routes, stats_routes
 from .counters import LISTED, MOST_LISTED
 from .errors import PROBLEM
 from .metrics import OPENMETRICS, PLAIN
-from .negotiation import HTML, JSON, TEXT
+from .negotiation import HTML, JSON, SVG, TEXT
 from .responses import AS_TEXT, answer, as_json, forms, operation, problems, read
 from .schemas import (
     AMOUNT,
@@ -41,7 +41,8 @@ _DESCRIPTION = f"""\
 A visit counter. Every answer is true: a visit was counted, was not counted, or, when nobody can
 know, is unknown.
 
-`Accept` chooses among `{JSON}`, the default, `{TEXT}` and `{HTML}`. Errors are `{PROBLEM}`
+`Accept` chooses among `{JSON}`, the default, `{TEXT}` and `{HTML}`, and where a counter is read
+`{SVG}`. Errors are `{PROBLEM}`
 (RFC 9457), or pages for browsers. A path that is not listed here answers 404, and a method that a
 path does not have 405 with `Allow`. HEAD works wherever GET does, and never counts.
 """
@@ -161,7 +162,7 @@ _READ = operation(
     "Answer a counter's value, and do not count",
     NAME_IN_PATH,
     KNOWN,
-    answers=read("The value.", forms("Counter"), 404, 406, vary=True),
+    answers=read("The value.", forms("Counter") | {SVG: {}}, 404, 406, vary=True),
 )
 _READ_JSON = operation(
     "readAsJson",

@@ -15,7 +15,7 @@ _REFUSALS = {
     403: "Nobody may: the service has no admin key.",
     404: "There is no such counter, or what should be its name has a slash in it. A hit makes a "
     "counter, unless the service is set up otherwise.",
-    406: f"Accept allows none of {JSON}, {TEXT} and {HTML}.",
+    406: f"Accept allows none of {JSON}, {TEXT} and {HTML}, nor another form that there is here.",
     409: "The counter would go beyond its largest value; or there is none of this name, and as "
     "many others as there may be. Nothing was changed.",
     411: "A body of unknown length.",

@@ -8,7 +8,7 @@ import pytest
 from flask_redis_counter import OutcomeUnknownError, RedisCounter
 from flask_redis_counter.testing import wait_until
 
-from .support import KEY, MAX
+from .support import BROWSER, KEY, MAX
 
 PHONE = {"User-Agent": "Mozilla/5.0 (Android 16; Mobile; rv:150.0) Gecko/150.0 Firefox/150.0"}
 BOTH = ["/counters/visits.svg", "/hit/visits.svg"]
@@ -263,6 +263,22 @@ def test_for_shields_without_a_number(web, web_alone, client):
         assert response.headers["Cache-Control"] == "no-store"
     problem(web.get("/counters/a%20b/shields.json"), 400)
     assert client.get("counter:{none}") is None
+
+
+def test_a_badge_by_negotiation(web, client):
+    """Who wants a picture gets one where the counter is, and nothing counts."""
+    client.set("counter:{orders}", 1234)
+    image = {"Accept": "image/avif,image/webp,image/svg+xml,image/*,*/*;q=0.8"}
+    badge = web.get("/counters/orders?label=seen&format=comma", headers=image)
+    assert says(badge) == "seen: 1,234"
+    assert badge.headers["Vary"] == "Accept"
+    asked = image | {"If-None-Match": badge.headers["ETag"]}
+    assert web.get("/counters/orders?label=seen&format=comma", headers=asked).status_code == 304
+    assert web.get("/counters/orders", headers=BROWSER).mimetype == "text/html"
+    problem(web.get("/counters/orders", headers={"Accept": "image/png"}), 406)
+    problem(web.get("/counters/none", headers=image), 404)
+    problem(web.post("/counters/orders/hits", headers={"Accept": "image/svg+xml"}), 406)
+    assert client.get("counter:{orders}") == b"1234"
 
 
 def test_a_counter_whose_name_looks_like_a_picture(web, client):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.exceptions import BadRequest, NotAcceptable
 
-from flask_redis_counter.web.negotiation import HTML, JSON, TEXT, media_type, wants_page
+from flask_redis_counter.web.negotiation import HTML, JSON, SVG, TEXT, media_type, wants_page
 
 FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 CHROME = (
@@ -40,6 +40,16 @@ def test_a_form_for_each_client(accept, form):
     """Browsers get pages, programs JSON, those who ask for it text."""
     assert media_type(accept) == form
     assert wants_page(accept) is (form == HTML)
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [("image/svg+xml", SVG), ("image/*", SVG), ("image/avif,image/svg+xml,image/*,*/*;q=0.8", SVG),
+     ("", JSON), ("*/*", JSON), (FIREFOX, HTML), (CHROME, HTML), ("text/html,image/svg+xml", HTML)],
+)  # fmt: skip
+def test_a_further_form(accept, form):
+    """Who wants nothing else, or that the most, gets it."""
+    assert media_type(accept, SVG) == form
 
 
 @pytest.mark.parametrize("accept", ["image/png", "application/json;q=0", "text/csv, image/*"])
