@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request, url_for
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
+from werkzeug.exceptions import BadRequest, ClientDisconnected, Forbidden, Unauthorized
 
 from ..errors import UnknownCounterError
 from ..rules import MAX_VALUE, MIN_VALUE, check_integer
@@ -103,7 +103,7 @@ def put(name: str) -> Response:
     condition = _condition()
     if condition not in (None, "*"):
         raise BadRequest("The one condition that this takes is If-None-Match: *")
-    value = _value_in(request.get_data())
+    value = _value_in(_body())
     state = current_state()
     limit = state.config.max_counters
     old = state.counter.set(plain(name), value, max_counters=limit, only_new=condition == "*")
@@ -128,6 +128,13 @@ def delete(name: str) -> Response:
 
 def _shown(value: Any) -> dict[str, Any]:
     return {"value": None, "broken": True} if value is _BROKEN else {"value": value}
+
+
+def _body() -> bytes:
+    try:
+        return request.get_data()
+    except ClientDisconnected as error:
+        raise BadRequest("The body did not come as long as its Content-Length.") from error
 
 
 def _value_in(body: bytes) -> int:
