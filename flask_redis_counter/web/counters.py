@@ -17,7 +17,7 @@ from ..rules import MAX_VALUE, MIN_VALUE, check_integer
 from ..state import current_state
 from . import badges
 from .answers import counted, hold_back, kept, stands_at, value_of
-from .counting import amount_in, integer_in, only, plain
+from .counting import amount_in, integer_in, only, plain, text_in
 from .negotiation import JSON, SVG, TEXT, media_type
 
 #: How many counters one list has, unless it is asked for fewer, and at the most.
@@ -42,7 +42,7 @@ def index() -> Response:
             raise BadRequest(f"Ask for up to {MOST_LISTED} names, or for a page.")
     else:
         limit = integer_in(request.args, "limit", 1, MOST_LISTED, LISTED)
-        names = counter.names(after=request.args.get("after", ""), most=limit)
+        names = counter.names(after=text_in(request.args, "after", ""), most=limit)
         if len(names) == limit:
             query = urlencode({"after": names[-1], "limit": limit})
             document["next"] = f"{url_for('counters.index')}?{query}"
@@ -88,7 +88,7 @@ def hit(name: str) -> Response:
 def series(name: str) -> Response:
     """Answer a counter's days, or their hours."""
     only(request.args, "by", "days")
-    unit: Any = request.args.get("by", "day")
+    unit: Any = text_in(request.args, "by", "day")
     days = integer_in(request.args, "days", 1, MAX_VALUE, 30 if unit == "day" else 2)
     points = current_state().counter.series(name, unit=unit, days=days)
     value_of(name)

@@ -16,7 +16,7 @@ from ..overview import Summary
 from ..state import current_state
 from .answers import hold_back, kept
 from .charts import can_draw, draw, step_of
-from .counting import integer_in, only
+from .counting import integer_in, only, text_in
 from .errors import problem
 from .live import LIVE
 from .negotiation import SVG
@@ -68,9 +68,9 @@ def page() -> Response:
     only(request.args, "name", "after", "days")
     days = _days()
     names = request.args.getlist("name")
-    after = request.args.get("after", None if names else "")
-    if len(names) > LISTED or (names and after is not None):
+    if len(names) > LISTED or (names and "after" in request.args):
         raise BadRequest(f"Ask for up to {LISTED} names, or for a page.")
+    after = None if names else text_in(request.args, "after", "")
     state = current_state()
     own = state.config.name
     found = state.counter.overview(names or [own], after=after, most=LISTED, days=days)

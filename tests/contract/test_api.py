@@ -86,7 +86,7 @@ def test_many_at_once(web):
 
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=1001", "limit=1.5", "limit=1&limit=2", "name=a&limit=1",
-              "name=a&after=b", "name=", "name=a%20b", "names=a", "page=2"],
+              "name=a&after=b", "after=a&after=b", "name=", "name=a%20b", "names=a", "page=2"],
 )  # fmt: skip
 def test_what_is_no_list(web, query):
     """400: nothing of a query is ignored."""
@@ -523,8 +523,9 @@ def test_a_counter_that_nobody_has_hit_has_no_hits(admin):
 
 
 @pytest.mark.parametrize(
-    "query", ["by=week", "by=", "by=Day", "days=0", "days=3661", "days=-1", "days=1.5", "days=",
-              "days=1&days=2", "by=hour&days=8", "day=7", "days=99999999999999999999"],
+    "query", ["by=week", "by=", "by=Day", "by=day&by=hour", "days=0", "days=3661", "days=-1",
+              "days=1.5", "days=", "days=1&days=2", "by=hour&days=8", "day=7",
+              "days=99999999999999999999"],
 )  # fmt: skip
 def test_what_is_no_series(web, query):
     """400."""

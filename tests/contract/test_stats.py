@@ -125,8 +125,8 @@ def test_one_that_is_broken(web, counter, client, part, what):
 
 
 @pytest.mark.parametrize(
-    "query", ["days=6", "days=366", "days=x", "name=a%20b", "name=a&after=b", "page=2",
-              "&".join(["name=a"] * 21)],
+    "query", ["days=6", "days=366", "days=x", "name=a%20b", "name=a&after=b", "after=a&after=b",
+              "page=2", "&".join(["name=a"] * 21)],
 )  # fmt: skip
 def test_what_cannot_be_asked_for(web, query):
     """400."""
