@@ -49,6 +49,8 @@ def stream() -> Response:
     if not config.live:
         raise NotFound("There are no live counters here: COUNTER_LIVE is 0.")
     seat = request.environ.get(LIVE)
+    if request.method == "HEAD" and LIVE in request.environ:
+        seat = Seat(free=True)  # it takes none
     if not isinstance(seat, Seat):
         detail = "Live counters need the production server: flask-redis-counter serve."
         return problem(HTTPStatus.NOT_IMPLEMENTED, detail)

@@ -211,6 +211,15 @@ def test_where_it_is_off(serve, server):
     assert "live.js" not in run.get("/").text
 
 
+def test_head(serve, server):
+    """The headers of the events, and an end: nobody takes a seat."""
+    run = serve(server.url, COUNTER_LIVE="1")
+    for _ in range(3):
+        answer = requests.head(f"http://127.0.0.1:{run.port}/live", timeout=5)
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+
+
 def test_under_another_server():
     """501, and the pages do without."""
     web = create_app({"REDIS_URL": nowhere()}).test_client()
