@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: Seconds that requests in flight may take when the server stops.
 GRACE = 5
 
+#: Bytes that a request's line and headers may take, about: Granian would take megabytes.
+HEADERS = 64 * 1024
+
 #: How many connections may wait to be taken.
 BACKLOG = 1024
 
@@ -46,6 +49,7 @@ def serve(
     :raises CounterError: the address cannot be bound.
     """
     from granian.constants import Interfaces, Loops
+    from granian.http import HTTP1Settings, HTTP2Settings
     from granian.log import LogLevels
     from granian.server import Server
 
@@ -59,6 +63,8 @@ def serve(
         loop=Loops.uvloop,
         websockets=False,
         workers=workers,
+        http1_settings=HTTP1Settings(max_buffer_size=HEADERS),
+        http2_settings=HTTP2Settings(max_headers_size=HEADERS),
         # What Granian takes at once by itself, and those who only listen.
         backpressure=BACKLOG // workers + listeners,
         log_level=LogLevels.warning,

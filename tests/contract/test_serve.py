@@ -280,6 +280,30 @@ def test_a_header_that_cannot_be_understood(serve, server, client, headers):
     assert client.dbsize() == 0
 
 
+@pytest.mark.parametrize("at", ["a header", "the path", "many headers"])
+def test_headers_that_are_too_large(serve, server, client, at):
+    """They are refused, and nothing is counted; what most clients send is not."""
+    run = serve(REDIS_URL=server.url).ready()
+
+    def ask(size):
+        path, header = "/count", f"X-Large: {size * 'a'}\r\n"
+        if at == "the path":
+            path, header = f"/count?{size * 'a'}", ""
+        elif at == "many headers":
+            header = "".join(f"X-{number}: {1000 * 'a'}\r\n" for number in range(size // 1000))
+        with socket.create_connection(("127.0.0.1", run.port), timeout=5) as visitor:
+            request = f"GET {path} HTTP/1.1\r\nHost: a\r\n{header}\r\n"
+            try:
+                visitor.sendall(request.encode())
+                return visitor.recv(65536).split()[1]
+            except ConnectionError:  # it need not take all of it, nor say anything
+                return None
+
+    assert ask(16_000) == b"200"
+    assert ask(90_000) in (None, b"414", b"431")
+    assert client.get("counter:{visits}") == b"1"
+
+
 def test_a_header_with_an_underscore_is_no_other(serve, server, client):
     """It does not count as the header with hyphens, on no way to the answer."""
     run = serve(REDIS_URL=server.url).ready()
