@@ -1,5 +1,7 @@
 """Several replicas, one count."""
 
+import requests
+
 from flask_redis_counter.testing import Tally, count, hammer
 
 from .support import under_load, value
@@ -20,6 +22,11 @@ def test_three_replicas_and_one_killed_under_load(new_stack):
         assert missed <= clients, "more failed than what the replica was working on"
 
         if stack.kind == "compose":  # HAProxy tells the truth as well
+            lie = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
+            page = requests.get(f"{stack.url()}/snippet", headers=lie, timeout=5).text
+            assert f"({stack.url()}/counters/visits.svg)" in page
+            assert "evil" not in page
+
             before = value(stack)
             stack.kill("web")
             assert count(stack.url()) == Tally(refused=1)

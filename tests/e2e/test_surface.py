@@ -33,6 +33,7 @@ def test_the_life_of_a_counter(stack):
     assert requests.put(url, json={"value": 5}, timeout=5).status_code == 401
     assert requests.get(url, timeout=5).status_code == 404
     made = requests.put(url, json={"value": 5}, headers=ADMIN, timeout=5)
+    assert (made.status_code, made.headers["Location"]) == (201, "/counters/orders")
     assert made.json() == {"name": "orders", "value": 5, "was": None}
     assert [hit(stack, "orders", agent) for agent in ("a", "b", "a")] == [6, 7, 8]
     for service in ("redis", "web"):
