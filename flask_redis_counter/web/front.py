@@ -10,11 +10,8 @@ Interface: https://github.com/emmett-framework/granian/blob/master/docs/spec/RSG
 from __future__ import annotations
 
 import asyncio
-import io
 import re
-import sys
 import time
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -28,6 +25,7 @@ from ..counter import Hit
 from ..screen import PREFETCHING, Sender
 from ..state import EXTENSION_KEY, State
 from ..terms import Terms
+from .bridge import Answer, address_of, environ_of, joined
 from .counting import HEADERS, PLAIN_NAME, RELOAD, as_json, headers_of, token_in
 from .guards import sharing
 from .hub import Hub
@@ -36,7 +34,6 @@ from .negotiation import JSON, media_type
 from .requests import BEGAN, REQUEST_ID, identity_in, new_identity, say
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
     from granian.rsgi import Scope
 
@@ -53,8 +50,6 @@ _PLAIN_HOST = re.compile(r"(?!xn--)[a-z0-9-]{1,63}(?:\.(?!xn--)[a-z0-9-]{1,63})*
 _HEADERS = (*HEADERS.items(), ("Content-Type", JSON))
 # Headers that want a closer look.
 _TELLING = PREFETCHING | {"content-length", "transfer-encoding", "idempotency-key"}
-# Stands for a header's value that cannot be read; it is malformed wherever we look at it.
-_UNREADABLE = "\xff"
 _HITS = re.compile(rf"/counters/({PLAIN_NAME.pattern})/hits")
 _AMOUNT = re.compile(r"(?:amount=([1-9][0-9]{0,17}))?")
 
@@ -154,11 +149,11 @@ class Front:
     def _identity(self, scope: Scope, began: float) -> str | None:
         """Return what to call a request that was counted, None where nobody cares; and log it."""
         headers = scope.headers
-        given = identity_in(_joined(headers, "x-request-id")) if "x-request-id" in headers else None
+        given = identity_in(joined(headers, "x-request-id")) if "x-request-id" in headers else None
         if not self._log_requests:
             return given
         identity = given or new_identity()
-        trace = _joined(headers, "traceparent")
+        trace = joined(headers, "traceparent")
         say(scope.method, scope.path, HTTPStatus.OK, began, identity, trace)
         return identity
 
@@ -199,48 +194,39 @@ class Front:
             if not PREFETCHING.isdisjoint(names):
                 return None
             try:
-                token = token_in(_joined(headers, "idempotency-key"))
+                token = token_in(joined(headers, "idempotency-key"))
             except HTTPException:
                 return None
-        accept = _joined(headers, "accept") if "accept" in names else None
-        if not _is_plain(_joined(headers, "host"), accept or ""):
+        accept = joined(headers, "accept") if "accept" in names else None
+        if not _is_plain(joined(headers, "host"), accept or ""):
             return None
-        header = partial(_joined, headers) if self._proxies else headers.get
+        header = partial(joined, headers) if self._proxies else headers.get
         if self._screen.ignores_bots and self._screen.objection(header) is not None:
             return None
-        return name, amount, token, terms, self._screen.sender(_address(scope.client), header)
+        return name, amount, token, terms, self._screen.sender(address_of(scope.client), header)
 
     async def _from_flask(
         self, scope: Scope, began: float, body: bytes, seat: Seat | None = None
-    ) -> _Answer:
+    ) -> Answer:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._ask_flask, scope, began, body, seat)
 
-    def _ask_flask(self, scope: Scope, began: float, body: bytes, seat: Seat | None) -> _Answer:
-        answer = _Answer()
-        environ = _environ(scope, body) | {BEGAN: began}
+    def _ask_flask(self, scope: Scope, began: float, body: bytes, seat: Seat | None) -> Answer:
+        answer = Answer()
+        environ = environ_of(scope, body) | {BEGAN: began}
         if self._hub:
             environ[LIVE] = seat
         answer.collect(self._app(environ, answer))
         return answer
 
-    def _explain(self, scope: Scope, began: float, error: Exception) -> _Answer:
-        environ = _environ(scope) | {BEGAN: began}
+    def _explain(self, scope: Scope, began: float, error: Exception) -> Answer:
+        environ = environ_of(scope) | {BEGAN: began}
         with self._app.request_context(environ):
             response = self._app.make_response(self._app.handle_user_exception(error))
             response = self._app.process_response(response)
-        answer = _Answer()
+        answer = Answer()
         answer.collect(response(environ, answer))
         return answer
-
-
-def _joined(headers: Any, name: str) -> str | None:
-    """Return all that a header was given, with commas between, and None where it is absent."""
-    if values := headers.get_all(name):
-        return ",".join(values)
-    # Granian leaves out a value that is not ASCII. A key that is malformed is none that is absent:
-    # the hit would count again with each repeat.
-    return _UNREADABLE if name in headers else None
 
 
 @lru_cache(maxsize=256)
@@ -252,74 +238,3 @@ def _is_plain(host: str | None, accept: str) -> bool:
         return media_type(accept) == JSON
     except HTTPException:
         return False
-
-
-class _Answer:
-    """What a WSGI application answered; called as its ``start_response``.
-
-    :ivar status: the status code.
-    :ivar headers: names and values.
-    """
-
-    def __init__(self) -> None:
-        self.status = 500
-        self.headers: list[tuple[str, str]] = []
-        self._body = b""
-
-    def __call__(
-        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
-    ) -> Callable[[bytes], object]:
-        self.status = int(status.split(" ", 1)[0])
-        self.headers = headers
-        return lambda chunk: self.collect([chunk])
-
-    def collect(self, chunks: Iterable[bytes]) -> None:
-        try:
-            self._body += b"".join(chunks)
-        finally:
-            if hasattr(chunks, "close"):
-                chunks.close()
-
-    def send(self, proto: HTTPProtocol) -> None:
-        if self._body:
-            proto.response_bytes(self.status, self.headers, self._body)
-        else:
-            proto.response_empty(self.status, self.headers)
-
-
-@lru_cache(maxsize=1024)
-def _address(client: str) -> str:
-    """Return the address of a client, without the port."""
-    return client.rpartition(":")[0].strip("[]")
-
-
-def _environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
-    """Return a WSGI environment (PEP 3333)."""
-    host, _, port = scope.server.rpartition(":")
-    environ: WSGIEnvironment = {
-        "REQUEST_METHOD": scope.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": scope.path.encode().decode("latin-1"),
-        "QUERY_STRING": scope.query_string.encode().decode("latin-1"),
-        "SERVER_NAME": host,
-        "SERVER_PORT": port,
-        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": _address(scope.client),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.scheme,
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    if scope.authority is not None:
-        environ["HTTP_HOST"] = scope.authority
-    for name in scope.headers.keys():  # noqa: SIM118, because only Granian's own names repeat none
-        if "_" in name:
-            continue  # WSGI could not tell it from the header with hyphens, which others guard
-        key = name.upper().replace("-", "_")
-        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            key = f"HTTP_{key}"
-        environ[key] = _joined(scope.headers, name)
-    return environ
