@@ -36,7 +36,7 @@ class Config:
     :ivar proxies: whose word on a client's address is taken.
     :ivar hosts: which hosts requests may be for; empty: any.
     :ivar live: how many may listen to events, in each worker process.
-    :ivar cors: which origins' pages may read and hit counters.
+    :ivar cors: which origins' scripts may read counters and answers to hits.
     :ivar log_json: whether the log is JSON.
     :ivar log_requests: whether it has a line for each request.
     :ivar metrics: whether there are metrics.

@@ -270,8 +270,8 @@ SETTINGS = {
             "COUNTER_CORS",
             _origins,
             (),
-            "Origins whose pages may read and hit counters, as `https://example.org`, with commas "
-            "between, or `*`.",
+            "Origins whose scripts may read counters and what their hits are answered, as "
+            "`https://example.org`, with commas between, or `*`.",
         ),
         Setting(
             "COUNTER_LIVE",
