@@ -32,6 +32,15 @@ DEFAULT_DEADLINE = 0.5
 Durability: TypeAlias = Literal["memory", "fsync", "replica"]
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: What a name that is read may end in, to say the form.
+FORMS = (".json", ".txt", ".svg")
+
+#: A name that HTTP makes and changes counters of: each address then means one counter, whatever is
+#: done there. Clients take "." and ".." for folders, and never send them.
+PLAIN_NAME = re.compile(
+    rf"(?!\.{{1,2}}(?:/|$)){NAME.pattern}{''.join(rf'(?<!{re.escape(form)})' for form in FORMS)}"
+)
+
 _PREFIX = re.compile(r"[A-Za-z0-9._:/-]{0,64}")
 _TOKEN = re.compile(r"[ -~]{1,255}")
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")

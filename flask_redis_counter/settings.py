@@ -14,6 +14,8 @@ from .errors import InvalidAmountError
 from .rules import (
     DEFAULT_DEADLINE,
     DEFAULT_PREFIX,
+    FORMS,
+    PLAIN_NAME,
     check_deadline,
     check_durability,
     check_name,
@@ -45,6 +47,15 @@ def _text(given: Any) -> str:
     if not isinstance(given, str):
         raise ValueError("is not text")
     return given
+
+
+def _own_name(given: Any) -> str:
+    name = check_name(given)
+    if not PLAIN_NAME.fullmatch(name):
+        raise ValueError(
+            f"ends in one of {', '.join(FORMS)}, or is a folder: its address is another's"
+        )
+    return name
 
 
 def _url(given: Any) -> str:
@@ -158,7 +169,7 @@ SETTINGS = {
             None,
             "File that holds the password, for example a Docker secret.",
         ),
-        Setting("COUNTER_NAME", check_name, "visits", "The counter behind `/count`."),
+        Setting("COUNTER_NAME", _own_name, "visits", "The counter behind `/count`."),
         Setting(
             "COUNTER_PREFIX", check_prefix, DEFAULT_PREFIX, "What the keys in the store begin with."
         ),

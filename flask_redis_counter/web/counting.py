@@ -11,7 +11,7 @@ from werkzeug.sansio.utils import get_host
 
 from ..counter import Hit
 from ..errors import InvalidAmountError
-from ..rules import MAX_VALUE, NAME, check_integer, check_name
+from ..rules import FORMS, MAX_VALUE, PLAIN_NAME, check_integer, check_name
 
 #: What goes with every answer that has counted, or might have.
 HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
@@ -25,16 +25,6 @@ REPLAYED = {"Idempotent-Replayed": "true"}
 #: A structured header's string (RFC 8941), as the draft has it, or the bare word that many send.
 QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
 BARE = re.compile(r"[!#-+\--:<-\[\]-~]{1,255}")
-
-
-#: What a name that is read may end in, to say the form.
-FORMS = (".json", ".txt", ".svg")
-
-#: A name that HTTP makes and changes counters of: each address then means one counter, whatever is
-#: done there. Clients take "." and ".." for folders, and never send them.
-PLAIN_NAME = re.compile(
-    rf"(?!\.{{1,2}}(?:/|$)){NAME.pattern}{''.join(rf'(?<!{re.escape(form)})' for form in FORMS)}"
-)
 
 
 def plain(name: str) -> str:

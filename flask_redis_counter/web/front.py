@@ -22,11 +22,12 @@ from werkzeug.exceptions import HTTPException
 
 from ..async_counter import AsyncRedisCounter
 from ..counter import Hit
+from ..rules import PLAIN_NAME
 from ..screen import PREFETCHING, Sender
 from ..state import EXTENSION_KEY, State
 from ..terms import Terms
 from .bridge import Answer, address_of, environ_of, joined
-from .counting import HEADERS, PLAIN_NAME, RELOAD, as_json, headers_of, token_in
+from .counting import HEADERS, RELOAD, as_json, headers_of, token_in
 from .guards import sharing
 from .hub import Hub
 from .live import LIVE, Seat

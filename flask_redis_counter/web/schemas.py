@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..days import MAX_DAYS
-from ..rules import MAX_VALUE, MIN_VALUE, NAME
-from .counting import BARE, PLAIN_NAME, QUOTED
+from ..rules import MAX_VALUE, MIN_VALUE, NAME, PLAIN_NAME
+from .counting import BARE, QUOTED
 
 
 def refer(kind: str, name: str) -> dict[str, str]:

@@ -9,11 +9,12 @@ from flask import Blueprint, Response, render_template, request, url_for
 from markupsafe import Markup
 from werkzeug.datastructures import MultiDict
 
+from ..rules import PLAIN_NAME
 from ..state import current_state
 from .answers import hold_back
 from .badge import COLORS
 from .badges import LONGEST_LABEL, look_in
-from .counting import PLAIN_NAME, only, plain, text_in
+from .counting import only, plain, text_in
 
 # A browser reads it with the flag v, which wants the hyphen escaped.
 _NAME = PLAIN_NAME.pattern.replace("-]", r"\-]")

@@ -87,6 +87,8 @@ def test_the_earlier_source_wins_and_empty_is_not_given():
         ("REDIS_PASSWORD_FILE", "/no/such/file"),
         ("COUNTER_NAME", "a b"),
         ("COUNTER_NAME", "x" * 65),
+        ("COUNTER_NAME", "data.json"),
+        ("COUNTER_NAME", ".."),
         ("COUNTER_PREFIX", "{a}"),
         ("COUNTER_DEADLINE", "0"),
         ("COUNTER_DEADLINE", "61"),

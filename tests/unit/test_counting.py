@@ -10,8 +10,8 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
 from flask_redis_counter import InvalidAmountError
-from flask_redis_counter.rules import MAX_VALUE, MIN_VALUE, NAME, check_token
-from flask_redis_counter.web.counting import PLAIN_NAME, amount_in, as_json, token_in
+from flask_redis_counter.rules import MAX_VALUE, MIN_VALUE, NAME, PLAIN_NAME, check_token
+from flask_redis_counter.web.counting import amount_in, as_json, token_in
 from flask_redis_counter.web.front import _AMOUNT, _HITS
 
 PRINTABLE = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
