@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shutil
 import signal
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import wrap
+from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
+from flask import Flask
+from flask.cli import ScriptInfo
 
+from . import embedded
+from .commands import FAILED, Commands, counter_group
 from .config import Config, names_a_store
 from .counter import RedisCounter
+from .doctor import Finding, examine
 from .embedded import EmbeddedStore
-from .errors import ConfigurationError, CounterError, SpoolError, StoreError, StoreUnsuitableError
+from .errors import ConfigurationError, SpoolError, StoreError, StoreUnsuitableError
 from .logs import write_json, writes_json
 from .server import check_installed
 from .server import serve as serve_app
@@ -25,13 +35,72 @@ from .spool import Spool
 _log = logging.getLogger(__name__)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Main(Commands):
+    """The commands of the service, whose app the other commands are for."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        return super().make_context(*arguments, obj=ScriptInfo(create_app=_app), **options)
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="flask-redis-counter")
 def main() -> None:
-    """The visit counter that does not lie."""
+    """The visit counter that does not lie.
+
+    The settings are in the environment (REDIS_URL, COUNTER_NAME …). Where no Redis is
+    configured, all commands are for the embedded store.
+    """
 
 
-@main.command()
+for command in counter_group.commands.values():
+    main.add_command(command)
+
+
+def _app() -> Flask:
+    from .app import create_app  # not for those who need none
+
+    find_store(click.get_current_context())
+    return create_app()
+
+
+def find_store(ctx: click.Context) -> None:
+    """Let REDIS_URL be that of the embedded store, where no Redis is configured."""
+    if not names_a_store(os.environ):
+        folder = os.environ.get("COUNTER_DATA_DIR")
+        store = embedded.at_hand(Path(folder) if folder else None)
+        os.environ["REDIS_URL"] = ctx.find_root().with_resource(store)
+
+
+@main.command(with_appcontext=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Say what is wrong with settings and store, and what to do.
+
+    Exit codes: 0 all is well, 1 there is something to do.
+    """
+    with suppress(ConfigurationError):  # it is among the findings
+        find_store(ctx)
+    found = list(examine(os.environ))
+    if as_json:
+        click.echo(json.dumps([finding.as_dict() for finding in found]))
+    else:
+        _print_findings(found)
+    if any(finding.state != "ok" for finding in found):
+        raise SystemExit(FAILED)
+
+
+@main.command(with_appcontext=False)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what lets SHELL complete commands and names: eval "$(… completion bash)"."""
+    name = "flask-redis-counter"
+    source = get_completion_class(shell)
+    if source is not None:
+        click.echo(source(main, {}, name, "_FLASK_REDIS_COUNTER_COMPLETE").source())
+
+
+@main.command(with_appcontext=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port."
@@ -41,6 +110,7 @@ def main() -> None:
 )
 @click.option(
     "--data-dir",
+    envvar="COUNTER_DATA_DIR",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the embedded store keeps its data, by default the user's data folder.",
 )
@@ -52,48 +122,63 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
     """
     # Before Granian has a handler for it, so that a store which is just starting ends as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        with ExitStack() as stack:
-            check_installed()
-            config = Config.load(os.environ)
-            if config.log_json:
-                write_json()
-            _warn_of_typos()
-            if config.metrics and config.metrics_dir is None:
-                folder = TemporaryDirectory(prefix="counter-metrics-")
-                os.environ["COUNTER_METRICS_DIR"] = stack.enter_context(folder)
-            if config.spool_dir is not None:
-                with closing(Spool(config.spool_dir, megabytes=config.spool_mb)) as spool:
-                    _say(f"spool: {spool.path}, {_waiting(spool)} hits wait")
-            if names_a_store(os.environ):
-                if data_dir is not None:
+    with ExitStack() as stack:
+        check_installed()
+        config = Config.load(os.environ)
+        if config.log_json:
+            write_json()
+        _warn_of_typos()
+        if config.metrics and config.metrics_dir is None:
+            folder = TemporaryDirectory(prefix="counter-metrics-")
+            os.environ["COUNTER_METRICS_DIR"] = stack.enter_context(folder)
+        if config.spool_dir is not None:
+            with closing(Spool(config.spool_dir, megabytes=config.spool_mb)) as spool:
+                _say(f"spool: {spool.path}, {_waiting(spool)} hits wait")
+        if names_a_store(os.environ):
+            if data_dir is not None:
+                raise ConfigurationError(
+                    "--data-dir", "is for the embedded store, but a Redis is configured"
+                )
+            _say_whether_reachable(config)
+        else:
+            for name in ("REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_PASSWORD_FILE"):
+                if os.environ.get(name):
                     raise ConfigurationError(
-                        "--data-dir", "is for the embedded store, but a Redis is configured"
+                        name, "is set, but no Redis is configured: set REDIS_URL or REDIS_HOST"
                     )
-                _say_whether_reachable(config)
-            else:
-                for name in ("REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_PASSWORD_FILE"):
-                    if os.environ.get(name):
-                        raise ConfigurationError(
-                            name, "is set, but no Redis is configured: set REDIS_URL or REDIS_HOST"
-                        )
-                store = stack.enter_context(EmbeddedStore(data_dir))
-                os.environ["REDIS_URL"] = store.url
-                _say(f"store: embedded, append-only file in {store.folder}")
-            place = f"[{host}]" if ":" in host else host
-            serve_app(
-                host=host,
-                port=port,
-                workers=workers,
-                listeners=config.live,
-                log_json=config.log_json,
-                started=lambda: _say(
-                    f"serving http://{place}:{port}/ ({workers} workers); Ctrl-C stops"
-                ),
-            )
-    except CounterError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from error
+            store = stack.enter_context(EmbeddedStore(data_dir))
+            os.environ["REDIS_URL"] = store.url
+            _say(f"store: embedded, append-only file in {store.folder}")
+        place = f"[{host}]" if ":" in host else host
+        serve_app(
+            host=host,
+            port=port,
+            workers=workers,
+            listeners=config.live,
+            log_json=config.log_json,
+            started=lambda: _say(
+                f"serving http://{place}:{port}/ ({workers} workers); Ctrl-C stops"
+            ),
+        )
+
+
+def _print_findings(found: list[Finding]) -> None:
+    colors = {"ok": "green", "warning": "yellow", "failure": "red"}
+    subjects = max(len(finding.subject) for finding in found)
+    room = max(30, min(100, shutil.get_terminal_size().columns) - subjects - 11)
+    for finding in found:
+        head = f"{click.style(f'{finding.state:<7}', fg=colors[finding.state])}  "
+        head += f"{finding.subject:<{subjects}}  "
+        texts = [finding.said] + ([f"→ {finding.remedy}"] if finding.remedy else [])
+        for text in texts:
+            for line in wrap(text, room):
+                click.echo(head + line, color=_color())
+                head = " " * (subjects + 11)
+
+
+def _color() -> bool | None:
+    """Whether there are colors; None: where there is a terminal (https://no-color.org)."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def _say(text: str) -> None:

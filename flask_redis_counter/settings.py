@@ -206,6 +206,12 @@ SETTINGS = {
             "Megabytes that the spool may take, 1 to 10000; what no longer fits is rejected.",
         ),
         Setting(
+            "COUNTER_DATA_DIR",
+            _text,
+            None,
+            "Folder of the embedded store, by default in the user's data folder.",
+        ),
+        Setting(
             "COUNTER_CREATE",
             _switch,
             True,

@@ -15,6 +15,7 @@ PACKAGE = Path(flask_redis_counter.__file__).parent
 ORDER = [
     "__main__",
     "cli",
+    "doctor",
     "server",
     "app",
     "web",

@@ -1,0 +1,277 @@
+"""What is wrong with the settings, or with the store, and what to do about it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from . import operations
+from .config import Config
+from .counter import RedisCounter
+from .days import now
+from .errors import (
+    ConfigurationError,
+    CounterError,
+    SpoolError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnsuitableError,
+)
+from .operations import Operation
+from .settings import SETTINGS
+from .spool import Spool
+from .store import Store
+
+#: The oldest server that has all that the scripts use; Valkey began after it.
+OLDEST = (6, 2)
+
+#: Seconds by which the clocks may differ.
+DRIFT = 2.0
+
+#: The share of its memory that a store may use before it is said.
+MUCH = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look has found.
+
+    :ivar state: ``ok``; ``warning``, hits may be lost or refused one day; ``failure``, they are.
+    :ivar subject: what was looked at, in a word.
+    :ivar said: what was seen.
+    :ivar remedy: what to do about it; empty where all is well.
+    """
+
+    state: Literal["ok", "warning", "failure"]
+    subject: str
+    said: str
+    remedy: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it as it goes into a document."""
+        return asdict(self)
+
+
+# By what each risk begins with: what it is about, and its remedy.
+_CONFIG = "on the server: CONFIG SET {0}, and the same in its configuration file"
+_RISKS = {
+    "maxmemory-policy": ("eviction", _CONFIG.format("maxmemory-policy noeviction")),
+    "appendonly": ("persistence", _CONFIG.format("appendonly yes")),
+    "appendfsync": ("persistence", _CONFIG.format("appendfsync always")),
+}
+
+
+def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at one thing after the other; what cannot be looked at any more is left out.
+
+    :param environment: where the settings are.
+    """
+    yield from _unknown_settings(environment)
+    try:
+        config = Config.load(environment)
+        store = Store(config.redis_url, deadline=config.deadline, durability=config.durability)
+    except ConfigurationError as error:
+        yield Finding("failure", "settings", str(error), "correct it, and look again")
+        return
+    yield Finding("ok", "settings", f"counter {config.name}, prefix {config.prefix}")
+    yield from _server()
+    yield from _spool(config)
+    try:
+        yield from _store(config, store)
+    finally:
+        store.close()
+
+
+def _unknown_settings(environment: Mapping[str, str]) -> Iterator[Finding]:
+    for name in environment:
+        if name.startswith("COUNTER_") and name not in SETTINGS:
+            near = get_close_matches(name, SETTINGS, 1)
+            remedy = f"is it {near[0]}?" if near else "remove it"
+            yield Finding("warning", "settings", f"{name} is no setting and has no effect", remedy)
+
+
+def _server() -> Iterator[Finding]:
+    if find_spec("granian"):
+        yield Finding("ok", "server", "the production server is installed")
+    else:
+        remedy = "pip install 'flask-redis-counter[server]', or serve with another WSGI server"
+        yield Finding("warning", "server", "the production server is not installed", remedy)
+
+
+def _spool(config: Config) -> Iterator[Finding]:
+    if config.spool_dir is None:
+        return
+    try:
+        spool = Spool(config.spool_dir, megabytes=config.spool_mb)
+        waiting = spool.length()
+        spool.close()
+    except (ConfigurationError, SpoolError) as error:
+        remedy = "give the service a folder that it may write to, on a disk that has room"
+        yield Finding("failure", "spool", str(error), remedy)
+    else:
+        yield Finding("ok", "spool", f"{waiting} hits wait in {spool.path}")
+
+
+def _store(config: Config, store: Store) -> Iterator[Finding]:
+    began = time.perf_counter()
+    try:
+        operations.run(operations.ping(), store.ask)
+    except StoreUnsuitableError as error:
+        yield Finding("failure", "durability", str(error), "take another COUNTER_DURABILITY")
+        return
+    except StoreRefusedError as error:
+        remedy = "set REDIS_USERNAME and REDIS_PASSWORD, or wait until it has loaded its data"
+        yield Finding("failure", "store", f"{config.shown_url}: {error}", remedy)
+        return
+    except StoreError as error:
+        remedy = "start it, or say in REDIS_URL, or REDIS_HOST and REDIS_PORT, where it is"
+        yield Finding("failure", "store", f"{config.shown_url}: {error}", remedy)
+        return
+    took = (time.perf_counter() - began) * 1000
+    yield Finding("ok", "store", f"{config.shown_url} answers, the first time in {took:.1f} ms")
+    try:
+        facts = operations.run(_facts(), store.ask)
+        risks = operations.run(operations.risks(), store.ask)
+    except StoreError as error:
+        remedy = "let this user run INFO, to have it examined"
+        yield Finding("warning", "store", f"it may not be asked about itself: {error}", remedy)
+    else:
+        for look in (_version, _role, _clock, _memory, _disk):
+            yield from look(config, facts)
+        yield from _risks(facts, risks)
+    yield from _hit(config)
+
+
+def _facts() -> Operation[dict[str, str]]:
+    """Read what the server says of itself, and by how much its clock is ahead of ours."""
+    *sections, clock = yield [
+        *(("INFO", name) for name in ("server", "memory", "persistence", "replication")),
+        ("TIME",),
+    ]
+    facts: dict[str, str] = {}
+    for section in sections:
+        if isinstance(section, StoreRefusedError):
+            raise section
+        lines = section.decode("utf-8", "replace").splitlines()
+        facts |= dict(line.split(":", 1) for line in lines if ":" in line)
+    if isinstance(clock, list):
+        facts["ahead"] = str(int(clock[0]) + int(clock[1]) / 1e6 - now())
+    return facts
+
+
+def _version(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
+    name = facts.get("server_name", "redis")
+    version = facts.get(f"{name}_version") or facts.get("redis_version", "")
+    said = f"{name.capitalize()} {version}"
+    # What Valkey calls its redis_version is the Redis that it can do all of.
+    numbers = tuple(int(part) for part in facts.get("redis_version", "0").split(".")[:2])
+    if numbers >= OLDEST:
+        yield Finding("ok", "version", said)
+    else:
+        yield Finding("failure", "version", said, "upgrade to Redis 6.2 or later, or to Valkey")
+
+
+def _role(config: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
+    if facts.get("role") == "slave":
+        place = f"{facts.get('master_host')}:{facts.get('master_port')}"
+        said = f"a replica, which takes no hits, of {place}"
+        yield Finding("failure", "role", said, "set REDIS_URL to the primary")
+        return
+    replicas = facts.get("connected_slaves", "0")
+    said = f"a primary with {replicas} replicas"
+    if replicas == "0" and config.durability == "replica":
+        remedy = "connect a replica, or take another COUNTER_DURABILITY"
+        yield Finding("failure", "role", f"{said}, and COUNTER_DURABILITY waits for one", remedy)
+    else:
+        yield Finding("ok", "role", said)
+
+
+def _clock(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
+    if "ahead" not in facts:
+        return
+    ahead = float(facts["ahead"])
+    said = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this one"
+    if abs(ahead) <= DRIFT:
+        yield Finding("ok", "clock", f"the store's is as this one, within {DRIFT:g} s")
+    else:
+        remedy = "synchronise both (NTP): days are counted by this clock, and end by the store's"
+        yield Finding("warning", "clock", f"the store's is {said}", remedy)
+
+
+def _memory(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
+    used, limit = (int(facts.get(name, 0)) for name in ("used_memory", "maxmemory"))
+    if not limit:
+        yield Finding("ok", "memory", f"{used / 1e6:.1f} MB, and no limit")
+    elif used < MUCH * limit:
+        yield Finding("ok", "memory", f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB")
+    else:
+        said = f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB: when it is full, hits are refused"
+        yield Finding("warning", "memory", said, "raise maxmemory, or delete counters")
+
+
+def _disk(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
+    failed = [
+        what
+        for what, name in {
+            "to the append-only file": "aof_last_write_status",
+            "of a snapshot": "rdb_last_bgsave_status",
+        }.items()
+        if facts.get(name, "ok") != "ok"
+    ]
+    if failed:
+        said = f"its last write {' and its last one '.join(failed)} failed"
+        yield Finding("failure", "disk", said, "see its log: is the disk full, or not its own?")
+
+
+def _risks(facts: Mapping[str, str], risks: list[str]) -> Iterator[Finding]:
+    at_risk = set()
+    for risk in risks:
+        subject, remedy = _RISKS[risk.split()[0]]
+        at_risk.add(subject)
+        yield Finding("warning", subject, risk, remedy)
+    if "eviction" not in at_risk:
+        yield Finding("ok", "eviction", facts.get("maxmemory_policy", "noeviction"))
+    if "persistence" not in at_risk:
+        yield Finding("ok", "persistence", "an append-only file, synced before each answer")
+
+
+def _hit(config: Config) -> Iterator[Finding]:
+    """Count twice under one token on a counter of its own, which goes with it."""
+    name = f"doctor-{secrets.token_hex(8)}"
+    try:
+        with RedisCounter(
+            config.redis_url,
+            prefix=config.prefix,
+            deadline=config.deadline,
+            durability=config.durability,
+        ) as counter:
+            first, again = (_of(counter, name) for _ in range(2))
+            counter.delete(name)
+    except CounterError as error:
+        yield Finding("failure", "hit", f"a hit was tried: {error}", _remedy(error))
+        return
+    if (first.value, again.value, again.replayed) == (1, 1, True):
+        yield Finding("ok", "hit", "one was sent twice and counted once; it was taken back")
+    else:
+        said = f"one was sent twice, and answered {first.value} and {again.value}"
+        yield Finding("failure", "hit", said, "report this: it must not be")
+
+
+def _of(counter: RedisCounter, name: str) -> Any:
+    return counter.hit(name, token="twice")  # noqa: S106  # no secret
+
+
+def _remedy(error: CounterError) -> str:
+    said = str(error)
+    remedies = {
+        "permission": "let this user run scripts and their commands on these keys (+@all -@admin)",
+        "OOM": "raise maxmemory, or delete counters",
+        "MISCONF": "see its log: is its disk full?",
+        "READONLY": "set REDIS_URL to the primary",
+    }
+    return next((found for word, found in remedies.items() if word in said), "see its log")
