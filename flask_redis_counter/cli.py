@@ -8,7 +8,9 @@ import os
 import shutil
 import signal
 import sys
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import wrap
@@ -39,7 +41,9 @@ class _Main(Commands):
     """The commands of the service, whose app the other commands are for."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        return super().make_context(*arguments, obj=ScriptInfo(create_app=_app), **options)
+        ctx = super().make_context(*arguments, **options)
+        ctx.obj = ScriptInfo(create_app=partial(_app, ctx))
+        return ctx
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,19 +60,28 @@ for command in counter_group.commands.values():
     main.add_command(command)
 
 
-def _app() -> Flask:
+def _app(ctx: click.Context) -> Flask:
     from .app import create_app  # not for those who need none
 
-    find_store(click.get_current_context())
+    find_store(ctx)
     return create_app()
 
 
 def find_store(ctx: click.Context) -> None:
     """Let REDIS_URL be that of the embedded store, where no Redis is configured."""
     if not names_a_store(os.environ):
-        folder = os.environ.get("COUNTER_DATA_DIR")
-        store = embedded.at_hand(Path(folder) if folder else None)
-        os.environ["REDIS_URL"] = ctx.find_root().with_resource(store)
+        ctx.find_root().with_resource(_embedded_store())
+
+
+@contextmanager
+def _embedded_store() -> Iterator[None]:
+    folder = os.environ.get("COUNTER_DATA_DIR")
+    with embedded.at_hand(Path(folder) if folder else None) as url:
+        os.environ["REDIS_URL"] = url
+        try:
+            yield
+        finally:
+            del os.environ["REDIS_URL"]
 
 
 @main.command(with_appcontext=False)

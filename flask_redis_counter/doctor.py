@@ -270,8 +270,8 @@ def _remedy(error: CounterError) -> str:
     said = str(error)
     remedies = {
         "permission": "let this user run scripts and their commands on these keys (+@all -@admin)",
-        "OOM": "raise maxmemory, or delete counters",
-        "MISCONF": "see its log: is its disk full?",
-        "READONLY": "set REDIS_URL to the primary",
+        "maxmemory": "raise maxmemory, or delete counters",
+        "snapshots": "see its log: is its disk full?",
+        "read only replica": "set REDIS_URL to the primary",
     }
     return next((found for word, found in remedies.items() if word in said), "see its log")

@@ -10,6 +10,7 @@ import sys
 from contextlib import closing
 
 import pytest
+import redis
 from click.testing import CliRunner
 
 from flask_redis_counter import RedisCounter, Spool
@@ -126,7 +127,7 @@ def test_a_store_that_may_lose_hits(cli, start_server):
     assert "CONFIG SET appendonly yes" in found["persistence"]["remedy"]
     assert "allkeys-lru" in found["eviction"]["said"]
     assert "CONFIG SET maxmemory-policy noeviction" in found["eviction"]["remedy"]
-    with store.client() as client:
+    with redis.Redis.from_url(store.url) as client:
         client.config_set("appendonly", "yes")
         client.config_set("appendfsync", "always")
         client.config_set("maxmemory-policy", "noeviction")
@@ -136,7 +137,7 @@ def test_a_store_that_may_lose_hits(cli, start_server):
 def test_a_store_that_is_full(cli, start_server):
     """The hit that is tried is refused, and the memory was looked at before."""
     store = start_server(options=["--appendonly", "yes", "--appendfsync", "always"])
-    with store.client() as client:
+    with redis.Redis.from_url(store.url) as client:
         client.config_set("maxmemory", "1")
     found = findings(cli, 1, REDIS_URL=store.url, COUNTER_DEADLINE="10")
     assert found["hit"]["state"] == "failure"
@@ -153,7 +154,7 @@ def test_a_replica(cli, start_server):
     assert str(primary.port) in found["role"]["said"]
     assert found["hit"]["state"] == "failure"
     alone = {"REDIS_URL": replica.url, "COUNTER_DURABILITY": "replica"}
-    with replica.client() as client:
+    with redis.Redis.from_url(replica.url) as client:
         client.execute_command("REPLICAOF", "NO", "ONE")
     found = findings(cli, 1, **alone)
     assert "connect a replica" in found["role"]["remedy"]
@@ -287,7 +288,7 @@ def test_a_shell_completes_commands_and_names(cli, server, client):
         complete["COMP_CWORD"] = str(len(words.split(" ")) - 1)
         name = "flask-redis-counter"
         result = CliRunner().invoke(main, [], prog_name=name, env=complete | settings)
-        return [line.partition(",")[2] for line in result.output.splitlines()]
+        return [line.partition(",")[2] for line in result.output.split()]
 
     assert "doctor" in completed("flask-redis-counter do")
     words = "flask-redis-counter get orders"

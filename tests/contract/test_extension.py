@@ -216,7 +216,7 @@ def test_series_on_the_command_line(app, client, monkeypatch):
 
     assert run("--days", "2") == "2026-11-22  0  0\n2026-11-23  4  1\n"
     assert run("visits").count("\n") == 30
-    assert "days" in run("--days", "0", code=1)
+    assert "days" in run("--days", "0", code=2)
     assert run("--by", "hour", "--days", "1").splitlines()[-1] == "2026-11-23T15:00:00Z  4"
     day = {"start": "2026-11-23", "hits": 4, "visitors": 1}
     assert json.loads(run("--json", "--days", "1")) == [day]
