@@ -33,15 +33,20 @@ if TYPE_CHECKING:
     from .extension import FlaskRedisCounter
     from .meter import Meter, Reading
     from .overview import Overview, StoreInfo, Summary
+    from .records import BadRecord, Day, Record
     from .spool import Spool
     from .terms import Rate, Terms
+    from .transfer import Adopted, Transfer
 
 __all__ = [
+    "Adopted",
     "AsyncRedisCounter",
+    "BadRecord",
     "ConfigurationError",
     "CounterError",
     "CounterExistsError",
     "CounterOverflowError",
+    "Day",
     "FlaskRedisCounter",
     "Hit",
     "InvalidAmountError",
@@ -55,6 +60,7 @@ __all__ = [
     "Point",
     "Rate",
     "Reading",
+    "Record",
     "RedisCounter",
     "Spool",
     "SpoolError",
@@ -69,6 +75,7 @@ __all__ = [
     "TokenReusedError",
     "TooManyCountersError",
     "TooOftenError",
+    "Transfer",
     "UnknownCounterError",
     "create_app",
 ]
@@ -76,11 +83,14 @@ __all__ = [
 #: Which module each public name is in. It is imported with its first use, so that what lies in
 #: :mod:`.testing` can be used without the counter.
 _HOMES = {
+    "Adopted": "transfer",
     "AsyncRedisCounter": "async_counter",
+    "BadRecord": "records",
     "ConfigurationError": "errors",
     "CounterError": "errors",
     "CounterExistsError": "errors",
     "CounterOverflowError": "errors",
+    "Day": "records",
     "FlaskRedisCounter": "extension",
     "Hit": "counter",
     "InvalidAmountError": "errors",
@@ -94,6 +104,7 @@ _HOMES = {
     "Point": "days",
     "Rate": "terms",
     "Reading": "meter",
+    "Record": "records",
     "RedisCounter": "counter",
     "Spool": "spool",
     "SpoolError": "errors",
@@ -108,6 +119,7 @@ _HOMES = {
     "TokenReusedError": "errors",
     "TooManyCountersError": "errors",
     "TooOftenError": "errors",
+    "Transfer": "transfer",
     "UnknownCounterError": "errors",
     "create_app": "app",
 }

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, assert_type
 
 import redis
 from flask import Flask
 
 from flask_redis_counter import (
+    Adopted,
+    BadRecord,
     CounterError,
+    Day,
     FlaskRedisCounter,
     Hit,
     OutcomeUnknownError,
+    Record,
     RedisCounter,
+    Transfer,
     create_app,
 )
 
@@ -35,6 +41,14 @@ with RedisCounter("redis://localhost", prefix="site:", deadline=0.2) as counter:
         assert_type(error.counted, Literal["unknown"])
     except CounterError as error:
         assert_type(error.counted, Literal[False, "unknown", "spooled"])
+
+with Transfer("redis://localhost", prefix="site:") as transfer:
+    assert_type(transfer.size(), int)
+    assert_type(transfer.records(days=False), Iterator[Record | BadRecord])
+    days = {"2026-11-20": Day(5, visitors=3)}
+    adopting = transfer.adopt([Record("visits", 12, days)], "there", mode="add")
+    assert_type(adopting, Iterator[Adopted])
+    transfer.adopt([], "there", mode="double")  # type: ignore[arg-type]
 
 RedisCounter(redis.Redis())
 RedisCounter(5)  # type: ignore[arg-type]
