@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TooManyCountersError,
         TooOftenError,
         UnknownCounterError,
+        UnreadableError,
     )
     from .extension import FlaskRedisCounter
     from .meter import Meter, Reading
@@ -77,6 +78,7 @@ __all__ = [
     "TooOftenError",
     "Transfer",
     "UnknownCounterError",
+    "UnreadableError",
     "create_app",
 ]
 
@@ -121,6 +123,7 @@ _HOMES = {
     "TooOftenError": "errors",
     "Transfer": "transfer",
     "UnknownCounterError": "errors",
+    "UnreadableError": "errors",
     "create_app": "app",
 }
 

@@ -13,6 +13,7 @@ CounterError
 ├── TooOftenError             the client comes more often than it may
 ├── NotAnIntegerError         the key holds something that is no integer
 ├── CounterOverflowError      the value would leave the signed 64-bit range
+├── UnreadableError           a file of counters that cannot be read, or is none
 ├── SpooledError              written down here, to be counted when the store is back
 ├── SpoolError                not written down either: the spool is full, or its disk refuses
 └── StoreError                the store did not do what it was asked
@@ -153,6 +154,10 @@ class CounterOverflowError(CounterError):
     def __init__(self, key: str) -> None:
         super().__init__(f"the value of {key!r} would leave the signed 64-bit range")
         self.key = key
+
+
+class UnreadableError(CounterError):
+    """A file of counters cannot be read, or nobody knows what it is."""
 
 
 class SpooledError(CounterError):

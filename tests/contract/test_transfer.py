@@ -20,6 +20,7 @@ from flask_redis_counter import (
     StoreUnavailableError,
     TooManyCountersError,
     Transfer,
+    foreign,
     transfer,
 )
 
@@ -369,6 +370,21 @@ def test_no_store(monkeypatch):
         ):
             with pytest.raises(StoreUnavailableError):
                 attempt()
+
+
+def test_a_key_that_is_scanned_twice(server, client, monkeypatch):
+    """SCAN may answer one twice while the other Redis grows: it is read once."""
+    client.mset({f"hits:{number}": number for number in range(1200)})
+    scanned = foreign._scanned
+
+    def twice(cursor, pattern):
+        behind, keys = yield from scanned(cursor, pattern)
+        return behind, [*keys, *keys, b"hits:7"]
+
+    monkeypatch.setattr(foreign, "_scanned", twice)
+    with foreign.ForeignRedis(server.url) as other:
+        found = sorted(it.value for it in other.matching("hits:*", "hits:"))
+    assert found == list(range(1200))
 
 
 def test_another_prefix(server, client):
