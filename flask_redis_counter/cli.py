@@ -48,10 +48,7 @@ class _Main(Commands):
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="flask-redis-counter")
 def main() -> None:
-    """The visit counter that does not lie.
-
-    Settings are in the environment; without a REDIS_URL the store is embedded.
-    """
+    """The visit counter that does not lie. Its settings are in the environment."""
 
 
 for command in counter_group.commands.values():
