@@ -82,7 +82,7 @@ def source_date() -> dict[str, str]:
 @nox.session(python=PYTHONS, tags=["tests"])
 def tests(session: nox.Session) -> None:
     """Unit tests on each Python that is present, contract tests on the oldest and the newest."""
-    install(session, "server,embedded,testing", "coverage>=7.10", *TEST_TOOLS)
+    install(session, "server,embedded,testing,traces", "coverage>=7.10", *TEST_TOOLS)
     here = [version for version in PYTHONS if shutil.which(f"python{version}")] or PYTHONS
     between = session.python not in (here[0], here[-1])
     if between:
@@ -173,7 +173,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check the types, also as a caller of the library would (mypy, strict)."""
-    install(session, "server,embedded,testing", "mypy", "types-requests", "nox", "fastapi")
+    install(session, "server,embedded,testing,traces", "mypy", "types-requests", "nox", "fastapi")
     session.run("mypy")
     session.run("mypy", "--strict", "tests/typing", "noxfile.py", "bench")
 

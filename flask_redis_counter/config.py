@@ -39,6 +39,7 @@ class Config:
     :ivar cors: which origins' scripts may read counters and answers to hits.
     :ivar log_json: whether the log is JSON.
     :ivar log_requests: whether it has a line for each request.
+    :ivar traces: whether requests' spans go to OpenTelemetry.
     :ivar metrics: whether there are metrics.
     :ivar metrics_dir: where the worker processes add them up; None: each has its own.
     """
@@ -64,6 +65,7 @@ class Config:
     live: int
     log_json: bool
     log_requests: bool
+    traces: bool
     metrics: bool
     metrics_dir: str | None
 
@@ -92,6 +94,9 @@ class Config:
         if ignore_bots and find_spec("crawleruseragents") is None:
             raise ConfigurationError("COUNTER_BOTS", "pip install crawler-user-agents")
         log_json = values["COUNTER_LOG"] == "json"
+        if values["COUNTER_TRACES"] and not _is_there("opentelemetry.exporter.otlp.proto.http"):
+            problem = "pip install 'flask-redis-counter[traces]'"
+            raise ConfigurationError("COUNTER_TRACES", problem)
         if log_json and find_spec("pythonjsonlogger") is None:
             raise ConfigurationError("COUNTER_LOG", "pip install python-json-logger")
         terms = Terms(once_in=values["COUNTER_RELOAD_SECONDS"] or None, rate=values["COUNTER_RATE"])
@@ -119,6 +124,7 @@ class Config:
             live=values["COUNTER_LIVE"],
             log_json=log_json,
             log_requests=values["COUNTER_LOG_REQUESTS"],
+            traces=values["COUNTER_TRACES"],
             metrics=values["COUNTER_METRICS"],
             metrics_dir=values["COUNTER_METRICS_DIR"] if values["COUNTER_METRICS"] else None,
         )
@@ -129,6 +135,13 @@ class Config:
         parts = urlsplit(self.redis_url)
         user = f"{parts.username}@" if parts.username else ""
         return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is what it is in
+        return False
 
 
 def names_a_store(source: Mapping[str, Any]) -> bool:

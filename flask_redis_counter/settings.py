@@ -312,6 +312,13 @@ SETTINGS = {
             "`true` or `false`.",
         ),
         Setting(
+            "COUNTER_TRACES",
+            _switch,
+            False,
+            "Whether requests' spans go to OpenTelemetry, which the extra `traces` is for and the "
+            "`OTEL_*` variables set up: `true` or `false`.",
+        ),
+        Setting(
             "COUNTER_METRICS",
             _switch,
             True,

@@ -32,7 +32,8 @@ from .guards import sharing
 from .hub import Hub
 from .live import LIVE, Seat
 from .negotiation import JSON, media_type
-from .requests import BEGAN, REQUEST_ID, identity_in, new_identity, say
+from .requests import BEGAN, REQUEST_ID, TRACES, identity_in, new_identity, say
+from .traces import Traces
 
 if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
@@ -71,6 +72,7 @@ class Front:
         self._screen = state.screen
         self._cors = state.config.cors
         self._log_requests = state.config.log_requests
+        self._traces: Traces | None = app.extensions[TRACES]
         self._proxies = bool(state.config.proxies)
         judges_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
         self._fast = state.config.fast_path and not judges_hosts and not state.config.hosts
@@ -148,9 +150,16 @@ class Front:
         return list(headers.items())
 
     def _identity(self, scope: Scope, began: float) -> str | None:
-        """Return what to call a request that was counted, None where nobody cares; and log it."""
+        """Return what to call a request that was counted, None where nobody cares.
+
+        And tell the log and OpenTelemetry of it, where they want to hear of it.
+        """
         headers = scope.headers
         given = identity_in(joined(headers, "x-request-id")) if "x-request-id" in headers else None
+        if self._traces is not None:
+            route = scope.path if scope.path == "/count" else "/counters/<name>/hits"
+            header = partial(joined, headers)
+            self._traces.add(scope.method, route, scope.path, HTTPStatus.OK, began, header)
         if not self._log_requests:
             return given
         identity = given or new_identity()

@@ -17,12 +17,16 @@ from flask.logging import default_handler, has_level_handler
 from ..errors import CounterError
 from ..logs import write_json
 from ..state import EXTENSION_KEY, State
+from .traces import Traces
 
 #: What an answer says whose it is.
 REQUEST_ID = "X-Request-ID"
 
 #: Under what the front tells the views when a request came, by :func:`time.perf_counter`.
 BEGAN = "flask_redis_counter.began"
+
+#: Where an app keeps its :class:`.traces.Traces`, None where it has none.
+TRACES = "flask-redis-counter.traces"
 
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACE = re.compile(
@@ -43,6 +47,9 @@ def init_app(app: Flask) -> None:
     if each:
         _log.setLevel(logging.INFO)
 
+    traces = Traces() if state.config.traces else None
+    app.extensions[TRACES] = traces
+
     @app.before_request
     def begin() -> None:
         request.environ.setdefault(BEGAN, time.perf_counter())
@@ -51,9 +58,15 @@ def init_app(app: Flask) -> None:
     def end(response: Response) -> Response:
         identity = identity_in(request.headers.get(REQUEST_ID))
         failure = g.get("failure")
+        began = request.environ.get(BEGAN, time.perf_counter())
+        if traces is not None:
+            rule = None if request.url_rule is None else str(request.url_rule)
+            headers = request.headers.get
+            traces.add(
+                request.method, rule, request.path, response.status_code, began, headers, failure
+            )
         if each or failure is not None:
             identity = identity or new_identity()
-            began = request.environ.get(BEGAN, time.perf_counter())
             trace = request.headers.get("traceparent")
             say(request.method, request.path, response.status_code, began, identity, trace, failure)
         if identity is not None:
