@@ -149,9 +149,7 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
             workers=workers,
             listeners=config.live,
             log_json=config.log_json,
-            started=lambda: _say(
-                f"serving http://{place}:{port}/ ({workers} workers); Ctrl-C stops"
-            ),
+            started=lambda: _say_where(f"http://{place}:{port}/", workers),
         )
 
 
@@ -186,6 +184,11 @@ def _warn(text: str) -> None:
         _log.warning(text)
     else:
         click.echo(f"Warning: {text}", err=True)
+
+
+def _say_where(url: str, workers: int) -> None:
+    _say(f"serving {url} ({workers} workers); Ctrl-C stops")
+    _say(f"to see: {url}stats, {url}snippet, {url}metrics; and flask-redis-counter doctor")
 
 
 def _waiting(spool: Spool) -> int | str:

@@ -26,6 +26,7 @@ class Serve(Process):
 
     def __init__(self, log, *options, **environment):
         self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
         self.output = log
         command = [sys.executable, "-m", "flask_redis_counter", "serve", f"--port={self.port}"]
         unset = dict.fromkeys(("REDIS_URL", "REDIS_HOST", "REDIS_PORT"), "")
@@ -75,8 +76,12 @@ def test_counts_survive_a_stop(serve, tmp_path):
     assert [run.get().json()["value"] for _ in range(3)] == [1, 2, 3]
     assert lines(run) == [
         f"store: embedded, append-only file in {folder}",
-        f"serving http://127.0.0.1:{run.port}/ (2 workers); Ctrl-C stops",
+        f"serving {run.url} (2 workers); Ctrl-C stops",
+        f"to see: {run.url}stats, {run.url}snippet, {run.url}metrics; "
+        "and flask-redis-counter doctor",
     ]
+    for page in ("", "stats", "snippet", "metrics"):
+        assert run.get(f"/{page}").ok
     with within(3):
         assert run.stop() == 0
     assert "Traceback" not in run.log()
