@@ -1,0 +1,232 @@
+"""The reference pages of the docs, made of what the code itself goes by, as Markdown.
+
+``docs/conf.py`` puts them where a page says ``<!-- reference: settings -->`` and the like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import click
+
+from flask_redis_counter import errors as error_tree
+from flask_redis_counter.cli import main
+from flask_redis_counter.commands import counter_group
+from flask_redis_counter.settings import SETTINGS, Setting
+from flask_redis_counter.web.openapi import document
+
+_METHODS = ("get", "head", "post", "put", "delete")
+
+
+def settings(known: Iterable[Setting] = SETTINGS.values()) -> str:
+    """Return a section for each setting: where the store is, and what the counters do."""
+    groups: dict[str, list[str]] = {"Where the store is": [], "What the counters do": []}
+    of_store, of_counters = groups.values()
+    for setting in known:
+        default = "Not set by default."
+        if setting.default not in (None, ()):
+            default = f"By default `{_literal(setting.default)}`."
+        group = of_store if setting.name.startswith("REDIS_") else of_counters
+        group.append(f"### {setting.name}\n\n{setting.help}\n\n{default}")
+    return _join(f"## {title}\n\n{_join(sections)}" for title, sections in groups.items())
+
+
+def commands(
+    groups: Iterable[tuple[str, click.Command]] = (
+        ("flask-redis-counter", main),
+        ("flask counter", counter_group),
+    ),
+) -> str:
+    """Return a section for each command, with what its ``--help`` says; once where two have it."""
+    told: list[click.Command] = []
+    return _join(_join(_helps(name, command, None, told)) for name, command in groups)
+
+
+def _helps(
+    name: str, command: click.Command, parent: click.Context | None, told: list[click.Command]
+) -> Iterator[str]:
+    options = {**command.context_settings, "max_content_width": 80}
+    context = click.Context(command, parent, name, **options)
+    title = f"{'##' if parent is None else '###'} {context.command_path}"
+    yield f"{title}\n\n```text\n{command.get_help(context)}\n```"
+    told.append(command)
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            one = command.get_command(context, inner)
+            if one is not None and not one.hidden and one not in told:
+                yield from _helps(inner, one, context, told)
+
+
+def http(described: Mapping[str, Any] | None = None) -> str:
+    """Return a section for each operation of the service, its problems, and its documents."""
+    described = document() if described is None else described
+    operations = [
+        (f"{method.upper()} {path}", methods[method])
+        for path, methods in described["paths"].items()
+        for method in _METHODS
+        if method in methods
+    ]
+    problems = {
+        status: _told(one)
+        for _, operation in operations
+        for status, one in operation["responses"].items()
+        if _is_problem(status)
+    }
+    documents = described["components"]["schemas"]
+    return _join(
+        [
+            described["info"]["description"].strip(),
+            "## Operations",
+            *(_operation(title, operation) for title, operation in operations),
+            "## Problems",
+            _table(
+                ("status", "when"),
+                [(_status(status), problems[status]) for status in sorted(problems)],
+            ),
+            "## Documents",
+            *(_document(name, schema) for name, schema in documents.items()),
+        ]
+    )
+
+
+def errors() -> str:
+    """Return the tree of the errors, and what has autodoc describe each."""
+    _, tree = (error_tree.__doc__ or "").split("\n\n", 1)
+    classes = [
+        f".. autoexception:: flask_redis_counter.{name}\n   :show-inheritance:"
+        for name, thing in vars(error_tree).items()
+        if isinstance(thing, type) and issubclass(thing, error_tree.CounterError)
+    ]
+    return _join([f"```text\n{tree.strip()}\n```", f"```{{eval-rst}}\n{_join(classes)}\n```"])
+
+
+def _operation(title: str, operation: Mapping[str, Any]) -> str:
+    parts = [f"### {title}", operation["summary"] + "."]
+    if "security" in operation:
+        parts.append("Takes the admin key: `Authorization: Bearer …`.")
+    if "parameters" in operation:
+        rows = [
+            (f"`{one['name']}`", one["in"], _told(one), _words(one["schema"]))
+            for one in operation["parameters"]
+        ]
+        parts.append(_table(("parameter", "in", "what it says", "value"), rows))
+    if "requestBody" in operation:
+        parts.append(f"The body: {_forms(operation['requestBody']['content'])}.")
+    answers = operation["responses"].items()
+    rows = [
+        (_status(status), _told(one), _forms(one.get("content", {})))
+        for status, one in answers
+        if not _is_problem(status)
+    ]
+    parts.append(_table(("answer", "when", "forms"), rows))
+    problems = [status for status, _ in answers if _is_problem(status)]
+    if problems:
+        parts.append(f"[Problems](#problems): {', '.join(problems)}.")
+    return _join(parts)
+
+
+def _is_problem(status: str) -> bool:
+    return int(status) >= 400
+
+
+def _status(status: str) -> str:
+    return f"{status} {HTTPStatus(int(status)).phrase}"
+
+
+def _forms(content: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"`{form}`" + (f" ({_words(one['schema'])})" if "$ref" in one.get("schema", {}) else "")
+        for form, one in content.items()
+    )
+
+
+def _document(name: str, schema: Mapping[str, Any]) -> str:
+    parts = [f"### {name}", _told(schema)]
+    if "properties" in schema:
+        required = schema.get("required", ())
+        rows = [
+            (f"`{member}`" + ("" if member in required else ", if any"), _told(one), _words(one))
+            for member, one in _members(schema)
+        ]
+        parts.append(_table(("member", "what it says", "value"), rows))
+    else:
+        parts.append(f"Value: {_words(schema)}.")
+    return _join(part for part in parts if part)
+
+
+def _members(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    found = dict(schema["properties"])
+    for variant in schema.get("oneOf", ()):
+        for member, one in variant["properties"].items():
+            if one is not False:
+                found.setdefault(member, one)
+    yield from found.items()
+
+
+def _told(described: Mapping[str, Any]) -> str:
+    return str(described.get("description", ""))
+
+
+def _words(schema: Mapping[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "const" in schema:
+        return f"`{_literal(schema['const'])}`"
+    for several in ("enum", "anyOf"):
+        if several in schema:
+            ones = schema[several]
+            words = [f"`{_literal(one)}`" if several == "enum" else _words(one) for one in ones]
+            return " or ".join(words)
+    kind = str(schema.get("type", "anything"))
+    if kind == "array":
+        kind = f"array of {_words(schema['items'])}" if "items" in schema else kind
+    elif kind == "object" and schema.get("properties"):
+        members = (f"`{name}` ({_words(one)})" for name, one in schema["properties"].items())
+        kind = f"object of {', '.join(members)}"
+    return kind + "".join(_bounds(schema))
+
+
+def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
+    if "minimum" in schema:
+        upto = f" to {schema['maximum']}" if "maximum" in schema else " or more"
+        yield f", {schema['minimum']}{upto}"
+    if "maxItems" in schema:
+        yield f", up to {schema['maxItems']}"
+    if "pattern" in schema:
+        yield f", `{schema['pattern']}`"
+    if "default" in schema:
+        yield f", by default `{schema['default']}`"
+
+
+def _literal(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value).replace("\n", "\\n")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def _join(parts: Iterable[str]) -> str:
+    return "\n\n".join(parts)
+
+
+#: What a page may ask for.
+PAGES: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "commands": commands,
+    "http": http,
+    "errors": errors,
+}
+
+
+def filled(text: str) -> str:
+    """Return a page with the references that it asks for."""
+    for name, page in PAGES.items():
+        text = text.replace(f"<!-- reference: {name} -->", page())
+    return text
