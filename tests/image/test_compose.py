@@ -9,11 +9,12 @@ from flask_redis_counter.testing.compose import run
 
 ROOT = Path(__file__).parents[2]
 BASE = "docker-compose.yml"
-DEV, SCALE, TEST = (f"docker-compose.{kind}.yml" for kind in ("dev", "scale", "test"))
+KINDS = ("dev", "scale", "metrics", "test")
+DEV, SCALE, METRICS, TEST = (f"docker-compose.{kind}.yml" for kind in KINDS)
 E2E = "tests/e2e"
 
 #: What a user runs.
-OURS = [(BASE,), (BASE, DEV), (BASE, SCALE)]
+OURS = [(BASE,), (BASE, DEV), (BASE, SCALE), (BASE, METRICS), (BASE, SCALE, METRICS)]
 #: What the tests run.
 TESTS = [
     (BASE, TEST),
@@ -69,6 +70,10 @@ def test_every_service_is_confined(files):
         assert service["restart"] == "unless-stopped", name
         for mount in service.get("volumes", []):
             assert mount["type"] == "volume" or mount["read_only"], name
+    # Prometheus is for this machine alone.
+    if "prometheus" in services:
+        [port] = services["prometheus"].pop("ports")
+        assert port["host_ip"] == "127.0.0.1"
     ports = {name: service["ports"] for name, service in services.items() if service.get("ports")}
     assert list(ports) == ["lb" if SCALE in files else "web"]
     [[port]] = ports.values()
