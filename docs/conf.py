@@ -1,0 +1,70 @@
+"""How Sphinx builds the docs: ``nox -s docs``."""
+
+import sys
+from importlib.metadata import version as installed
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+sys.path.append(str(Path(__file__).parents[1]))  # for tools; the package is the installed one
+
+from tools.reference import filled
+
+project = "flask-redis-counter"
+author = "The flask-redis-counter developers"
+copyright = author  # noqa: A001  # Sphinx calls it that
+version = release = installed(project)
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+nitpicky = True
+# Needs no internet: what is described elsewhere is named, and not linked. Nor is what is private.
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!flask_redis_counter).*"),
+    ("py:mod", ".*"),
+    ("py:class", r".*\.(_[A-Z]|Answer|ProxyControl)"),
+]
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+
+autodoc_member_order = "bysource"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
+
+html_theme = "furo"
+html_title = project
+html_static_path = ["_static"]
+html_css_files = ["docs.css"]
+html_favicon = "../flask_redis_counter/static/img/icon.svg"
+html_show_sphinx = False
+html_copy_source = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#b5321a", "color-brand-content": "#b5321a"},
+    "dark_css_variables": {"color-brand-primary": "#ff8a68", "color-brand-content": "#ff8a68"},
+}
+
+linkcheck_anchors = False  # some pages make theirs with scripts
+
+
+def _fill(app: Sphinx, name: str, source: list[str]) -> None:
+    source[0] = filled(source[0])
+
+
+def _find_public(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element
+) -> nodes.Element | None:
+    """Link what is named by the module that it is in to the package that exports it."""
+    if node.get("refdomain") != "py":
+        return None
+    package = ".testing" if ".testing." in node["reftarget"] else ""
+    public = f"flask_redis_counter{package}.{node['reftarget'].rpartition('.')[2]}"
+    domain = env.get_domain("py")
+    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, content)
+
+
+def setup(app: Sphinx) -> None:
+    """Put the generated references into their pages."""
+    app.connect("source-read", _fill)
+    app.connect("missing-reference", _find_public)
