@@ -237,15 +237,11 @@ def test_naming_a_store():
     assert not names_a_store({"REDIS_URL": "", "REDIS_PASSWORD": "a"})
 
 
-def test_the_readme_has_every_setting():
-    """The table of settings in the README is the one in the code."""
+def test_the_settings_in_the_readme():
+    """Those that it shows are as in the code; the reference in the docs has all."""
     rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*) \|$", README.read_text("utf-8"), re.M)
-    shown = {name: (default, text) for name, default, text in rows}
-    expected = {
-        setting.name: (
-            "" if setting.default in (None, ()) else f"`{setting.default}`",
-            setting.help,
-        )
-        for setting in SETTINGS.values()
-    }
-    assert shown == expected
+    assert rows
+    for name, default, text in rows:
+        setting = SETTINGS[name]
+        assert default == ("" if setting.default in (None, ()) else f"`{setting.default}`")
+        assert text == setting.help
