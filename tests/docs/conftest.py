@@ -1,0 +1,14 @@
+"""What the tests of the docs share."""
+
+import pytest
+
+from flask_redis_counter.testing import StoreProcess
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """A real store."""
+    store = StoreProcess(tmp_path_factory.mktemp("store"))
+    store.start()
+    yield store
+    store.stop()

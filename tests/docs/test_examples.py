@@ -1,0 +1,137 @@
+"""What the README and the docs show: their code runs, and their commands and files are there."""
+
+import asyncio
+import inspect
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import flask
+import pytest
+from sybil import Document
+from sybil.parsers.markdown import CodeBlockParser
+
+from flask_redis_counter.testing import plugin
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+WITH_EXAMPLES = [page for page in PAGES if "```python" in page.read_text("utf-8")]
+#: Where the examples have their store; the tests have it elsewhere.
+SHOWN = "redis://localhost:6379/0"
+
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def run(page, url):
+    """Run a page's examples one after the other, as in one module, and return what they define."""
+
+    def evaluate(example):
+        source = "\n" * example.line + str(example.parsed).replace(SHOWN, url)
+        exec(compile(source, page, "exec"), example.namespace)  # noqa: S102  # what this is for
+
+    document = Document.parse(str(page), CodeBlockParser("python", evaluate))
+    document.namespace["__name__"] = "example"
+    for example in document:
+        example.evaluate()
+    return document.namespace
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.name)
+def test_the_examples_run(page, store, monkeypatch):
+    """Then each view answers, each coroutine returns, and tests ask for fixtures that exist."""
+    monkeypatch.setenv("REDIS_URL", store.url)
+    defined = run(page, store.url)
+    for thing in list(defined.values()):
+        if isinstance(thing, flask.Flask):
+            views_answer(thing)
+        elif inspect.iscoroutinefunction(thing):
+            asyncio.run(thing())
+        elif inspect.isfunction(thing) and thing.__name__.startswith("test_"):
+            assert inspect.signature(thing).parameters.keys() <= vars(plugin).keys()
+
+
+def views_answer(app):
+    """Ask for each page of an app."""
+    client = app.test_client()
+    for rule in app.url_map.iter_rules():
+        if not rule.arguments:
+            method = "GET" if "GET" in rule.methods else "POST"
+            assert client.open(rule.rule, method=method).status_code == 200, rule
+
+
+def test_there_are_examples(store, monkeypatch):
+    """The blocks are found: the first lines of the README make an app that counts."""
+    monkeypatch.setenv("REDIS_URL", store.url)
+    defined = run(ROOT / "README.md", store.url)
+    counter = defined["app"].extensions["flask-redis-counter"].counter
+    before = counter.value("front-page")
+    defined["app"].test_client().get("/")
+    assert counter.value("front-page") == before + 1
+
+
+def test_an_example_that_fails_is_seen(tmp_path):
+    """With its own file and line."""
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n\n```python\nprint(1)\n\nassert SHOWN\n```\n")
+    with pytest.raises(NameError) as caught:
+        run(page, "redis://nowhere")
+    last = caught.traceback[-1]
+    assert (Path(last.path), last.lineno + 1) == (page, 6)
+
+
+@pages
+def test_the_sessions_are_there(page):
+    """What follows `nox -s` is in the noxfile."""
+    sessions = re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text("utf-8"), re.M)
+    for names in re.findall(r"nox -s ((?:[a-z0-9]+(?:-3\.\d+)? ?)+)", page.read_text("utf-8")):
+        for name in names.split():
+            assert name.partition("-")[0] in sessions
+
+
+@pages
+def test_the_files_are_there(page):
+    """Compose files, tests, and what links lead to in a checkout, as on a code host."""
+    text = page.read_text("utf-8")
+    for name in re.findall(r"(?:-f |`)((?:docker-compose|tests/|deploy/|tools/)[\w./-]+)", text):
+        assert (ROOT / name).exists(), name
+    for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", text):
+        assert (page.parent / link).exists(), link
+
+
+@pages
+def test_links_to_elsewhere_are_well_formed(page):
+    """With TLS, to a host that has a domain; whether they lead anywhere, `nox -s docs` can ask."""
+    for link in re.findall(r"(?:\]\(|<)(https?:[^)>\s]*)[)>]", page.read_text("utf-8")):
+        parts = urlsplit(link)
+        if parts.hostname not in ("localhost", "127.0.0.1"):
+            assert parts.scheme == "https", link
+            assert re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc), link
+
+
+def test_every_page_is_in_the_contents():
+    """And each has one place there."""
+    contents = (ROOT / "docs" / "index.md").read_text("utf-8")
+    listed = [
+        name
+        for block in re.findall(r"^```\{toctree\}\n(.*?)^```", contents, re.M | re.S)
+        for name in re.findall(r"^([a-z-]+)$", block, re.M)
+    ]
+    there = {page.stem for page in PAGES if page.parent == ROOT / "docs"} - {"index"}
+    assert sorted(listed) == sorted(there)
+
+
+def test_the_figures_are_those_of_the_chart():
+    """What is said of it in the README and in the docs, and their table."""
+    chart = (ROOT / "docs" / "bench.svg").read_text("utf-8")
+    said = [
+        re.search(r"!\[Hits a second: (.*?)\]", page.read_text("utf-8"))
+        for page in (ROOT / "README.md", ROOT / "docs" / "performance.md")
+    ]
+    assert said[0][1] == said[1][1]
+    table = re.findall(
+        r"^\|.*?\| \**([\d,]+)", (ROOT / "docs" / "performance.md").read_text(), re.M
+    )
+    assert len(table) == 6
+    assert sorted(re.findall(r"(?<= )[\d,]*\d", said[0][1])) == sorted(table)
+    assert all(f">{rate}<" in chart for rate in table)
