@@ -66,9 +66,11 @@ def test_the_welcome_page_of_a_broken_count(web, client):
 
 
 def test_the_welcome_page(web, client):
-    """It shows the number and the diagram, and does not count."""
+    """It shows the number and the diagram, and does not count; at first it says where to begin."""
+    assert "Nobody has been here yet" in web.get("/").text
     web.get("/count")
     response = web.get("/")
+    assert "Nobody has been here yet" not in response.text
     assert response.status_code == 200
     assert response.mimetype == "text/html"
     assert "img/diagram.svg" in response.text
