@@ -54,11 +54,11 @@ def install(session: nox.Session, extras: str, *more: str) -> None:
     session.install(f".[{extras}]", *more, env={"UV_COMPILE_BYTECODE": "1"})
 
 
-def pytest(session: nox.Session, *arguments: str, coverage: bool = False) -> None:
+def pytest(session: nox.Session, *arguments: str) -> None:
     """Run pytest with what stands behind ``--``, on the installed package."""
-    runner = ["coverage", "run", "-m", "pytest"] if coverage else ["python", "-m", "pytest"]
     results = f"--junitxml={ROOT}/artifacts/junit/{session.name}.xml"
-    session.run(*runner, results, "--durations=10", *arguments, *session.posargs, env=ENVIRONMENT)
+    command = ["python", "-m", "pytest", results, "--durations=10", *arguments, *session.posargs]
+    session.run(*command, env=ENVIRONMENT)
 
 
 def docker_answers() -> bool:
@@ -83,12 +83,12 @@ def source_date() -> dict[str, str]:
 @nox.session(python=PYTHONS, tags=["tests"])
 def tests(session: nox.Session) -> None:
     """Unit tests on each Python that is present, contract tests on the oldest and the newest."""
-    install(session, "server,embedded,testing,traces", "coverage>=7.10", *TEST_TOOLS)
+    install(session, "server,embedded,testing,traces", *TEST_TOOLS)
     here = [version for version in PYTHONS if shutil.which(f"python{version}")] or PYTHONS
     between = session.python not in (here[0], here[-1])
     if between:
         session.log("the contract tests run on the Pythons around it, and on it with `compat`")
-    pytest(session, IN_PARALLEL, *(["tests/unit"] if between else TESTS), coverage=True)
+    pytest(session, IN_PARALLEL, *(["tests/unit"] if between else TESTS))
 
 
 @nox.session(tags=["tests"])
@@ -219,8 +219,11 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Combine what `tests` has measured, and report the branches that no test took."""
-    session.install("coverage")
+    """Run the tests once more, measured, and report the branches that none of them took."""
+    install(session, "server,embedded,testing,traces", "coverage>=7.10", *TEST_TOOLS)
+    session.run("coverage", "erase")
+    measured = ["coverage", "run", "-m", "pytest", IN_PARALLEL, *TESTS, *session.posargs]
+    session.run(*measured, env=ENVIRONMENT)
     session.run("coverage", "combine")
     session.run("coverage", "report", "--fail-under=95")
 

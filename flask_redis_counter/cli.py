@@ -122,8 +122,7 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
             write_json()
         _warn_of_typos()
         if config.metrics and config.metrics_dir is None:
-            folder = TemporaryDirectory(prefix="counter-metrics-")
-            os.environ["COUNTER_METRICS_DIR"] = stack.enter_context(folder)
+            _share_metrics(stack)
         if config.spool_dir is not None:
             with closing(Spool(config.spool_dir, megabytes=config.spool_mb)) as spool:
                 _say(f"spool: {spool.path}, {_waiting(spool)} hits wait")
@@ -184,6 +183,20 @@ def _warn(text: str) -> None:
         _log.warning(text)
     else:
         click.echo(f"Warning: {text}", err=True)
+
+
+def _share_metrics(stack: ExitStack) -> None:
+    """Give the workers a folder in which their metrics add up, in memory if there is one."""
+    in_memory = "/dev/shm"  # noqa: S108  # a folder of our own in there
+    try:
+        place = in_memory if os.access(in_memory, os.W_OK) else None
+        folder = stack.enter_context(TemporaryDirectory(prefix="counter-metrics-", dir=place))
+    except OSError as error:
+        _warn(
+            f"/metrics has the numbers of one worker at a time: set COUNTER_METRICS_DIR ({error})"
+        )
+    else:
+        os.environ["COUNTER_METRICS_DIR"] = folder
 
 
 def _say_where(url: str, workers: int) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import redis
@@ -392,3 +394,15 @@ def test_a_spool_that_cannot_be(serve, tmp_path):
     assert run.wait() == 2
     assert run.log().startswith("Error: COUNTER_SPOOL_DIR: cannot be used: ")
     assert len(run.log().splitlines()) == 1
+
+
+def test_metrics_leave_nothing_behind(serve, server):
+    """The folder in which the workers add them up goes with the service."""
+    run = serve(REDIS_URL=server.url).ready()
+    run.get()
+    assert "counter_added_total 1.0\n" in run.get("/metrics").text
+    maps = Path(f"/proc/{run.children()[0]}/maps").read_text()
+    folder = Path(re.search(r"(\S+)/[^/]+\.meter$", maps, re.M)[1])
+    assert len(list(folder.iterdir())) == 2
+    assert run.stop() == 0
+    assert not folder.exists()
