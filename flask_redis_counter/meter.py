@@ -99,14 +99,14 @@ class Meter:
         together = 0.0
         with self._lock:
             for call in calls:
+                carried += len(call.hits)
                 for hit in call.hits:
-                    carried += 1
                     if hit.value is None:
                         continue  # its own caller has heard of an error, and takes note
-                    if hit.replayed:
-                        numbers[_REPLAYED] += 1
-                    elif not hit.counted:
+                    if not hit.counted:
                         numbers[_LEFT_OUT] += 1
+                    elif hit.replayed:
+                        numbers[_REPLAYED] += 1
                     else:
                         counted += 1
                         added += hit.amount

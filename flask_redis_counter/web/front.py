@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flask import Flask
 from werkzeug.exceptions import HTTPException
@@ -51,9 +51,12 @@ _PLAIN_HOST = re.compile(r"(?!xn--)[a-z0-9-]{1,63}(?:\.(?!xn--)[a-z0-9-]{1,63})*
 # What goes with most answers, before their length: in Flask's order.
 _HEADERS = (*HEADERS.items(), ("Content-Type", JSON))
 # Headers that want a closer look.
-_TELLING = PREFETCHING | {"content-length", "transfer-encoding", "idempotency-key"}
+_TELLING = PREFETCHING | {"content-length", "transfer-encoding", "idempotency-key", "x-request-id"}
 _HITS = re.compile(rf"/counters/({PLAIN_NAME.pattern})/hits")
 _AMOUNT = re.compile(r"(?:amount=([1-9][0-9]{0,17}))?")
+
+#: A hit's name, amount, token, terms and sender, and what its request is called.
+Wanted: TypeAlias = tuple[str, int, str | None, Terms, Sender, str | None]
 
 
 class Front:
@@ -73,6 +76,7 @@ class Front:
         self._cors = state.config.cors
         self._log_requests = state.config.log_requests
         self._traces: Traces | None = app.extensions[TRACES]
+        self._is_watched = self._log_requests or self._traces is not None
         self._proxies = bool(state.config.proxies)
         judges_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
         self._fast = state.config.fast_path and not judges_hosts and not state.config.hosts
@@ -100,7 +104,7 @@ class Front:
             answer = await self._from_flask(scope, began, body)
             answer.send(proto)
             return
-        name, amount, token, terms, (visitor, client) = wanted
+        name, amount, token, terms, (visitor, client), identity = wanted
         try:
             hit = await self._counter.hit(
                 name, amount, token=token, visitor=visitor, client=client, terms=terms
@@ -112,7 +116,8 @@ class Front:
         reason = None if hit.counted else RELOAD
         body = as_json(name, hit.value, counted=hit.counted, reason=reason).encode()
         length = ("Content-Length", str(len(body)))
-        identity = self._identity(scope, began)
+        if self._is_watched:
+            identity = self._tell(scope, began, identity)
         if hit.replayed or self._cors or identity:
             headers = self._rarer_headers(scope, hit, length, identity)
         else:
@@ -149,22 +154,15 @@ class Front:
             headers[REQUEST_ID] = identity
         return list(headers.items())
 
-    def _identity(self, scope: Scope, began: float) -> str | None:
-        """Return what to call a request that was counted, None where nobody cares.
-
-        And tell the log and OpenTelemetry of it, where they want to hear of it.
-        """
-        headers = scope.headers
-        given = identity_in(joined(headers, "x-request-id")) if "x-request-id" in headers else None
+    def _tell(self, scope: Scope, began: float, identity: str | None) -> str | None:
+        """Tell the log and OpenTelemetry of a hit that was answered; return what it is called."""
+        header = partial(joined, scope.headers)
         if self._traces is not None:
             route = scope.path if scope.path == "/count" else "/counters/<name>/hits"
-            header = partial(joined, headers)
             self._traces.add(scope.method, route, scope.path, HTTPStatus.OK, began, header)
-        if not self._log_requests:
-            return given
-        identity = given or new_identity()
-        trace = joined(headers, "traceparent")
-        say(scope.method, scope.path, HTTPStatus.OK, began, identity, trace)
+        if self._log_requests:
+            identity = identity or new_identity()
+            say(scope.method, scope.path, HTTPStatus.OK, began, identity, header("traceparent"))
         return identity
 
     async def _body(self, scope: Scope, proto: HTTPProtocol) -> bytes:
@@ -179,11 +177,8 @@ class Front:
         except TimeoutError:
             return b""  # no JSON, and so a 400
 
-    def _hit_in(self, scope: Scope) -> tuple[str, int, str | None, Terms, Sender] | None:
-        """Return name, amount, token, terms and sender where a request plainly asks for a hit.
-
-        None means that Flask has to look at it.
-        """
+    def _hit_in(self, scope: Scope) -> Wanted | None:
+        """Return what is wanted where that is plainly a hit; None: Flask has to look at it."""
         path, method = scope.path, scope.method
         if path == "/count" and method in ("GET", "POST"):
             if scope.query_string:
@@ -196,7 +191,7 @@ class Front:
         else:
             return None
         headers: Any = scope.headers
-        token = None
+        token = identity = None
         names = headers.keys()
         if not _TELLING.isdisjoint(names):
             if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
@@ -207,13 +202,15 @@ class Front:
                 token = token_in(joined(headers, "idempotency-key"))
             except HTTPException:
                 return None
+            identity = identity_in(joined(headers, "x-request-id"))
         accept = joined(headers, "accept") if "accept" in names else None
         if not _is_plain(joined(headers, "host"), accept or ""):
             return None
         header = partial(joined, headers) if self._proxies else headers.get
         if self._screen.ignores_bots and self._screen.objection(header) is not None:
             return None
-        return name, amount, token, terms, self._screen.sender(address_of(scope.client), header)
+        sender = self._screen.sender(address_of(scope.client), header)
+        return name, amount, token, terms, sender, identity
 
     async def _from_flask(
         self, scope: Scope, began: float, body: bytes, seat: Seat | None = None
