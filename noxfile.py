@@ -279,6 +279,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def picture(session: nox.Session) -> None:
+    """Draw docs/terminal.svg: what the command line shows."""
+    install(session, "server,embedded", "rich>=13,<16")
+    session.run("python", "-m", "tools.picture")
+
+
+@nox.session(default=False)
 def sbom(session: nox.Session) -> None:
     """Write what the image installs to artifacts/sbom.cdx.json (CycloneDX), and check it."""
     install(session, "testing", "cyclonedx-bom>=7", "pip")
