@@ -20,7 +20,6 @@ from werkzeug.exceptions import NotFound
 from ..errors import SpoolError, StoreError
 from ..meter import DURATIONS, SIZES
 from ..state import State, current_state
-from .answers import hold_back
 from .errors import problem
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ PLAIN = "text/plain"
 OPENMETRICS = "application/openmetrics-text"
 
 blueprint = Blueprint("metrics", __name__)
-blueprint.before_request(hold_back)
 
 
 @lru_cache(maxsize=1)

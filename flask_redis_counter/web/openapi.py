@@ -239,7 +239,7 @@ _METRICS = operation(
     "metrics",
     "Answer the numbers for a monitor, also while the store is away",
     answers={"200": answer("The metrics.", {PLAIN: {}, OPENMETRICS: {}})}
-    | problems(400, 404, 411, 413, 501),
+    | problems(404, 501),
 )
 _OPENAPI = operation(
     "openapi",

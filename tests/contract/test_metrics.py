@@ -129,6 +129,13 @@ def test_openmetrics_for_who_asks(web):
     assert families["counter_hit_duration_seconds"].type == "histogram"
 
 
+def test_a_monitor_asks_by_address(server, client_of):
+    """As who looks after the health does, whatever hosts there are for visitors."""
+    web = client_of(REDIS_URL=server.url, COUNTER_HOSTS="visits.example", COUNTER_DEADLINE=10)
+    problem(web.get("/count"), 400)
+    assert samples(web)["counter_store_up",] == 1
+
+
 def test_without_the_library(web, monkeypatch):
     """The answer says what to install."""
     monkeypatch.setattr(metrics, "can_measure", lambda: False)
