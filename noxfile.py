@@ -1,4 +1,4 @@
-"""What there is to run. Bare ``nox`` is the test command: lint, typing, tests, e2e and image."""
+"""What there is to run. Bare ``nox`` is the test command: lint, typing, tests, docs, e2e, image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ nox.options.error_on_external_run = True
 # The Pythons that are present, not all there are; `nox` says which it skipped.
 nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
-nox.options.sessions = ["lint", "typing", "tests", "e2e(redis)", "image"]
+nox.options.sessions = ["lint", "typing", "tests", "docs", "e2e(redis)", "image"]
 
 ROOT = Path(__file__).parent
 SETUP = configparser.ConfigParser()
@@ -82,13 +82,17 @@ def source_date() -> dict[str, str]:
 
 @nox.session(python=PYTHONS, tags=["tests"])
 def tests(session: nox.Session) -> None:
-    """Unit tests on each Python that is present, contract tests on the oldest and the newest."""
+    """Unit tests on each Python that is here, the others on the oldest and the newest of them."""
     install(session, "server,embedded,testing,traces", *TEST_TOOLS)
     here = [version for version in PYTHONS if shutil.which(f"python{version}")] or PYTHONS
-    between = session.python not in (here[0], here[-1])
-    if between:
+    if session.python == here[-1]:
+        pytest(session, IN_PARALLEL, *TESTS)
+    elif session.python == here[0]:
+        session.log("the contract tests run on one server, and on all with the newest Python")
+        pytest(session, IN_PARALLEL, "--first-server", *TESTS)
+    else:
         session.log("the contract tests run on the Pythons around it, and on it with `compat`")
-    pytest(session, IN_PARALLEL, *(["tests/unit"] if between else TESTS))
+        pytest(session, IN_PARALLEL, "tests/unit")
 
 
 @nox.session(tags=["tests"])
@@ -265,7 +269,7 @@ def matrix(session: nox.Session) -> None:
         session.error("a session has failed")
 
 
-@nox.session(default=False)
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build artifacts/docs/index.html and check its links; `-- linkcheck`: those to elsewhere."""
     install(session, "server,embedded,testing", *DOCS_TOOLS)

@@ -20,6 +20,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the contract tests on the server of this image; may be given several times",
     )
     parser.addoption(
+        "--first-server",
+        action="store_true",
+        help="run the contract tests on one server alone, not on each that is here",
+    )
+    parser.addoption(
         "--store",
         choices=("redis", "valkey"),
         default="redis",

@@ -238,8 +238,7 @@ _READY = operation(
 _METRICS = operation(
     "metrics",
     "Answer the numbers for a monitor, also while the store is away",
-    answers={"200": answer("The metrics.", {PLAIN: {}, OPENMETRICS: {}})}
-    | problems(404, 501),
+    answers={"200": answer("The metrics.", {PLAIN: {}, OPENMETRICS: {}})} | problems(404, 501),
 )
 _OPENAPI = operation(
     "openapi",

@@ -43,12 +43,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     What HTTP and a command make of it is the same on each, and is tested on the first.
     """
+    first = metafunc.config.getoption("--first-server")
     if "server" in metafunc.fixturenames:
         kinds = list(metafunc.config.getoption("--image") or SERVERS)
-        alike = not {"client_of", "started"}.isdisjoint(metafunc.fixturenames)
-        metafunc.parametrize(
-            "server", kinds[:1] if alike else kinds, indirect=True, scope="session"
-        )
+        if first or not {"client_of", "started"}.isdisjoint(metafunc.fixturenames):
+            kinds = kinds[:1]
+        metafunc.parametrize("server", kinds, indirect=True, scope="session")
+    if "own_server" in metafunc.fixturenames:
+        own = list(SERVERS)[:1] if first else list(SERVERS)
+        metafunc.parametrize("own_server", own, indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +115,7 @@ def start_server(tmp_path) -> Iterator[Callable[..., StoreProcess]]:
         store.kill()
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture
 def own_server(request: pytest.FixtureRequest, start_server) -> StoreProcess:
     """A store of each kind that is here, which a test may stop, freeze and kill."""
     return start_server(binary=binary_of(request.param))
