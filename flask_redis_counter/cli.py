@@ -86,7 +86,10 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 @main.command(with_appcontext=False)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what lets SHELL complete commands and names: eval "$(… completion bash)"."""
+    """Print what lets a shell complete commands and names.
+
+    In bash: eval "$(flask-redis-counter completion bash)"
+    """
     name = "flask-redis-counter"
     source = get_completion_class(shell)
     if source is not None:

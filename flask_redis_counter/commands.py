@@ -122,7 +122,10 @@ def set_(name: str, value: int, as_json: bool) -> None:
 @_name
 @_json
 def reset(name: str | None, as_json: bool) -> None:
-    """Set NAME to 0 and print the value that it had, 0 where it is made."""
+    """Set NAME to 0 and print the value that it had.
+
+    Where there is no such counter, it is made, and that is 0.
+    """
     state = current_state()
     name = state.name_or_default(name)
     _one(name, state.counter.reset(name) or 0, as_json)
@@ -132,7 +135,7 @@ def reset(name: str | None, as_json: bool) -> None:
 @_known_name
 @_json
 def delete(name: str, as_json: bool) -> None:
-    """Delete NAME with its days and hours, and print the value that it had."""
+    """Delete NAME with its days, and print the value that it had."""
     old = current_state().counter.delete(name)
     if old is None:
         raise UnknownCounterError(name)
@@ -145,9 +148,9 @@ def delete(name: str, as_json: bool) -> None:
 @click.option("--days", type=int, help="How far to go back; by default 30 days, or 2 by hour.")
 @_json
 def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> None:
-    """Print the hits of the last days of NAME, in UTC, and the visitors of each.
+    """Print the hits and visitors of NAME in the last days.
 
-    In a terminal with a chart.
+    Days and hours are those of UTC, and hours have no visitors. In a terminal with a chart.
     """
     state = current_state()
     if days is None:
@@ -169,7 +172,10 @@ def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> Non
 @counter_group.command("list")
 @_json
 def list_(as_json: bool) -> None:
-    """Print all counters with their values; - where there is something that is none."""
+    """Print all counters with their values.
+
+    There is a - for a counter whose key holds something else.
+    """
     counter = current_state().counter
     values: dict[str, int | None] = {}
     while page := counter.names(after=max(values, default=""), most=PAGE):
@@ -192,9 +198,10 @@ def list_(as_json: bool) -> None:
 @click.option("--times", type=click.IntRange(1), help="End after so many looks; else with Ctrl-C.")
 @_json
 def watch(names: tuple[str, ...], every: float, times: int | None, as_json: bool) -> None:
-    """Print the values of NAMES, by default the app's own counter, again and again.
+    """Print the values of NAMES again and again.
 
-    In a terminal they stay in their place, otherwise each look is a line.
+    By default of the app's own counter. In a terminal they stay in their place, otherwise each
+    look is a line.
     """
     state = current_state()
     names = names or (state.config.name,)

@@ -127,10 +127,11 @@ def import_command(
     skip_bad: bool,
     as_json: bool,
 ) -> None:
-    """Make counters from FILE (- is standard input), or from keys of another Redis.
+    """Make counters from FILE, or from keys of another Redis.
 
-    FILE has lines as export writes them, or is a GoatCounter export; it may be gzipped. All is
-    checked before anything is written. Counters that are there already are left alone.
+    FILE - is standard input. It has lines as export writes them, or is a GoatCounter export; it may
+    be gzipped. All is checked before anything is written. Counters that are there already are
+    left alone.
 
     What a source has brought it brings once: an import that was interrupted goes on when it is
     run again, and one that is run twice changes nothing. --add adds only what is new.

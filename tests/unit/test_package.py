@@ -7,8 +7,10 @@ from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import flask_redis_counter
+from flask_redis_counter.cli import main
 
 PACKAGE = Path(flask_redis_counter.__file__).parent
 #: Who may import whom: only those further down.
@@ -114,3 +116,11 @@ def test_the_plugin_does_not_import_the_counter():
     code = "import flask_redis_counter.testing.plugin, sys; print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"flask", "flask_redis_counter.counter"}.isdisjoint(ended.stdout.split())
+
+
+def test_the_commands_at_a_glance():
+    """In a terminal of the usual width --help cuts off what no command does."""
+    shown = CliRunner().invoke(main, ["--help"], terminal_width=80)
+    told = shown.output.partition("Commands:\n")[2].splitlines()
+    assert len(told) == len(main.commands)
+    assert [line for line in told if line.endswith("...")] == []
