@@ -61,7 +61,7 @@ class Finding:
 _CONFIG = "on the server: CONFIG SET {0}, and the same in its configuration file"
 _RISKS = {
     "maxmemory-policy": ("eviction", _CONFIG.format("maxmemory-policy noeviction")),
-    "appendonly": ("persistence", _CONFIG.format("appendonly yes")),
+    "appendonly": ("persistence", _CONFIG.format("appendonly yes, CONFIG SET appendfsync always")),
     "appendfsync": ("persistence", _CONFIG.format("appendfsync always")),
 }
 
