@@ -117,7 +117,8 @@ class EmbeddedStore:
         except OSError:
             lock.close()
             raise ConfigurationError(
-                "--data-dir", f"{str(self.folder)!r} is in use by another process"
+                "--data-dir",
+                f"{str(self.folder)!r} is in use by another process; end that, or name another",
             ) from None
         return lock
 
