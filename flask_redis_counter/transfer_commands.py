@@ -195,7 +195,7 @@ def import_command(
         if full:
             click.echo(
                 "Warning: there are as many counters as COUNTER_MAX_COUNTERS "
-                f"({config.max_counters}) allows: a hit over HTTP makes no other one",
+                f"({config.max_counters}) allows: raise it, or a hit over HTTP makes no other",
                 err=True,
             )
     if tally["refused"]:

@@ -330,6 +330,7 @@ def test_as_many_as_there_may_be(run):
     options = {"given": given, "environment": {"COUNTER_MAX_COUNTERS": "2"}}
     _, err = run("import", "-", "--source=me", **options)
     assert err.startswith("Warning: there are as many counters as COUNTER_MAX_COUNTERS (2)")
+    assert "raise it" in err
     _, err = run("import", "-", "--source=me", **options)
     assert err == ""
 
