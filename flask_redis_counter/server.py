@@ -39,7 +39,7 @@ def serve(
     log_json: bool,
     started: Callable[[], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the requests in flight.
+    """Serve until SIGTERM, SIGINT or SIGHUP, then finish the requests in flight.
 
     The app's settings come from the environment. A worker that dies is replaced.
 
@@ -72,6 +72,8 @@ def serve(
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,
     )
+    hangs_up = signal.getsignal(signal.SIGHUP)
+    server.on_startup(lambda: _end_with_terminal(hangs_up))
     server.on_startup(started)
     _let_workers_hear_sigterm()
     server.serve(target_loader=_load_app, wrap_loader=False)
@@ -107,6 +109,12 @@ def _check_address(host: str, port: int) -> None:
     except OSError as error:
         reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
         raise CounterError(f"cannot listen on {host}:{port}: {reason}") from error
+
+
+def _end_with_terminal(before: Any) -> None:
+    # Granian would begin anew, and hold the port and the embedded store's folder for nobody.
+    ends = before != signal.SIG_IGN  # nohup wants it to stay
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM) if ends else signal.SIG_IGN)
 
 
 def _let_workers_hear_sigterm() -> None:

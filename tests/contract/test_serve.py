@@ -170,6 +170,25 @@ def test_a_store_that_cannot_be_reached(serve):
     assert run.get().json()["counted"] is False
 
 
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_is_closed(serve, tmp_path, nohup):
+    """It ends with it, and lets go of the store; under nohup it goes on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+    try:
+        run = serve(f"--data-dir={tmp_path / 'data'}").ready()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert run.get().json()["value"] == 1
+    os.killpg(run.pid, signal.SIGHUP)
+    if nohup:
+        assert run.get().json()["value"] == 2
+    else:
+        wait_until(lambda: not run.runs(), what="its end", within=5)
+    run.stop()
+    again = serve(f"--data-dir={tmp_path / 'data'}").ready()
+    assert again.get().json()["value"] == (3 if nohup else 2)
+
+
 def test_a_log_for_machines(serve, server):
     """Each line is an object: what it says at the start, each request, and Granian's own."""
     settings = {"COUNTER_LOG": "json", "COUNTER_LOG_REQUESTS": "true", "COUNTER_TYPO": "x"}
