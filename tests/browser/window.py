@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import requests
+
 from flask_redis_counter.testing import Stack, count
 
 if TYPE_CHECKING:
@@ -17,10 +19,12 @@ LOOK = Path(__file__).with_name("look.js").read_text("utf-8")
 def connect_all(stack: Stack) -> None:
     """Let every worker of the service have a connection to the store.
 
-    One that has none, when the store goes silent, knows that nothing was counted.
+    One that has none, when the store goes silent, knows that nothing was counted. Pages are
+    answered over other connections than programs' hits.
     """
     for _ in range(20):
         assert count(stack.url(), counter="other").values
+        assert requests.get(f"{stack.url()}/readyz", timeout=5).ok
 
 
 class Window:
