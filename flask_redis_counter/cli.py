@@ -20,7 +20,7 @@ from click.shell_completion import get_completion_class
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from .commands import FAILED, Commands, counter_group
+from .commands import Commands, counter_group
 from .config import Config, names_a_store
 from .counter import RedisCounter
 from .doctor import Finding, examine
@@ -31,6 +31,7 @@ from .server import check_installed
 from .server import serve as serve_app
 from .settings import SETTINGS
 from .spool import Spool
+from .terminal import FAILED
 from .transfer_commands import export_command, import_command
 
 _log = logging.getLogger(__name__)

@@ -30,9 +30,7 @@ from .errors import (
 from .operations import PAGE
 from .rules import MAX_VALUE, MIN_VALUE
 from .state import current_state
-
-#: Exit codes beside 0: it failed; options or settings are wrong; Ctrl-C.
-FAILED, WRONG, INTERRUPTED = 1, 2, 130
+from .terminal import FAILED, INTERRUPTED, WRONG
 
 # Errors of who types, not of the store.
 _MISTAKES = (ConfigurationError, InvalidNameError, InvalidSpanError)
