@@ -29,7 +29,7 @@ from .errors import ConfigurationError, SpoolError, StoreError, StoreUnsuitableE
 from .logs import write_json, writes_json
 from .server import check_installed
 from .server import serve as serve_app
-from .settings import SETTINGS
+from .settings import unknown_in
 from .spool import Spool
 from .terminal import FAILED
 from .transfer_commands import export_command, import_command
@@ -124,7 +124,8 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
         config = Config.load(os.environ)
         if config.log_json:
             write_json()
-        _warn_of_typos()
+        for name in unknown_in(os.environ):
+            _warn(f"{name} is no setting and has no effect")
         if config.metrics and config.metrics_dir is None:
             _share_metrics(stack)
         if config.spool_dir is not None:
@@ -213,12 +214,6 @@ def _waiting(spool: Spool) -> int | str:
         return spool.length()
     except SpoolError:
         return "nobody knows how many"
-
-
-def _warn_of_typos() -> None:
-    for name in os.environ:
-        if name.startswith("COUNTER_") and name not in SETTINGS:
-            _warn(f"{name} is no setting and has no effect")
 
 
 def _say_whether_reachable(config: Config) -> None:

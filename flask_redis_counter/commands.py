@@ -50,7 +50,7 @@ class Commands(AppGroup):
             return super().invoke(ctx)
         except CounterError as error:
             more = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
-            click.echo(f"Error: {error}{more}", err=True)
+            click.echo(f"Error: {error}".rstrip(".") + more, err=True)
             raise SystemExit(WRONG if isinstance(error, _MISTAKES) else FAILED) from error
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None

@@ -91,13 +91,13 @@ class Config:
         if values["COUNTER_RELOAD_SECONDS"] and not values["COUNTER_VISITORS"]:
             raise ConfigurationError("COUNTER_RELOAD_SECONDS", "COUNTER_VISITORS=true is needed")
         ignore_bots = values["COUNTER_BOTS"] == "ignore"
-        if ignore_bots and find_spec("crawleruseragents") is None:
+        if ignore_bots and not _is_there("crawleruseragents"):
             raise ConfigurationError("COUNTER_BOTS", "pip install crawler-user-agents")
         log_json = values["COUNTER_LOG"] == "json"
         if values["COUNTER_TRACES"] and not _is_there("opentelemetry.exporter.otlp.proto.http"):
             problem = "pip install 'flask-redis-counter[traces]'"
             raise ConfigurationError("COUNTER_TRACES", problem)
-        if log_json and find_spec("pythonjsonlogger") is None:
+        if log_json and not _is_there("pythonjsonlogger"):
             raise ConfigurationError("COUNTER_LOG", "pip install python-json-logger")
         terms = Terms(once_in=values["COUNTER_RELOAD_SECONDS"] or None, rate=values["COUNTER_RATE"])
         return cls(

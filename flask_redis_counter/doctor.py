@@ -23,7 +23,7 @@ from .errors import (
     StoreUnsuitableError,
 )
 from .operations import Operation
-from .settings import SETTINGS
+from .settings import SETTINGS, unknown_in
 from .spool import Spool
 from .store import Store
 
@@ -88,11 +88,10 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _unknown_settings(environment: Mapping[str, str]) -> Iterator[Finding]:
-    for name in environment:
-        if name.startswith("COUNTER_") and name not in SETTINGS:
-            near = get_close_matches(name, SETTINGS, 1)
-            remedy = f"is it {near[0]}?" if near else "remove it"
-            yield Finding("warning", "settings", f"{name} is no setting and has no effect", remedy)
+    for name in unknown_in(environment):
+        near = get_close_matches(name, SETTINGS, 1)
+        remedy = f"is it {near[0]}?" if near else "remove it"
+        yield Finding("warning", "settings", f"{name} is no setting and has no effect", remedy)
 
 
 def _server() -> Iterator[Finding]:
