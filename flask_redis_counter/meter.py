@@ -33,10 +33,10 @@ SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 #: What may become of a hit.
 OUTCOMES = ("counted", "replayed", "left_out", "not_counted", "unknown", "spooled")
 _COUNTED, _REPLAYED, _LEFT_OUT, _NOT_COUNTED, _UNKNOWN, _SPOOLED = range(len(OUTCOMES))
-_ADDED, _MICROSECONDS, _SETTLED, _FAILED, _SENT, _LATER, _ADDED_LATER = range(6, 13)
+_ADDED, _MICROSECONDS, _ROUND_TRIPS, _FAILED, _CARRIED, _LATER, _ADDED_LATER = range(6, 13)
 _TOOK = 13
-_CARRIED = _TOOK + len(DURATIONS) + 1
-_LENGTH = _CARRIED + len(SIZES) + 1
+_SIZE = _TOOK + len(DURATIONS) + 1
+_LENGTH = _SIZE + len(SIZES) + 1
 
 _BYTES = 8 * _LENGTH
 _MOST = 2**64
@@ -116,9 +116,9 @@ class Meter:
             numbers[_COUNTED] += counted
             numbers[_ADDED] = (numbers[_ADDED] + added) % _MOST
             numbers[_MICROSECONDS] += max(0, int(together * 1e6))
-            numbers[_SETTLED] += 1
-            numbers[_SENT] += carried
-            numbers[_CARRIED + bisect_left(SIZES, carried)] += 1
+            numbers[_ROUND_TRIPS] += 1
+            numbers[_CARRIED] += carried
+            numbers[_SIZE + bisect_left(SIZES, carried)] += 1
 
     def failed_round_trip(self) -> None:
         """Take note of one that has settled none."""
@@ -175,11 +175,11 @@ def _reading(numbers: Sequence[int]) -> Reading:
         outcomes=dict(zip(OUTCOMES, numbers, strict=False)),
         added=numbers[_ADDED],
         seconds=numbers[_MICROSECONDS] / 1e6,
-        durations=tuple(numbers[_TOOK:_CARRIED]),
-        round_trips=numbers[_SETTLED],
+        durations=tuple(numbers[_TOOK:_SIZE]),
+        round_trips=numbers[_ROUND_TRIPS],
         failed=numbers[_FAILED],
-        carried=numbers[_SENT],
-        sizes=tuple(numbers[_CARRIED:_LENGTH]),
+        carried=numbers[_CARRIED],
+        sizes=tuple(numbers[_SIZE:_LENGTH]),
         replayed=numbers[_LATER],
         added_later=numbers[_ADDED_LATER],
     )
