@@ -157,7 +157,7 @@ class AsyncRedisCounter:
 
     async def risks(self) -> list[str]:
         """Return how the store is set up to lose hits; see :meth:`RedisCounter.risks`."""
-        return await self._ask(operations.risks())
+        return list((await self._ask(operations.risks())).values())
 
     async def about(self) -> StoreInfo:
         """Return what the store says of itself; see :meth:`RedisCounter.about`."""

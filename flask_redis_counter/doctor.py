@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 from . import operations
 from .config import Config
@@ -57,7 +57,7 @@ class Finding:
         return asdict(self)
 
 
-# By what each risk begins with: what it is about, and its remedy.
+# By the server's setting: what it is about, and its remedy.
 _CONFIG = "on the server: CONFIG SET {0}, and the same in its configuration file"
 _RISKS = {
     "maxmemory-policy": ("eviction", _CONFIG.format("maxmemory-policy noeviction")),
@@ -156,8 +156,7 @@ def _facts() -> Operation[dict[str, str]]:
     for section in sections:
         if isinstance(section, StoreRefusedError):
             raise section
-        lines = section.decode("utf-8", "replace").splitlines()
-        facts |= dict(line.split(":", 1) for line in lines if ":" in line)
+        facts |= operations.facts_in(section)
     if isinstance(clock, list):
         facts["ahead"] = str(int(clock[0]) + int(clock[1]) / 1e6 - now())
     return facts
@@ -227,10 +226,10 @@ def _disk(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("failure", "disk", said, "see its log: is the disk full, or not its own?")
 
 
-def _risks(facts: Mapping[str, str], risks: list[str]) -> Iterator[Finding]:
+def _risks(facts: Mapping[str, str], risks: Mapping[str, str]) -> Iterator[Finding]:
     at_risk = set()
-    for risk in risks:
-        subject, remedy = _RISKS[risk.split()[0]]
+    for setting, risk in risks.items():
+        subject, remedy = _RISKS[setting]
         at_risk.add(subject)
         yield Finding("warning", subject, risk, remedy)
     if "eviction" not in at_risk:
@@ -249,7 +248,7 @@ def _hit(config: Config) -> Iterator[Finding]:
             deadline=config.deadline,
             durability=config.durability,
         ) as counter:
-            first, again = (_of(counter, name) for _ in range(2))
+            first, again = (counter.hit(name, token=name) for _ in range(2))
             counter.delete(name)
     except CounterError as error:
         yield Finding("failure", "hit", f"a hit was tried: {error}", _remedy(error))
@@ -259,10 +258,6 @@ def _hit(config: Config) -> Iterator[Finding]:
     else:
         said = f"one was sent twice, and answered {first.value} and {again.value}"
         yield Finding("failure", "hit", said, "report this: it must not be")
-
-
-def _of(counter: RedisCounter, name: str) -> Any:
-    return counter.hit(name, token="twice")  # noqa: S106  # no secret
 
 
 def _remedy(error: CounterError) -> str:

@@ -6,7 +6,6 @@ result. So the counter for threads and the one for asyncio share them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import datetime
 from importlib.resources import files
@@ -187,34 +186,38 @@ def ping() -> Operation[None]:
         raise answer
 
 
-def risks() -> Operation[list[str]]:
-    """Find out how the server is set up to lose what it has acknowledged."""
+def risks() -> Operation[dict[str, str]]:
+    """Find out how the server is set up to lose what it has acknowledged, by its own setting."""
     # Managed servers allow INFO, and often not CONFIG.
-    memory, persistence, config = yield [
+    *sections, config = yield [
         ("INFO", "memory"),
         ("INFO", "persistence"),
         ("CONFIG GET", "appendfsync"),
     ]
-    found = []
-    policy = _fact(memory, "maxmemory_policy")
-    if policy not in ("", "noeviction"):
-        found.append(
+    facts: dict[str, str] = {}
+    for section in sections:
+        if not isinstance(section, StoreRefusedError):
+            facts |= facts_in(section)
+    found = {}
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        found["maxmemory-policy"] = (
             f"maxmemory-policy is {policy}: when its memory is full, the store deletes counters, "
             "or what keeps a repeated hit from counting twice; noeviction refuses hits instead"
         )
-    if _fact(persistence, "aof_enabled") == "0":
-        found.append(
+    if facts.get("aof_enabled") == "0":
+        found["appendonly"] = (
             "appendonly is off: when the store dies, all hits since its last snapshot are lost"
         )
     elif isinstance(config, list) and config[1:] in ([b"everysec"], [b"no"]):
-        found.append(
+        found["appendfsync"] = (
             f"appendfsync is {config[1].decode()}: when the store dies while its disk is slow, or "
             "the power fails, the hits of the last seconds are lost; always loses none"
         )
     return found
 
 
-def _fact(info: Any, name: str) -> str:
-    text = info.decode("utf-8", "replace") if isinstance(info, bytes) else ""
-    found = re.search(rf"^{name}:(.*?)\r?$", text, re.M)
-    return found[1] if found else ""
+def facts_in(section: bytes) -> dict[str, str]:
+    """Return what a section of INFO says."""
+    lines = section.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from .connections import Command
 from .days import Point
 from .errors import CounterError, NotAnIntegerError, StoreRefusedError
-from .operations import Operation, names, read, series, together
+from .operations import Operation, facts_in, names, read, series, together
 
 _SECTIONS: list[Command] = [
     ("INFO", section) for section in ("server", "clients", "memory", "persistence")
@@ -81,9 +81,7 @@ def about() -> Operation[StoreInfo]:
     for answer in answers:
         if isinstance(answer, StoreRefusedError):
             raise answer
-        for line in answer.decode("utf-8", "replace").splitlines():
-            name, _, fact = line.partition(":")
-            facts[name] = fact
+        facts |= facts_in(answer)
     server = facts.get("server_name", "redis")
     return StoreInfo(
         server=server.capitalize(),
