@@ -41,6 +41,7 @@ class ComposeStack(Stack):
     :param entry: where the stack is reached from here.
     :param scale: how many replicas a service has.
     :param build: whether images are built at :meth:`up`.
+    :param host: where the ports that the Docker Engine publishes are reached from here.
     """
 
     kind = "compose"
@@ -53,9 +54,11 @@ class ComposeStack(Stack):
         entry: Entry | None = None,
         scale: Mapping[str, int] | None = None,
         build: bool = False,
+        host: str = "127.0.0.1",
     ) -> None:
         super().__init__(entry)
         self.project = project
+        self.host = host
         self.command = ["docker", "compose", "--ansi=never", "--project-name", project]
         for file in files:
             self.command += ["--file", str(file)]
@@ -195,7 +198,7 @@ class ComposeStack(Stack):
 
         try:
             what = f"a published port {port} of {service}"
-            return "127.0.0.1", wait_until(published, what=what, within=10)
+            return self.host, wait_until(published, what=what, within=10)
         except WaitTimeoutError as error:
             replicas, text = self.describe()
             raise StackError(f"{error}\n{text}", replicas) from error

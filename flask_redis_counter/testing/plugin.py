@@ -5,7 +5,7 @@ Load it in a ``conftest.py``::
     pytest_plugins = ["flask_redis_counter.testing.plugin"]
 
 The stack is what pytest-docker's fixtures ``docker_compose_file`` and
-``docker_compose_project_name`` describe.
+``docker_compose_project_name`` describe, and is reached at its ``docker_ip``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .compose import PROXY_VARIABLE, ComposeStack, unique_project
 from .faults import Faults
 from .nemesis import Kinds, Nemesis
 from .sharing import remove_abandoned, shared
-from .stack import Entry, Stack, StackError
+from .stack import READY_TIMEOUT, Entry, Stack, StackError, StackTimeoutError
 
 #: Makes a nemesis of this test's: the faults to choose from, by name, and how many a minute.
 MakeNemesis = Callable[..., Nemesis]
@@ -31,6 +31,9 @@ MakeNemesis = Callable[..., Nemesis]
 _USED = pytest.StashKey[dict[Stack, float]]()
 _FAULTS = pytest.StashKey[list[Faults]]()
 _NEMESES = pytest.StashKey[list[Nemesis]]()
+
+#: The stacks that were not ready for a test.
+_BROKEN = pytest.StashKey[set[Stack]]()
 
 #: What the end of the run says about the stack.
 _NOTES = pytest.StashKey[list[str]]()
@@ -73,6 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Whatever reads the Compose files finds the proxy's script: pytest-docker's fixtures do, as well.
     """
     config.stash[_NOTES] = []
+    config.stash[_BROKEN] = set()
     os.environ[PROXY_VARIABLE] = str(proxy_module.__file__)
     if config.option.nemesis_seed is None:
         config.option.nemesis_seed = secrets.randbits(32)
@@ -151,6 +155,7 @@ def compose_stack(
     tmp_path_factory: pytest.TempPathFactory,
     docker_compose_file: str | Path | list[str | Path],
     docker_compose_project_name: str,
+    docker_ip: str,
     stack_entry: Entry | None,
 ) -> Iterator[ComposeStack]:
     """One stack of containers for the whole run, and for all workers of pytest-xdist."""
@@ -158,7 +163,7 @@ def compose_stack(
     attached, keep = pytestconfig.option.stack_attach, pytestconfig.option.stack_keep
 
     def make(project: str) -> ComposeStack:
-        return ComposeStack(files, project, entry=stack_entry, build=True)
+        return ComposeStack(files, project, entry=stack_entry, build=True, host=docker_ip)
 
     if attached:
         stack = make(attached)
@@ -184,9 +189,15 @@ def shared_stack(request: pytest.FixtureRequest) -> Stack:
 
 @pytest.fixture
 def stack(shared_stack: Stack, request: pytest.FixtureRequest) -> Stack:
-    """The stack, ready."""
+    """The stack, ready; what was not ready for a test is not waited for again."""
     watch(request.node, shared_stack)
-    shared_stack.wait_ready()
+    broken = request.config.stash[_BROKEN]
+    try:
+        shared_stack.wait_ready(within=0 if shared_stack in broken else READY_TIMEOUT)
+    except StackTimeoutError:
+        broken.add(shared_stack)
+        raise
+    broken.discard(shared_stack)
     return shared_stack
 
 

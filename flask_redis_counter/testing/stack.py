@@ -13,6 +13,9 @@ import requests
 from .proxy import ProxyControl
 from .waiting import WaitTimeoutError, wait_until
 
+#: Seconds that a stack may take to be ready, by default.
+READY_TIMEOUT = 30.0
+
 #: Lines of a log's end that an error shows.
 LAST_LINES = 20
 
@@ -234,13 +237,14 @@ class Stack(ABC):
         self.stop(service)
         self.start(service)
 
-    def wait_ready(self, *, within: float = 30.0) -> None:
+    def wait_ready(self, *, within: float = READY_TIMEOUT) -> None:
         """Wait until every service is healthy, and the entry says that it is ready.
 
         Those of :meth:`jobs` must have come to a good end.
 
         :raises StackTimeoutError: they were not in time.
         """
+        __tracebackhide__ = True  # pytest shows the line that waits
         jobs = self.jobs()
         for service in self.services():
             if service in jobs:
@@ -265,6 +269,8 @@ class Stack(ABC):
         :raises StackTimeoutError: it was not in time.
         """
 
+        __tracebackhide__ = True
+
         def look() -> bool:
             replicas = self.state(service)
             return bool(replicas) and all(map(is_so, replicas))
@@ -284,8 +290,9 @@ class Stack(ABC):
         return replicas, "\n".join(lines)
 
     def _wait(self, look: Callable[[], object], what: str, within: float) -> None:
+        __tracebackhide__ = True
         try:
             wait_until(look, what=what, within=within)
         except WaitTimeoutError as error:
             replicas, text = self.describe()
-            raise StackTimeoutError(f"{self.kind} stack: {error}\n{text}", replicas) from error
+            raise StackTimeoutError(f"{self.kind} stack: {error}\n{text}", replicas) from None

@@ -34,6 +34,7 @@ def wait_until(
     :param pause: seconds between two looks.
     :raises WaitTimeoutError: it was not seen in time.
     """
+    __tracebackhide__ = True  # pytest shows the line that waits
     ends = time.monotonic() + within
     while True:
         last: object

@@ -62,6 +62,29 @@ def test_it(stack):
         stack.wait_ready(within=0)
 """
 
+BREAKS = """
+def test_that_stops_the_store(stack):
+    stack.stop("redis")
+
+def test_that_waits_for_it(stack):
+    pass
+
+def test_that_does_not_wait_again(stack):
+    pass
+
+def test_that_mends_it(shared_stack):
+    shared_stack.start("redis")
+
+def test_that_has_it_again(stack):
+    assert stack.store("redis", "PING") == "PONG"
+"""
+
+ELSEWHERE = """
+@pytest.fixture(scope="session")
+def docker_ip():
+    return "localhost"
+"""
+
 INTERRUPTS = """
 import os, signal, time
 
@@ -148,6 +171,24 @@ def test_a_job_is_ready_when_it_is_done(suite, pytester):
     waits = "    depends_on: {migrate: {condition: service_completed_successfully}}\n"
     pytester.makefile(".yml", compose=COMPOSE + waits + job)
     pytester.makepyfile(test_it=JOB)
+    suite().assert_outcomes(passed=1)
+
+
+def test_a_broken_stack_is_waited_for_once(suite, pytester):
+    """The tests that need it fail at once, until it is whole again."""
+    pytester.makepyfile(test_it=BREAKS)
+    result = suite("--durations=0", "--durations-min=15")
+    result.assert_outcomes(passed=3, errors=2)
+    (late,) = re.findall(r"(\d+)\.\d+s setup +\S+::(\w+)", result.stdout.str())
+    assert late[1] == "test_that_waits_for_it"
+
+
+def test_an_engine_elsewhere(suite, pytester):
+    """Where pytest-docker says that it is."""
+    pytester.makefile(".yml", compose=f"{COMPOSE}    ports: ['127.0.0.1::6379']\n")
+    pytester.makeconftest(CONFTEST + ELSEWHERE)
+    check = 'assert stack.address("redis", 6379)[0] == "localhost"'
+    pytester.makepyfile(test_it=f"def test_it(stack):\n    {check}\n")
     suite().assert_outcomes(passed=1)
 
 

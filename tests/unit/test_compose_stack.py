@@ -32,6 +32,8 @@ class Docker:
                 state = {"Status": "running"}
                 known = {"NetworkSettings": {"Networks": self.networks}}
                 return json.dumps([{"Name": "/redis-1", "State": state, **known}])
+            case ("docker", "compose", *_, "port", "redis", "6379"):
+                return "0.0.0.0:32768\n"
             case ("docker", "network", "disconnect", network, _):
                 del self.networks[network]
             case ("docker", "network", "connect", *_, network, _):
@@ -121,3 +123,11 @@ def test_scaling_to_none(stack, docker):
     docker.containers.clear()
     stack.scale("redis", 0)
     assert any("--scale=redis=0" in command for command in docker.told)
+
+
+def test_an_engine_elsewhere(docker):
+    """Its ports are reached at its address, not at the one that they are published on."""
+    assert ComposeStack([], "project", host="10.0.0.7").address("redis", 6379) == (
+        "10.0.0.7",
+        32768,
+    )
