@@ -195,14 +195,12 @@ def compat(session: nox.Session, flask: str, redis: str) -> None:
 
 @nox.session(default=False, tags=["tests"])
 def servers(session: nox.Session) -> None:
-    """Run the contract tests on the servers of the Compose images."""
+    """Run the contract tests on the servers of the Compose images (and those of --image=…)."""
     if not docker_answers():
         session.error("the images need a Docker Engine, and none answers")
     install(session, "server,embedded,testing", *TEST_TOOLS)
     images = [f"--image={image}" for image in IMAGES]
-    # The test with a replica would leave the second server's container behind.
-    only = "alpine and not test_a_replica"
-    pytest(session, "tests/contract", *images, "-k", only)
+    pytest(session, "tests/contract", *images)
 
 
 @nox.session(default=False, tags=["tests"])

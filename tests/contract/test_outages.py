@@ -1,7 +1,6 @@
 """Servers that are away, frozen or killed under many hits: the truth, within the deadline."""
 
 import asyncio
-import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -124,7 +123,6 @@ def test_a_server_that_is_killed_under_load(own_server):
                 what="hits",
                 pause=0.001,
             )
-            os.kill(own_server.pid, signal.SIGKILL)
             own_server.kill()
             own_server.start()
         told = [call.result(20) for call in calls]

@@ -376,7 +376,7 @@ def test_a_store_that_may_lose_hits_is_pointed_out(serve, own_server):
 
 def test_a_durability_that_the_store_lacks(serve, start_server):
     """One line and exit code 2 at the start, not an error at the first hit."""
-    store = start_server(options=["--appendonly", "no"])
+    store = start_server("--appendonly", "no")
     run = serve(REDIS_URL=store.url, COUNTER_DURABILITY="fsync")
     assert run.wait() == 2
     assert "COUNTER_DURABILITY: durability=fsync needs" in run.log()
