@@ -1,4 +1,4 @@
-"""What there is to run. Bare ``nox`` is the test command: lint, typing, tests, docs, e2e, image."""
+"""What there is to run. Bare ``nox`` is the test command; ``nox -l`` marks what it runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ nox.options.error_on_external_run = True
 # The Pythons that are present, not all there are; `nox` says which it skipped.
 nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
-nox.options.sessions = ["lint", "typing", "tests", "docs", "e2e(redis)", "image"]
+nox.options.sessions = ["lint", "typing", "tests", "docs", "e2e(redis)", "plugin", "image"]
 
 ROOT = Path(__file__).parent
 SETUP = configparser.ConfigParser()
@@ -68,6 +68,13 @@ def docker_answers() -> bool:
     return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
 
 
+def skip_without_docker(session: nox.Session, what: str) -> None:
+    """Skip a session that has nothing to run on; fail where Docker was asked for."""
+    if not docker_answers():
+        missing = f"no Docker Engine answers: {what} was not covered"
+        session.error(missing) if "--stack=compose" in session.posargs else session.skip(missing)
+
+
 def source_date() -> dict[str, str]:
     """Return the time that files in what we build have: the commit's, so that it is reproducible.
 
@@ -82,14 +89,16 @@ def source_date() -> dict[str, str]:
 
 @nox.session(python=PYTHONS, tags=["tests"])
 def tests(session: nox.Session) -> None:
-    """Unit tests on each Python that is here, the others on the oldest and the newest of them."""
+    """Unit tests on each Python that is here, the others on the oldest and the newest of them.
+
+    The oldest has the first server for its contract tests, the newest the last.
+    """
     install(session, "server,embedded,testing,traces", *TEST_TOOLS)
     here = [version for version in PYTHONS if shutil.which(f"python{version}")] or PYTHONS
-    if session.python == here[-1]:
-        pytest(session, IN_PARALLEL, *TESTS)
-    elif session.python == here[0]:
-        session.log("the contract tests run on one server, and on all with the newest Python")
-        pytest(session, IN_PARALLEL, "--first-server", *TESTS)
+    servers = {here[0]: "first", here[-1]: "last" if len(here) > 1 else "all"}
+    if which := servers.get(str(session.python)):
+        session.log(f"the contract tests run on servers: {which}; on all with `compat`")
+        pytest(session, IN_PARALLEL, f"--servers={which}", *TESTS)
     else:
         session.log("the contract tests run on the Pythons around it, and on it with `compat`")
         pytest(session, IN_PARALLEL, "tests/unit")
@@ -133,11 +142,17 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(tags=["tests"])
+def plugin(session: nox.Session) -> None:
+    """What the pytest plugin promises, on a stack as small as can be."""
+    skip_without_docker(session, "the plugin")
+    install(session, "testing", "pytest-xdist>=3.6")
+    pytest(session, IN_PARALLEL, "tests/plugin")
+
+
+@nox.session(tags=["tests"])
 def image(session: nox.Session) -> None:
     """Build the image and check its size, user, labels, signals and read-only run."""
-    if not docker_answers():
-        missing = "no Docker Engine answers: the image was not covered"
-        session.error(missing) if "--stack=compose" in session.posargs else session.skip(missing)
+    skip_without_docker(session, "the image")
     install(session, "server,embedded,testing")
     pytest(session, "tests/image")
 

@@ -20,9 +20,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the contract tests on the server of this image; may be given several times",
     )
     parser.addoption(
-        "--first-server",
-        action="store_true",
-        help="run the contract tests on one server alone, not on each that is here",
+        "--servers",
+        choices=("all", "first", "last"),
+        default="all",
+        help="run the contract tests on each server that is here, or on one of them alone (all)",
     )
     parser.addoption(
         "--store",

@@ -44,8 +44,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs a server on each kind that is here, or on those of the images asked for."""
     if "kind" in metafunc.fixturenames:
         kinds = list(metafunc.config.getoption("--image") or PROGRAMS)
-        on_one = not ON_ONE_SERVER.isdisjoint(metafunc.fixturenames)
-        if on_one or metafunc.config.getoption("--first-server"):
+        which = metafunc.config.getoption("--servers")
+        if which != "all":
+            here = [kind for kind in kinds if kind not in PROGRAMS or PROGRAMS[kind]()]
+            kinds = [here[0 if which == "first" else -1]]
+        elif not ON_ONE_SERVER.isdisjoint(metafunc.fixturenames):
             kinds = kinds[:1]
         metafunc.parametrize("kind", kinds, scope="session")
 
