@@ -302,7 +302,7 @@ def picture(session: nox.Session) -> None:
     session.run("python", "-m", "tools.picture")
 
 
-@nox.session(default=False)
+@nox.session(default=False, tags=["tests"])
 def sbom(session: nox.Session) -> None:
     """Write what the image installs to artifacts/sbom.cdx.json (CycloneDX), and check it."""
     install(session, "testing", "cyclonedx-bom>=7", "pip")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import html
 import json
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
@@ -30,7 +31,7 @@ class Row:
     """A session's results.
 
     :ivar skips: how many tests were skipped for which reason.
-    :ivar ran: whether there are any.
+    :ivar missing: why there are none.
     :ivar old: whether the project has changed since.
     """
 
@@ -39,15 +40,15 @@ class Row:
     failed: int = 0
     seconds: float = 0.0
     skips: Counter[str] = field(default_factory=Counter)
-    ran: bool = True
+    missing: str = ""
     old: bool = False
 
     @property
     def cells(self) -> tuple[str, ...]:
         """What the table says."""
-        if not self.ran:
-            return (self.session, "", "", "", "", "not run")
-        reasons = [f"{number}x {reason}" for reason, number in self.skips.most_common()]
+        if self.missing:
+            return (self.session, "", "", "", "", self.missing)
+        reasons = [f"{number}x {reason}" for reason, number in self.skips.most_common() if reason]
         if self.old:
             reasons.insert(0, "older than the code")
         numbers = (self.passed, self.failed, self.skips.total(), f"{self.seconds:.0f}")
@@ -80,13 +81,21 @@ def last_change() -> float:
     return max((path.stat().st_mtime for path in files if path.is_file()), default=0)
 
 
-def rows(sessions: Iterable[str], folder: Path, changed: float) -> list[Row]:
-    """Return the results of all sessions, in their order."""
-    found = {session: folder / f"{session}.xml" for session in sessions}
-    return [
-        read(session, file, changed) if file.exists() else Row(session, ran=False)
-        for session, file in found.items()
-    ]
+def rows(sessions: Iterable[Mapping[str, str]], folder: Path, changed: float) -> list[Row]:
+    """Return the results of all sessions, in their order, and their sum."""
+    found = []
+    for session in sessions:
+        name, python = session["session"], session.get("python")
+        file = folder / f"{name}.xml"
+        if file.exists():
+            found.append(read(name, file, changed))
+        elif python and not shutil.which(f"python{python}"):
+            found.append(Row(name, missing=f"not run: no Python {python} here"))
+        else:
+            found.append(Row(name, missing="not run"))
+    numbers = (sum(getattr(row, name) for row in found) for name in ("passed", "failed", "seconds"))
+    skips = Counter({"": sum(row.skips.total() for row in found)})
+    return [*found, Row("all", *numbers, skips)]
 
 
 def as_text(table: Sequence[Sequence[str]]) -> str:
@@ -123,7 +132,7 @@ def as_html(table: Sequence[Sequence[str]]) -> str:
 
 def main() -> None:
     """Print the table, write it down, and fail where a session has failed."""
-    found = rows([one["session"] for one in json.load(sys.stdin)], RESULTS, last_change())
+    found = rows(json.load(sys.stdin), RESULTS, last_change())
     table = [_HEAD, *(row.cells for row in found)]
     print(as_text(table))
     MARKDOWN.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,8 @@ def table(tmp_path):
         for name, text in files.items():
             if text is not None:  # else what is there already
                 (folder / f"{name}.xml").write_text(text)
-        sessions = json.dumps([{"session": name} for name in (*files, "nobody")])
+        listed = [{"session": name, "python": None} for name in (*files, "nobody")]
+        sessions = json.dumps([*listed, {"session": "tests-3.99", "python": "3.99"}])
         command = [sys.executable, "-m", "tools.matrix"]
         environment = {"PYTHONPATH": str(ROOT)}
         return subprocess.run(
@@ -41,15 +42,17 @@ def table(tmp_path):
 
 
 def test_results_of_all_kinds(table, tmp_path):
-    """What passed, failed and was skipped, and what nobody has run; a failure fails it."""
-    ended = table(e2e=XML)
+    """What passed, failed and was skipped, and what nobody has run and why; a failure fails it."""
+    ended = table(e2e=XML, image=XML)
     assert ended.returncode == 1
-    row = ended.stdout.splitlines()[1].split()
-    assert row == ["e2e", "1", "2", "2", "13", "2x", "no", "|", "Docker"]
-    assert ended.stdout.splitlines()[2].split() == ["nobody", "not", "run"]
+    rows = [" ".join(line.split()) for line in ended.stdout.splitlines()]
+    assert rows[1] == "e2e 1 2 2 13 2x no | Docker"
+    assert rows[3] == "nobody not run"
+    assert rows[4] == "tests-3.99 not run: no Python 3.99 here"
+    assert rows[5] == "all 2 4 4 25"
     markdown = (tmp_path / "artifacts" / "matrix.md").read_text().splitlines()
     assert markdown[2] == "| e2e | 1 | 2 | 2 | 13 | 2x no \\| Docker |"
-    assert markdown[3].startswith("| nobody |")
+    assert markdown[4].startswith("| nobody |")
     assert (
         "<td>e2e<td>1<td>2<td>2<td>13<td>2x no | Docker"
         in (tmp_path / "artifacts" / "matrix.html").read_text()
