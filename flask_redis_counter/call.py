@@ -270,10 +270,11 @@ class Call:
             if not isinstance(answer, list):  # the bytes of b"OK" are integers as well
                 raise TypeError
             value, said = answer
-            return int(value), str(int(said))
-        if not self._screened:
+            verdicts = str(int(said))
+        elif not self._screened:
             return int(answer), ""
-        value, _, verdicts = str(answer, "ascii").partition(":")
+        else:
+            value, _, verdicts = str(answer, "ascii").partition(":")
         if len(verdicts) != len(self.hits):
             raise ValueError
         return int(value), verdicts

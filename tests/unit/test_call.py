@@ -106,7 +106,7 @@ def test_an_answer_for_other_hits(answer):
     assert hit.waits
 
 
-@pytest.mark.parametrize("answer", [b"OK", None, [], [b"1"], b""])
+@pytest.mark.parametrize("answer", [b"OK", None, [], [b"1"], [b"1", 10], b""])
 @pytest.mark.parametrize("token", [None, "t"])
 def test_an_answer_that_is_none(answer, token):
     """The error shows it, shortened, and has its cause."""
