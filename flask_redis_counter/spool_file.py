@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,17 +75,18 @@ class SpoolFile:
         :raises SpoolError: the file is full, locked for too long, or cannot be read or written.
         """
         with self._lock:
-            for attempt in (1, 2):
+            again = False
+            while True:
                 try:
                     with self._transaction(adds) as database:
                         return work(database)
                 except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
                     raise SpoolError(f"the spool {self.path} does not work: {error}") from error
                 except sqlite3.DatabaseError as error:
-                    if attempt == 2:
+                    if again:
                         raise SpoolError(f"the spool {self.path} is corrupt: {error}") from error
                     self._set_aside(error)
-            raise AssertionError("unreachable")
+                    again = True
 
     def close(self) -> None:
         """Close the file; it is opened anew when it is needed."""
@@ -146,10 +147,8 @@ class SpoolFile:
                 return
             aside = f"{self.path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
             for end in ("", "-wal", "-shm"):
-                try:
+                with suppress(FileNotFoundError):
                     Path(f"{self.path}{end}").replace(f"{aside}{end}")
-                except FileNotFoundError:
-                    continue
         _log.critical(
             "the spool was corrupt (%s); it was set aside as %s, and the hits that it held are "
             "NOT counted; a new one takes its place",
