@@ -59,7 +59,7 @@ class Batch:
         number: int,
         durability: Durability,
         patience: int,
-        probing: bool = False,
+        probing: bool,
     ) -> None:
         self.hits = hits
         #: When the deadline of the one who carries it is over.

@@ -113,7 +113,7 @@ def test_many_visitors(counter, clock):
 def test_visitors_that_share_a_batch(client, server, counter, clock):
     """They are told apart, though their hits count together."""
     hits = [PendingHit(KEY, 1, None, visitor=visitor) for visitor in "abca"]
-    batch = Batch(hits, "writer", 1, "memory", 0)
+    batch = Batch(hits, "writer", 1, "memory", 0, probing=False)
     client.execute_command(*HIT.load())
     batch.take([client.execute_command(*command) for command in batch.commands()])
     assert [hit.outcome() for hit in hits] == [1, 2, 3, 4]
