@@ -1,16 +1,12 @@
 """The numbers that a monitor reads, and that they add up."""
 
-import asyncio
-
-import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from flask_redis_counter import AsyncRedisCounter, OutcomeUnknownError, RedisCounter
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.web import metrics
 
-from .support import KEY, MAX, SLACK, problem, sleeps
+from .support import KEY, MAX, problem
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
@@ -145,35 +141,3 @@ def test_without_the_library(web, monkeypatch):
 def test_switched_off(server, client_of):
     """Then there is no such page."""
     problem(client_of(REDIS_URL=server.url, COUNTER_METRICS=False).get("/metrics"), 404)
-
-
-def test_the_library_measures_without_a_service(server, client):
-    """A counter has a reading for whatever monitor there is."""
-    with RedisCounter(server.url, deadline=0.4) as counter:
-        counter.hit("visits", 3)
-        sleeps(server, 0.6)
-        with pytest.raises(OutcomeUnknownError):
-            counter.hit("visits")
-        reading = counter.meter.reading()
-    assert reading.outcomes["counted"] == reading.outcomes["unknown"] == 1
-    assert reading.added == 3
-    assert sum(reading.durations) == 2
-    assert 0.1 < reading.seconds < 0.4 + SLACK
-    assert reading.failed >= 1
-
-
-async def hit_thrice(counter):
-    """Count as a program with asyncio does."""
-    async with counter:
-        for _ in range(3):
-            await counter.hit("visits")
-
-
-def test_asyncio_measures_as_well(server, client):
-    """With its own meter, or another's."""
-    counter = AsyncRedisCounter(server.url)
-    asyncio.run(hit_thrice(counter))
-    assert counter.meter.reading().added == 3
-    with RedisCounter(server.url) as shared:
-        asyncio.run(hit_thrice(AsyncRedisCounter(server.url, meter=shared.meter)))
-        assert shared.meter.reading().outcomes["counted"] == 3
