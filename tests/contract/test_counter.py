@@ -155,12 +155,13 @@ def test_how_the_store_may_lose_hits(counter, client):
     assert counter.risks() == []
 
 
-@pytest.mark.parametrize("name", ["", "a b", "x" * 65, "ü", "a{b", "a\n", None, 1])
+@pytest.mark.parametrize("name", ["", "a b", "x" * 65, "ü", "a{b", "a\n", None, 1, ["a"]])
 def test_a_name_outside_the_rules(counter, client, name):
-    """The name is refused before anything is sent."""
+    """The name is refused before anything is sent, and the error has it."""
     for operation in (counter.hit, counter.value, counter.reset):
-        with pytest.raises(InvalidNameError):
+        with pytest.raises(InvalidNameError) as caught:
             operation(name)
+        assert caught.value.name == name
     assert client.dbsize() == 0
 
 

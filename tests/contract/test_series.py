@@ -96,6 +96,7 @@ def test_who_was_met_is_met_anew(counter, server, clock):
     with RedisCounter(server.url) as other:
         other.delete("visits")
     counter.hit("visits", visitor="a")
+    assert days(counter, 1) == [(1, 0)], "the store was told of it again"
     clock.set("2026-11-23T16:00")
     counter.hit("visits", visitor="a")
     assert days(counter, 1) == [(2, 1)]

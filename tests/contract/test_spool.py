@@ -84,6 +84,16 @@ def test_hits_wait_for_the_store_and_count_once(own_server, spool, counter):
     assert counter.hit("visits").value == 42
 
 
+def test_a_counter_that_was_closed(own_server, spool, counter):
+    """It stays usable: what it spools from then on is counted later, and measured."""
+    counter.close()
+    own_server.kill()
+    spooled(lambda: counter.hit("visits"))
+    own_server.start()
+    wait_until(lambda: counter.meter.reading().replayed == 1, what="a hit that was replayed")
+    assert stored(own_server) == 1
+
+
 def test_a_hit_whose_outcome_is_unknown_counts_once(own_server, spool, counter):
     """The store may have executed it: the replay has its number, and finds out."""
     network = Proxy([own_server.port])

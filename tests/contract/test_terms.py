@@ -18,7 +18,7 @@ from flask_redis_counter import (
 from flask_redis_counter.batch import Batch
 from flask_redis_counter.call import HIT, HIT_ONCE, PendingHit
 
-from .support import KEY, MAX
+from .support import KEY, MAX, contents
 
 RATES = "counter:{}:rates"
 HALF_AN_HOUR = Terms(once_in=1800)
@@ -75,6 +75,14 @@ def test_a_client_comes_too_often(counter, client, server):
             client.zadd(RATES, {one: at - 86_400})
         assert counter.hit("visits", client="c", terms=THREE_A_DAY).value == 11
         assert client.zcard(RATES) == 1, "who comes no more is forgotten"
+
+
+def test_a_rate_alone(counter, client):
+    """A visitor counts as often as its client may, and is one all the same."""
+    hits = [counter.hit("visits", visitor="v", client="a", terms=THREE_A_DAY) for _ in range(3)]
+    assert hits == [Hit("visits", value) for value in (1, 2, 3)]
+    assert counter.series("visits", days=1)[0].visitors == 1
+    assert f"{KEY}:seen".encode() not in contents(client)
 
 
 def test_what_clients_use_up_is_not_written_down(own_server, tmp_path):

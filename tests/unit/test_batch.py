@@ -198,6 +198,16 @@ def test_a_refusal_that_passes_is_asked_again(said):
     assert hit.outcome() == 1
 
 
+def test_a_refusal_of_the_whole_batch():
+    """There is no use in going on where it lasts; where it passes, there is."""
+    batch = added(Combiner(), hit_of())
+    batch.commands()
+    batch.fail(refused("LOADING Redis is loading", BusyLoadingError))
+    assert not batch.over
+    batch.fail(refused("NOAUTH Authentication required."))
+    assert batch.over
+
+
 def test_a_refusal_that_lasts_too_long():
     """It is what the caller hears of when the time is over."""
     combiner, hit = Combiner(), hit_of()

@@ -5,7 +5,12 @@ from importlib.resources import files
 
 import pytest
 
-from flask_redis_counter import OutcomeUnknownError, StoreRefusedError, StoreUnavailableError
+from flask_redis_counter import (
+    OutcomeUnknownError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    TooOftenError,
+)
 from flask_redis_counter.call import MOST_ADDED, Call, PendingHit, Script
 from flask_redis_counter.errors import StoreUnsuitableError
 from flask_redis_counter.rules import MAX_VALUE
@@ -60,14 +65,17 @@ def test_the_visitors_of_a_call():
     secret, *visitors = command[-3:]
     assert visitors == ["x", "y"]
     assert len(secret) == 32
-    assert Call.of(PendingHit("{b}", 1, None, visitor="z"), "v", 9, None).command()[-2] == secret
+    other = Call.of(PendingHit("{b}", 1, None, visitor="z"), "v", 9, None)
+    assert other.command()[-2] == secret
+    other.hour = "2026-11-24T00"
+    assert other.command()[-2] != secret
 
 
 def test_a_screened_call():
     """It says of each hit what the script decides by."""
     terms = Terms(once_in=60, rate=Rate(4, 30), max_counters=5)
     call = Call.of(PendingHit("{a}", 1, None, visitor="x", client="c", terms=terms), "w", 1, None)
-    call.join(PendingHit("{a}", 2, None, visitor="y", terms=Terms(max_counters=3)))
+    call.join(PendingHit("{a}", 2, None, visitor="y", client="d", terms=Terms(max_counters=3)))
     command = call.command()
     assert command[2] == 9
     assert command[10:12] == ("{a}:seen", "{}:rates")
@@ -77,6 +85,17 @@ def test_a_screened_call():
     assert hits == ["x", 1, 60, "c", "y", 2, 0, ""]
     call.join(hit_of("{a}"))
     assert call.command()[15] == ANY_NUMBER, "a hit that makes its counter goes with it"
+    assert call.command()[-4:] == ("", 1, 0, "")
+
+
+def test_what_is_not_screened():
+    """A hit that is nobody's, and under its token only its rate: it counts each time."""
+    terms = Terms(once_in=60, rate=Rate(4, 30))
+    assert Call.of(PendingHit("{a}", 1, None, terms=terms), "w", 1, None).command()[2] == 5
+    once = PendingHit("{a}", 1, "t", visitor="x", client="c", terms=terms)
+    assert Call.of(once, "w", 1, "t").command()[-4:] == ("x", 1, 0, "c")
+    often = PendingHit("{a}", 1, None, visitor="x", client="c", terms=Terms(rate=Rate(4, 30)))
+    assert Call.of(often, "w", 1, None).command()[-4:] == ("x", 1, 0, "c")
 
 
 def test_what_a_screened_call_does_not_take():
@@ -88,6 +107,9 @@ def test_what_a_screened_call_does_not_take():
     call = Call.of(limited(1, Rate(1, 60)), "w", 1, None)
     assert call.takes(limited(1, Rate(1, 60)))
     assert not call.takes(limited(1, Rate(2, 60)))
+    reload = PendingHit("{a}", 1, None, visitor="x", terms=Terms(once_in=60))
+    assert call.takes(reload)
+    assert Call.of(reload, "w", 1, None).takes(limited(1, Rate(2, 60)))
     assert call.takes(hit_of(amount=MOST_ADDED - 1))
     assert not call.takes(hit_of(amount=MOST_ADDED))
     plain = Call.of(hit_of(amount=MOST_ADDED), "w", 1, None)
@@ -157,3 +179,18 @@ def test_a_hit_that_left_its_call():
     assert [hit.replayed for hit in hits] == [False] * 3
     call.refuse(StoreRefusedError("refused"))
     assert hits[1].error is left
+
+
+def test_a_hit_that_left_a_screened_call():
+    """The same: who comes after it in the call is told what became of him."""
+    terms = Terms(once_in=60, rate=Rate(4, 30))
+    hits = [PendingHit("{a}", 1, None, visitor="x", client="c", terms=terms) for _ in range(4)]
+    call = Call.of(hits[0], "w", 1, None)
+    for hit in hits[1:]:
+        call.join(hit)
+    hits[0].error = left = OutcomeUnknownError("left")
+    call.settle(b"8:0203")
+    assert [hit.value for hit in hits] == [None, 7, 8, None]
+    assert [hit.counted for hit in hits[1:3]] == [False, True]
+    assert hits[0].error is left
+    assert isinstance(hits[3].error, TooOftenError)

@@ -105,6 +105,20 @@ def test_what_was_never_sent_keeps_the_writer():
     assert added(combiner, hit_of()).commands()[0][4] == writer
 
 
+def test_who_waits():
+    """All that have no outcome, in flight and behind it: their deadlines are to be watched."""
+    combiner, server = Combiner(), Server()
+    assert combiner.waiting() == []
+    gone, flying, queued = hit_of(), hit_of(), hit_of()
+    batch = added(combiner, gone, flying)
+    batch.commands()
+    added(combiner, queued)
+    combiner.leave(gone)
+    assert combiner.waiting() == [flying, queued]
+    carried(combiner, batch, server)
+    assert combiner.waiting() == [queued]
+
+
 def test_a_hit_that_leaves_before_anything_is_sent():
     """It does not count, for certain, and the others do."""
     combiner, server = Combiner(), Server()

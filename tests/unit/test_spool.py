@@ -184,6 +184,18 @@ def test_a_batch_without_an_answer(spool, executed):
     assert spool.length() == 0
 
 
+def test_the_hour_of_what_was_sent(spool, monkeypatch):
+    """It counts in the one that it was sent in, however late it is written down."""
+    monkeypatch.setattr("flask_redis_counter.call.this_hour", lambda: "2026-11-23T15")
+    hits = [hit_of(), hit_of(token="t")]
+    unanswered(*hits)
+    monkeypatch.setattr("flask_redis_counter.spool.this_hour", lambda: "2026-11-23T16")
+    for hit in hits:
+        spool.keep(hit)
+    kept(spool)
+    assert rows(spool, "hour") == [("2026-11-23T15",)] * 2 + [("2026-11-23T16",)]
+
+
 def test_amounts_that_did_not_fit_together(spool):
     """The call of its own that such a hit went with is what is replayed."""
     server = Server({"visits": -MAX_VALUE})

@@ -104,7 +104,10 @@ def test_a_file_that_is_full(file):
         fill()
     assert 0.9 < asked(file, "PRAGMA page_count")[0][0] * 4096 / 1024**2 <= 1
     # What empties it may need room of its own: pages for the change of an index.
-    file.transact(lambda database: database.execute("UPDATE entry SET key = key || 'xxxxxxxx'"))
+    longer = "UPDATE entry SET key = key || hex(zeroblob(1000)) WHERE id <= 10"
+    with pytest.raises(SpoolError, match="full"):
+        file.transact(lambda database: database.execute(longer), adds=True)
+    file.transact(lambda database: database.execute(longer))
     file.transact(lambda database: database.execute("DELETE FROM entry"))
     put(file)
     assert keys(file) == ["visits"]
