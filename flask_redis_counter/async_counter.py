@@ -18,7 +18,7 @@ from .errors import ConfigurationError, StoreError
 from .meter import Meter
 from .operations import RAISED, Operation
 from .overview import Overview, StoreInfo
-from .replayer import replayer_of
+from .replayer import end_replaying, replayer_of
 from .rules import (
     DEFAULT_DEADLINE,
     DEFAULT_PREFIX,
@@ -178,8 +178,7 @@ class AsyncRedisCounter:
     async def aclose(self) -> None:
         """Close the idle connections and the spool; the counter stays usable."""
         if self.spool is not None:
-            replayer = replayer_of(self.spool, self._replayed_to, self.meter)
-            await asyncio.to_thread(replayer.close)
+            await asyncio.to_thread(end_replaying, self.spool)
             self.spool.close()
         await self._store.close()
 

@@ -17,7 +17,7 @@ from .errors import StoreError
 from .meter import Meter
 from .operations import RAISED, Operation
 from .overview import Overview, StoreInfo
-from .replayer import replayer_of
+from .replayer import end_replaying, replayer_of
 from .rules import (
     DEFAULT_DEADLINE,
     DEFAULT_PREFIX,
@@ -306,7 +306,7 @@ class RedisCounter:
     def close(self) -> None:
         """Close the idle connections and the spool; the counter stays usable."""
         if self.spool is not None:
-            replayer_of(self.spool, self._store, self.meter).close()
+            end_replaying(self.spool)
             self.spool.close()
         self._store.close()
 

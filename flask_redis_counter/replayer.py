@@ -37,6 +37,14 @@ def replayer_of(spool: Spool, store: Store, meter: Meter) -> Replayer:
         return _replayers[spool]
 
 
+def end_replaying(spool: Spool) -> None:
+    """End the replayer of a spool, where there is one; what still waits is for the next."""
+    with _making:
+        replayer = _replayers.pop(spool, None)
+    if replayer is not None:
+        replayer.end()
+
+
 class Replayer:
     """A thread that replays a spool to a store, also in forked children.
 
@@ -54,10 +62,8 @@ class Replayer:
         """Let it look at once."""
         self._woken.set()
 
-    def close(self) -> None:
-        """End the thread; what still waits is replayed when it is started anew."""
-        with _making:
-            _replayers.pop(self._spool, None)
+    def end(self) -> None:
+        """End the thread."""
         self._ended.set()
         self._woken.set()
         self._thread.join()
