@@ -1,6 +1,7 @@
 """What several of the contract tests need."""
 
 import json
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -84,3 +85,8 @@ def problem(response, status):
     assert {"type", "title", "detail"} <= document.keys()
     assert "Traceback" not in response.text
     return document
+
+
+def heed():
+    """Let Ctrl-C be heard: who runs the tests in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

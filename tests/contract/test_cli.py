@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 import redis
@@ -19,7 +19,7 @@ from flask_redis_counter.embedded import EmbeddedStore
 from flask_redis_counter.settings import SETTINGS
 from flask_redis_counter.testing import wait_until
 
-from .support import KEY, contents, nowhere
+from .support import KEY, contents, heed, nowhere
 
 PROGRAM = [sys.executable, "-m", "flask_redis_counter"]
 
@@ -245,14 +245,29 @@ def test_colors_only_for_who_wants_them(server, client):
     assert "\x1b" not in printed.stdout
 
 
+@contextmanager
+def watching(url, *options):
+    """Run `watch` until the block ends."""
+    environment = {**os.environ, **dict.fromkeys(SETTINGS, ""), "REDIS_URL": url}
+    run = subprocess.Popen(
+        [*PROGRAM, "watch", *options],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed,
+    )
+    with run:
+        try:
+            assert run.stdout.readline() == "visits 0\n"
+            yield run
+        finally:
+            run.kill()
+
+
 def test_watch_ends_with_ctrl_c(server, client):
     """At once, and without a word."""
-    environment = {**os.environ, **dict.fromkeys(SETTINGS, ""), "REDIS_URL": server.url}
-    command = [*PROGRAM, "watch", "--every", "3600"]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as run:
-        assert run.stdout.readline() == "visits 0\n"
+    with watching(server.url, "--every", "3600") as run:
         run.send_signal(signal.SIGINT)
         assert run.wait(5) == 130
         assert run.stderr.read() == ""
@@ -260,19 +275,13 @@ def test_watch_ends_with_ctrl_c(server, client):
 
 def test_watch_goes_on_through_an_outage(own_server):
     """It says that the store is away, and then the values again."""
-    environment = {**os.environ, **dict.fromkeys(SETTINGS, ""), "REDIS_URL": own_server.url}
-    command = [*PROGRAM, "watch", "--every", "0.1", "--times", "1000"]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as run:
-        assert run.stdout.readline() == "visits 0\n"
+    with watching(own_server.url, "--every", "0.1", "--times", "1000") as run:
         own_server.kill()
         assert run.stderr.readline().startswith("Error: ")
         own_server.start()
         with RedisCounter(own_server.url, deadline=10) as counter:
             counter.set("visits", 7)
         wait_until(lambda: run.stdout.readline() == "visits 7\n", what="the new value")
-        run.terminate()
 
 
 def test_a_shell_completes_commands_and_names(cli, server, client):

@@ -19,7 +19,7 @@ import redis
 from flask_redis_counter import RedisCounter
 from flask_redis_counter.testing import wait_until
 
-from .support import KEY, contents, nowhere
+from .support import KEY, contents, heed, nowhere
 
 #: So many that there is time to interrupt it.
 MANY = 20_000
@@ -93,11 +93,6 @@ def many(other):
     values = {f"page-{number}": number * 7 for number in range(MANY)}
     other.mset({f"hits:{name}": value for name, value in values.items()})
     return values
-
-
-def heed():
-    """Let Ctrl-C be heard."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def stored(client, names):

@@ -9,6 +9,8 @@ DEAF = """
 import signal, threading
 from flask_redis_counter.terminal import ending
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+
 class Deaf:
     def __del__(self):
         signal.raise_signal(signal.{number})
