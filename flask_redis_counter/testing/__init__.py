@@ -4,9 +4,10 @@ from .chaos import Report, run_chaos
 from .checker import Verdict, check
 from .clients import Tally, count, hammer
 from .compose import ComposeStack
-from .faults import Event, Faults
+from .fault import Event
+from .faults import Faults
 from .history import History, Operation
-from .nemesis import Nemesis
+from .nemesis import MakeNemesis, Nemesis
 from .process_stack import ProcessStack, Program
 from .proxy import Proxy
 from .stack import Completed, Entry, Replica, Stack, StackError, StackTimeoutError
@@ -20,6 +21,7 @@ __all__ = [
     "Event",
     "Faults",
     "History",
+    "MakeNemesis",
     "Nemesis",
     "Operation",
     "ProcessStack",

@@ -5,28 +5,23 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import proxy as proxy_module
+from .docker import PROXY_VARIABLE, completed, failed, place_of, replica_of, run
 from .proxy import CONTROL_PORT, RemoteProxy
-from .stack import Completed, Entry, Replica, Stack, StackError, StackTimeoutError
+from .stack import Completed, Entry, Replica, Stack, StackError
 from .waiting import WaitTimeoutError, wait_until
-
-#: Seconds that one command of Docker's may take.
-COMMAND_TIMEOUT = 180.0
 
 #: How often a container is to be frozen: on a busy machine the runtime gives up early.
 FREEZE_ATTEMPTS = 3
 
-#: Where Compose files find the script of the proxy, to mount it: ``${STACK_PROXY}``.
-PROXY_VARIABLE = "STACK_PROXY"
-
-#: Docker gives a container that was killed by a signal 128 more than the signal's number.
-_SIGNALLED = 128
+_CLIENT = """client=$(command -v redis-cli || command -v valkey-cli) || {
+  echo "it has no redis-cli and no valkey-cli" >&2; exit 127; }
+exec "$client" -e "$@"
+"""
 
 
 class ComposeStack(Stack):
@@ -76,6 +71,7 @@ class ComposeStack(Stack):
 
     def up(self, *services: str) -> None:
         """Start the services; without names all of them, until they are healthy."""
+        __tracebackhide__ = True
         if services:
             self.compose("up", "--detach", "--no-build", "--no-deps", *services)
             return
@@ -84,7 +80,7 @@ class ComposeStack(Stack):
             self.compose("up", "--detach", "--wait", self._build, *scale)
         except StackError as error:
             replicas, text = self.describe()
-            raise type(error)(f"{error}\n{text}", replicas) from error
+            raise type(error)(f"{error}\n{text}" if replicas else str(error), replicas) from None
 
     def down(self, *, volumes: bool = False) -> None:
         """Remove containers and networks, and with ``volumes`` the data and what was built.
@@ -92,14 +88,14 @@ class ComposeStack(Stack):
         Images that the Compose file gives a name stay.
         """
         self.compose("down", "--remove-orphans", *(["--volumes"] if volumes else []))
-        if volumes and (images := self._images()):
+        if volumes and (images := self.images()):
             run("docker", "image", "rm", *images)
 
-    def start(self, service: str) -> None:
-        """Start a service's containers and wait until they are healthy."""
-        self._some_containers(service)  # without one, Compose starts nothing and calls it a success
-        self.compose("start", service)
-        self.wait_for(service, lambda one: one.ready, what="healthy")
+    def start(self, service: str, *, replica: int | None = None) -> None:
+        """Start a service's containers, or one of them, and wait until they are healthy."""
+        # Not `docker compose start`, which starts what the service depends on, and runs jobs again.
+        run("docker", "start", *self._some_containers(service, replica))
+        self.wait_for(service, lambda one: one.ready, what="healthy", replica=replica)
 
     def stop(self, service: str) -> None:
         """Stop a service's containers."""
@@ -108,16 +104,11 @@ class ComposeStack(Stack):
 
     def kill(self, service: str, *, replica: int | None = None) -> None:
         """Kill a service's containers, or one of them."""
-        containers = self._some_containers(service)
+        containers = self._some_containers(service, replica)
         if replica is None:
             self.compose("kill", service)
         else:
-            if not 0 <= replica < len(containers):
-                count = len(containers)
-                raise StackError(
-                    f"{service} has {count} replicas, and none with the number {replica}"
-                )
-            run("docker", "kill", containers[replica])
+            run("docker", "kill", *containers)
 
     def pause(self, service: str) -> None:
         """Freeze a service's containers."""
@@ -146,7 +137,7 @@ class ComposeStack(Stack):
             networks = self.inspect(container)["NetworkSettings"]["Networks"]
             if not networks:
                 raise StackError(f"{service} is on no network: is it cut off already?")
-            self._cut[container] = [(name, _place(at)) for name, at in networks.items()]
+            self._cut[container] = [(name, place_of(at)) for name, at in networks.items()]
             for network in networks:
                 run("docker", "network", "disconnect", network, container)
 
@@ -184,7 +175,7 @@ class ComposeStack(Stack):
         if not containers:
             return ()
         known = json.loads(run("docker", "inspect", *containers))
-        return tuple(_replica(service, one["Name"].lstrip("/"), one["State"]) for one in known)
+        return tuple(replica_of(service, one["Name"].lstrip("/"), one["State"]) for one in known)
 
     def address(self, service: str, port: int) -> tuple[str, int]:
         """Ask Docker where a service's port is published now.
@@ -192,31 +183,37 @@ class ComposeStack(Stack):
         :raises StackError: it is not.
         """
 
+        container, *_ = self._some_containers(service)
+        bound = self.inspect(container)["HostConfig"]["PortBindings"] or {}
+        if f"{port}/tcp" not in bound:
+            names = ", ".join(bound) or "none"
+            raise StackError(f"{service} does not publish its port {port}: published are {names}")
+
         def published() -> int:
-            # It can answer port 0 for a moment, and a form with an IPv6 address.
-            return int(self.compose("port", service, str(port)).strip().rpartition(":")[2])
+            # None while it is started, and 0 for a moment.
+            ports = self.inspect(container)["NetworkSettings"]["Ports"][f"{port}/tcp"]
+            return int(ports[0]["HostPort"])
 
         try:
             what = f"a published port {port} of {service}"
             return self.host, wait_until(published, what=what, within=10)
         except WaitTimeoutError as error:
             replicas, text = self.describe()
-            raise StackError(f"{error}\n{text}", replicas) from error
+            raise StackError(f"{error}\n{text}", replicas) from None
 
     def exec(self, service: str, *command: str, replica: int = 0, check: bool = True) -> Completed:
         """Run a command in one of a service's containers."""
         index = f"--index={replica + 1}"
-        done = _completed((*self.command, "exec", "--no-TTY", index, service, *command))
+        done = completed((*self.command, "exec", "--no-TTY", index, service, *command))
         if check and done.exit_code != 0:
-            raise _failed(command, done)
+            raise failed(command, done)
         return done
 
     def store(self, service: str, *command: str) -> str:
         """Send a command with the server's own client."""
-        client = 'exec "$(command -v redis-cli || command -v valkey-cli)" -e "$@"'
-        done = self.exec(service, "sh", "-c", client, "sh", *command, check=False)
+        done = self.exec(service, "sh", "-c", _CLIENT, "sh", *command, check=False)
         if done.exit_code != 0:
-            raise _failed(command, done)
+            raise failed(command, done)
         return done.output.strip()
 
     def proxy(self, service: str) -> RemoteProxy:
@@ -253,11 +250,17 @@ class ComposeStack(Stack):
         lines = run("docker", "ps", "--all", f"--format={number}", *filters).splitlines()
         return [line.split()[1] for line in sorted(lines, key=lambda line: int(line.split()[0]))]
 
-    def _some_containers(self, service: str) -> list[str]:
-        """Return the same, of which there must be some."""
+    def _some_containers(self, service: str, replica: int | None = None) -> list[str]:
+        """Return the same, of which there must be some, or the one of a replica."""
         if not (found := self.containers(service)):
-            raise StackError(f"the stack has no container of the service {service}")
-        return found
+            there = ", ".join(self.services())
+            raise StackError(f"the stack has no container of the service {service}, but of {there}")
+        if replica is None:
+            return found
+        if not 0 <= replica < len(found):
+            count = len(found)
+            raise StackError(f"{service} has {count} replicas, and none with the number {replica}")
+        return [found[replica]]
 
     def inspect(self, container: str) -> dict[str, Any]:
         """Return what Docker knows of a container."""
@@ -267,7 +270,7 @@ class ComposeStack(Stack):
     def leftovers(self) -> list[str]:
         """Return the containers, networks, volumes and images that the project still has."""
         label = f"label=com.docker.compose.project={self.project}"
-        return [f"image {name}" for name in self._images()] + [
+        return [f"image {name}" for name in self.images()] + [
             f"{kind} {name}"
             for kind, listing in (
                 ("container", ("ps", "--all")),
@@ -277,34 +280,13 @@ class ComposeStack(Stack):
             for name in run("docker", *listing, "--quiet", "--filter", label).split()
         ]
 
-    def _images(self) -> list[str]:
+    def images(self) -> list[str]:
         """Return the images that were built for the project, and named after it."""
         # Not `down --rmi=local`, which takes those with a name of their own as well.
         label = f"--filter=label=com.docker.compose.project={self.project}"
         name = f"--filter=reference={self.project}-*"
         format_ = "--format={{.Repository}}:{{.Tag}}"
         return run("docker", "image", "ls", label, name, format_).split()
-
-
-def _replica(service: str, name: str, state: Mapping[str, Any]) -> Replica:
-    exit_code = None
-    if state["Status"] in ("exited", "dead"):
-        exit_code = int(state["ExitCode"])
-        exit_code = _SIGNALLED - exit_code if exit_code > _SIGNALLED else exit_code
-    health = state.get("Health") or {"Status": None}
-    checks = [] if health["Status"] == "healthy" else health.get("Log") or []
-    said = checks[-1]["Output"].split("\n") if checks else []
-    complaint = next((line.strip() for line in reversed(said) if line.strip()), "")
-    return Replica(service, name, state["Status"], exit_code, health["Status"], complaint)
-
-
-def _place(at: Mapping[str, Any]) -> list[str]:
-    """Return the options that give a container its place on a network back."""
-    fixed = at.get("IPAMConfig") or {}
-    addresses = {"ip": fixed.get("IPv4Address"), "ip6": fixed.get("IPv6Address")}
-    return [f"--alias={alias}" for alias in at["Aliases"] or []] + [
-        f"--{option}={address}" for option, address in addresses.items() if address
-    ]
 
 
 def unique_project(name: str = "stack") -> str:
@@ -314,49 +296,3 @@ def unique_project(name: str = "stack") -> str:
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     return f"{name}-{worker}-{secrets.token_hex(4)}"
-
-
-def run(*command: str) -> str:
-    """Run a command and return what it printed on its standard output.
-
-    :raises StackError: it failed.
-    :raises StackTimeoutError: it took too long.
-    """
-    done = _completed(command)
-    if done.exit_code != 0:
-        raise _failed(command, done)
-    return done.output
-
-
-def _completed(command: Sequence[str]) -> Completed:
-    environment = {**os.environ, PROXY_VARIABLE: str(proxy_module.__file__)}
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT,
-            check=False,
-            env=environment,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StackTimeoutError(f"{' '.join(command)}: {error}") from error
-    except OSError as error:
-        raise StackError(f"{' '.join(command)}: {error}") from error
-    return Completed(done.returncode, done.stdout, done.stderr)
-
-
-def _failed(command: Sequence[str], done: Completed) -> StackError:
-    return StackError(
-        f"{' '.join(command)} ended with {done.exit_code}:\n{done.output}{done.errors}"
-    )
-
-
-def engine_answers() -> bool:
-    """Whether a Docker Engine with Compose answers here."""
-    try:
-        run("docker", "compose", "version")
-        run("docker", "info", "--format", "{{.ServerVersion}}")
-    except StackError:
-        return False
-    return True

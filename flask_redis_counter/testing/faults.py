@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import TypeAlias
+import secrets
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
 
+from .fault import Event, Fault, Register
 from .proxy import Trouble
-from .stack import Stack, StackError
+from .stack import Replica, Stack, StackError
 
 #: Megabytes that a file system may have free for :meth:`Faults.disk_full` to fill it.
 SMALL_DISK_MB = 256
 
-_FILLER = ".disk-full"
-
 #: A fault that is there while its block runs.
 Lasting: TypeAlias = AbstractContextManager[None]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that was done to a stack.
-
-    :ivar at: when, in seconds since 1970.
-    :ivar fault: which fault it belongs to.
-    :ivar phase: ``begins``, ``is there``, ``heals`` or ``is over``.
-    """
-
-    at: float
-    fault: str
-    phase: str
-
-    def __str__(self) -> str:
-        clock = time.strftime("%H:%M:%S", time.localtime(self.at))
-        return f"{clock}.{int(self.at % 1 * 1000):03} {self.fault} {self.phase}"
 
 
 class Faults:
@@ -45,6 +25,9 @@ class Faults:
     when it has ended, however that was. An error of the block goes on its way; where the fault
     cannot be healed, a note on it says so.
 
+    One fault at a time befalls a service, or a replica of it, as a second one would end the
+    first: it is a :exc:`StackError`, and so is a fault of what does not run, or is not there.
+
     :param stack: what they befall.
     :param within: seconds until a fault must be seen, and seen to be over.
     :ivar history: what was done, and when.
@@ -53,15 +36,18 @@ class Faults:
     def __init__(self, stack: Stack, *, within: float = 30.0) -> None:
         self.stack = stack
         self._within = within
-        self._troubles: dict[str, object] = {}
-        self.history: list[Event] = []
+        self._register = Register()
+        self.history: list[Event] = self._register.history
 
     def stopped(self, service: str) -> Lasting:
         """Stop a service (SIGTERM): its port refuses."""
         return self._down(f"{service} stopped", service, lambda: self.stack.stop(service))
 
     def killed(self, service: str, *, replica: int | None = None) -> Lasting:
-        """Kill a service (SIGKILL), or one replica of it, and start it again afterwards."""
+        """Kill a service (SIGKILL), or one replica of it, and start what was killed afterwards.
+
+        :param replica: its number, from 0; None: all of them.
+        """
         which = service if replica is None else f"{service} {replica}"
         return self._down(
             f"{which} killed", service, lambda: self.stack.kill(service, replica=replica), replica
@@ -75,20 +61,22 @@ class Faults:
             self._wait(service, "paused")
 
         def heal() -> None:
-            # Another fault within this one may have ended it, and started it again.
+            # The test may have ended it, and started it again.
             replicas = self.stack.state(service)
             if not replicas or any(one.status == "paused" for one in replicas):
                 self.stack.unpause(service)
             self._wait(service, "running")
 
-        return self._lasting(f"{service} paused", inflict, heal)
+        return self._lasting(f"{service} paused", service, inflict, heal)
 
     def partitioned(self, service: str) -> Lasting:
         """Cut a service off the network: packets vanish, names may not resolve."""
         return self._lasting(
             f"{service} partitioned",
+            service,
             lambda: self.stack.cut(service),
             lambda: self.stack.mend(service),
+            befalls={service, _proxy_of(service)},  # which is what cuts off a process
         )
 
     def slow(self, service: str, seconds: float) -> Lasting:
@@ -116,7 +104,7 @@ class Faults:
 
         :raises StackError: more than :data:`SMALL_DISK_MB` are free: it is the machine's.
         """
-        filler = f"{path}/{_FILLER}"
+        filler = f"{path}/.disk-full-{secrets.token_hex(4)}"
 
         def free() -> int:
             told = self.stack.exec(service, "df", "-Pk", path).output.splitlines()[-1].split()
@@ -135,7 +123,8 @@ class Faults:
         def heal() -> None:
             self.stack.exec(service, "rm", "-f", filler)
 
-        return self._lasting(f"disk of {service} full", inflict, heal)
+        fault = f"disk of {service} full"
+        return self._lasting(fault, service, inflict, heal, befalls={filler})
 
     def out_of_memory(self, service: str) -> Lasting:
         """Let a Redis-compatible server refuse whatever takes memory, and evict nothing."""
@@ -158,66 +147,65 @@ class Faults:
             for name, setting in before.items():
                 self.stack.store(service, "CONFIG", "SET", name, setting)
 
-        return self._lasting(f"{service} out of memory", inflict, heal)
+        return self._lasting(f"{service} out of memory", service, inflict, heal)
 
     def _down(
         self, fault: str, service: str, inflict: Callable[[], None], replica: int | None = None
     ) -> Lasting:
+        chosen: list[int | None] = []  # None: all there are
+
+        def choose(replicas: tuple[Replica, ...]) -> None:
+            running = [n for n, one in enumerate(replicas) if one.status == "running"]
+            chosen.extend(n for n in running if replica in (None, n))
+            if not chosen:
+                said = ", ".join(map(str, replicas))
+                raise StackError(f"{fault}: what it is to befall does not run: {said}")
+            if len(chosen) == len(replicas):
+                chosen[:] = [None]
+
         def inflict_and_see() -> None:
             inflict()
-            if replica is None:
-                self._wait(service, "exited")
+            for number in chosen:
+                self._wait(service, "exited", number)
 
-        return self._lasting(fault, inflict_and_see, lambda: self.stack.start(service))
+        def heal() -> None:
+            for number in chosen:
+                self.stack.start(service, replica=number)
 
-    @contextmanager
-    def _troubled(self, service: str, kind: Trouble, amount: float = 0.0) -> Iterator[None]:
+        return self._lasting(fault, service, inflict_and_see, heal, choose=choose, replica=replica)
+
+    def _troubled(self, service: str, kind: Trouble, amount: float = 0.0) -> Lasting:
         much = f" by {amount:g}" if amount else ""
-        fault = f"network of {service} {kind.replace('_', ' ')}{much}"
-        mine = object()
-        if self._troubles.setdefault(service, mine) is not mine:
-            # A proxy knows one trouble: this one would end the other, and healing it both.
-            raise StackError(
-                f"{fault}: something is wrong with it already, and one at a time can be"
-            )
-        try:
-            proxy = self.stack.proxy(service)
+        return self._lasting(
+            f"network of {service} {kind.replace('_', ' ')}{much}",
+            service,
+            lambda: self.stack.proxy(service).trouble(kind, amount),
             # Asked anew to heal: a proxy that was started again is reached elsewhere.
-            with self._lasting(
-                fault,
-                lambda: proxy.trouble(kind, amount),
-                lambda: self.stack.proxy(service).heal(),
-            ):
-                yield
-        finally:
-            del self._troubles[service]
-
-    @contextmanager
-    def _lasting(
-        self, fault: str, inflict: Callable[[], None], heal: Callable[[], None]
-    ) -> Iterator[None]:
-        self._note(fault, "begins")
-        try:
-            inflict()
-            self._note(fault, "is there")
-            yield
-        except BaseException as error:
-            self._note(fault, "heals")
-            try:
-                heal()
-            except Exception as failed:
-                error.add_note(f"{fault}, and not healed: {failed}")
-            else:
-                self._note(fault, "is over")
-            raise
-        self._note(fault, "heals")
-        heal()
-        self._note(fault, "is over")
-
-    def _wait(self, service: str, status: str) -> None:
-        self.stack.wait_for(
-            service, lambda one: one.status == status, what=status, within=self._within
+            lambda: self.stack.proxy(service).heal(),
+            choose=lambda _: self.stack.proxy(service),
+            befalls={_proxy_of(service)},
         )
 
-    def _note(self, fault: str, phase: str) -> None:
-        self.history.append(Event(time.time(), fault, phase))
+    def _lasting(
+        self,
+        name: str,
+        service: str,
+        inflict: Callable[[], object],
+        heal: Callable[[], object],
+        **more: Any,
+    ) -> Lasting:
+        return Fault(name, self.stack, service, inflict, heal, register=self._register, **more)
+
+    def _wait(self, service: str, status: str, replica: int | None = None) -> None:
+        self.stack.wait_for(
+            service,
+            lambda one: one.status == status,
+            what=status,
+            within=self._within,
+            replica=replica,
+        )
+
+
+def _proxy_of(service: str) -> str:
+    """Return the name of the proxy before a service."""
+    return f"{service}-proxy"

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 #: Seconds that a fault lasts at the most, besides what its commands take. A service that waits
 #: half a second for its store has many faults behind it before anybody has to be told.
@@ -67,12 +67,14 @@ class Nemesis:
         self._thread.start()
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._over.set()
         if self._thread is not None:
             self._thread.join()
-        if self._error is not None and error is None:
-            raise self._error
+        if self._error is not None:
+            if error is None:
+                raise self._error
+            error.add_note(f"{self}")
 
     def __str__(self) -> str:
         return f"nemesis with seed {self.seed}, {len(self.done)} faults" + (
@@ -89,6 +91,17 @@ class Nemesis:
                     return
         except Exception as error:  # raised in the thread that has the block
             self._error = error
+
+
+class MakeNemesis(Protocol):
+    """Makes a nemesis of this test's."""
+
+    def __call__(self, kinds: Kinds, *, rate: float = 20.0) -> Nemesis:
+        """Return it, not yet at work.
+
+        :param kinds: the faults to choose from, by name.
+        :param rate: how many faults there are in a minute.
+        """
 
 
 def plan(kinds: Mapping[str, object], seed: int, *, longest: float, calm: float) -> Iterator[Fault]:

@@ -12,28 +12,29 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from . import proxy as proxy_module
-from .compose import PROXY_VARIABLE, ComposeStack, unique_project
+from .compose import ComposeStack, unique_project
+from .docker import PROXY_VARIABLE
 from .faults import Faults
-from .nemesis import Kinds, Nemesis
+from .nemesis import Kinds, MakeNemesis, Nemesis
 from .sharing import remove_abandoned, shared
 from .stack import READY_TIMEOUT, Entry, Stack, StackError, StackTimeoutError
 
-#: Makes a nemesis of this test's: the faults to choose from, by name, and how many a minute.
-MakeNemesis = Callable[..., Nemesis]
+#: Seconds that a stack gets which was not ready for an earlier test.
+BROKEN_TIMEOUT = 2.0
 
 #: The stacks that a test used, each with the moment when the test began; and what it did to them.
 _USED = pytest.StashKey[dict[Stack, float]]()
 _FAULTS = pytest.StashKey[list[Faults]]()
 _NEMESES = pytest.StashKey[list[Nemesis]]()
 
-#: The stacks that were not ready for a test.
-_BROKEN = pytest.StashKey[set[Stack]]()
+#: The stacks that were not ready, each with the first test that saw it.
+_BROKEN = pytest.StashKey[dict[Stack, str]]()
 
 #: What the end of the run says about the stack.
 _NOTES = pytest.StashKey[list[str]]()
@@ -76,7 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Whatever reads the Compose files finds the proxy's script: pytest-docker's fixtures do, as well.
     """
     config.stash[_NOTES] = []
-    config.stash[_BROKEN] = set()
+    config.stash[_BROKEN] = {}
     os.environ[PROXY_VARIABLE] = str(proxy_module.__file__)
     if config.option.nemesis_seed is None:
         config.option.nemesis_seed = secrets.randbits(32)
@@ -128,7 +129,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
                 logs = stack.last_words or stack.logs(since=began)
             except StackError as error:
                 logs = {"the stack": f"not to be had: {error}"}
-            report.sections += [(f"log of {name}", log) for name, log in logs.items()]
+            report.sections += [(f"log of {name}", log) for name, log in logs.items() if log]
     return report  # type: ignore[return-value]
 
 
@@ -159,6 +160,7 @@ def compose_stack(
     stack_entry: Entry | None,
 ) -> Iterator[ComposeStack]:
     """One stack of containers for the whole run, and for all workers of pytest-xdist."""
+    __tracebackhide__ = True
     files = docker_compose_file if isinstance(docker_compose_file, list) else [docker_compose_file]
     attached, keep = pytestconfig.option.stack_attach, pytestconfig.option.stack_keep
 
@@ -183,21 +185,32 @@ def compose_stack(
 @pytest.fixture(scope="session")
 def shared_stack(request: pytest.FixtureRequest) -> Stack:
     """Return the stack that `stack` gives to each test; override it for another one."""
+    __tracebackhide__ = True
     made: Stack = request.getfixturevalue("compose_stack")
     return made
 
 
 @pytest.fixture
 def stack(shared_stack: Stack, request: pytest.FixtureRequest) -> Stack:
-    """The stack, ready; what was not ready for a test is not waited for again."""
-    watch(request.node, shared_stack)
+    """The stack, ready; what was not ready for a test is hardly waited for again."""
+    __tracebackhide__ = True
     broken = request.config.stash[_BROKEN]
+    if shared_stack in broken:
+        try:
+            shared_stack.wait_ready(within=BROKEN_TIMEOUT)
+        except StackTimeoutError as error:
+            ailing = "; ".join(str(one) for one in error.replicas if not one.ready)
+            raise StackError(
+                f"the stack is still not ready, as it was when {broken[shared_stack]} began, "
+                f"which has more: {ailing or str(error).partition(chr(10))[0]}"
+            ) from None
+        del broken[shared_stack]
+    watch(request.node, shared_stack)
     try:
-        shared_stack.wait_ready(within=0 if shared_stack in broken else READY_TIMEOUT)
+        shared_stack.wait_ready(within=READY_TIMEOUT)
     except StackTimeoutError:
-        broken.add(shared_stack)
+        broken[shared_stack] = request.node.nodeid
         raise
-    broken.discard(shared_stack)
     return shared_stack
 
 
@@ -225,9 +238,12 @@ def nemesis(
 
 def _note_kept(config: pytest.Config, stack: ComposeStack) -> None:
     reached = f" on {stack.url()}" if stack.entry else ""
+    remove = [f"docker compose -p {stack.project} down --volumes"]
+    if images := stack.images():
+        remove.append(f"docker image rm {' '.join(images)}")
     note = (
         f"the stack {stack.project} goes on running{reached}: --stack-attach={stack.project} uses "
-        f"it again, `docker compose -p {stack.project} down --volumes` stops it"
+        f"it again, `{' && '.join(remove)}` stops it"
     )
     notes = config.stash[_NOTES]
     if note not in notes:

@@ -108,15 +108,17 @@ class ProcessStack(Stack):
                 proxy.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def start(self, service: str) -> None:
+    def start(self, service: str, *, replica: int | None = None) -> None:
         """Start a service and wait until its ports take connections."""
-        self._spawn(service)
-        self.wait_for(service, lambda one: one.ready, what="takes connections")
+        self._spawn(service, replica)
+        self.wait_for(service, lambda one: one.ready, what="takes connections", replica=replica)
 
-    def _spawn(self, service: str) -> None:
-        for process, port in zip(self._processes(service), self._ports[service], strict=True):
-            self._data(service, port).mkdir(parents=True, exist_ok=True)
-            process.start()
+    def _spawn(self, service: str, replica: int | None = None) -> None:
+        each = zip(self._processes(service), self._ports[service], strict=True)
+        for number, (process, port) in enumerate(each):
+            if replica in (None, number):
+                self._data(service, port).mkdir(parents=True, exist_ok=True)
+                process.start()
 
     def stop(self, service: str) -> None:
         """Stop a service and wait for its end."""

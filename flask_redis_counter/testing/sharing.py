@@ -27,6 +27,7 @@ def shared(
     :param keep: whether it goes on running after the last one.
     :raises StackError: it does not come up, or leaves something behind.
     """
+    __tracebackhide__ = True  # what went wrong is in Compose's words
     with _state(folder) as state:
         stack = make(state.setdefault("project", project))
         if not state.setdefault("users", 0):

@@ -11,10 +11,13 @@ from typing import ClassVar, Self
 import requests
 
 from .proxy import ProxyControl
-from .waiting import WaitTimeoutError, wait_until
+from .waiting import PAUSE, WaitTimeoutError, wait_until
 
 #: Seconds that a stack may take to be ready, by default.
 READY_TIMEOUT = 30.0
+
+#: Seconds between two looks whether its entry is: each is a line in a log.
+READY_PAUSE = 0.2
 
 #: Lines of a log's end that an error shows.
 LAST_LINES = 20
@@ -136,8 +139,13 @@ class Stack(ABC):
         """Stop and remove everything; the data only with ``volumes``."""
 
     @abstractmethod
-    def start(self, service: str) -> None:
-        """Start a service that was stopped or killed, and wait until it is healthy."""
+    def start(self, service: str, *, replica: int | None = None) -> None:
+        """Start a service that was stopped or killed, and wait until it is healthy.
+
+        What it depends on is left as it is.
+
+        :param replica: only that one, counted from 0.
+        """
 
     @abstractmethod
     def stop(self, service: str) -> None:
@@ -254,18 +262,27 @@ class Stack(ABC):
         entry = self.entry
         if entry is not None and entry.ready is not None:
             path = entry.ready
-            self._wait(
-                lambda: requests.get(f"{self.url()}{path}", timeout=2).status_code == 200,
-                f"{path} answers 200",
-                within,
-            )
+
+            def answers() -> bool:
+                answer = requests.get(f"{self.url()}{path}", timeout=2)
+                answer.raise_for_status()  # the error says what it was
+                return answer.status_code == 200
+
+            self._wait(answers, f"{path} answers 200", within, pause=READY_PAUSE)
 
     def wait_for(
-        self, service: str, is_so: Callable[[Replica], bool], *, what: str, within: float = 30.0
+        self,
+        service: str,
+        is_so: Callable[[Replica], bool],
+        *,
+        what: str,
+        within: float = 30.0,
+        replica: int | None = None,
     ) -> None:
         """Wait until something is so for all replicas of a service, of which there must be some.
 
         :param what: the condition in words, for the error.
+        :param replica: only for that one, counted from 0.
         :raises StackTimeoutError: it was not in time.
         """
 
@@ -273,9 +290,11 @@ class Stack(ABC):
 
         def look() -> bool:
             replicas = self.state(service)
-            return bool(replicas) and all(map(is_so, replicas))
+            chosen = replicas if replica is None else replicas[replica : replica + 1]
+            return bool(chosen) and all(map(is_so, chosen))
 
-        self._wait(look, f"{service} {what}", within)
+        which = service if replica is None else f"{service} {replica}"
+        self._wait(look, f"{which} {what}", within)
 
     def describe(self) -> tuple[tuple[Replica, ...], str]:
         """Return the state of all replicas, and it as text with the end of each log."""
@@ -289,10 +308,12 @@ class Stack(ABC):
             lines += [f"  {service}| {line}" for line in log.splitlines()[-LAST_LINES:]]
         return replicas, "\n".join(lines)
 
-    def _wait(self, look: Callable[[], object], what: str, within: float) -> None:
+    def _wait(
+        self, look: Callable[[], object], what: str, within: float, *, pause: float = PAUSE
+    ) -> None:
         __tracebackhide__ = True
         try:
-            wait_until(look, what=what, within=within)
+            wait_until(look, what=what, within=within, pause=pause)
         except WaitTimeoutError as error:
             replicas, text = self.describe()
             raise StackTimeoutError(f"{self.kind} stack: {error}\n{text}", replicas) from None

@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from flask_redis_counter.testing import StackError, StoreProcess
-from flask_redis_counter.testing.compose import run, unique_project
+from flask_redis_counter.testing.compose import unique_project
+from flask_redis_counter.testing.docker import run
 
 # Its container has the network of this machine, and its folder under the same path.
 _SCRIPT = """#!/bin/sh

@@ -9,7 +9,8 @@ import pytest
 
 from flask_redis_counter.embedded import server_binary
 from flask_redis_counter.testing import ComposeStack, Entry, ProcessStack, Program, Stack
-from flask_redis_counter.testing.compose import engine_answers, run, unique_project
+from flask_redis_counter.testing.compose import unique_project
+from flask_redis_counter.testing.docker import engine_answers, run
 from flask_redis_counter.testing.plugin import watch
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_redis_counter.testing.compose import run
+from flask_redis_counter.testing.docker import run
 
 ROOT = Path(__file__).parents[2]
 BASE = "docker-compose.yml"

@@ -13,7 +13,7 @@ import requests
 
 from flask_redis_counter.server import GRACE
 from flask_redis_counter.testing import StackError, wait_until
-from flask_redis_counter.testing.compose import run
+from flask_redis_counter.testing.docker import run
 
 ROOT = Path(__file__).parents[2]
 TAG = "flask-redis-counter:test"

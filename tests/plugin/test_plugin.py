@@ -5,7 +5,8 @@ import re
 import pytest
 
 from flask_redis_counter.testing import ComposeStack
-from flask_redis_counter.testing.compose import run, unique_project
+from flask_redis_counter.testing.compose import unique_project
+from flask_redis_counter.testing.docker import run
 
 pytestmark = pytest.mark.compose
 
@@ -53,7 +54,18 @@ def test_both(stack, docker_services):
 
 JOB = """
 import pytest
-from flask_redis_counter.testing import StackTimeoutError
+from flask_redis_counter.testing import StackError, StackTimeoutError
+
+def test_a_fault_runs_no_job_again(stack, faults):
+    stack.pause("redis")
+    with faults.killed("web"):
+        pass
+    stack.unpause("redis")
+    assert stack.logs()["migrate"].count("migrated") == 1
+
+def test_a_job_that_is_done_cannot_be_stopped(stack, faults):
+    with pytest.raises(StackError, match="migrate-1 exited with 0"), faults.stopped("migrate"):
+        pass
 
 def test_it(stack):
     stack.stop("redis")
@@ -89,6 +101,11 @@ ELSEWHERE = """
 @pytest.fixture(scope="session")
 def docker_ip():
     return "localhost"
+"""
+
+HEEDS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
 """
 
 INTERRUPTS = """
@@ -136,21 +153,28 @@ def test_a_failure_has_the_logs_since_the_test_began(suite, project):
     assert ComposeStack([], project).leftovers() == []
 
 
-def test_the_logs_of_tests_that_pass(suite):
-    """On demand."""
-    result = suite("--stack-logs", "-k", "counts")
-    result.assert_outcomes(passed=4)
-    assert "log of redis" in result.stdout.str()
+def test_the_logs_of_tests_that_pass(suite, pytester):
+    """On demand, where something was logged."""
+    restarts = 'def test_restarts(stack):\n    stack.restart("redis")\n'
+    pytester.makepyfile(test_it=f"{restarts}\ndef test_does_nothing(stack):\n    pass\n")
+    result = suite("--stack-logs")
+    result.assert_outcomes(passed=2)
+    assert result.stdout.str().count("log of redis") == 1
 
 
-def test_a_stack_that_is_kept_can_be_used_again(suite, project):
-    """The run says how; the run that attaches leaves it alone as well."""
+def test_a_stack_that_is_kept_can_be_used_again(suite, project, pytester):
+    """The run says how, and how to remove all of it; the run that attaches leaves it alone."""
+    built = "build: {context: ., dockerfile_inline: FROM redis:alpine}"
+    pytester.makefile(".yml", compose=COMPOSE.replace("image: redis:alpine", built))
     result = suite("--stack-keep", "-k", "counts")
-    result.stdout.fnmatch_lines([f"*--stack-attach={project}*down --volumes*stops it*"])
+    (note,) = [line for line in result.outlines if "stops it" in line]
+    assert f"--stack-attach={project}" in note
     (container,) = ComposeStack([], project).containers("redis")
     for _ in range(2):
         suite(f"--stack-attach={project}", "-k", "counts").assert_outcomes(passed=4)
     assert run("docker", "exec", container, "redis-cli", "GET", "hits").strip() == "12"
+    run("sh", "-c", note.split("`")[1])
+    assert ComposeStack([], project).leftovers() == []
 
 
 def test_attaching_to_nothing_is_an_error(suite):
@@ -174,10 +198,11 @@ def test_fixtures_of_pytest_docker_go_along(suite, project, pytester):
 def test_a_job_is_ready_when_it_is_done(suite, pytester):
     """As a migration, which others wait for; a service that has ended is not ready."""
     job = "  migrate:\n    image: redis:alpine\n    command: [echo, migrated]\n"
-    waits = "    depends_on: {migrate: {condition: service_completed_successfully}}\n"
-    pytester.makefile(".yml", compose=COMPOSE + waits + job)
+    waits = "{migrate: {condition: service_completed_successfully}}"
+    web = f"  web:\n    image: redis:alpine\n    depends_on: {waits}\n    stop_grace_period: 1s\n"
+    pytester.makefile(".yml", compose=COMPOSE + job + web)
     pytester.makepyfile(test_it=JOB)
-    suite().assert_outcomes(passed=1)
+    suite().assert_outcomes(passed=3)
 
 
 def test_a_broken_stack_is_waited_for_once(suite, pytester):
@@ -186,9 +211,12 @@ def test_a_broken_stack_is_waited_for_once(suite, pytester):
     pytester.makepyfile(test_it=BREAKS)
     result = suite("--durations=0", "--durations-min=4")
     result.assert_outcomes(passed=3, errors=2)
-    late = re.findall(r"s setup +\S+::test_that_(\w+)", result.stdout.str())
+    said = result.stdout.str()
+    late = re.findall(r"s setup +\S+::test_that_(\w+)", said)
     assert "waits_for_it" in late
     assert "does_not_wait_again" not in late
+    assert re.search(r"still not ready, as it was when \S+::test_that_waits_for_it began", said)
+    assert re.search(r"which has more: \S+-redis-1 exited with 0$", said, re.MULTILINE)
 
 
 def test_an_engine_elsewhere(suite, pytester):
@@ -228,8 +256,9 @@ def test_workers_that_are_interrupted_leave_nothing(suite, project, pytester):
     """pytest-xdist kills them in the midst of it."""
     slow = f"{COMPOSE}    command: [sh, -c, sleep 99]\n"
     pytester.makefile(".yml", compose=slow.replace("period: 1s", "period: 8s"))
+    pytester.makeconftest(CONFTEST + HEEDS)
     pytester.makepyfile(test_it=INTERRUPTS)
-    suite("-n1")
+    suite("-n1").stdout.fnmatch_lines(["*KeyboardInterrupt*"])
     assert ComposeStack([], project).leftovers() == []
 
 

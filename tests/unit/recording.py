@@ -24,26 +24,30 @@ class RecordingProxy:
 
 
 class RecordingStack(Stack):
-    """A stack of one service.
+    """A stack of one service, which it has whatever it is called.
 
     :param fail: the words on which it fails.
     :param free: how many KB of its disk are free, as long as nobody fills it.
+    :param replicas: how many there are of it.
     """
 
     kind = "recording"
 
-    def __init__(self, *fail, free=1024):
+    def __init__(self, *fail, free=1024, replicas=1):
         super().__init__()
         self.told = []
+        self.fillers = set()
         self._fail = fail
-        self._status = "running"
+        self._status = ["running"] * replicas
         self._free = free
         self._memory = {"maxmemory": "100", "maxmemory-policy": "allkeys-lru"}
 
-    def remember(self, *words):
+    def remember(self, *words, replica=None):
         """Take note, and fail where that is wanted."""
-        self.told.append(" ".join(words))
-        self._status = STATUS.get(words[0], self._status)
+        self.told.append(" ".join(words) if replica is None else f"{' '.join(words)} {replica}")
+        for number in range(len(self._status)):
+            if words[0] in STATUS and replica in (None, number):
+                self._status[number] = STATUS[words[0]]
         if words[0] in self._fail:
             raise StackError(words[0])
 
@@ -55,20 +59,17 @@ class RecordingStack(Stack):
         """Remember it."""
         self.remember("down", "with" if volumes else "without", "volumes")
 
-    def start(self, service):
+    def start(self, service, *, replica=None):
         """Remember it."""
-        self.remember("start", service)
+        self.remember("start", service, replica=replica)
 
     def stop(self, service):
         """Remember it."""
         self.remember("stop", service)
 
     def kill(self, service, *, replica=None):
-        """Remember it; with one replica less it runs on."""
-        before = self._status
-        self.remember("kill", service)
-        if replica is not None:
-            self._status = before
+        """Remember it."""
+        self.remember("kill", service, replica=replica)
 
     def pause(self, service):
         """Remember it."""
@@ -96,7 +97,7 @@ class RecordingStack(Stack):
 
     def state(self, service):
         """Say what it was told last."""
-        return (Replica(service, f"{service}-1", self._status),)
+        return tuple(Replica(service, f"{service}-{i + 1}", s) for i, s in enumerate(self._status))
 
     def address(self, service, port):
         """Be nowhere."""
@@ -105,7 +106,11 @@ class RecordingStack(Stack):
     def exec(self, service, *command, replica=0, check=True):
         """Play a disk that can be filled and emptied."""
         self.remember(*command[:1])
-        free = 0 if self.told.count("dd") > self.told.count("rm") else self._free
+        if command[0] == "dd":
+            self.fillers |= {word.removeprefix("of=") for word in command if word[:3] == "of="}
+        elif command[0] == "rm":
+            self.fillers.discard(command[-1])
+        free = 0 if self.fillers else self._free
         return Completed(0, f"Filesystem 1K Used Available Use% at\ntmpfs 9 9 {free} 9% /data", "")
 
     def store(self, service, *command):

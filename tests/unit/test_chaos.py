@@ -35,7 +35,7 @@ class PretendStack(RecordingStack):
     kind = "pretend"
 
     def __init__(self, *, lost=None, failing=None, forgotten=0):
-        super().__init__()
+        super().__init__(replicas=2)
         self.entry = Entry("web", 5000, ready="/readyz")
         self.values = {}
         self._tokens = {}
@@ -46,10 +46,10 @@ class PretendStack(RecordingStack):
         self._away = False
         self._lock = threading.Lock()
 
-    def remember(self, *words):
+    def remember(self, *words, replica=None):
         """Be away while it is not running."""
-        super().remember(*words)
-        self._away = self._status != "running" or words[0] == "cut"
+        super().remember(*words, replica=replica)
+        self._away = "running" not in self._status or words[0] == "cut"
 
     def answer(self, path, token):
         """Return status and document."""
@@ -128,7 +128,7 @@ def test_a_correct_counter_passes():
         assert report.faults == dict.fromkeys(FAULTS, 1)
         harms_and_cures = (
             "kill redis, start redis, pause redis, unpause redis, stop redis, start redis, "
-            "cut redis, mend redis, kill web, start web, kill web, start web"
+            "cut redis, mend redis, kill web, start web, kill web 0, start web 0"
         )
         assert sorted(stack.told) == sorted(harms_and_cures.split(", "))
         assert stack.values == {

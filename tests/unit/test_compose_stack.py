@@ -28,12 +28,16 @@ class Docker:
             case ("docker", "ps", *_):
                 wanted = "--filter=label=com.docker.compose.service=redis" in command
                 return "".join(f"1 {one}\n" for one in self.containers if wanted)
-            case ("docker", "inspect", *_):
+            case ("docker", "inspect", *containers):
                 state = {"Status": "running"}
-                known = {"NetworkSettings": {"Networks": self.networks}}
-                return json.dumps([{"Name": "/redis-1", "State": state, **known}])
-            case ("docker", "compose", *_, "port", "redis", "6379"):
-                return "0.0.0.0:32768\n"
+                ports = {"6379/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}]}
+                known = {
+                    "HostConfig": {"PortBindings": ports},
+                    "NetworkSettings": {"Networks": self.networks, "Ports": ports},
+                }
+                return json.dumps(
+                    [{"Name": f"/{one}", "State": state, **known} for one in containers]
+                )
             case ("docker", "network", "disconnect", network, _):
                 del self.networks[network]
             case ("docker", "network", "connect", *_, network, _):
@@ -57,13 +61,10 @@ def stack():
 
 def test_a_partition_within_a_partition_is_an_error(stack, docker):
     """The outer one is healed: the inner one does not forget where the service has been."""
-    faults = Faults(stack)
-    with (
-        pytest.raises(StackError, match="redis is on no network"),
-        faults.partitioned("redis"),
-        faults.partitioned("redis"),
-    ):
-        pytest.fail("not reached")
+    with Faults(stack).partitioned("redis"):
+        with pytest.raises(StackError, match="redis is on no network"):
+            stack.cut("redis")
+        assert docker.networks == {}
     assert docker.networks == NETWORKS
 
 
@@ -131,3 +132,21 @@ def test_an_engine_elsewhere(docker):
         "10.0.0.7",
         32768,
     )
+
+
+def test_a_port_that_is_not_published(stack, docker):
+    """Is an error at once, with those that are."""
+    with pytest.raises(StackError, match="its port 80: published are 6379/tcp"):
+        stack.address("redis", 80)
+    with pytest.raises(StackError, match="no container of the service web"):
+        stack.address("web", 80)
+
+
+def test_a_start_leaves_the_others_alone(stack, docker):
+    """Compose would start what the service depends on, and run jobs again."""
+    docker.containers.append("def")
+    stack.start("redis", replica=1)
+    assert ("docker", "start", "def") in docker.told
+    stack.start("redis")
+    assert ("docker", "start", "abc", "def") in docker.told
+    assert not any(command[1] == "compose" for command in docker.told)

@@ -87,7 +87,8 @@ def test_one_trouble_at_a_time():
     stack = RecordingStack()
     faults = Faults(stack)
     with faults.slow("redis", 0.2):
-        with pytest.raises(StackError, match=r"choked by 9: .* already"), faults.choked("redis", 9):
+        already = r"choked by 9: .* redis-proxy, .* already: network of redis slow by 0.2"
+        with pytest.raises(StackError, match=already), faults.choked("redis", 9):
             pytest.fail("not reached")
         assert stack.told == ["slow 0.2"]
         with faults.choked("web", 9):  # which has a proxy of its own
@@ -96,13 +97,91 @@ def test_one_trouble_at_a_time():
         pass
 
 
-def test_what_was_killed_while_it_was_frozen():
-    """It is started again, and is no longer frozen: Docker would not thaw it."""
-    stack = RecordingStack("unpause")
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        (lambda faults: faults.paused("redis"), lambda faults: faults.killed("redis")),
+        (lambda faults: faults.paused("redis"), lambda faults: faults.killed("redis", replica=0)),
+        (lambda faults: faults.killed("redis"), lambda faults: faults.stopped("redis")),
+        (lambda faults: faults.out_of_memory("redis"), lambda faults: faults.killed("redis")),
+        (lambda faults: faults.slow("redis", 1), lambda faults: faults.killed("redis-proxy")),
+        (lambda faults: faults.slow("redis", 1), lambda faults: faults.partitioned("redis")),
+    ],
+)
+def test_no_fault_ends_another_one(outer, inner):
+    """The outer block would go on without its fault, and nobody would know."""
+    stack = RecordingStack(replicas=2)
     faults = Faults(stack)
-    with faults.paused("redis"), faults.killed("redis"):
+    with outer(faults):
+        told = list(stack.told)
+        with pytest.raises(StackError, match="one fault at a time"), inner(faults):
+            pytest.fail("not reached")
+        assert stack.told == told
+    with inner(faults):
         pass
-    assert stack.told == ["pause redis", "kill redis", "start redis"]
+
+
+def test_faults_of_several_replicas():
+    """Each starts what it has killed, and no other."""
+    stack = RecordingStack(replicas=3)
+    faults = Faults(stack)
+    with faults.killed("redis", replica=0):
+        with faults.killed("redis", replica=1):
+            pass
+        assert [one.status for one in stack.state("redis")] == ["exited", "running", "running"]
+    assert stack.told == [
+        "kill redis 0",
+        "kill redis 1",
+        "start redis 1",
+        "start redis 0",
+    ]
+
+
+def test_what_did_not_run_before_does_not_run_afterwards():
+    """The test has killed it, and the fault only the others."""
+    stack = RecordingStack(replicas=3)
+    stack.kill("redis", replica=1)
+    with Faults(stack).stopped("redis"):
+        pass
+    assert stack.told[1:] == ["stop redis", "start redis 0", "start redis 2"]
+    assert [one.status for one in stack.state("redis")] == ["running", "exited", "running"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [lambda faults: faults.killed("redis"), lambda faults: faults.killed("redis", replica=7)],
+)
+def test_what_does_not_run_cannot_be_killed(fault):
+    """As a job that is done: nothing was done, and the job must not run again."""
+    stack = RecordingStack()
+    stack.stop("redis")
+    faults = Faults(stack)
+    with pytest.raises(StackError, match=r"does not run: redis-1 exited"), fault(faults):
+        pytest.fail("not reached")
+    assert (stack.told, faults.history) == (["stop redis"], [])
+
+
+@each_fault
+def test_a_service_that_is_not_there(fault, harm, cure, monkeypatch):
+    """The error has those that are; nothing was done, and nothing is healed."""
+    stack = RecordingStack()
+    monkeypatch.setattr(stack, "state", lambda service: ())
+    faults = Faults(stack)
+    with pytest.raises(StackError, match=r"no such service, but redis") as raised, fault(faults):
+        pytest.fail("not reached")
+    assert not hasattr(raised.value, "__notes__")
+    assert (stack.told, faults.history) == ([], [])
+
+
+def test_two_fill_a_disk():
+    """The one that ends first leaves it full."""
+    stack = RecordingStack()
+    faults = Faults(stack)
+    with faults.disk_full("redis", "/data"):
+        with faults.disk_full("proxy", "/data"):
+            assert len(stack.fillers) == 2
+        assert len(stack.fillers) == 1
+    assert not stack.fillers
 
 
 def test_a_proxy_is_healed_where_it_is_then(monkeypatch):

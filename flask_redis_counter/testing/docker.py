@@ -1,0 +1,94 @@
+"""Docker's command, and what it tells of containers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import proxy as proxy_module
+from .stack import Completed, Replica, StackError, StackTimeoutError
+
+#: Seconds that one command of Docker's may take.
+COMMAND_TIMEOUT = 180.0
+
+#: Where Compose files find the script of the proxy, to mount it: ``${STACK_PROXY}``.
+PROXY_VARIABLE = "STACK_PROXY"
+
+#: Docker gives a container that was killed by a signal 128 more than the signal's number.
+_SIGNALLED = 128
+
+
+def run(*command: str) -> str:
+    """Run a command and return what it printed on its standard output.
+
+    :raises StackError: it failed.
+    :raises StackTimeoutError: it took too long.
+    """
+    done = completed(command)
+    if done.exit_code != 0:
+        raise failed(command, done)
+    return done.output
+
+
+def completed(command: Sequence[str]) -> Completed:
+    """Run a command, and return how it ended.
+
+    :raises StackError: it cannot be run.
+    :raises StackTimeoutError: it took too long.
+    """
+    environment = {**os.environ, PROXY_VARIABLE: str(proxy_module.__file__)}
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT,
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StackTimeoutError(f"{' '.join(command)}: {error}") from error
+    except OSError as error:
+        raise StackError(f"{' '.join(command)}: {error}") from error
+    return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def failed(command: Sequence[str], done: Completed) -> StackError:
+    """Return the error that a command's end is."""
+    return StackError(
+        f"{' '.join(command)} ended with {done.exit_code}:\n{done.output}{done.errors}"
+    )
+
+
+def engine_answers() -> bool:
+    """Whether a Docker Engine with Compose answers here."""
+    try:
+        run("docker", "compose", "version")
+        run("docker", "info", "--format", "{{.ServerVersion}}")
+    except StackError:
+        return False
+    return True
+
+
+def replica_of(service: str, name: str, state: Mapping[str, Any]) -> Replica:
+    """Return what ``docker inspect`` says of a container's state."""
+    if state["Status"] in ("exited", "dead"):  # its health is of before
+        code = int(state["ExitCode"])
+        code = _SIGNALLED - code if code > _SIGNALLED else code
+        return Replica(service, name, state["Status"], code)
+    health = state.get("Health") or {"Status": None}
+    checks = [] if health["Status"] == "healthy" else health.get("Log") or []
+    said = checks[-1]["Output"].split("\n") if checks else []
+    complaint = next((line.strip() for line in reversed(said) if line.strip()), "")
+    return Replica(service, name, state["Status"], None, health["Status"], complaint)
+
+
+def place_of(at: Mapping[str, Any]) -> list[str]:
+    """Return the options that give a container its place on a network back."""
+    fixed = at.get("IPAMConfig") or {}
+    addresses = {"ip": fixed.get("IPv4Address"), "ip6": fixed.get("IPv6Address")}
+    return [f"--alias={alias}" for alias in at["Aliases"] or []] + [
+        f"--{option}={address}" for option, address in addresses.items() if address
+    ]
