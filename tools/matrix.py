@@ -6,6 +6,7 @@ session that nobody has run, results that the code has outlived, and skipped tes
 
 from __future__ import annotations
 
+import ast
 import html
 import json
 import shutil
@@ -62,17 +63,21 @@ def read(session: str, file: Path, changed: float) -> Row:
     except ElementTree.ParseError as error:
         return Row(session, failed=1, skips=Counter({f"{file.name} is broken: {error}": 0}))
     cases = list(root.iter("testcase"))
-    skips = Counter(
-        skip.get("message", "no reason").partition("\n")[0]
-        for case in cases
-        for skip in case.iter("skipped")
-    )
+    skips = Counter(why(skip) for case in cases for skip in case.iter("skipped"))
     failed = sum(
         case.find("failure") is not None or case.find("error") is not None for case in cases
     )
     seconds = sum(float(suite.get("time", 0)) for suite in root.iter("testsuite"))
     old = file.stat().st_mtime < changed
     return Row(session, len(cases) - failed - skips.total(), failed, seconds, skips, old=old)
+
+
+def why(skip: ElementTree.Element) -> str:
+    """Return in one line why something was skipped; of a whole module only the text has it."""
+    message = skip.get("message", "no reason").partition("\n")[0]
+    if message == "collection skipped":
+        _, _, message = ast.literal_eval(str(skip.text))  # file, line, and why
+    return message.removeprefix("Skipped: ")
 
 
 def last_change() -> float:

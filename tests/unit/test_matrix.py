@@ -59,6 +59,15 @@ def test_results_of_all_kinds(table, tmp_path):
     )
 
 
+def test_a_module_that_was_skipped(table):
+    """Why is in the text alone."""
+    said = "('test_it.py', 15, \"Skipped: could not import 'x': No module named 'x'\")"
+    skipped = f'<skipped message="collection skipped">{said}</skipped>'
+    suite = f'<testsuite time="1"><testcase>{skipped}</testcase></testsuite>'
+    ended = table(e2e=f"<testsuites>{suite}</testsuites>")
+    assert "1x could not import 'x': No module named 'x'\n" in ended.stdout
+
+
 def test_a_broken_file_has_failed(table):
     """A run that was cut off is no success."""
     ended = table(e2e="<testsuites>")
