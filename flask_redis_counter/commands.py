@@ -52,6 +52,11 @@ class Commands(AppGroup):
             more = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
             click.echo(f"Error: {error}".rstrip(".") + more, err=True)
             raise SystemExit(WRONG if isinstance(error, _MISTAKES) else FAILED) from error
+        except BrokenPipeError:
+            raise  # click ends without a word
+        except OSError as error:  # what is printed finds no room, as in /dev/full
+            click.echo(f"Error: {error.strerror or error}", err=True)
+            raise SystemExit(FAILED) from error
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
 

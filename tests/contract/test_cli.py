@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 import redis
@@ -243,6 +244,24 @@ def test_colors_only_for_who_wants_them(server, client):
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert printed.returncode == 1
     assert "\x1b" not in printed.stdout
+
+
+@pytest.mark.parametrize("command", ["list", "hit", "watch"])
+def test_a_full_disk(server, client, command):
+    """One line, where what is printed finds no room."""
+    client.set("counter:{visits}", 1)
+    client.zadd("counter:{}:names", {"visits": 0})
+    environment = {**os.environ, **dict.fromkeys(SETTINGS, ""), "REDIS_URL": server.url}
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*PROGRAM, command],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=20,
+        )
+    assert (ended.returncode, ended.stderr) == (1, "Error: No space left on device\n")
 
 
 @contextmanager
