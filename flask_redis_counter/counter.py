@@ -273,7 +273,7 @@ class RedisCounter:
 
         :raises StoreError: it did not answer in time.
         """
-        return list((self._ask(operations.risks())).values())
+        return list(self._ask(operations.risks()).values())
 
     def about(self) -> StoreInfo:
         """Return what the store says of itself.

@@ -24,7 +24,7 @@ import requests
 from .checker import Verdict, check
 from .crowd import PATIENCE, Crowd
 from .faults import Faults, Lasting
-from .nemesis import LONGEST, Fault, plan
+from .nemesis import LONGEST, Step, plan
 from .stack import Stack
 from .waiting import WaitTimeoutError, wait_until
 
@@ -120,7 +120,7 @@ def run_chaos(
         Crowd(url, "mixed", both, keyed=both[::2]),
     ]
     before = [(_stored(url, crowd.counter), _recorded(url, crowd.counter)) for crowd in crowds]
-    happened: list[tuple[float, Fault]] = []
+    happened: list[tuple[float, Step]] = []
     faults = Faults(stack)
     with _counting(crowds, seed) as visitors:
         _wait_for_hits(crowds)
@@ -172,7 +172,7 @@ def _counting(crowds: Sequence[Crowd], seed: int) -> Iterator[list[Future[None]]
 
 def _suffer(
     faults: Faults,
-    fault: Fault,
+    fault: Step,
     crowds: Sequence[Crowd],
     visitors: Sequence[Future[None]],
 ) -> None:
@@ -223,7 +223,7 @@ def _recorded(url: str, counter: str) -> int:
     return sum(day["hits"] for day in answer.json()["series"])
 
 
-def _keep(crowds: Sequence[Crowd], happened: Sequence[tuple[float, Fault]]) -> Path:
+def _keep(crowds: Sequence[Crowd], happened: Sequence[tuple[float, Step]]) -> Path:
     """Write down all faults and operations, a line each, and return the folder."""
     folder = Path(tempfile.mkdtemp(prefix="counter-chaos-"))
     with (folder / "faults.jsonl").open("w") as lines:

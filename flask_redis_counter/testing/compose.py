@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .docker import PROXY_VARIABLE, completed, failed, place_of, replica_of, run
+from .command import failed
+from .docker import PROXY_VARIABLE, ended, place_of, replica_of, run
 from .proxy import CONTROL_PORT, RemoteProxy
 from .stack import Completed, Entry, Replica, Stack, StackError
 from .waiting import WaitTimeoutError, wait_until
@@ -204,7 +205,7 @@ class ComposeStack(Stack):
     def exec(self, service: str, *command: str, replica: int = 0, check: bool = True) -> Completed:
         """Run a command in one of a service's containers."""
         index = f"--index={replica + 1}"
-        done = completed((*self.command, "exec", "--no-TTY", index, service, *command))
+        done = ended((*self.command, "exec", "--no-TTY", index, service, *command))
         if check and done.exit_code != 0:
             raise failed(command, done)
         return done

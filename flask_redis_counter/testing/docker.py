@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import proxy as proxy_module
-from .stack import Completed, Replica, StackError, StackTimeoutError
+from .command import completed, failed
+from .stack import Completed, Replica, StackError
 
 #: Seconds that one command of Docker's may take.
 COMMAND_TIMEOUT = 180.0
@@ -26,40 +25,20 @@ def run(*command: str) -> str:
     :raises StackError: it failed.
     :raises StackTimeoutError: it took too long.
     """
-    done = completed(command)
+    done = ended(command)
     if done.exit_code != 0:
         raise failed(command, done)
     return done.output
 
 
-def completed(command: Sequence[str]) -> Completed:
-    """Run a command, and return how it ended.
+def ended(command: Sequence[str]) -> Completed:
+    """Run a command that may read Compose files, and return how it ended.
 
     :raises StackError: it cannot be run.
     :raises StackTimeoutError: it took too long.
     """
-    environment = {**os.environ, PROXY_VARIABLE: str(proxy_module.__file__)}
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT,
-            check=False,
-            env=environment,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StackTimeoutError(f"{' '.join(command)}: {error}") from error
-    except OSError as error:
-        raise StackError(f"{' '.join(command)}: {error}") from error
-    return Completed(done.returncode, done.stdout, done.stderr)
-
-
-def failed(command: Sequence[str], done: Completed) -> StackError:
-    """Return the error that a command's end is."""
-    return StackError(
-        f"{' '.join(command)} ended with {done.exit_code}:\n{done.output}{done.errors}"
-    )
+    environment = {PROXY_VARIABLE: str(proxy_module.__file__)}
+    return completed(command, environment=environment, timeout=COMMAND_TIMEOUT)
 
 
 def engine_answers() -> bool:

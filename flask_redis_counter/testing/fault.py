@@ -75,7 +75,7 @@ class Fault(AbstractContextManager[None]):
     :param inflict: brings it about; it can be seen when that returns.
     :param heal: ends it, also where it came about half way.
     :param choose: looks at the service's replicas, and raises where there is nothing to befall.
-    :param befalls: what nothing else may befall meanwhile; by default the service.
+    :param befalls: what no other fault may befall meanwhile; None: the service.
     :param replica: the only replica that it befalls.
     """
 
@@ -89,11 +89,11 @@ class Fault(AbstractContextManager[None]):
         *,
         register: Register,
         choose: Callable[[tuple[Replica, ...]], object] | None = None,
-        befalls: Collection[str] = (),
+        befalls: Collection[str] | None = None,
         replica: int | None = None,
     ) -> None:
         self.name = name
-        self.befalls = frozenset(befalls or {service})
+        self.befalls = frozenset({service} if befalls is None else befalls)
         self.replica = replica
         self._stack = stack
         self._service = service

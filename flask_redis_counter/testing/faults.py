@@ -123,8 +123,8 @@ class Faults:
         def heal() -> None:
             self.stack.exec(service, "rm", "-f", filler)
 
-        fault = f"disk of {service} full"
-        return self._lasting(fault, service, inflict, heal, befalls={filler})
+        # Others go together with it: none of them ends it.
+        return self._lasting(f"disk of {service} full", service, inflict, heal, befalls=())
 
     def out_of_memory(self, service: str) -> Lasting:
         """Let a Redis-compatible server refuse whatever takes memory, and evict nothing."""

@@ -18,8 +18,8 @@ Kinds: TypeAlias = Mapping[str, Callable[[], AbstractContextManager[None]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One fault of a plan.
+class Step:
+    """One step of a plan: a fault, and the calm after it.
 
     :ivar kind: which of the faults that there are.
     :ivar lasts: seconds from when it is there to when it is healed.
@@ -50,12 +50,12 @@ class Nemesis:
         self.kinds = kinds
         self.seed = seed
         self.rate = rate
-        self.done: list[Fault] = []
+        self.done: list[Step] = []
         self._over = threading.Event()
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
 
-    def plan(self) -> Iterator[Fault]:
+    def plan(self) -> Iterator[Step]:
         """Make faults without end, the same each time."""
         each = 60 / self.rate  # seconds, of a fault and its calm together, on the average
         longest = min(LONGEST, each)
@@ -104,7 +104,7 @@ class MakeNemesis(Protocol):
         """
 
 
-def plan(kinds: Mapping[str, object], seed: int, *, longest: float, calm: float) -> Iterator[Fault]:
+def plan(kinds: Mapping[str, object], seed: int, *, longest: float, calm: float) -> Iterator[Step]:
     """Make faults without end, the same for the same seed.
 
     Each kind comes once before one comes again.
@@ -117,4 +117,4 @@ def plan(kinds: Mapping[str, object], seed: int, *, longest: float, calm: float)
         order = list(kinds)
         dice.shuffle(order)
         for kind in order:
-            yield Fault(kind, dice.uniform(0, longest), dice.uniform(0, calm))
+            yield Step(kind, dice.uniform(0, longest), dice.uniform(0, calm))

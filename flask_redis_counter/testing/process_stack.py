@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from .command import completed, failed
 from .process import Process, free_port
 from .proxy import Proxy
-from .stack import Completed, Entry, Replica, Stack, StackError, StackTimeoutError
+from .stack import Completed, Entry, Replica, Stack, StackError
 
 #: Seconds that a command in a service's environment, and an answer of a store, may take.
 COMMAND_TIMEOUT = 60.0
@@ -180,25 +179,15 @@ class ProcessStack(Stack):
     def exec(self, service: str, *command: str, replica: int = 0, check: bool = True) -> Completed:
         """Run a command in a service's environment, in its data folder."""
         port = self._ports[service][replica]
-        known = self._known(service, port)
-        try:
-            done = subprocess.run(
-                command,
-                cwd=str(known["data"]),
-                env={**os.environ, **self._environment(service, port)},
-                capture_output=True,
-                text=True,
-                timeout=COMMAND_TIMEOUT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise StackTimeoutError(f"{' '.join(command)}: {error}") from error
-        except OSError as error:
-            raise StackError(f"{' '.join(command)}: {error}") from error
-        if check and done.returncode != 0:
-            said = done.stdout + done.stderr
-            raise StackError(f"{' '.join(command)} ended with {done.returncode}:\n{said}")
-        return Completed(done.returncode, done.stdout, done.stderr)
+        done = completed(
+            command,
+            environment=self._environment(service, port),
+            timeout=COMMAND_TIMEOUT,
+            folder=self._data(service, port),
+        )
+        if check and done.exit_code != 0:
+            raise failed(command, done)
+        return done
 
     def store(self, service: str, *command: str) -> str:
         """Send a command past the proxy."""

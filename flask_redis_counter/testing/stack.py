@@ -285,7 +285,6 @@ class Stack(ABC):
         :param replica: only for that one, counted from 0.
         :raises StackTimeoutError: it was not in time.
         """
-
         __tracebackhide__ = True
 
         def look() -> bool:
