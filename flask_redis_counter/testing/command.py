@@ -9,6 +9,9 @@ from pathlib import Path
 
 from .stack import Completed, StackError, StackTimeoutError
 
+#: pytest shows the line of the test, and not ours.
+__tracebackhide__ = True
+
 
 def completed(
     command: Sequence[str],

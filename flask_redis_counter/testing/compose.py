@@ -16,6 +16,9 @@ from .proxy import CONTROL_PORT, RemoteProxy
 from .stack import Completed, Entry, Replica, Stack, StackError
 from .waiting import WaitTimeoutError, wait_until
 
+#: pytest shows the line of the test, and not ours.
+__tracebackhide__ = True
+
 #: How often a container is to be frozen: on a busy machine the runtime gives up early.
 FREEZE_ATTEMPTS = 3
 
@@ -72,7 +75,6 @@ class ComposeStack(Stack):
 
     def up(self, *services: str) -> None:
         """Start the services; without names all of them, until they are healthy."""
-        __tracebackhide__ = True
         if services:
             self.compose("up", "--detach", "--no-build", "--no-deps", *services)
             return
@@ -188,7 +190,7 @@ class ComposeStack(Stack):
         bound = self.inspect(container)["HostConfig"]["PortBindings"] or {}
         if f"{port}/tcp" not in bound:
             names = ", ".join(bound) or "none"
-            raise StackError(f"{service} does not publish its port {port}: published are {names}")
+            raise StackError(f"{service} does not publish its port {port}; it publishes {names}")
 
         def published() -> int:
             # None while it is started, and 0 for a moment.

@@ -9,6 +9,9 @@ from . import proxy as proxy_module
 from .command import completed, failed
 from .stack import Completed, Replica, StackError
 
+#: pytest shows the line of the test, and not ours.
+__tracebackhide__ = True
+
 #: Seconds that one command of Docker's may take.
 COMMAND_TIMEOUT = 180.0
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from .stack import Replica, Stack, StackError
 
+#: pytest shows the line of the test, and not ours.
+__tracebackhide__ = True
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -42,7 +45,6 @@ class Register:
 
         :raises StackError: something else does, and one of them would end the other.
         """
-        __tracebackhide__ = True
         with self._lock:
             for other in self._lasting:
                 both = fault.befalls & other.befalls
@@ -103,7 +105,6 @@ class Fault(AbstractContextManager[None]):
         self._register = register
 
     def __enter__(self) -> None:
-        __tracebackhide__ = True  # pytest shows the line of the test
         self._register.enter(self)
         try:
             self._look()
@@ -119,11 +120,9 @@ class Fault(AbstractContextManager[None]):
         self._register.note(self, "is there")
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        __tracebackhide__ = True
         self._end(error)
 
     def _look(self) -> None:
-        __tracebackhide__ = True
         replicas = self._stack.state(self._service)
         if not replicas:
             there = ", ".join(self._stack.services())
@@ -132,7 +131,6 @@ class Fault(AbstractContextManager[None]):
             self._choose(replicas)
 
     def _end(self, error: BaseException | None) -> None:
-        __tracebackhide__ = True
         self._register.note(self, "heals")
         try:
             self._heal()

@@ -11,6 +11,9 @@ from .fault import Event, Fault, Register
 from .proxy import Trouble
 from .stack import Replica, Stack, StackError
 
+#: pytest shows the line of the test, and not ours.
+__tracebackhide__ = True
+
 #: Megabytes that a file system may have free for :meth:`Faults.disk_full` to fill it.
 SMALL_DISK_MB = 256
 

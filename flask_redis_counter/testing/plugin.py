@@ -25,6 +25,9 @@ from .nemesis import Kinds, MakeNemesis, Nemesis
 from .sharing import remove_abandoned, shared
 from .stack import READY_TIMEOUT, Entry, Stack, StackError, StackTimeoutError
 
+#: pytest shows the line of the test, and not ours.
+__tracebackhide__ = True
+
 #: Seconds that a stack gets which was not ready for an earlier test.
 BROKEN_TIMEOUT = 2.0
 
@@ -160,7 +163,6 @@ def compose_stack(
     stack_entry: Entry | None,
 ) -> Iterator[ComposeStack]:
     """One stack of containers for the whole run, and for all workers of pytest-xdist."""
-    __tracebackhide__ = True
     files = docker_compose_file if isinstance(docker_compose_file, list) else [docker_compose_file]
     attached, keep = pytestconfig.option.stack_attach, pytestconfig.option.stack_keep
 
@@ -185,7 +187,6 @@ def compose_stack(
 @pytest.fixture(scope="session")
 def shared_stack(request: pytest.FixtureRequest) -> Stack:
     """Return the stack that `stack` gives to each test; override it for another one."""
-    __tracebackhide__ = True
     made: Stack = request.getfixturevalue("compose_stack")
     return made
 
@@ -193,7 +194,6 @@ def shared_stack(request: pytest.FixtureRequest) -> Stack:
 @pytest.fixture
 def stack(shared_stack: Stack, request: pytest.FixtureRequest) -> Stack:
     """The stack, ready; what was not ready for a test is hardly waited for again."""
-    __tracebackhide__ = True
     broken = request.config.stash[_BROKEN]
     if shared_stack in broken:
         try:

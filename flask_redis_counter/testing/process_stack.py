@@ -16,6 +16,9 @@ from .process import Process, free_port
 from .proxy import Proxy
 from .stack import Completed, Entry, Replica, Stack, StackError
 
+#: pytest shows the line of the test, and not ours.
+__tracebackhide__ = True
+
 #: Seconds that a command in a service's environment, and an answer of a store, may take.
 COMMAND_TIMEOUT = 60.0
 

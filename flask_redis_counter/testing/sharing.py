@@ -12,6 +12,9 @@ from typing import Any
 from .compose import ComposeStack
 from .stack import StackError
 
+#: pytest shows the line of the test, and not ours.
+__tracebackhide__ = True
+
 _NAME = "stack.json"
 
 
@@ -27,7 +30,6 @@ def shared(
     :param keep: whether it goes on running after the last one.
     :raises StackError: it does not come up, or leaves something behind.
     """
-    __tracebackhide__ = True  # what went wrong is in Compose's words
     with _state(folder) as state:
         stack = make(state.setdefault("project", project))
         if not state.setdefault("users", 0):

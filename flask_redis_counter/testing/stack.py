@@ -13,6 +13,9 @@ import requests
 from .proxy import ProxyControl
 from .waiting import PAUSE, WaitTimeoutError, wait_until
 
+#: pytest shows the line of the test, and not ours.
+__tracebackhide__ = True
+
 #: Seconds that a stack may take to be ready, by default.
 READY_TIMEOUT = 30.0
 
@@ -252,7 +255,6 @@ class Stack(ABC):
 
         :raises StackTimeoutError: they were not in time.
         """
-        __tracebackhide__ = True  # pytest shows the line that waits
         jobs = self.jobs()
         for service in self.services():
             if service in jobs:
@@ -285,7 +287,6 @@ class Stack(ABC):
         :param replica: only for that one, counted from 0.
         :raises StackTimeoutError: it was not in time.
         """
-        __tracebackhide__ = True
 
         def look() -> bool:
             replicas = self.state(service)
@@ -310,7 +311,6 @@ class Stack(ABC):
     def _wait(
         self, look: Callable[[], object], what: str, within: float, *, pause: float = PAUSE
     ) -> None:
-        __tracebackhide__ = True
         try:
             wait_until(look, what=what, within=within, pause=pause)
         except WaitTimeoutError as error:

@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+#: pytest shows the line of the test, and not ours.
+__tracebackhide__ = True
+
 _T = TypeVar("_T")
 
 #: Seconds between two looks, by default.
@@ -34,7 +37,6 @@ def wait_until(
     :param pause: seconds between two looks.
     :raises WaitTimeoutError: it was not seen in time.
     """
-    __tracebackhide__ = True  # pytest shows the line that waits
     ends = time.monotonic() + within
     while True:
         last: object

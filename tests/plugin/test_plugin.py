@@ -97,6 +97,15 @@ from flask_redis_counter.testing import plugin
 plugin.READY_TIMEOUT = 5
 """
 
+WRONG = """
+def test_a_fault(stack, faults):
+    with faults.killed("rediss"):
+        pass
+
+def test_a_port(stack):
+    stack.url("redis", 80)
+"""
+
 ELSEWHERE = """
 @pytest.fixture(scope="session")
 def docker_ip():
@@ -151,6 +160,20 @@ def test_a_failure_has_the_logs_since_the_test_began(suite, project):
     started = said.partition("log of redis")[2].count("Ready to accept connections")
     assert started == said.count("redis killed is over"), "the log from before is of no interest"
     assert ComposeStack([], project).leftovers() == []
+
+
+def test_an_error_is_at_the_line_of_the_test(suite, pytester):
+    """It is the test's, and not the plugin's."""
+    pytester.makepyfile(test_it=WRONG)
+    result = suite()
+    result.assert_outcomes(failed=2)
+    said = result.stdout.str()
+    assert re.findall(r"^(\S+):(\d+): StackError$", said, re.M) == [
+        ("test_it.py", "2"),
+        ("test_it.py", "6"),
+    ]
+    assert "rediss killed: the stack has no such service, but redis" in said
+    assert "redis does not publish its port 80; it publishes none" in said
 
 
 def test_the_logs_of_tests_that_pass(suite, pytester):

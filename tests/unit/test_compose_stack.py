@@ -136,7 +136,7 @@ def test_an_engine_elsewhere(docker):
 
 def test_a_port_that_is_not_published(stack, docker):
     """Is an error at once, with those that are."""
-    with pytest.raises(StackError, match="its port 80: published are 6379/tcp"):
+    with pytest.raises(StackError, match="its port 80; it publishes 6379/tcp"):
         stack.address("redis", 80)
     with pytest.raises(StackError, match="no container of the service web"):
         stack.address("web", 80)
