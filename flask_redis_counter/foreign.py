@@ -7,11 +7,13 @@ from typing import Self
 
 from redis.connection import parse_url
 
-from .errors import CounterError, StoreRefusedError
+from .errors import CounterError, NotAnIntegerError, StoreRefusedError
 from .operations import Operation, run
 from .records import BadRecord, Record
 from .rules import check_name, check_url, number_in
 from .store import Store
+
+_TYPES = {b"hash": "a hash", b"list": "a list", b"set": "a set", b"zset": "a sorted set"}
 
 #: How many keys one round trip looks at.
 PAGE = 500
@@ -72,7 +74,8 @@ class ForeignRedis:
         """
         if not keys:
             return
-        for key, answer in zip(keys, run(_values(keys), self._store.ask), strict=True):
+        answers, types = run(_values(keys), self._store.ask)
+        for key, answer in zip(keys, answers, strict=True):
             text = key.decode("utf-8", "surrogateescape")
             try:
                 value = number_in(answer, text, None)
@@ -80,7 +83,11 @@ class ForeignRedis:
             except CounterError as error:
                 if isinstance(error, StoreRefusedError):
                     raise
-                yield BadRecord(f"key {text!r:.200}", _said(error))
+                if isinstance(error, NotAnIntegerError):
+                    problem = f"holds {types.get(key, 'a string')}, which is not an integer"
+                else:
+                    problem = str(error)
+                yield BadRecord(f"key {text!r:.200}", problem)
                 continue
             if value is not None:
                 yield Record(called, value, origin=text)
@@ -98,10 +105,6 @@ class ForeignRedis:
         self.close()
 
 
-def _said(error: CounterError) -> str:
-    return str(error) if isinstance(error, ValueError) else "holds no integer"
-
-
 def _size() -> Operation[int]:
     (answer,) = yield [("DBSIZE",)]
     if isinstance(answer, StoreRefusedError):
@@ -117,6 +120,19 @@ def _scanned(cursor: bytes, pattern: str) -> Operation[tuple[bytes, list[bytes]]
     return behind, keys
 
 
-def _values(keys: Sequence[bytes]) -> Operation[list[object]]:
+def _values(keys: Sequence[bytes]) -> Operation[tuple[list[object], dict[bytes, str]]]:
+    """Read keys; for those of another type, what that is."""
     # Not MGET: it answers nil for a key of another type.
-    return (yield [("GET", key) for key in keys])
+    answers = yield [("GET", key) for key in keys]
+    pairs = zip(keys, answers, strict=True)
+    wrong = [
+        key
+        for key, answer in pairs
+        if isinstance(answer, StoreRefusedError) and "WRONGTYPE" in str(answer)
+    ]
+    types = (yield [("TYPE", key) for key in wrong]) if wrong else []
+    return answers, {
+        key: _TYPES.get(name, f"a value of the type {name.decode()}")
+        for key, name in zip(wrong, types, strict=True)
+        if isinstance(name, bytes)
+    }
