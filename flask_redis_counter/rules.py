@@ -31,7 +31,9 @@ DEFAULT_DEADLINE = 0.5
 #: What a hit waits for: the server's memory, its disk, or a replica.
 Durability: TypeAlias = Literal["memory", "fsync", "replica"]
 
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: The most characters of a name.
+MAX_NAME = 64
+NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}")
 #: What a name that is read may end in, to say the form.
 FORMS = (".json", ".txt", ".svg")
 

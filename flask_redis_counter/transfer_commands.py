@@ -20,9 +20,10 @@ from .config import Config
 from .embedded import standing_in
 from .errors import ConfigurationError, UnreadableError
 from .foreign import ForeignRedis
+from .formats import begin_csv, begin_json, end_csv, end_json, to_csv, to_json
 from .intake import Format, Intake, held, of_file
 from .outlet import standard_output, whole_file
-from .records import COLUMNS, BadRecord, to_csv, to_json
+from .records import BadRecord
 from .terminal import FAILED, bar, ending, print_line
 from .transfer import Transfer
 
@@ -34,6 +35,11 @@ _SAID: dict[Verdict, str] = {
     "left": "were there already and were left alone: --add adds to them, --replace sets them",
     "less": "have less than at an earlier run, and were left alone",
     "refused": "could not be changed",
+}
+
+_WRITERS = {
+    "csv": (begin_csv, to_csv, end_csv),
+    "ndjson": (begin_json, to_json, end_json),
 }
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -51,7 +57,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the summary 
 def export_command(file: Path | None, form: str | None, as_json: bool) -> None:
     """Write all counters to FILE, by default to standard output.
 
-    FILE has its name only when all is in it.
+    FILE gets its name only when all is in it. The last line is an end mark with the number of
+    counters, by which import sees whether the file is complete.
 
     Exit codes: 0 all written, 1 failed, 2 wrong options or settings, 130 Ctrl-C, 141 nobody
     reads standard output any more.
@@ -73,8 +80,8 @@ def export_command(file: Path | None, form: str | None, as_json: bool) -> None:
             total = transfer.size()
             place = standard_output() if file is None or to_stdout else whole_file(file)
             with bar("Exporting", total) as advance, place as stream:
-                line = to_csv if form == "csv" else to_json
-                stream.write(",".join(COLUMNS) + "\n" if form == "csv" else "")
+                begin, line, end = _WRITERS[form]
+                stream.write(begin(total))
                 for record in transfer.records(days=form != "csv"):
                     if isinstance(record, BadRecord):
                         bad.append(record)
@@ -82,6 +89,7 @@ def export_command(file: Path | None, form: str | None, as_json: bool) -> None:
                         stream.write(line(record))
                         done += 1
                     advance(1)
+                stream.write(end(done))
         if as_json:
             print_line(json.dumps({"file": str(file), "exported": done, "bad": len(bad)}))
         else:
@@ -129,9 +137,9 @@ def import_command(
 ) -> None:
     """Make counters from FILE, or from keys of another Redis.
 
-    FILE - is standard input. It has lines as export writes them, or is a GoatCounter export; it may
-    be gzipped. All is checked before anything is written. Counters that are there already are
-    left alone.
+    FILE - is standard input. It has lines as export writes them, or is a GoatCounter export (CSV or
+    JSON); it may be compressed (gzip, ZIP). All is checked before anything is written: an export
+    that was cut off is not imported. Counters that are there already are left alone.
 
     What a source has brought it brings once: an import that was interrupted goes on when it is
     run again, and one that is run twice changes nothing. --add adds only what is new.
@@ -192,6 +200,11 @@ def import_command(
                     advance(1)
             full = tally["made"] and transfer.size() >= config.max_counters
         _summarize(source, intake, tally, as_json)
+        if intake.complete is False:
+            click.echo(
+                "Warning: the file has no end mark, as `export` writes it: lines may be missing",
+                err=True,
+            )
         if full:
             click.echo(
                 "Warning: there are as many counters as COUNTER_MAX_COUNTERS "
@@ -251,11 +264,13 @@ def _tell_of(bad: Iterable[BadRecord], total: int) -> None:
 def _summarize(source: str, intake: Intake, tally: Counter[Verdict], as_json: bool) -> None:
     if intake.bad_total:
         _tell_of(intake.bad, intake.bad_total)
-        click.echo(f"{intake.bad_total} were left out", err=True)
+        views = f", {intake.lost_views} page views with them" if intake.lost_views else ""
+        click.echo(f"{intake.bad_total} were left out{views}", err=True)
     if as_json:
         verdicts = {verdict: tally[verdict] for verdict in get_args(Verdict)}
         facts = {"source": source, "counters": intake.total, **verdicts}
-        print_line(json.dumps({**facts, "bad": intake.bad_total, "bots": intake.bots}))
+        left_out = {"bad": intake.bad_total, "lost_views": intake.lost_views, "bots": intake.bots}
+        print_line(json.dumps(facts | left_out))
         return
     print_line(f"{intake.total} counters from {source}")
     for verdict, said in _SAID.items():

@@ -108,8 +108,10 @@ def test_there_and_back(run, counter, client, tmp_path):
     _, err = run("export", "counters.ndjson")
     assert err == "2 counters exported\n"
     lines = (tmp_path / "counters.ndjson").read_text().splitlines()
-    assert [json.loads(line)["name"] for line in lines] == ["orders", "visits"]
-    assert sum(day["hits"] for day in json.loads(lines[0])["days"].values()) == 5
+    begin, orders, visits, end = map(json.loads, lines)
+    assert begin == {"format": "flask-redis-counter", "version": 1, "expected": 2}
+    assert (orders["name"], visits["name"], end) == ("orders", "visits", {"counters": 2})
+    assert sum(day["hits"] for day in orders["days"].values()) == 5
     assert run("export")[0].splitlines() == lines
     client.flushall()
     assert run("import", "counters.ndjson")[0] == "2 counters from counters.ndjson\n       2 made\n"
@@ -124,12 +126,41 @@ def test_there_and_back(run, counter, client, tmp_path):
     ]
 
 
+def test_an_export_that_was_cut_off(run, counter, client, tmp_path):
+    """Import says how many counters of how many are there, and writes nothing."""
+    names = [f"n{number:02}" for number in range(30)]
+    for name in names:
+        counter.set(name, 7)
+    run("export", "all")
+    client.flushall()
+    text = (tmp_path / "all").read_text()
+    for cut, here in ((text.index("n20") + 9, 21), (text.index('{"counters"'), 30)):
+        (tmp_path / "part").write_text(text[:cut])
+        _, err = run("import", "part", code=1)
+        problem = f"it has no end mark, and {here} of about 30 counters; export again"
+        assert f"Error: line {here + 1}: the export was cut off here: {problem}" in err
+        assert client.dbsize() == 0
+    (tmp_path / "part").write_text(text.replace('{"name": "n07"', "", 1))
+    _, err = run("import", "part", "--skip-bad")
+    assert "Error: line 9: " in err
+    assert stored(client, set(names) - {"n07"}) == dict.fromkeys(set(names) - {"n07"}, 7)
+
+
+def test_csv_without_an_end_mark(run, client, tmp_path):
+    """A list of a spreadsheet is imported; that it may lack lines is said."""
+    (tmp_path / "list.csv").write_text("sep=;\nname;value\na;1\n")
+    out, err = run("import", "list.csv")
+    assert out.splitlines()[1:] == ["       1 made"]
+    assert err == "Warning: the file has no end mark, as `export` writes it: lines may be missing\n"
+    assert stored(client, ["a"]) == {"a": 1}
+
+
 def test_csv(run, counter, tmp_path):
     """By the name of the file, or when it is asked for; gzipped as well."""
     counter.hit("orders", 5)
     run("export", "counters.CSV")
-    assert (tmp_path / "counters.CSV").read_text() == "name,value\norders,5\n"
-    assert run("export", "-", "--format=csv")[0] == "name,value\norders,5\n"
+    assert (tmp_path / "counters.CSV").read_text() == "name,value\norders,5\n#counters=1\n"
+    assert run("export", "-", "--format=csv")[0] == "name,value\norders,5\n#counters=1\n"
     (tmp_path / "all.gz").write_bytes(
         gzip.compress(b"\xef\xbb\xbfname,value\r\norders,5\r\nb,1\r\n")
     )
@@ -158,6 +189,7 @@ def test_a_summary_for_programs(run, counter, tmp_path):
         "less": 0,
         "refused": 0,
         "bad": 1,
+        "lost_views": 0,
         "bots": 0,
     }
     assert "line 2: is no JSON" in err
@@ -170,8 +202,8 @@ def test_the_environment_says_where(run, server, client):
     given = '{"name": "a", "value": 1}\n'
     run("import", "-", "--source=me", given=given, environment={"COUNTER_PREFIX": "site:"})
     assert client.get("site:{a}") == b"1"
-    assert run("export", environment={"COUNTER_PREFIX": "site:"})[0] == given
-    assert run("export")[0] == ""
+    assert given in run("export", environment={"COUNTER_PREFIX": "site:"})[0]
+    assert run("export")[0].splitlines()[1:] == ['{"counters": 0}']
     _, err = run("export", code=2, environment={"COUNTER_PREFIX": "?"})
     assert err.startswith("Error: COUNTER_PREFIX: ")
     _, err = run("export", code=1, environment={"REDIS_URL": nowhere()})
@@ -211,6 +243,8 @@ def test_keys_that_are_no_counters(run, client, other):
     assert sorted(line.partition("': ")[0] for line in lines[:-1]) == [
         f"Error: key 'hits:{key}" for key in ("", "\\udcff", "a b", "list", "text")
     ]
+    assert "Error: key 'hits:list': holds a list, which is not an integer" in lines
+    assert "Error: key 'hits:text': holds a string, which is not an integer" in lines
     assert lines[-1] == "Nothing was written; --skip-bad goes on without them."
     assert client.dbsize() == 0
     out, err = run(*match, "--skip-bad")
@@ -239,11 +273,42 @@ def test_from_goatcounter(run, counter, tmp_path):
         "       2 made",
         "       1 page views of bots do not count",
     ]
-    assert run("export")[0].splitlines() == [
+    assert run("export")[0].splitlines()[1:-1] == [
         '{"name": "about", "value": 1, "days": {"2020-12-01": {"hits": 1, "visitors": 1}}}',
         '{"name": "home", "value": 2, "days": {"2020-12-01": {"hits": 1, "visitors": 1}, '
         '"2020-12-02": {"hits": 1, "visitors": 0}}}',
     ]
+
+
+def test_views_that_goatcounter_would_lose(run, client, tmp_path):
+    """The summary has the page views that are left out, not the paths alone."""
+    more = "/a-b,,0,,,,1,0,,,,,1,2020-12-01T00:07:10Z\n"
+    lost = "/a/b,,0,,,,1,0,,,,,1,2020-12-01T00:07:10Z\n" * 5
+    (tmp_path / "export.csv").write_text(GOATCOUNTER + more + lost + "broken\n")
+    _, err = run("import", "export.csv", code=1)
+    assert client.dbsize() == 0
+    out, err = run("import", "export.csv", "--skip-bad", "--json")
+    assert err.endswith("2 were left out, 6 page views with them\n")
+    summary = json.loads(out)
+    assert (summary["counters"], summary["bad"], summary["lost_views"]) == (3, 2, 6)
+    assert stored(client, ["home", "about", "a-b"]) == {"home": 2, "about": 1, "a-b": 1}
+
+
+def test_a_line_without_end(server, client, tmp_path):
+    """A line of 1.5 GB in 1.5 MB is refused before it takes the memory."""
+    import_it = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); "
+        "from flask_redis_counter.cli import main; main()"
+    )
+    block = gzip.compress(b"x" * 2**20)  # a gzip file is as many as one likes, one after another
+    begin = gzip.compress(b'{"name": "')
+    (tmp_path / "bomb.gz").write_bytes(begin + block * 1500)
+    environment = {**os.environ, "REDIS_URL": server.url}
+    command = [sys.executable, "-c", import_it, "import", str(tmp_path / "bomb.gz")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Error: bomb.gz: line 1 is longer than 4194304 characters")
+    assert client.dbsize() == 0
 
 
 def test_broken_lines(run, client, tmp_path):
@@ -269,10 +334,10 @@ def test_broken_lines(run, client, tmp_path):
     ("content", "problem"),
     [
         (b"<html>\n", "its first line is neither"),
-        (b"name;value\na;1\n", "its first line is neither"),
+        (b"", "it is empty: there are no counters in it"),
         (gzip.compress(b'{"name": "a", "value": 1}\n' * 9)[:-9], "cannot be read: "),
     ],
-    ids=["html", "semicolons", "truncated"],
+    ids=["html", "empty", "truncated"],
 )
 def test_files_that_are_none(run, client, tmp_path, content, problem):
     """One line says what is wrong."""
@@ -321,7 +386,7 @@ def test_what_could_not_be_changed(run, client, tmp_path):
 
 def test_as_many_as_there_may_be(run):
     """Who brings in more than HTTP would make is told that it makes none any more."""
-    given = "name,value\na,1\nb,1\n"
+    given = "name,value\na,1\nb,1\n#counters=2\n"
     options = {"given": given, "environment": {"COUNTER_MAX_COUNTERS": "2"}}
     _, err = run("import", "-", "--source=me", **options)
     assert err.startswith("Warning: there are as many counters as COUNTER_MAX_COUNTERS (2)")
@@ -405,7 +470,7 @@ def test_nobody_reads_on(started, client):
     client.zadd("counter:{}:names", {f"n{it}": 0 for it in range(MANY)})
     client.mset({f"counter:{{n{it}}}": it for it in range(MANY)})
     process = started("export")
-    assert json.loads(process.stdout.readline())["name"] == "n0"
+    assert json.loads(process.stdout.readline())["expected"] == MANY
     process.stdout.close()
     err = process.stderr.read()
     assert process.wait(30) == 141

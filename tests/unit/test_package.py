@@ -35,6 +35,7 @@ ORDER = [
     "intake",
     "foreign",
     "goatcounter",
+    "formats",
     "transfer",
     "adoption",
     "records",
