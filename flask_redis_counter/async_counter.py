@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Self, TypeVar, overload
 
@@ -12,9 +12,11 @@ import redis.asyncio
 from . import operations, overview
 from .async_driver import AsyncDriver
 from .async_store import AsyncStore
+from .connections import connector
 from .counter import Hit, key_of, pending_hit
 from .days import Point, Unit
 from .errors import ConfigurationError, StoreError
+from .loops import PerLoop
 from .meter import Meter
 from .operations import RAISED, Operation
 from .overview import Overview, StoreInfo
@@ -37,11 +39,31 @@ from .visitors import Acquaintances
 _T = TypeVar("_T")
 
 
+class _Loop:
+    """What a counter has in one event loop: connections, and a writer of its own."""
+
+    __slots__ = ("driver", "store")
+
+    def __init__(
+        self, connect: Callable[[], Any], deadline: float, durability: Durability, meter: Meter
+    ) -> None:
+        self.store = AsyncStore(connect, deadline=deadline, durability=durability)
+        self.driver = AsyncDriver(self.store, deadline=deadline, durability=durability, meter=meter)
+
+    async def close(self) -> None:
+        await self.store.close()
+        await asyncio.sleep(0)  # asyncio closes the sockets in the next turn
+
+
 class AsyncRedisCounter:
     """Counters that count each hit once, for asyncio.
 
     Arguments, guarantees and errors are those of :class:`RedisCounter`. Hits of one event loop
     that arrive together share a round trip. A hit whose task is cancelled may have counted.
+
+    Thread-safe: each event loop that uses the counter has connections of its own and is another
+    writer, also where several run at once or one after the other, as with Flask's async views.
+    They are closed when the loop ends.
 
     :param store: a URL, or a ready :class:`redis.asyncio.Redis`, whose address and
         credentials are taken over. With a spool it must be a URL: a thread replays it.
@@ -60,10 +82,10 @@ class AsyncRedisCounter:
         self.prefix = check_prefix(prefix)
         self.deadline = check_deadline(deadline)
         self.durability = check_durability(durability)
-        self._store = AsyncStore(store, deadline=self.deadline, durability=self.durability)
         self.meter = meter or Meter()
-        self._driver = AsyncDriver(
-            self._store, deadline=self.deadline, durability=self.durability, meter=self.meter
+        connect = connector(store, redis.asyncio, None)
+        self._loops = PerLoop(
+            partial(_Loop, connect, self.deadline, self.durability, self.meter), _Loop.close
         )
         self._met = Acquaintances()
         self.spool = spool
@@ -88,7 +110,7 @@ class AsyncRedisCounter:
         if visitor is not None and terms.once_in is None and self._met.know(key, visitor):
             visitor = None
         pending = pending_hit(key, amount, token, visitor, client, terms)
-        await self._driver.count(pending)
+        await self._loops.here().driver.count(pending)
         if visitor is not None:
             self._met.meet(key, visitor, pending)
         if pending.error is not None:
@@ -133,7 +155,7 @@ class AsyncRedisCounter:
             Terms(max_counters).limit,
             only_new,
         )
-        return await operations.run_async(operation, self._store.call_many)
+        return await operations.run_async(operation, self._loops.here().store.call_many)
 
     async def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
@@ -143,7 +165,7 @@ class AsyncRedisCounter:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
         operation = operations.delete(key_of(self.prefix, name))
         try:
-            return await operations.run_async(operation, self._store.call_many)
+            return await operations.run_async(operation, self._loops.here().store.call_many)
         finally:
             self._met.forget()
 
@@ -176,11 +198,11 @@ class AsyncRedisCounter:
         return await self._ask(overview.overview(self.prefix, key, names, after, most, days))
 
     async def aclose(self) -> None:
-        """Close the idle connections and the spool; the counter stays usable."""
+        """Close this loop's idle connections and the spool; the counter stays usable."""
         if self.spool is not None:
             await asyncio.to_thread(end_replaying, self.spool)
             self.spool.close()
-        await self._store.close()
+        await self._loops.here().store.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -189,4 +211,4 @@ class AsyncRedisCounter:
         await self.aclose()
 
     async def _ask(self, operation: Operation[_T]) -> _T:
-        return await operations.run_async(operation, self._store.ask)
+        return await operations.run_async(operation, self._loops.here().store.ask)

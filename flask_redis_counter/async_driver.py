@@ -10,13 +10,12 @@ from .batch import Batch
 from .call import PendingHit
 from .combiner import KEEPING, Combiner
 from .errors import CounterError, StoreError
-from .forks import forget_in_child
 from .meter import Meter
 from .rules import Durability
 
 
 class AsyncDriver:
-    """Sends hits in batches over one store; used from another loop, it begins anew there.
+    """Sends hits in batches over one store, in its event loop: there it is one writer.
 
     :param deadline: seconds that one hit may take.
     :param durability: what a hit waits for.
@@ -28,22 +27,14 @@ class AsyncDriver:
     ) -> None:
         self._store = store
         self._deadline = deadline
-        self._durability = durability
         self._meter = meter
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._combiner = Combiner()
+        self._combiner = Combiner(durability, int(store.patience * KEEPING * 1000))
         self._pump: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        forget_in_child(self._forget)
-
-    def _forget(self) -> None:
-        self._loop = None  # a forked child that goes on with its parent's loop is another writer
 
     async def count(self, hit: PendingHit) -> None:
         """Count, and give the hit its outcome, within the deadline."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._begin(loop)
         now = loop.time()
         hit.ends = now + self._deadline
         try:
@@ -63,12 +54,6 @@ class AsyncDriver:
         finally:
             if hit.waits:  # cancelled
                 self._combiner.leave(hit)
-
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._combiner = Combiner(self._durability, int(self._store.patience * KEEPING * 1000))
-        self._timer = None
-        self._pump = None
 
     async def _carry_all(self, batch: Batch | None) -> None:
         while batch is not None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import redis.asyncio
 from redis.exceptions import ResponseError
 
 from .connections import (
@@ -16,13 +15,11 @@ from .connections import (
     PATIENCE,
     REFUSALS,
     Command,
-    connector,
     packed,
     refusal,
     unsuitable,
 )
 from .errors import OutcomeUnknownError, StoreError, StoreUnavailableError
-from .forks import forget_in_child
 from .rules import Durability
 
 #: How many connections may be open at the same time.
@@ -30,33 +27,27 @@ MAX_CONNECTIONS = 16
 
 
 class AsyncStore:
-    """Connections to one Redis-compatible server, shared by the tasks of an event loop.
+    """Connections to one Redis-compatible server, shared by the tasks of one event loop.
 
-    Used from another loop, it begins anew there.
+    Made in that loop, and used there alone.
 
-    :param target: a URL or a ready :class:`redis.asyncio.Redis`.
+    :param connect: makes a connection, not yet connected, without time-outs of its own: they
+        would make a task of each command; here they are around it all.
     :param deadline: seconds that one call may take.
     :param durability: what the server must be able to do.
     :ivar patience: seconds of them that the store may take to answer, and as many to be
         connected to.
-    :raises ConfigurationError: the URL is malformed, or the client is none of redis-py's.
     """
 
     def __init__(
-        self, target: str | redis.asyncio.Redis, *, deadline: float, durability: Durability
+        self, connect: Callable[[], Any], *, deadline: float, durability: Durability
     ) -> None:
         self._deadline = deadline
         self._durability = durability
         self.patience = deadline * PATIENCE
-        # Its own time-outs would make a task of each command; here they are around it all.
-        self._connector = connector(target, redis.asyncio, None)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connector = connect
         self._idle: deque[Any] = deque()
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
-        forget_in_child(self._forget)
-
-    def _forget(self) -> None:
-        self._loop = None  # a forked child must not share its parent's sockets
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands that change nothing; raises what :meth:`Store.ask` does."""
@@ -77,10 +68,6 @@ class AsyncStore:
         :raises: what :meth:`Store.exchange` does.
         """
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop = loop
-            self._idle.clear()
-            self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         timeout = min(ends - self.patience, loop.time() + self.patience)
         try:
             async with asyncio.timeout_at(timeout) if self._slots.locked() else nullcontext():
@@ -128,7 +115,11 @@ class AsyncStore:
     async def close(self) -> None:
         """Close the idle connections; the store stays usable and dials anew."""
         while self._idle:
-            await self._idle.pop().disconnect(nowait=True)
+            connection = self._idle.pop()
+            # Not by way of TLS's farewell, which a loop that ends has no time for.
+            if connection._writer is not None:
+                connection._writer.transport.abort()
+            await connection.disconnect(nowait=True)
 
     async def _acquire(self, ends: float) -> Any:
         while self._idle:

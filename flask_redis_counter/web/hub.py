@@ -50,7 +50,7 @@ class _Listener:
 
 
 class Hub:
-    """All listeners of a worker process; what they hear of comes over one connection.
+    """All listeners of a worker process, in its one event loop, over one connection.
 
     :param store: the store's URL.
     :param seats: how many may listen.

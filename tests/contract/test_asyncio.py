@@ -1,10 +1,17 @@
 """Tasks and event loops: cancelled, blocked, or gone in the middle of a hit."""
 
 import asyncio
+import gc
+import subprocess
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from flask import Flask
 
 from flask_redis_counter import AsyncRedisCounter, CounterError, Hit, StoreUnavailableError
 from flask_redis_counter.testing import wait_until
@@ -15,7 +22,7 @@ from .support import KEY, awaited_outcome, check, nowhere, sleeps
 async def in_flight(counter):
     """Wait until a batch was sent."""
     async with asyncio.timeout(5):
-        while (flying := counter._driver._combiner.flying) is None or not flying.sent:
+        while (flying := counter._loops.here().driver._combiner.flying) is None or not flying.sent:
             await asyncio.sleep(0)
 
 
@@ -81,8 +88,8 @@ def test_tasks_that_are_cancelled(server, client):
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
             check(told, await counter.value("visits"))
-            assert counter._driver._combiner.flying is None
-            assert not counter._driver._combiner.waiting()
+            assert counter._loops.here().driver._combiner.flying is None
+            assert not counter._loops.here().driver._combiner.waiting()
             return (await counter.hit("visits")).value
 
     assert asyncio.run(count()) == int(client.get(KEY))
@@ -120,6 +127,139 @@ def test_two_loops_in_turn(server, client):
     values = asyncio.run(count()) + asyncio.run(count())
     assert sorted(values) == list(range(1, 21))
     assert client.get(KEY) == b"20"
+
+
+#: The open files of this process.
+FILES = Path("/proc/self/fd")
+
+LOOPS = """
+import asyncio, gc, sys, threading
+from flask_redis_counter import AsyncRedisCounter
+
+counter = AsyncRedisCounter(sys.argv[1], deadline=10)
+told = []
+
+def work():
+    for _ in range(50):
+        told.append(asyncio.run(counter.hit("visits")).value)
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+gc.collect()
+assert sorted(told) == list(range(1, 201)), sorted(told)
+assert not counter._loops.all()
+"""
+
+
+def run_strictly(code, *arguments):
+    """Run a program in which a warning of any kind is an error, also where nobody can catch it."""
+    command = [sys.executable, "-W", "error", "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_loops_in_threads(server, client):
+    """Four threads with fifty loops each: each hit has a value, and nothing stays open."""
+    run_strictly(LOOPS, server.url)
+    assert client.get(KEY) == b"200"
+
+
+def test_a_flask_view_that_awaits(server, client):
+    """Flask runs each of these in a loop of its own, in the thread of the request."""
+    pytest.importorskip("asgiref")
+    counter = AsyncRedisCounter(server.url, deadline=10)
+    app = Flask("awaits")
+
+    @app.get("/")
+    async def visited():
+        return str((await counter.hit("visits")).value)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(lambda _: app.test_client().get("/").text, range(40))
+    assert sorted(map(int, answers)) == list(range(1, 41))
+    assert client.get(KEY) == b"40"
+    assert not counter._loops.all()
+
+
+def test_loops_at_the_same_time(server, client):
+    """Each loop is another writer, with connections of its own, for all that a counter does."""
+    counter = AsyncRedisCounter(server.url, deadline=10)
+    together = threading.Barrier(4)
+
+    async def use(number):
+        name = f"loop{number}"
+        together.wait(10)
+        for _ in range(20):
+            hits = await asyncio.gather(*[counter.hit("visits") for _ in range(5)])
+            assert await counter.set(name, 3) is None
+            assert await counter.values([name, "nothing"]) == {name: 3, "nothing": 0}
+            assert await counter.delete(name) == 3
+            await counter.ping()
+        return hits[-1].value
+
+    with ThreadPoolExecutor(4) as pool:
+        values = list(pool.map(lambda number: asyncio.run(use(number)), range(4)))
+    assert max(values) == 400 == int(client.get(KEY))
+    assert not counter._loops.all()
+
+
+def test_a_loop_that_is_closed_unfinished(server, client):
+    """The next loop, be it at the same address, has nothing of one that was just closed."""
+    counter = AsyncRedisCounter(server.url, deadline=10)
+    for number in range(1, 6):
+        loop = asyncio.new_event_loop()
+        hit = loop.run_until_complete(counter.hit("visits"))
+        loop.run_until_complete(counter.aclose())
+        loop.close()
+        assert hit.value == number
+        assert len(counter._loops.all()) == 1
+    assert client.get(KEY) == b"5"
+
+
+def test_many_short_loops(server, client):
+    """A loop that has ended leaves no state, no connection and no socket behind."""
+    counter = AsyncRedisCounter(server.url, deadline=10)
+    asyncio.run(counter.hit("visits"))
+    before = len(list(FILES.iterdir()))
+    for _ in range(200):
+        asyncio.run(counter.hit("visits"))
+    assert len(list(FILES.iterdir())) <= before
+    assert not counter._loops.all()
+    assert client.get(KEY) == b"201"
+
+
+def test_a_counter_that_is_dropped(server, client):
+    """Without `aclose` its connections are closed by the loop that they belong to."""
+
+    async def count():
+        hit = await AsyncRedisCounter(server.url, deadline=10).hit("visits")
+        gc.collect()
+        async with asyncio.timeout(5):
+            while len(client.client_list()) > 1:
+                await asyncio.sleep(0)
+        return hit.value
+
+    assert asyncio.run(count()) == 1
+
+
+def test_a_loop_that_ends_with_a_hit_on_its_way(server, client):
+    """What carries it is cancelled with it; the next loop is another writer."""
+    counter = AsyncRedisCounter(server.url, deadline=2)
+
+    async def leave():
+        await counter.ping()
+        await asyncio.to_thread(sleeps, server, 0.2)
+        hit = asyncio.create_task(awaited_outcome(counter.hit("visits")))
+        await in_flight(counter)
+        assert not hit.done()
+
+    asyncio.run(leave())
+    wait_until(lambda: client.ping(), what="the server")
+    assert asyncio.run(counter.hit("visits")).value == 2 == int(client.get(KEY))
+    assert not counter._loops.all()
 
 
 def test_a_loop_that_is_blocked(server, client):
@@ -184,7 +324,7 @@ def test_a_batch_whose_carrier_is_cancelled_is_unknown(server, client):
             await asyncio.to_thread(sleeps, server, 0.2)
             hit = asyncio.create_task(counter.hit("visits"))
             await in_flight(counter)
-            await cancelled(counter._driver._pump)
+            await cancelled(counter._loops.here().driver._pump)
             await hit
 
     told = outcome_of_run(count)

@@ -57,6 +57,7 @@ ORDER = [
     "operations",
     "store",
     "connections",
+    "loops",
     "forks",
     "logs",
     "terms",
