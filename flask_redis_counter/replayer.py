@@ -66,13 +66,17 @@ class Replayer:
         """End the thread."""
         self._ended.set()
         self._woken.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _start(self) -> None:
         self._ended = threading.Event()
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the system has none to spare, or the interpreter ends
+            _log.warning("spooled hits wait for the next process: %s", error)
 
     def _run(self) -> None:
         pause = FIRST_PAUSE

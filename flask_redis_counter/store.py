@@ -145,6 +145,8 @@ class Store:
                         raise StoreUnavailableError("no connection to the store: still away")
                     waiter = self._wait_in_line()
             if connection is None:
+                if self._dialer is threading.current_thread():
+                    self._dial()
                 return self._served(waiter, ends)
             if _is_fresh(connection):
                 return connection
@@ -169,8 +171,11 @@ class Store:
             try:
                 dialer.start()
             except RuntimeError as error:  # the system has no thread to spare
-                self._waiting.remove(waiter)
-                raise StoreUnavailableError(f"no connection to the store: {error}") from error
+                if threading.main_thread().is_alive():
+                    self._waiting.remove(waiter)
+                    raise StoreUnavailableError(f"no connection to the store: {error}") from error
+                # Since Python 3.12 no thread starts while the interpreter ends: this one connects.
+                dialer = threading.current_thread()
             self._dialer = dialer
             self._dialed_at = time.monotonic()
             self._dialers += 1

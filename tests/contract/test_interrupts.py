@@ -125,3 +125,42 @@ def test_greenlets_that_are_killed(server, client):
     assert done.returncode == 0, done.stderr
     # Where others were told that nothing counted, a kill was taken for an outage.
     assert done.stdout.split() == ["settled", "False"]
+
+
+LATE = """
+    import asyncio, atexit, sys, threading
+    from flask_redis_counter import AsyncRedisCounter, RedisCounter
+
+    url, when, way = sys.argv[1:]
+
+    async def count_async():
+        async with AsyncRedisCounter(url) as counter:
+            return await counter.hit("visits")
+
+    def count():
+        if way == "async":
+            return asyncio.run(count_async())
+        return RedisCounter(url).hit("visits")
+
+    def last():
+        print(count().value)
+
+    def after_the_main_thread():
+        threading.main_thread().join()
+        last()
+
+    if when == "atexit":
+        atexit.register(last)
+    else:
+        threading.Thread(target=after_the_main_thread).start()
+"""
+
+
+@pytest.mark.parametrize("when", ["atexit", "thread"])
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_first_hit_while_the_interpreter_ends_counts(server, client, when, way):
+    """Since Python 3.12 no thread starts then; the hit needs none."""
+    script = [sys.executable, "-c", textwrap.dedent(LATE), server.url, when, way]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert client.get(KEY) == b"1"

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -32,7 +33,7 @@ from flask_redis_counter import (
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.proxy import Proxy
 
-from .support import KEY, MAX
+from .support import KEY, MAX, nowhere
 
 
 @pytest.fixture
@@ -439,3 +440,27 @@ def test_a_spool_needs_a_folder():
     """Said at the start."""
     with pytest.raises(ConfigurationError, match="COUNTER_SPOOL_DIR"):
         create_app({"REDIS_URL": "redis://localhost", "COUNTER_ON_OUTAGE": "spool"})
+
+
+LATE = """
+    import atexit, sys
+    from flask_redis_counter import RedisCounter, Spool, SpooledError
+
+    def last():
+        try:
+            RedisCounter(sys.argv[1], spool=Spool(sys.argv[2])).hit("visits")
+        except SpooledError as error:
+            print(error.counted)
+
+    atexit.register(last)
+"""
+
+
+def test_a_hit_while_the_interpreter_ends_is_spooled(server, client, tmp_path):
+    """No thread can start to replay it then: the next process counts it."""
+    script = [sys.executable, "-c", textwrap.dedent(LATE), nowhere(), str(tmp_path)]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "spooled\n"
+    assert "Traceback" not in done.stderr
+    with RedisCounter(server.url, spool=Spool(tmp_path)):
+        wait_until(lambda: client.get(KEY) == b"1", what="the hit to count")
