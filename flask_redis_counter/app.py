@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Request
+from werkzeug.exceptions import BadHost
+from werkzeug.routing import MapAdapter
 
+from . import hosts
 from .extension import FlaskRedisCounter
 from .web import (
     badges,
@@ -25,13 +28,31 @@ from .web import (
 )
 
 
+class Service(Flask):
+    """The app, with one rule for hosts in the place of Werkzeug's and of IDNA's."""
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return what routes a request and writes URLs, whatever its ``Host``: the views judge."""
+        try:
+            adapter = super().create_url_adapter(request)
+        except BadHost:
+            environ = {**request.environ, "HTTP_HOST": ""} if request is not None else {}
+            return self.url_map.bind_to_environ(environ, subdomain="")
+        if request is not None and adapter is not None and not adapter.server_name:
+            # Werkzeug 3.1.8 leaves out a host with an underscore, or with an empty port.
+            host = request.headers.get("Host")
+            if host and hosts.is_allowed(host):
+                adapter.server_name = request.host = host
+        return adapter
+
+
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Make the counting service.
 
     :param config: settings that win over the environment; see :mod:`flask_redis_counter.config`.
     :raises ConfigurationError: a setting is malformed or out of bounds.
     """
-    app = Flask(__package__)
+    app = Service(__package__)
     # "/counters//hits" is a hit without a name, and would be led to the counter named "hits".
     app.url_map.merge_slashes = False
     app.config.from_mapping(MAX_CONTENT_LENGTH=64 * 1024)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .errors import InvalidAmountError
+from .hosts import normalize
 from .rules import (
     DEFAULT_DEADLINE,
     DEFAULT_PREFIX,
@@ -113,11 +114,13 @@ def _origins(given: Any) -> tuple[str, ...]:
 
 
 def _hosts(given: Any) -> tuple[str, ...]:
-    hosts = _words(_text(given).lower())  # as a request's is compared
-    for host in hosts:
-        if not re.fullmatch(r"\.?[^/:?#@\[\]]+", host):
-            raise ValueError("is no list of host names, as example.org, .example.net")
-    return hosts
+    try:
+        return tuple(map(normalize, _words(given)))
+    except ValueError as error:
+        raise ValueError(
+            "is not a list of host names without scheme and port, as example.org, or .example.net "
+            f"with all below it: {error}"
+        ) from error
 
 
 def _words(given: Any) -> tuple[str, ...]:

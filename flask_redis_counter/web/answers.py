@@ -12,18 +12,22 @@ from werkzeug.exceptions import (
     RequestEntityTooLarge,
 )
 
+from .. import hosts
 from ..counter import Hit
 from ..errors import UnknownCounterError
 from ..state import current_state
 from ..terms import Terms
-from .counting import HEADERS, RELOAD, as_json, headers_of, is_host, token_in
+from .counting import HEADERS, RELOAD, as_json, headers_of, token_in
 from .negotiation import HTML, TEXT
 
 
 def hold_back() -> None:
     """Answer 4xx to a request that is malformed or too large, before anything counts."""
-    if not is_host(request.headers.get("Host"), current_state().config.hosts):
-        raise BadRequest("The Host header is malformed, or names a host that this is not.")
+    if not hosts.is_allowed(request.headers.get("Host"), current_state().config.hosts):
+        raise BadRequest(
+            "The Host header is malformed, or names a host that this is not. Send ASCII (xn--… for "
+            "an international name) and a port from 1 to 65535."
+        )
     if "Transfer-Encoding" in request.headers:
         raise LengthRequired("A body needs a Content-Length.")
     # Only the announced length is looked at: waiting for a slow body would block a thread.

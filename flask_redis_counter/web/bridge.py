@@ -68,6 +68,11 @@ def joined(headers: Any, name: str) -> str | None:
     return _UNREADABLE if name in headers else None
 
 
+def host_of(scope: Scope) -> str | None:
+    """Return the requested host: HTTP/2's ``:authority`` or an absolute URL win over ``Host``."""
+    return joined(scope.headers, "host") if scope.authority is None else scope.authority
+
+
 def environ_of(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
     """Return a WSGI environment (PEP 3333)."""
     host, _, port = scope.server.rpartition(":")
@@ -88,8 +93,6 @@ def environ_of(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    if scope.authority is not None:
-        environ["HTTP_HOST"] = scope.authority
     for name in scope.headers.keys():  # noqa: SIM118, because only Granian's own names repeat none
         if "_" in name:
             continue  # WSGI could not tell it from the header with hyphens, which others guard
@@ -97,4 +100,6 @@ def environ_of(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = f"HTTP_{key}"
         environ[key] = joined(scope.headers, name)
+    if scope.authority is not None:
+        environ["HTTP_HOST"] = scope.authority
     return environ

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import BadRequest, SecurityError
-from werkzeug.sansio.utils import get_host
+from werkzeug.exceptions import BadRequest
 
 from ..counter import Hit
 from ..errors import InvalidAmountError
@@ -116,14 +114,3 @@ def as_json(name: str, value: int, *, counted: bool, reason: str | None = None) 
 def headers_of(hit: Hit) -> dict[str, str]:
     """Return what goes with the answer to a hit."""
     return HEADERS | REPLAYED if hit.replayed else HEADERS
-
-
-@lru_cache(maxsize=256)
-def is_host(header: str | None, allowed: tuple[str, ...] = ()) -> bool:
-    """Whether a ``Host`` header is well-formed, none at all is; and one that is allowed."""
-    if header is None:
-        return not allowed
-    try:
-        return get_host("http", header.lower(), None, allowed) != ""
-    except SecurityError:
-        return False

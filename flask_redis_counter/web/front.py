@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
+from .. import hosts
 from ..async_counter import AsyncRedisCounter
 from ..counter import Hit
 from ..rules import PLAIN_NAME
 from ..screen import PREFETCHING, Sender
 from ..state import EXTENSION_KEY, State
 from ..terms import Terms
-from .bridge import Answer, address_of, environ_of, joined
+from .bridge import Answer, address_of, environ_of, host_of, joined
 from .counting import HEADERS, RELOAD, as_json, headers_of, token_in
 from .guards import sharing
 from .hub import Hub
@@ -44,9 +45,6 @@ BODY_PATIENCE = 5.0
 
 #: Threads for what Flask answers. Waiting for the store releases the interpreter's lock.
 THREADS = 16
-
-# A host name or an IPv4 address; Flask judges what is rarer.
-_PLAIN_HOST = re.compile(r"(?!xn--)[a-z0-9-]{1,63}(?:\.(?!xn--)[a-z0-9-]{1,63})*(?::\d{1,5})?")
 
 # What goes with most answers, before their length: in Flask's order.
 _HEADERS = (*HEADERS.items(), ("Content-Type", JSON))
@@ -79,7 +77,8 @@ class Front:
         self._is_watched = self._log_requests or self._traces is not None
         self._proxies = bool(state.config.proxies)
         judges_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
-        self._fast = state.config.fast_path and not judges_hosts and not state.config.hosts
+        self._fast = state.config.fast_path and not judges_hosts
+        self._hosts = state.config.hosts
         self._counter = AsyncRedisCounter(
             state.config.redis_url,
             prefix=state.config.prefix,
@@ -204,7 +203,7 @@ class Front:
                 return None
             identity = identity_in(joined(headers, "x-request-id"))
         accept = joined(headers, "accept") if "accept" in names else None
-        if not _is_plain(joined(headers, "host"), accept or ""):
+        if not _is_plain(host_of(scope), self._hosts, accept or ""):
             return None
         header = partial(joined, headers) if self._proxies else headers.get
         if self._screen.ignores_bots and self._screen.objection(header) is not None:
@@ -237,9 +236,9 @@ class Front:
 
 
 @lru_cache(maxsize=256)
-def _is_plain(host: str | None, accept: str) -> bool:
-    """Whether the host needs no second look, and the answer is JSON."""
-    if host is not None and not _PLAIN_HOST.fullmatch(host):
+def _is_plain(host: str | None, allowed: tuple[str, ...], accept: str) -> bool:
+    """Whether the host is allowed, and the answer is JSON."""
+    if not hosts.is_allowed(host, allowed):
         return False
     try:
         return media_type(accept) == JSON

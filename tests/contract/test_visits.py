@@ -237,12 +237,14 @@ def test_reloads_behind_a_proxy(service, client):
     assert client.get(KEY) == b"2"
 
 
-HOSTS = "example.org, .Example.NET"
+HOSTS = "example.org, .Example.NET, stack_web, last.dot., Bücher.example, 10.0.0.7, ::1"
 
 
 @pytest.mark.parametrize(
-    "host", ["example.org", "example.org:5000", "EXAMPLE.org", "example.net", "a.b.example.net"]
-)
+    "host", ["example.org", "example.org:5000", "EXAMPLE.org", "example.net", "a.b.example.net",
+             "example.org.", "stack_web:5000", "last.dot", "xn--bcher-kva.example", "10.0.0.7:80",
+             "[::1]:5000", "[0:0::1]"],
+)  # fmt: skip
 def test_a_host_that_is_ours(service, client, host):
     """With any port, in any case."""
     web = service(COUNTER_HOSTS=HOSTS)
@@ -251,7 +253,8 @@ def test_a_host_that_is_ours(service, client, host):
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "a.example.org", "example.org.evil.example", "xexample.net", "",
-             "example.org@evil.example", "localhost", "example.org,evil.example"],
+             "example.org@evil.example", "localhost", "example.org,evil.example",
+             "bücher.example", "net", "[::2]", "10.0.0.70", "example.org:99999"],
 )  # fmt: skip
 @pytest.mark.parametrize(("method", "path"), [*HITS, ("GET", "/counters/visits"), ("GET", "/")])
 def test_a_host_that_is_not_ours(service, client, method, path, host):

@@ -62,6 +62,7 @@ ORDER = [
     "logs",
     "terms",
     "rules",
+    "hosts",
     "days",
     "errors",
 ]

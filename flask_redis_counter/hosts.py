@@ -1,0 +1,68 @@
+"""Host names: one rule for the ``Host`` header and for ``COUNTER_HOSTS``.
+
+A label may have underscores, as the names of Compose and Swarm services do, and a name may end with
+the dot of the root. An international name arrives as punycode, as browsers send it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import IPv6Address
+
+_LABEL = "[a-z0-9_-]{1,63}"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_HEADER = re.compile(r"(?:([^:\[\]]+?)\.?|\[([0-9a-f:.]+)\])(?::([1-9][0-9]{0,4})?)?")
+# IDNA 2003, which Python has, and IDNA 2008, which browsers use, encode these differently.
+_AMBIGUOUS = re.compile("[\xdf\u03c2\u200c\u200d]")
+
+
+@lru_cache(maxsize=256)
+def is_allowed(header: str | None, allowed: tuple[str, ...] = ()) -> bool:
+    """Return whether a ``Host`` header is well-formed and names an allowed host.
+
+    A request without the header (HTTP/1.0) is well-formed.
+
+    :param allowed: what :func:`normalize` returned; empty: every host.
+    """
+    if header is None:
+        return not allowed
+    found = _HEADER.fullmatch(header.lower())
+    if found is None or int(found[3] or 1) > 65535:
+        return False
+    name = found[1] if found[2] is None else _canonical_ipv6(found[2])
+    if name is None or (found[2] is None and not _is_name(name)):
+        return False
+    return not allowed or any(
+        f".{name}".endswith(host) if host.startswith(".") else name == host for host in allowed
+    )
+
+
+def normalize(host: str) -> str:
+    """Return an allowed host as :func:`is_allowed` compares it.
+
+    :param host: a name or an address; ``.example.org`` is the name with all below it.
+    :raises ValueError: no well-formed header can name it.
+    """
+    dot = "." if host.startswith(".") else ""
+    name = host.removeprefix(dot).removesuffix(".").lower()
+    if address := _canonical_ipv6(name.removeprefix("[").removesuffix("]")):
+        return address
+    if not name.isascii():
+        if _AMBIGUOUS.search(name):
+            raise ValueError("write it as punycode, xn--…")
+        name = name.encode("idna").decode("ascii")
+    if not _is_name(name):
+        raise ValueError("is not a host name")
+    return dot + name
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= 253 and _NAME.fullmatch(name) is not None
+
+
+def _canonical_ipv6(text: str) -> str | None:
+    try:
+        return None if "%" in text else f"[{IPv6Address(text)}]"
+    except ValueError:
+        return None
