@@ -132,8 +132,8 @@ def written(value: int, form: Format) -> str:
 
 def color_of(text: str) -> str | None:
     """Return a colour as ``#rrggbb``, given its name or its hexadecimal digits, or None."""
-    if text in COLORS:
-        return COLORS[text]
+    if (name := text.lower()) in COLORS:
+        return COLORS[name]
     if digits := re.fullmatch(r"#?([0-9A-Fa-f]{6}|[0-9A-Fa-f]{3})", text):
         pairs = digits[1] if len(digits[1]) == 6 else "".join(2 * digit for digit in digits[1])
         return f"#{pairs.lower()}"

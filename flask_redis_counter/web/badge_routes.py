@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from .badge import COLORS, Format
-from .badges import LONGEST_LABEL, WORDS
-from .negotiation import HTML, JSON, SVG
-from .responses import answer, operation, problems, read
+from .negotiation import HTML, JSON
+from .pictures import LONGEST_LABEL
+from .responses import answer, operation, picture, problems, same
 from .schemas import KEY, KNOWN, NAME_IN_PATH, PLAIN_NAME_IN_PATH, record
 
-_COLOR = {
-    "type": "string",
-    "pattern": f"^({'|'.join(COLORS)}|#?[0-9A-Fa-f]{{6}}|#?[0-9A-Fa-f]{{3}})$",
-}
+_COLORS = f"{', '.join(COLORS)}, or 3 or 6 hexadecimal digits"
 _TEXT = {"type": "string"}
 
 
@@ -21,31 +18,22 @@ def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str,
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
+# A picture never fails because of its query: each text is taken, and what cannot be read ignored.
 _LOOK = (
     _parameter(
         "label",
-        "What stands on the left; the name where it is not said. Printable characters.",
-        {"type": "string", "maxLength": LONGEST_LABEL},
+        f"The text on the left, of which {LONGEST_LABEL} printable characters are shown; the "
+        "counter's name by default.",
+        _TEXT,
     ),
-    _parameter("color", "The colour behind the number.", {**_COLOR, "default": "blue"}),
-    _parameter("label_color", "The colour behind the label.", {**_COLOR, "default": "grey"}),
+    _parameter("color", f"The colour behind the number: {_COLORS}.", {**_TEXT, "default": "blue"}),
+    _parameter("label_color", "The colour behind the label.", {**_TEXT, "default": "grey"}),
     _parameter(
         "format",
-        "How the number is written.",
-        {"enum": list(get_args(Format)), "default": "plain"},
+        f"How the number is written: {', '.join(get_args(Format))}.",
+        {**_TEXT, "default": "plain"},
     ),
 )
-
-
-def _drawn(*statuses: int) -> dict[str, Any]:
-    """Describe problems, which a badge says in a word where it can."""
-    described = problems(*statuses)
-    for status, word in WORDS.items():
-        if str(status.value) in described:
-            picture = {SVG: {"schema": {"type": "string"}, "example": f"<svg …>{word}</svg>"}}
-            described[str(status.value)]["content"] |= picture
-    return described
-
 
 _READ = operation(
     "badge",
@@ -53,7 +41,7 @@ _READ = operation(
     NAME_IN_PATH,
     *_LOOK,
     KNOWN,
-    answers=read("The badge.", {SVG: {}}) | _drawn(404, 500, 503),
+    answers=picture("The badge.") | {"304": same()},
 )
 _HIT = operation(
     "hitByBadge",
@@ -61,11 +49,7 @@ _HIT = operation(
     PLAIN_NAME_IN_PATH,
     *_LOOK,
     KEY,
-    answers={
-        "200": answer("The badge.", {SVG: {}}, "Vary", "Idempotent-Replayed"),
-        "202": answer("Written to disk, and counted later.", {SVG: {}}, "Vary"),
-    }
-    | _drawn(400, 404, 409, 411, 413, 422, 429, 500, 503),
+    answers=picture("The badge.", "Counted", "Idempotent-Replayed"),
 )
 _SHIELDS = operation(
     "shields",
@@ -90,9 +74,9 @@ _SHIELDS = operation(
                 }
             },
         },
-        "304": {"description": "What the client has still holds."},
+        "304": same(),
     }
-    | problems(400, 404, 411, 412, 413),
+    | problems(400, 411, 412, 413),
 )
 _SNIPPET = operation(
     "snippet",

@@ -100,6 +100,7 @@ def series(name: str) -> Response:
 def put(name: str) -> Response:
     """Set a counter, which is made where there is none; ``If-None-Match: *`` only makes one."""
     _require_admin()
+    only(request.args)
     condition = _condition()
     if condition not in (None, "*"):
         raise BadRequest("The one condition that this takes is If-None-Match: *")
@@ -118,6 +119,7 @@ def put(name: str) -> Response:
 def delete(name: str) -> Response:
     """Delete a counter with its days and hours."""
     _require_admin()
+    only(request.args)
     if _condition() is not None:
         raise BadRequest("This takes no condition.")
     old = current_state().counter.delete(plain(name))

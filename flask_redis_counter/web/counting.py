@@ -92,13 +92,28 @@ def text_in(query: MultiDict[str, str], name: str, default: str) -> str:
     return given[0] if given else default
 
 
-def only(query: MultiDict[str, str], *names: str) -> None:
-    """Make sure that a query has nothing else, perhaps a known word that is misspelt.
+def integer_or(query: MultiDict[str, str], name: str, low: int, high: int, default: int) -> int:
+    """Return the first number of this name that a page's or picture's query has.
 
-    :raises BadRequest: it does.
+    :returns: the default where there is none from ``low`` to ``high``.
+    """
+    text = query.get(name, "")
+    if not re.fullmatch("[0-9]{1,19}", text) or not low <= int(text) <= high:
+        return default
+    return int(text)
+
+
+def only(query: MultiDict[str, str], *names: str) -> None:
+    """Reject a query of the JSON API that has other parameters: one may be a misspelt name.
+
+    Pages and pictures ignore what they do not know instead: links to them get parameters from
+    newsletters (``utm_source``), and pictures are told from a cached one by them (``?v=2``).
+
+    :raises BadRequest: there are other parameters.
     """
     if unknown := ", ".join(sorted(query.keys() - set(names))):
-        raise BadRequest(f"This takes no {unknown}, only {' and '.join(names)}.")
+        known = f"only {' and '.join(names)}" if names else "and no other parameters"
+        raise BadRequest(f"This takes no {unknown}, {known}.")
 
 
 def as_json(name: str, value: int, *, counted: bool, reason: str | None = None) -> str:

@@ -30,6 +30,7 @@ from ..errors import (
     UnknownCounterError,
 )
 from ..rules import MAX_VALUE
+from . import pictures
 from .counting import HEADERS
 from .negotiation import HTML, TEXT, media_type, wants_page
 from .requests import failed
@@ -80,13 +81,15 @@ def init_app(app: Flask) -> None:
 
 
 def problem(status: HTTPStatus, detail: str, **members: Any) -> Response:
-    """Answer a problem document, or a page that says the same.
+    """Answer a problem document, or a page or a picture that says the same.
 
     :param members: further members of the document.
     """
     document = {"type": "about:blank", "title": status.phrase, "status": status.value}
     document |= {"detail": detail, **members}
-    if wants_page(request.headers.get("Accept", "")):
+    if pictures.is_wanted():
+        response = pictures.in_place_of(status, str(members.get("counted", False)).lower())
+    elif wants_page(request.headers.get("Accept", "")):
         response = Response(render_template("problem.html", problem=document), status)
     else:
         response = Response(json.dumps(document) + "\n", status, mimetype=PROBLEM)
@@ -100,6 +103,10 @@ def problem(status: HTTPStatus, detail: str, **members: Any) -> Response:
 
 
 def _spooled(error: SpooledError) -> Response:
+    if pictures.is_wanted():
+        response = pictures.in_place_of(HTTPStatus.ACCEPTED, "spooled")
+        response.headers.update(HEADERS)
+        return response
     form = media_type(request.headers.get("Accept", ""))
     if form == HTML:
         body = render_template("spooled.html")

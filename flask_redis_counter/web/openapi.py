@@ -17,7 +17,7 @@ from .counters import LISTED, MOST_LISTED
 from .errors import PROBLEM
 from .metrics import OPENMETRICS, PLAIN
 from .negotiation import HTML, JSON, SVG, TEXT
-from .responses import AS_TEXT, answer, as_json, forms, operation, problems, read
+from .responses import AS_TEXT, answer, as_json, forms, operation, picture, problems, read
 from .schemas import (
     AMOUNT,
     BY,
@@ -157,12 +157,18 @@ _LIST = operation(
     KNOWN,
     answers=read("The counters, by name.", as_json("Counters")),
 )
+_READ_ANSWERS = read("The value.", forms("Counter"), 404, 406, vary=True)
+_BADGE = picture("The value.")["200"]
+_READ_ANSWERS["200"] |= {
+    "headers": _READ_ANSWERS["200"]["headers"] | _BADGE["headers"],
+    "content": _READ_ANSWERS["200"]["content"] | _BADGE["content"],
+}
 _READ = operation(
     "read",
     "Answer a counter's value, and do not count",
     NAME_IN_PATH,
     KNOWN,
-    answers=read("The value.", forms("Counter") | {SVG: {}}, 404, 406, vary=True),
+    answers=_READ_ANSWERS,
 )
 _READ_JSON = operation(
     "readAsJson",

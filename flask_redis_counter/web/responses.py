@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import PROBLEM
-from .negotiation import HTML, JSON, TEXT
-from .schemas import refer, schema
+from .negotiation import HTML, JSON, SVG, TEXT
+from .schemas import HEADERS, refer, schema
 
 _REFUSALS = {
     400: "A name, a number, a body, or the header Accept, Host, Idempotency-Key or If-None-Match "
@@ -85,10 +85,35 @@ def read(description: str, content: dict[str, Any], *statuses: int, vary: bool =
     :param statuses: further problems that it answers.
     """
     headers = ["Vary"] if vary else []
-    same = answer("What the client has still holds.", {}, *headers, kept=True)
-    del same["content"]
-    answers = {"200": answer(description, content, *headers, kept=True), "304": same}
+    answers = {"200": answer(description, content, *headers, kept=True), "304": same(*headers)}
     return answers | problems(400, 411, 412, 413, 500, 503, *statuses)
+
+
+def same(*headers: str) -> dict[str, Any]:
+    """Describe the answer to a client that has what it asks for."""
+    described = answer("What the client has still holds.", {}, *headers, kept=True)
+    del described["content"]
+    return described
+
+
+def picture(description: str, *headers: str) -> dict[str, Any]:
+    """Describe the answers of a picture, which is shown only where the status is 200."""
+    in_place_of_a_problem = {name: refer("headers", name) for name in ("Counter-Status", *headers)}
+    in_place_of_a_problem["Retry-After"] = refer("headers", "Retry-After")
+    # A picture in place of a problem is not kept.
+    control = {"required": True, "schema": {"enum": ["no-cache", "no-store"]}}
+    return {
+        "200": {
+            "description": f"{description} Where there is no value it says so in a word, and "
+            "`Counter-Status` has the status that a problem would have.",
+            "headers": {
+                "Cache-Control": control,
+                "ETag": {**HEADERS["ETag"], "required": False},
+                **in_place_of_a_problem,
+            },
+            "content": {SVG: {}},
+        }
+    }
 
 
 def problems(*statuses: int) -> dict[str, Any]:

@@ -137,7 +137,7 @@ SCHEMAS = {
     },
 }
 
-HEADERS = {
+HEADERS: dict[str, dict[str, Any]] = {
     "NoStore": {"required": True, "schema": {"const": "no-store"}},
     "NoCache": {"required": True, "schema": {"const": "no-cache"}},
     "ETag": {
@@ -148,6 +148,16 @@ HEADERS = {
     "Vary": {
         "required": True,
         "schema": {"type": "string", "pattern": "^Accept(, Origin)?$"},
+    },
+    "Counter-Status": {
+        "description": "Present where a picture stands in place of a problem, or of a hit that "
+        "was written to disk: the status that the answer has where no picture is asked for.",
+        "schema": {"type": "integer", "minimum": 202, "maximum": 599},
+    },
+    "Counted": {
+        "description": "Present where a picture that counts has no value: whether the visit was "
+        "counted.",
+        "schema": {"enum": ["false", "unknown", "spooled"]},
     },
     "Retry-After": {
         "description": "Seconds after which to try again. Absent where that might count twice: the "

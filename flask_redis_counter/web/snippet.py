@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, render_template, request, url_for
 from markupsafe import Markup
-from werkzeug.datastructures import MultiDict
 
 from ..rules import PLAIN_NAME
 from ..state import current_state
 from .answers import hold_back
-from .badge import COLORS
-from .badges import LONGEST_LABEL, look_in
-from .counting import only, plain, text_in
+from .badge import COLORS, Format, color_of
+from .counting import plain
+from .pictures import LONGEST_LABEL, label_in
 
 # A browser reads it with the flag v, which wants the hyphen escaped.
 _NAME = PLAIN_NAME.pattern.replace("-]", r"\-]")
@@ -29,19 +29,23 @@ blueprint.before_request(hold_back)
 @blueprint.get("/snippet")
 def snippet() -> Response:
     """Answer the form, and the lines for what was filled in."""
-    only(request.args, "name", "label", "color", "format")
     # A form also sends the fields that were left empty.
-    asked = MultiDict((key, text) for key, text in request.args.items(multi=True) if text.strip())
-    name = plain(text_in(asked, "name", current_state().config.name))
-    asked.poplist("name")
-    label = look_in(asked, name).label
-    query = f"?{urlencode(asked)}" if asked else ""
+    sent = request.args
+    name = plain(sent.get("name", "").strip() or current_state().config.name)
+    label = label_in(sent.get("label", ""))
+    asked = {
+        "label": label,
+        "color": sent["color"] if color_of(sent.get("color", "")) else "",
+        "format": sent["format"] if sent.get("format") in get_args(Format) else "",
+    }
+    query = urlencode({field: text for field, text in asked.items() if text})
+    query = f"?{query}" if query else ""
     page = render_template(
         "snippet.html",
         name=name,
         asked=asked,
         query=query,
-        lines=lines(name, label, query),
+        lines=lines(name, label or name, query),
         colors=COLORS,
         name_pattern=_NAME,
         longest_label=LONGEST_LABEL,

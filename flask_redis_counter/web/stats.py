@@ -16,7 +16,7 @@ from ..overview import Summary
 from ..state import current_state
 from .answers import hold_back, kept
 from .charts import can_draw, draw, step_of
-from .counting import integer_in, only, text_in
+from .counting import integer_or
 from .errors import problem
 from .live import LIVE
 from .negotiation import SVG
@@ -65,12 +65,11 @@ class Row:
 @blueprint.get("/stats")
 def page() -> Response:
     """Answer the page: of all counters, so many at a time, or of those that are asked for."""
-    only(request.args, "name", "after", "days")
     days = _days()
     names = request.args.getlist("name")
-    if len(names) > LISTED or (names and "after" in request.args):
-        raise BadRequest(f"Ask for up to {LISTED} names, or for a page.")
-    after = None if names else text_in(request.args, "after", "")
+    if len(names) > LISTED:
+        raise BadRequest(f"Ask for up to {LISTED} names.")
+    after = None if names else request.args.get("after", "")
     state = current_state()
     own = state.config.name
     found = state.counter.overview(names or [own], after=after, most=LISTED, days=days)
@@ -98,7 +97,6 @@ def page() -> Response:
 @blueprint.get("/stats/<name>.svg")
 def chart(name: str) -> Response:
     """Answer a chart of a counter's last days."""
-    only(request.args, "days")
     if not can_draw():
         detail = "Charts need pygal: pip install 'flask-redis-counter[server]'."
         return problem(HTTPStatus.NOT_IMPLEMENTED, detail)
@@ -119,7 +117,7 @@ def chart(name: str) -> Response:
 
 
 def _days() -> int:
-    return integer_in(request.args, "days", FEWEST, MOST, USUAL)
+    return integer_or(request.args, "days", FEWEST, MOST, USUAL)
 
 
 def _row(one: Summary, own: str) -> Row:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .live import EVENTS, MOST_NAMES
-from .negotiation import HTML, SVG
-from .responses import answer, operation, problems, read
+from .negotiation import HTML
+from .responses import answer, operation, picture, problems, same
 from .schemas import KNOWN, NAME_IN_PATH, refer
 from .stats import FEWEST, LISTED, MOST, USUAL
 
@@ -19,8 +19,9 @@ def _names(most: int, description: str) -> dict[str, Any]:
 _DAYS = {
     "name": "days",
     "in": "query",
-    "description": "How far to go back, today included.",
-    "schema": {"type": "integer", "minimum": FEWEST, "maximum": MOST, "default": USUAL},
+    "description": f"How many days to go back, today included: {FEWEST} to {MOST}.",
+    # A page and a picture do not fail because of their query.
+    "schema": {"type": "string", "default": f"{USUAL}"},
 }
 _STATS = operation(
     "stats",
@@ -41,7 +42,7 @@ _CHART = operation(
     NAME_IN_PATH,
     _DAYS,
     KNOWN,
-    answers=read("The chart.", {SVG: {}}, 404, 501),
+    answers=picture("The chart.") | {"304": same()},
 )
 _LIVE = operation(
     "live",

@@ -125,14 +125,23 @@ def test_a_name_that_ends_like_a_form(admin, client, name):
     counters(admin).set(name, 41)
     before = contents(client)
     answers = [admin.post(f"/counters/{name}/hits"), admin.post(f"/counters/{name}/hits?amount=7"),
-               admin.get(f"/hit/{name}.svg"), admin.head(f"/hit/{name}.svg"),
                put(admin, name, 7), admin.delete(f"/counters/{name}", headers=ADMIN)]  # fmt: skip
     for answer in answers:
         assert answer.status_code == 400
+    for picture in (admin.get(f"/hit/{name}.svg"), admin.head(f"/hit/{name}.svg")):
+        assert picture.headers["Counter-Status"] == "400"
     assert name in problem(answers[0], 400)["detail"]
     assert contents(client) == before
     # What the library has made is read with a suffix of its own.
     assert admin.get(f"/counters/{name}.json").json["value"] == 41
+
+
+def test_a_change_with_a_parameter(admin, client):
+    """PUT and DELETE take none: one that is misunderstood, such as a dry run, changes nothing."""
+    counters(admin).set("orders", 41)
+    assert "dry" in problem(put(admin, "orders?dry=1", 7), 400)["detail"]
+    problem(admin.delete("/counters/orders?dry=1", headers=ADMIN), 400)
+    assert client.get("counter:{orders}") == b"41"
 
 
 @pytest.mark.parametrize("name", [".", ".."])

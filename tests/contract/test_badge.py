@@ -14,11 +14,20 @@ PHONE = {"User-Agent": "Mozilla/5.0 (Android 16; Mobile; rv:150.0) Gecko/150.0 F
 BOTH = ["/counters/visits.svg", "/hit/visits.svg"]
 
 
-def says(response, status=200):
-    """Check that a response is a badge, and return what it says."""
-    assert response.status_code == status
+def says(response, status=None, *, chart=False):
+    """Check that a response is a picture, and return what it says.
+
+    :param status: what its header has, where it stands in place of a problem; its own is 200.
+    :param chart: whether it is one of days, which says nothing.
+    """
+    assert response.status_code == 200
+    assert response.headers.get("Counter-Status") == (status and str(status))
+    if status is not None:
+        assert response.headers["Cache-Control"] == "no-store"
+        assert "ETag" not in response.headers
     assert response.mimetype == "image/svg+xml"
-    return ElementTree.fromstring(response.data).attrib["aria-label"]  # noqa: S314, it is ours
+    picture = ElementTree.fromstring(response.data)  # noqa: S314, it is ours
+    return chart or picture.attrib["aria-label"]
 
 
 def problem(response, status):
@@ -70,32 +79,64 @@ def test_how_it_looks(web, client):
     assert client.get(KEY) == b"-1234567"
 
 
-@pytest.mark.parametrize("path", [*BOTH, "/counters/visits/shields.json"])
+#: Queries that links and pictures get in the wild, and mistakes.
+QUERIES = ["v=2", "amp;color=red", "label=a&amp;color=red", "utm_source=x", "cache=no&maxAge=60",
+           "t=1764000000&t=2", "logo=redis&style=flat-square", "lable=a", "amount=2", "color=nope",
+           "color=BLUE", "color=1234", "label_color=%23", "format=big", "label=%00",
+           "label=a&label=b", f"label={'x' * 65}", "color=%ff", "&&=&%"]  # fmt: skip
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_never_breaks_a_picture(web, client, query):
+    """Whatever the query, the picture shows the value, and one that counts counts."""
+    client.set(KEY, 5)
+    assert says(web.get("/counters/visits.svg", query_string=query)).endswith("5")
+    assert web.get("/counters/visits/shields.json", query_string=query).json["message"] == "5"
+    assert says(web.get("/hit/visits.svg", query_string=query)).endswith("6")
+    assert says(web.get("/stats/visits.svg", query_string=f"days=x&{query}"), chart=True)
+    assert client.get(KEY) == b"6"
+
+
 @pytest.mark.parametrize(
-    "query",
-    [
-        *("lable=a", "amount=2", "color=nope", "color=1234", "label_color=%23", "format=big"),
-        *("label=%00", "label=a&label=b", f"label={'x' * 65}"),
-    ],
-)
-def test_a_query_that_nobody_understands(web, client, path, query):
-    """400, in words, and nothing counted."""
-    assert problem(web.get(path, query_string=query), 400)
+    "path",
+    ["/counters/a%20b.svg", "/hit/a%20b.svg", f"/hit/{'x' * 65}.svg", "/hit/a.json.svg",
+     "/stats/a%20b.svg"],
+)  # fmt: skip
+def test_a_picture_says_that_its_name_is_invalid(web, client, path):
+    """A name outside the rules is a picture that says so, and no counter."""
+    assert says(web.get(path), 400).endswith(": invalid")
     assert client.dbsize() == 0
 
 
-@pytest.mark.parametrize("path", ["/counters/a%20b.svg", "/hit/a%20b.svg", f"/hit/{'x' * 65}.svg"])
-def test_a_name_outside_the_rules(web, client, path):
-    """400, and the rules."""
-    assert "1 to 64 characters" in problem(web.get(path), 400)
+@pytest.mark.parametrize("path", ["/hit/a/b.svg", "/counters/a/b/c.svg", "/hit/.svg"])
+def test_a_picture_without_a_route(web, client, path):
+    """A path that leads nowhere is a picture where it looks like one's."""
+    assert says(web.get(path), 404).endswith("unknown")
     assert client.dbsize() == 0
 
 
 def test_a_host_that_this_is_not(server, client, client_of):
-    """What holds the other routes back holds back a picture that counts."""
+    """What holds the other routes back holds back a picture that counts, and is a picture."""
     web = client_of(REDIS_URL=server.url, COUNTER_HOSTS="good.example")
-    problem(web.get("/hit/visits.svg", headers={"Host": "evil.example"}), 400)
+    response = web.get("/hit/visits.svg", headers={"Host": "evil.example"})
+    assert says(response, 400) == "visits: invalid"
+    assert response.headers["Counted"] == "false"
     assert client.dbsize() == 0
+
+
+def test_a_body_that_a_picture_does_not_take(web, client):
+    """A GET with a body that is refused gets a picture as well."""
+    assert says(web.get("/hit/visits.svg", data=b"x" * 65537), 413)
+    assert client.dbsize() == 0
+
+
+def test_a_bug_behind_a_picture(web_alone, monkeypatch, caplog):
+    """An error that is none of ours is a picture that says so, and is logged."""
+    monkeypatch.setattr(RedisCounter, "value", lambda *_: 1 / 0)
+    monkeypatch.setattr(RedisCounter, "hit", lambda *_, **__: 1 / 0)
+    for path in BOTH:
+        assert says(web_alone.get(path), 500) == "visits: broken"
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_counter_that_is_not_there(web, client):
@@ -103,7 +144,7 @@ def test_a_counter_that_is_not_there(web, client):
     for response in (web.get("/counters/none.svg"), web.get("/counters/none.svg?label=a")):
         assert says(response, 404).endswith(": unknown")
         assert response.headers["Cache-Control"] == "no-store"
-    assert web.head("/hit/none.svg").status_code == 404
+    assert web.head("/hit/none.svg").headers["Counter-Status"] == "404"
     assert client.dbsize() == 0
 
 
@@ -153,8 +194,8 @@ def test_store_away(web_alone, path):
     response = web_alone.get(path, headers={"Accept": "image/svg+xml,image/*;q=0.8"})
     assert says(response, 503) == "visits: unavailable"
     assert response.headers["Retry-After"] == "1"
-    assert response.headers["Cache-Control"] == "no-store"
-    assert web_alone.head(path).status_code == 503
+    assert response.headers.get("Counted") == ("false" if path.startswith("/hit") else None)
+    assert web_alone.head(path).headers["Counter-Status"] == "503"
 
 
 def test_an_unknown_outcome(web_alone, monkeypatch):
@@ -166,6 +207,7 @@ def test_an_unknown_outcome(web_alone, monkeypatch):
     monkeypatch.setattr(RedisCounter, "hit", unanswered)
     response = web_alone.get("/hit/visits.svg")
     assert says(response, 503) == "visits: unavailable"
+    assert response.headers["Counted"] == "unknown"
     assert "Retry-After" not in response.headers
     keyed = web_alone.get("/hit/visits.svg", headers={"Idempotency-Key": '"k"'})
     assert keyed.headers["Retry-After"] == "1"
@@ -179,14 +221,14 @@ def test_what_waits_in_the_spool(own_server, client_of, tmp_path):
     own_server.kill()
     response = web.get("/hit/visits.svg", headers={"Accept": "image/*"})
     assert says(response, 202) == "visits: noted"
-    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Counted"] == "spooled"
     own_server.start()
     wait_until(lambda: says_in_the_end(web) == "visits: 2", what="the hit in the store")
 
 
 def says_in_the_end(web):
-    """Return what the badge says, whatever its status."""
-    return says(response := web.get("/counters/visits.svg"), response.status_code)
+    """Return what the badge says, whether or not it has a value."""
+    return says(response := web.get("/counters/visits.svg"), response.headers.get("Counter-Status"))
 
 
 def test_the_same_key_counts_once(web, client):
@@ -195,7 +237,7 @@ def test_the_same_key_counts_once(web, client):
     first, again = (web.get("/hit/visits.svg", headers=headers) for _ in range(2))
     assert says(first) == says(again) == "visits: 1"
     assert again.headers["Idempotent-Replayed"] == "true"
-    problem(web.get("/hit/visits.svg", headers={"Idempotency-Key": '"'}), 400)
+    assert says(web.get("/hit/visits.svg", headers={"Idempotency-Key": '"'}), 400)
     assert client.get(KEY) == b"1"
 
 
@@ -261,7 +303,7 @@ def test_for_shields_without_a_number(web, web_alone, client):
         assert response.status_code == 200
         assert (response.json["isError"], response.json["message"]) == (True, message)
         assert response.headers["Cache-Control"] == "no-store"
-    problem(web.get("/counters/a%20b/shields.json"), 400)
+    assert web.get("/counters/a%20b/shields.json").json["message"] == "invalid"
     assert client.get("counter:{none}") is None
 
 
@@ -276,7 +318,7 @@ def test_a_badge_by_negotiation(web, client):
     assert web.get("/counters/orders?label=seen&format=comma", headers=asked).status_code == 304
     assert web.get("/counters/orders", headers=BROWSER).mimetype == "text/html"
     problem(web.get("/counters/orders", headers={"Accept": "image/png"}), 406)
-    problem(web.get("/counters/none", headers=image), 404)
+    assert says(web.get("/counters/none", headers=image), 404) == "none: unknown"
     problem(web.post("/counters/orders/hits", headers={"Accept": "image/svg+xml"}), 406)
     assert client.get("counter:{orders}") == b"1234"
 

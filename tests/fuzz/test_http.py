@@ -43,6 +43,8 @@ _SUFFIXED = {
     "allow_header_conformance": {"enabled": False},
     "unsupported_method": {"enabled": False},
 }
+_LENIENT = {"negative_data_rejection": {"enabled": False}}
+_PICTURE = _STRICTER | _LENIENT
 ODD = {
     # Hours go back less far than days, and a page has no names: no schema says so.
     "GET /counters": _STRICTER,
@@ -52,13 +54,14 @@ ODD = {
     # What is read here is "a"; who would set or delete "a.json" is told why that is none (400).
     "GET /counters/{name}.json": _SUFFIXED,
     "GET /counters/{name}.txt": _SUFFIXED,
-    "GET /counters/{name}.svg": _SUFFIXED | _STRICTER,
-    # Not every text is a label, and the form takes what is empty.
-    "GET /hit/{name}.svg": _STRICTER,
-    "GET /counters/{name}/shields.json": _STRICTER,
-    "GET /snippet": _STRICTER,
-    # Names, or a page.
-    "GET /stats": _STRICTER,
+    "GET /counters/{name}.svg": _SUFFIXED | _PICTURE,
+    # A picture is a 200, whatever goes wrong.
+    "GET /hit/{name}.svg": _PICTURE,
+    "GET /stats/{name}.svg": _PICTURE,
+    "GET /counters/{name}/shields.json": _PICTURE,
+    # Not every text is a name, and a page ignores what it does not know.
+    "GET /snippet": _STRICTER | _LENIENT,
+    "GET /stats": _STRICTER | _LENIENT,
 }
 
 

@@ -1,13 +1,14 @@
 """The drawing of badges, without a counter."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import BadRequest
 
 from flask_redis_counter import create_app
 from flask_redis_counter.rules import MAX_VALUE, MIN_VALUE
@@ -21,7 +22,7 @@ from flask_redis_counter.web.badge import (
     length,
     written,
 )
-from flask_redis_counter.web.badges import LONGEST_LABEL, look_in
+from flask_redis_counter.web.pictures import LONGEST_LABEL, Look, look_in
 
 APP = create_app({})
 SVG = "{http://www.w3.org/2000/svg}"
@@ -95,7 +96,7 @@ def test_colors(text, color):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Blue", "ab", "abcd", "#", "##abc", "\u0661\u0661\u0661", "abc\n", "url(x)"]
+    "text", ["", "ab", "abcd", "#", "##abc", "\u0661\u0661\u0661", "abc\n", "url(x)"]
 )
 def test_no_colors(text):
     """Nothing else gets into the picture."""
@@ -153,6 +154,13 @@ def test_the_picture_has_no_style_of_its_own():
     assert not any(name.startswith("on") for name in names)
 
 
+def test_what_a_proxy_answers_in_place_of_a_badge():
+    """The picture that HAProxy has, while no replica answers, is drawn as the others are."""
+    unavailable = Badge(Side("", COLORS["grey"]), Side("unavailable", COLORS["lightgrey"]))
+    picture = ElementTree.parse(Path(__file__).parents[2] / "deploy" / "unavailable.svg").getroot()  # noqa: S314, it is ours
+    assert ElementTree.tostring(picture).strip() == ElementTree.tostring(drawn(unavailable))
+
+
 def test_a_badge_without_a_label():
     """It is the message alone."""
     picture = drawn(Badge(Side("", "#555555"), Side("12", "#000000")))
@@ -160,25 +168,30 @@ def test_a_badge_without_a_label():
     assert picture.attrib["aria-label"] == "12"
 
 
+PLAIN = Look("visits", "#0969da", "#555555", "plain")
+
+
 @pytest.mark.parametrize(
-    "query",
+    ("query", "look"),
     [
-        {"label": "x" * (LONGEST_LABEL + 1)},
-        {"label": "a\0b"},
-        {"label": "a\u202eb"},
-        {"label": "\ufffe"},
-        {"label": ["a", "b"]},
-        {"color": "chartreuse"},
-        {"label_color": "12345"},
-        {"format": "long"},
-        {"format": ""},
-        {"lable": "a"},
+        ({"label": "x" * (LONGEST_LABEL + 1)}, replace(PLAIN, label="x" * LONGEST_LABEL)),
+        ({"label": "a\0b"}, replace(PLAIN, label="ab")),
+        ({"label": "a\u202eb\ufffe"}, replace(PLAIN, label="ab")),
+        ({"label": ["a", "b"]}, replace(PLAIN, label="a")),
+        ({"color": "BLUE"}, PLAIN),
+        ({"color": "Red", "label_color": "#ABC"},
+         replace(PLAIN, color="#cf222e", label_color="#aabbcc")),
+        ({"color": "chartreuse"}, PLAIN),
+        ({"color": ["red", "green"]}, replace(PLAIN, color="#cf222e")),
+        ({"label_color": "12345"}, PLAIN),
+        ({"format": "long"}, PLAIN),
+        ({"format": ""}, PLAIN),
+        ({"lable": "a", "v": "2", "amp;color": "red", "maxAge": "60", "logo": "redis"}, PLAIN),
     ],
-)
-def test_what_no_badge_can_be_asked_for(query):
-    """A mistake is named, and not drawn over."""
-    with pytest.raises(BadRequest, match=next(iter(query)).partition("_")[0]):
-        look_in(MultiDict(query), "visits")
+)  # fmt: skip
+def test_look_in_ignores_what_it_cannot_read(query, look):
+    """look_in returns the default for an unreadable value, and ignores unknown parameters."""
+    assert look_in(MultiDict(query), "visits") == look
 
 
 def test_what_a_badge_looks_like_unasked():

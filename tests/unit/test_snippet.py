@@ -71,10 +71,17 @@ def test_nothing_is_inline():
     assert not [name for _, its in found for name in its if name == "style" or name[:2] == "on"]
 
 
-@pytest.mark.parametrize("query", ["name=a%20b", "name=a&name=b", "label=%00", "color=nope", "x=1"])
-def test_what_the_badge_would_refuse(query):
-    """400, and no line that does not work."""
+@pytest.mark.parametrize("query", ["name=a%20b", "name=a.svg", f"name={'x' * 65}"])
+def test_a_name_that_no_line_is_for(query):
+    """A name outside the rules is a 400: a line with it would count nothing."""
     assert APP.test_client().get(f"/snippet?{query}").status_code == 400
+
+
+@pytest.mark.parametrize("query", ["label=%00", "color=nope", "x=1", "utm_source=x", "format=big"])
+def test_what_the_badge_would_ignore(query):
+    """It is ignored here as well, and not in the lines."""
+    _, copied = page(query)
+    assert copied[0] == "![visits](http://localhost/counters/visits.svg)"
 
 
 @given(LABELS)
