@@ -58,6 +58,7 @@ ORDER = [
     "store",
     "connections",
     "loops",
+    "log_throttle",
     "forks",
     "logs",
     "terms",

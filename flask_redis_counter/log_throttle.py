@@ -1,0 +1,86 @@
+"""Throttling of log lines that repeat while one condition lasts, such as an outage."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from itertools import count
+from time import monotonic
+from typing import Any
+
+from .forks import forget_in_child
+
+#: Seconds between two lines about a condition that lasts.
+INTERVAL = 30.0
+
+
+class LogThrottle:
+    """Logs the first line about a condition, then one per interval, and one when it is over.
+
+    Each line says how many were suppressed since the one before it. No timer runs: a summary
+    goes out with the first line after the interval. Thread-safe, and never waits for a lock.
+
+    :param logger: the logger that gets the lines.
+    :param recovery: the line that says that the condition is over.
+    :param interval: seconds between two lines.
+    """
+
+    def __init__(self, logger: logging.Logger, recovery: str, interval: float = INTERVAL) -> None:
+        self._logger = logger
+        self._recovery = recovery
+        self._interval = interval
+        self._reset()
+        forget_in_child(self._reset)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers = count(1)
+        self._last = 0
+        self._lasts = False
+        self._next_line: float = 0
+        self._next_recovery: float = 0
+
+    def log(self, level: int, message: str, *args: object, **options: Any) -> None:
+        """Log a line, or count it as suppressed.
+
+        :param options: what :meth:`logging.Logger.log` takes.
+        """
+        number = next(self._numbers)  # atomic, unlike an addition
+        self._lasts = True
+        now = monotonic()
+        if now < self._next_line or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if now < self._next_line:
+                return
+            self._next_line = now + self._interval
+            suppressed = self._suppressed(number)
+        finally:
+            self._lock.release()
+        self._logger.log(level, message + suppressed, *args, stacklevel=2, **options)
+
+    def recovered(self) -> None:
+        """Log that the condition is over, if it was logged; costs next to nothing otherwise.
+
+        Where it comes and goes, at most once per interval.
+        """
+        if not self._lasts:
+            return
+        now = monotonic()
+        if now < self._next_recovery or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if now < self._next_recovery:
+                return
+            self._lasts = False
+            self._next_recovery = now + self._interval
+            self._next_line = now
+            suppressed = self._suppressed(next(self._numbers))
+        finally:
+            self._lock.release()
+        self._logger.warning("%s%s", self._recovery, suppressed, stacklevel=2)
+
+    def _suppressed(self, number: int) -> str:
+        suppressed = number - self._last - 1
+        self._last = number
+        return f" (suppressed before this: {suppressed} similar lines)" if suppressed else ""
