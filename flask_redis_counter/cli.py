@@ -29,7 +29,7 @@ from .errors import ConfigurationError, SpoolError, StoreError, StoreUnsuitableE
 from .logs import write_json, writes_json
 from .server import check_installed
 from .server import serve as serve_app
-from .settings import unknown_in
+from .setting_hints import hints_in
 from .spool import Spool
 from .terminal import FAILED
 from .transfer_commands import export_command, import_command
@@ -124,8 +124,8 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
         config = Config.load(os.environ)
         if config.log_json:
             write_json()
-        for name in unknown_in(os.environ):
-            _warn(f"{name} is no setting and has no effect")
+        for hint in hints_in(os.environ):
+            _warn(str(hint))
         if config.metrics and config.metrics_dir is None:
             _share_metrics(stack)
         if config.spool_dir is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from .errors import ConfigurationError, CounterError
 from .rules import Durability
+from .service_links import is_service_link
 from .settings import SETTINGS, Network, Setting
 from .terms import Terms
 
@@ -70,16 +72,22 @@ class Config:
     metrics_dir: str | None
 
     @classmethod
-    def load(cls, *sources: Mapping[str, Any]) -> Config:
+    def load(cls, *sources: Mapping[str, Any], store_given: bool = False) -> Config:
         """Read the settings; an earlier source wins, an empty text counts as not given.
 
+        A setting that loses against another one is not looked at, nor is a service link.
+
+        :param store_given: whether the store is known already, and all ``REDIS_…`` lose.
         :raises ConfigurationError: a value is malformed, out of bounds or contradictory.
         """
         given: dict[str, Any] = {}
         for source in reversed(sources):
             for name in SETTINGS:
-                if source.get(name) not in (None, ""):
-                    given[name] = source[name]
+                value = source.get(name)
+                if value not in (None, "") and not is_service_link(name, value):
+                    given[name] = value
+        for name in _losing(given, store_given):
+            given.pop(name, None)
         for secret in ("REDIS_PASSWORD", "COUNTER_ADMIN_KEY"):
             if secret in given and f"{secret}_FILE" in given:
                 problem = f"{secret} is set as well: set one of the two"
@@ -146,7 +154,23 @@ def _is_there(module: str) -> bool:
 
 def names_a_store(source: Mapping[str, Any]) -> bool:
     """Whether the source says where the store is."""
-    return any(source.get(name) for name in ("REDIS_URL", "REDIS_HOST", "REDIS_PORT"))
+    names = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
+    return any(source.get(name) and not is_service_link(name, source[name]) for name in names)
+
+
+def _losing(given: Mapping[str, Any], store_given: bool) -> list[str]:
+    """Return the settings that others win over."""
+    if store_given:
+        return [name for name in SETTINGS if name.startswith("REDIS_")]
+    url = given.get("REDIS_URL")
+    if not isinstance(url, str):
+        return []
+    losing = ["REDIS_HOST", "REDIS_PORT", "REDIS_DB"]
+    with suppress(ValueError):  # a malformed URL is an error later on
+        parts = urlsplit(url)
+        losing += ["REDIS_USERNAME"] if parts.username is not None else []
+        losing += ["REDIS_PASSWORD", "REDIS_PASSWORD_FILE"] if parts.password is not None else []
+    return losing
 
 
 def _parsed(setting: Setting, given: Mapping[str, Any]) -> Any:

@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Literal
 
@@ -23,7 +22,7 @@ from .errors import (
     StoreUnsuitableError,
 )
 from .operations import Operation
-from .settings import SETTINGS, unknown_in
+from .setting_hints import hints_in
 from .spool import Spool
 from .store import Store
 
@@ -71,7 +70,8 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
 
     :param environment: where the settings are.
     """
-    yield from _unknown_settings(environment)
+    for hint in hints_in(environment):
+        yield Finding("warning", "settings", *hint)
     try:
         config = Config.load(environment)
         store = Store(config.redis_url, deadline=config.deadline, durability=config.durability)
@@ -85,13 +85,6 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield from _store(config, store)
     finally:
         store.close()
-
-
-def _unknown_settings(environment: Mapping[str, str]) -> Iterator[Finding]:
-    for name in unknown_in(environment):
-        near = get_close_matches(name, SETTINGS, 1)
-        remedy = f"is it {near[0]}?" if near else "remove it"
-        yield Finding("warning", "settings", f"{name} is no setting and has no effect", remedy)
 
 
 def _server() -> Iterator[Finding]:

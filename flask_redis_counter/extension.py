@@ -18,6 +18,7 @@ from .errors import CounterError, SpooledError
 from .meter import Meter
 from .rules import check_name
 from .screen import Screen, Sender
+from .setting_hints import hints_in
 from .spool import Spool
 from .state import EXTENSION_KEY, State, current_state
 
@@ -49,7 +50,9 @@ class FlaskRedisCounter:
 
         :raises ConfigurationError: a setting is malformed or out of bounds.
         """
-        config = Config.load(app.config, os.environ)
+        config = Config.load(app.config, os.environ, store_given=self._store is not None)
+        for hint in hints_in(app.config):
+            _log.warning("%s", hint)
         store = config.redis_url if self._store is None else self._store
         spool = config.spool_dir and Spool(config.spool_dir, megabytes=config.spool_mb)
         counter = RedisCounter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -342,8 +342,3 @@ SETTINGS = {
         ),
     )
 }
-
-
-def unknown_in(environment: Iterable[str]) -> list[str]:
-    """Return the names that look like settings of ours, and are none."""
-    return [name for name in environment if name.startswith("COUNTER_") and name not in SETTINGS]

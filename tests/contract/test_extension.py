@@ -57,6 +57,27 @@ def test_a_ready_client(server, client):
         assert extension.counter.value("x") == 5
 
 
+def test_a_ready_client_needs_no_settings_of_the_store(server, client, monkeypatch):
+    """What would be malformed loses, and so does the variable of a Kubernetes Service."""
+    monkeypatch.setenv("REDIS_PORT", "tcp://10.0.0.11:6379")
+    app = Flask("theirs")
+    app.config.update(REDIS_URL="nonsense", REDIS_DB="x")
+    extension = FlaskRedisCounter(app, store=server.url)
+    with app.app_context():
+        assert extension.hit("x").value == 1
+    assert client.get("counter:{x}") == b"1"
+
+
+def test_a_misspelt_setting_is_pointed_out(server, caplog):
+    """The log names it, with the setting that it resembles, as `serve` does."""
+    app = Flask("theirs")
+    app.config.update(REDIS_URL=server.url, COUNTER_DEADLNE=1)
+    FlaskRedisCounter(app)
+    assert "COUNTER_DEADLNE is an unknown setting and has no effect: is it COUNTER_DEADLINE?" in (
+        caplog.text
+    )
+
+
 def test_the_environment_serves_what_the_app_does_not_say(server, client, monkeypatch):
     """REDIS_URL from the environment, COUNTER_NAME from the app."""
     monkeypatch.setenv("REDIS_URL", server.url)

@@ -201,7 +201,7 @@ def test_a_log_for_machines(serve, server):
     run.stop()
     said = [json.loads(line) for line in lines(run)]
     assert all(line["level"] and line["message"] and line["time"] for line in said)
-    assert "COUNTER_TYPO is no setting" in said[0]["message"]
+    assert "COUNTER_TYPO is an unknown setting" in said[0]["message"]
     counted = [line for line in said if line.get("path") == "/count"]
     assert [(line["status"], line["method"]) for line in counted] == [(200, "GET")] * 3
     assert len({line["request_id"] for line in counted}) == 3
@@ -343,7 +343,18 @@ def test_a_header_with_an_underscore_is_no_other(serve, server, client):
 def test_a_typo_is_pointed_out(serve, server):
     """A COUNTER_ variable that is no setting has no effect, which is said."""
     run = serve(REDIS_URL=server.url, COUNTER_PREFX="x").ready()
-    assert "COUNTER_PREFX is no setting" in run.log()
+    assert "COUNTER_PREFX is an unknown setting" in run.log()
+
+
+def test_service_links_stop_nothing(serve, server, client):
+    """Kubernetes' variables for Services named redis and counter: one warning, and hits count."""
+    links = {"REDIS_PORT": "tcp://10.0.0.11:6379", "COUNTER_PORT": "tcp://10.0.0.12:80"}
+    links |= {"COUNTER_SERVICE_HOST": "10.0.0.12", "COUNTER_PORT_80_TCP_ADDR": "10.0.0.12"}
+    run = serve("--workers=1", REDIS_URL=server.url, **links).ready()
+    assert run.get().json()["counted"]
+    (said,) = [line for line in lines(run) if line.startswith("Warning")]
+    assert "enableServiceLinks: false" in said
+    assert client.get(KEY) == b"1"
 
 
 def test_a_hit_in_flight_is_answered_before_the_end(serve, server, client):

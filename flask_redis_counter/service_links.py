@@ -1,0 +1,34 @@
+"""Service links: environment variables that Kubernetes and Docker set for other containers.
+
+A Service or a linked container named ``redis`` sets ``REDIS_PORT=tcp://10.0.0.11:6379``, one
+named ``counter`` sets ``COUNTER_PORT``, ``COUNTER_NAME`` and more. Some have the name of a
+setting; none is one.
+
+Formats: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+and https://docs.docker.com/engine/network/links/#environment-variables
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+#: What to do about them, in the words of a Pod's specification.
+REMEDY = "enableServiceLinks: false in the Pod's spec keeps them away"
+
+# What identifies one is its name; where that may be a setting's, its value.
+_NAME = re.compile(
+    r"[A-Z0-9_]+_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
+    r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?|ENV_.+)"
+)
+_VALUES = {"_PORT": re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]+"), "_NAME": re.compile(r"/.+/.+")}
+
+
+def is_service_link(name: str, value: Any) -> bool:
+    """Return whether a variable is a service link, whatever else its name may stand for."""
+    if not isinstance(value, str):
+        return False
+    value_format = _VALUES.get(name[-5:])
+    if value_format is not None and value_format.fullmatch(value):
+        return True
+    return _NAME.fullmatch(name) is not None
