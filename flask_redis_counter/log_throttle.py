@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from time import monotonic
 from typing import Any
 
-from .forks import forget_in_child
-
 #: Seconds between two lines about a condition that lasts.
 INTERVAL = 30.0
+
+# Seconds to wait for the lock. It is held for less, but by a thread that a forked child lacks.
+_LOCK_TIMEOUT = 0.01
 
 
 class LogThrottle:
@@ -29,10 +32,6 @@ class LogThrottle:
         self._logger = logger
         self._recovery = recovery
         self._interval = interval
-        self._reset()
-        forget_in_child(self._reset)
-
-    def _reset(self) -> None:
         self._lock = threading.Lock()
         self._numbers = count(1)
         self._last = 0
@@ -48,15 +47,13 @@ class LogThrottle:
         number = next(self._numbers)  # atomic, unlike an addition
         self._lasts = True
         now = monotonic()
-        if now < self._next_line or not self._lock.acquire(blocking=False):
+        if now < self._next_line:
             return
-        try:
+        with self._turn():
             if now < self._next_line:
                 return
             self._next_line = now + self._interval
             suppressed = self._suppressed(number)
-        finally:
-            self._lock.release()
         self._logger.log(level, message + suppressed, *args, stacklevel=2, **options)
 
     def recovered(self) -> None:
@@ -67,20 +64,27 @@ class LogThrottle:
         if not self._lasts:
             return
         now = monotonic()
-        if now < self._next_recovery or not self._lock.acquire(blocking=False):
+        if now < self._next_recovery:
             return
-        try:
+        with self._turn():
             if now < self._next_recovery:
                 return
             self._lasts = False
             self._next_recovery = now + self._interval
             self._next_line = now
             suppressed = self._suppressed(next(self._numbers))
-        finally:
-            self._lock.release()
         self._logger.warning("%s%s", self._recovery, suppressed, stacklevel=2)
 
     def _suppressed(self, number: int) -> str:
         suppressed = number - self._last - 1
         self._last = number
         return f" (suppressed before this: {suppressed} similar lines)" if suppressed else ""
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        held = self._lock.acquire(timeout=_LOCK_TIMEOUT)
+        try:
+            yield
+        finally:
+            if held:
+                self._lock.release()

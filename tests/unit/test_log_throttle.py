@@ -83,3 +83,15 @@ def test_a_line_keeps_its_fields_and_its_place(throttle, caplog):
     throttle.log(logging.ERROR, "away", extra={"path": "/count"})
     (record,) = caplog.records
     assert (record.path, record.filename) == ("/count", "test_log_throttle.py")
+
+
+def test_a_lock_that_is_never_released_silences_nothing(throttle, clock, caplog):
+    """In a forked child it may be held by a thread that the child lacks."""
+    throttle._lock.acquire()
+    for _ in range(3):
+        throttle.log(logging.ERROR, "away")
+    throttle.recovered()
+    assert caplog.messages == [
+        "away",
+        "the store answers again (suppressed before this: 2 similar lines)",
+    ]
