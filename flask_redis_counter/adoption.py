@@ -46,7 +46,8 @@ def adopted(key: str, record: Record, source: str, mode: Mode, limit: int) -> Op
     field = _field(source, record)
     verb, before, brought, change = "make", "", NOTHING, record
     while True:
-        keys = [key, names_key(key), f"{key}:imported", f"{key}:days", f"{key}:visitors"]
+        described = [f"{key}:{it}" for it in ("imported", "days", "visitors", "told", "salt")]
+        keys = [key, names_key(key), *described]
         if verb == "set":
             keys += [f"{key}:hours:{date}" for date in recent()]
         after = _written(record, brought)

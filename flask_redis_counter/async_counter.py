@@ -34,7 +34,7 @@ from .rules import (
 from .spool import Spool
 from .store import Store
 from .terms import ALWAYS, Terms
-from .visitors import Acquaintances
+from .visitors import VisitorCache
 
 _T = TypeVar("_T")
 
@@ -78,6 +78,7 @@ class AsyncRedisCounter:
         durability: Durability = "memory",
         spool: Spool | None = None,
         meter: Meter | None = None,
+        visitors: VisitorCache | None = None,
     ) -> None:
         self.prefix = check_prefix(prefix)
         self.deadline = check_deadline(deadline)
@@ -87,7 +88,7 @@ class AsyncRedisCounter:
         self._loops = PerLoop(
             partial(_Loop, connect, self.deadline, self.durability, self.meter), _Loop.close
         )
-        self._met = Acquaintances()
+        self.visitors = visitors or VisitorCache()
         self.spool = spool
         if spool is not None:
             if not isinstance(store, str):
@@ -107,12 +108,8 @@ class AsyncRedisCounter:
     ) -> Hit:
         """Count; see :meth:`RedisCounter.hit`."""
         key = key_of(self.prefix, name)
-        if visitor is not None and terms.once_in is None and self._met.know(key, visitor):
-            visitor = None
-        pending = pending_hit(key, amount, token, visitor, client, terms)
+        pending = pending_hit(key, amount, token, visitor, client, terms, self.visitors)
         await self._loops.here().driver.count(pending)
-        if visitor is not None:
-            self._met.meet(key, visitor, pending)
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 await asyncio.to_thread(self.spool.keep, pending)
@@ -164,10 +161,7 @@ class AsyncRedisCounter:
     async def delete(self, name: str) -> int | None:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
         operation = operations.delete(key_of(self.prefix, name))
-        try:
-            return await operations.run_async(operation, self._loops.here().store.call_many)
-        finally:
-            self._met.forget()
+        return await operations.run_async(operation, self._loops.here().store.call_many)
 
     async def names(self, *, after: str = "", most: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""

@@ -46,6 +46,7 @@ class Batch:
         "_number",
         "_patience",
         "_probing",
+        "_telling",
         "_unsettled",
         "_writer",
         "ends",
@@ -71,6 +72,7 @@ class Batch:
         # Until it is first sent, hits may still leave it.
         self._calls: list[Call] | None = None
         self._loading = False
+        self._telling = False
         self._failures = 0
         # Whether it is to find out if an outage is over: at once, and not until the deadline.
         self._probing = probing
@@ -159,7 +161,7 @@ class Batch:
 
     def pause(self) -> float:
         """Return how many seconds to wait before the next attempt: exponential, full jitter."""
-        if self._failures <= 1 and self._loading:
+        if self._failures <= 1 and (self._loading or self._telling):
             return 0.0
         most = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
         return random.uniform(0, most)  # noqa: S311  # no secret
@@ -212,6 +214,11 @@ class Batch:
                 if loaded
                 else StoreUnavailableError("there was no time to load the script that counts")
             )
+            return [call]
+        if str(error.__cause__).startswith("FORGOTTEN"):
+            self._telling = True
+            self._error = StoreUnavailableError("there was no time to tell the store of visitors")
+            call.tell()
             return [call]
         if _is_passing(error):
             self._error = error

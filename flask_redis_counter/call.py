@@ -22,6 +22,7 @@ from .errors import (
 )
 from .rules import MAX_VALUE, names_key, rates_key
 from .terms import ALWAYS, ANY_NUMBER, Rate, Terms
+from .visitors import ToldVisitors
 
 #: Seconds after which the store forgets a writer that is gone, and a client's token: the scripts'
 #: LIFE.
@@ -61,6 +62,7 @@ class PendingHit:
     :ivar ends: when its deadline is over, by the driver's clock.
     :ivar visitor: what tells who it is from others, None where nobody asks.
     :ivar client: what tells who sends it from others, None where nobody asks.
+    :ivar told: the visitors that the store need not be told of; None: it is told each time.
     :ivar terms: under which it counts.
     :ivar once_in: within how many seconds its visitor counts once; 0: each time.
     :ivar rate: how often its client may count; None: as often as it likes.
@@ -89,6 +91,7 @@ class PendingHit:
         "replayed",
         "terms",
         "token",
+        "told",
         "value",
         "visitor",
         "wake",
@@ -104,12 +107,14 @@ class PendingHit:
         visitor: str | None = None,
         client: str | None = None,
         terms: Terms = ALWAYS,
+        told: ToldVisitors | None = None,
     ) -> None:
         self.key = key
         self.amount = amount
         self.token = token
         self.ends = ends
         self.visitor = visitor
+        self.told = told
         self.client = client
         self.terms = terms
         self.once_in = 0
@@ -145,8 +150,11 @@ class Call:
 
     __slots__ = (
         "_limit",
+        "_mark",
         "_rate",
         "_screened",
+        "_sure",
+        "_told",
         "_visitors",
         "amount",
         "hits",
@@ -171,7 +179,11 @@ class Call:
         self.sender = "" if token is None else secrets.token_hex(8)
         self.hits: list[PendingHit] = []
         self._limit = ANY_NUMBER
+        # Visitors that the store is told of; it knows the others if it still has the mark.
         self._visitors: dict[str, None] = {}
+        self._told: ToldVisitors | None = None
+        self._mark = ""
+        self._sure = False
         self._screened = False
         self._rate: Rate | None = None
 
@@ -196,7 +208,7 @@ class Call:
         self.amount += hit.amount
         self.hits.append(hit)
         hit.call = self
-        if hit.visitor is not None:
+        if hit.visitor is not None and not self._knows(hit.visitor, hit.told):
             self._visitors[hit.visitor] = None
         if hit.terms.limit > self._limit:
             self._limit = hit.terms.limit
@@ -204,14 +216,24 @@ class Call:
             self._screened = True
             self._rate = self._rate or hit.rate
 
+    def tell(self) -> None:
+        """Tell the store of all visitors the next time: it does not have the mark."""
+        if self._told is not None:
+            self._told.forget(self._mark)
+            self._mark = self._told.mark
+            self._sure = False
+        self._visitors = dict.fromkeys(hit.visitor for hit in self.hits if hit.visitor is not None)
+
     def command(self) -> Command:
-        """Return the command, the same each time."""
+        """Return the command, the same each time but after :meth:`tell`."""
         day = self.hour[:10]
         keys = _keys(self.key, day)
         more: Iterable[str | int] = ()
-        if self._screened or self._visitors:
-            keys += (f"{self.key}:visitors", f"{self.key}:salt")
-            more = (_secret(day), *(self._screening() if self._screened else self._visitors))
+        if self._screened or self._visitors or self._sure:
+            keys += (f"{self.key}:visitors", f"{self.key}:salt", f"{self.key}:told")
+            process = "" if self._told is None else self._told.process
+            visitors = self._screening() if self._screened else self._visitors
+            more = (_secret(day), process, self._mark, int(self._sure), *visitors)
         if self._screened:
             keys += (f"{self.key}:seen", rates_key(self.key))
         counted = (self.amount, self.hour, self._limit, *more)
@@ -229,7 +251,19 @@ class Call:
         yield rate.seconds
         for hit in self.hits:
             client = hit.client if hit.rate is not None else None
-            yield from (hit.visitor or "", hit.amount, hit.once_in, client or "")
+            visitor = hit.visitor if hit.visitor in self._visitors else None
+            yield from (visitor or "", hit.amount, hit.once_in, client or "")
+
+    def _knows(self, visitor: str, told: ToldVisitors | None) -> bool:
+        """Whether the store need not be told of a visitor, provided that it has the mark."""
+        if told is None:
+            return False
+        if self._told is None:
+            self._told, self._mark = told, told.mark
+        if self._told is not told or self._mark != told.mark:
+            return False
+        self._sure = self._sure or told.marked
+        return visitor in told
 
     def settle(self, answer: Any) -> None:
         """Give each hit its own value, or why it was left out.
@@ -248,6 +282,8 @@ class Call:
             value += hit.amount
             if hit.error is None:
                 hit.value = value
+        if self._visitors and self._told is not None:
+            self._told.add(self._visitors, self._mark)
 
     def _settle_each(self, value: int, verdicts: str) -> None:
         counted = [verdict in (COUNTED, REPLAYED) for verdict in verdicts]
@@ -263,6 +299,11 @@ class Call:
                 hit.value = value
                 hit.counted = verdict != SEEN
                 hit.replayed = verdict == REPLAYED
+        visitors = {
+            hit.visitor for hit, it in zip(self.hits, verdicts, strict=True) if it == COUNTED
+        }
+        if self._told is not None and (heard := visitors & self._visitors.keys()):
+            self._told.add(heard, self._mark)
 
     def _read(self, answer: Any) -> tuple[int, str]:
         """Return the value in an answer, and a digit for each hit, or none where all count."""

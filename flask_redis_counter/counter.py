@@ -33,7 +33,7 @@ from .rules import (
 from .spool import Spool
 from .store import Store
 from .terms import ALWAYS, Terms
-from .visitors import Acquaintances, disguised
+from .visitors import VisitorCache, hash_visitor
 
 _T = TypeVar("_T")
 
@@ -77,6 +77,8 @@ class RedisCounter:
     :param spool: where a hit is written down that the store did not take, to be counted once
         when it does; None: the hit fails.
     :param meter: what takes note of what becomes of the hits; None: one of its own.
+    :param visitors: cache of the visitors that the store was told of, to be shared by the
+        counters of a process; None: one of its own.
     :ivar meter: the same; its ``reading()`` are numbers for a monitor.
     :raises ConfigurationError: an argument is malformed or out of bounds.
     """
@@ -90,6 +92,7 @@ class RedisCounter:
         durability: Durability = "memory",
         spool: Spool | None = None,
         meter: Meter | None = None,
+        visitors: VisitorCache | None = None,
     ) -> None:
         self.prefix = check_prefix(prefix)
         self.deadline = check_deadline(deadline)
@@ -99,7 +102,7 @@ class RedisCounter:
         self._driver = ThreadDriver(
             self._store, deadline=self.deadline, durability=self.durability, meter=self.meter
         )
-        self._met = Acquaintances()
+        self.visitors = visitors or VisitorCache()
         self.spool = spool
         if spool is not None:
             replayer_of(spool, self._store, self.meter)
@@ -144,12 +147,8 @@ class RedisCounter:
         :raises CounterOverflowError: not counted: the value would pass 2**63 - 1.
         """
         key = key_of(self.prefix, name)
-        if visitor is not None and terms.once_in is None and self._met.know(key, visitor):
-            visitor = None
-        pending = pending_hit(key, amount, token, visitor, client, terms)
+        pending = pending_hit(key, amount, token, visitor, client, terms, self.visitors)
         self._driver.count(pending)
-        if visitor is not None:
-            self._met.meet(key, visitor, pending)
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 self.spool.keep(pending)
@@ -245,10 +244,7 @@ class RedisCounter:
             says whether the counter may have been deleted.
         """
         operation = operations.delete(key_of(self.prefix, name))
-        try:
-            return operations.run(operation, self._store.call_many)
-        finally:
-            self._met.forget()
+        return operations.run(operation, self._store.call_many)
 
     def names(self, *, after: str = "", most: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.
@@ -327,15 +323,18 @@ def pending_hit(
     visitor: str | None,
     client: str | None,
     terms: Terms,
+    visitors: VisitorCache,
 ) -> PendingHit:
     """Return a hit that may be sent; raises what :meth:`RedisCounter.hit` does before sending."""
     return PendingHit(
         key,
         check_integer(amount, 1),
         None if token is None else check_token(token),
-        visitor=None if visitor is None else disguised(visitor),
-        client=None if client is None else disguised(client),
+        visitor=None if visitor is None else hash_visitor(visitor),
+        client=None if client is None else hash_visitor(client),
         terms=terms,
+        # Where a visitor counts once in a while, the store has to hear of each hit.
+        told=visitors.of(key) if visitor is not None and terms.once_in is None else None,
     )
 
 

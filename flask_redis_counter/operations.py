@@ -121,7 +121,7 @@ def swap(key: str, value: int, limit: int, only_new: bool) -> Operation[int | No
 def delete(key: str) -> Operation[int | None]:
     """Delete a counter with all that describes it, and return the value that it had."""
     hours = [f"{key}:hours:{date}" for date in recent()]
-    beside = [f"{key}:{it}" for it in ("days", "visitors", "salt", "seen", "imported")]
+    beside = [f"{key}:{it}" for it in ("days", "visitors", "salt", "told", "seen", "imported")]
     keys = (key, names_key(key), *beside, *hours)
     (answer,) = yield [("EVAL", _DELETE, len(keys), *keys)]
     old: int | None = number_in(answer, key, None)

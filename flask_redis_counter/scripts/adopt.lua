@@ -1,7 +1,8 @@
 -- Takes over what a source says of a counter: once, however often it is sent.
 --
 -- KEYS: the counter; the names of all counters; what each source has brought; the counter's days;
---       the visitors of the last of them; and where its days are to go, their hours
+--       the visitors of the last of them, who has told of them, and their salt; and where its
+--       days are to go, their hours
 -- ARGV: make, add or set; how many counters there may be; the source; what that is known to have
 --       brought, or ''; what it has brought with this; the value, or what to add to it; today;
 --       and for each day its date, its hits and its visitors or '', or what to add to them
@@ -44,7 +45,7 @@ local function describe(date, hits, visitors)
     if date < today and redis.call('HGET', KEYS[4], 'last') == date then
         -- They are counted to the end; what is added now must outlast that.
         redis.call('HSET', KEYS[4], 'visitors:' .. date, redis.call('PFCOUNT', KEYS[5]))
-        redis.call('DEL', KEYS[5])
+        redis.call('DEL', KEYS[5], KEYS[6])
         redis.call('HSET', KEYS[4], 'last', today)
     end
     redis.call('HINCRBY', KEYS[4], 'visitors:' .. date, visitors)

@@ -1,14 +1,16 @@
 -- Counts: on the counter, and then on its day, its hour and its visitors of the day.
 --
 -- KEYS: the counter; a record of the script that calls this; the counter's days; the hours of
---       the day; the names of all counters; with visitors, those of the day and their salt; and
---       where hits are screened, whom the counter has counted when, and when each client has
---       used up its rate
+--       the day; the names of all counters; with visitors, those of the day, their salt, and the
+--       mark of each process that has told of some; and where hits are screened, whom the counter
+--       has counted when, and when each client has used up its rate
 -- ARGV: one of that script's; the amount; the hour, as 2026-11-23T15; how many counters there
---       may be; and with visitors: a secret, and what each is known by; or where hits are
---       screened: that secret, the longest of the whiles below, the seconds that a client waits
---       for its next hit, how many seconds it may be ahead, and for each hit its visitor or '',
---       its amount, the while in which the visitor counts once or 0, and its client or ''
+--       may be; and with visitors: a secret; a process that leaves out visitors of which it has
+--       told, or '', its mark, and 1 where it does so here, 0 where it has not told of any; and
+--       what each visitor is known by. Where hits are screened, instead of the latter: the
+--       longest of the whiles below, the seconds that a client waits for its next hit, how many
+--       seconds it may be ahead, and for each hit its visitor or '', its amount, the while in
+--       which the visitor counts once or 0, and its client or ''
 
 -- Seconds that a record lives on after its last use.
 local LIFE = 86400
@@ -41,8 +43,8 @@ end
 -- Whether a client comes too often, and if not, that it has come: the generic cell rate
 -- algorithm (ITU-T I.371), with the time at which its hits so far are used up.
 local function comes_too_often(client)
-    local interval, ahead = tonumber(ARGV[7]), tonumber(ARGV[8])
-    local free = used_up[client] or tonumber(redis.call('ZSCORE', KEYS[9], client) or 0)
+    local interval, ahead = tonumber(ARGV[10]), tonumber(ARGV[11])
+    local free = used_up[client] or tonumber(redis.call('ZSCORE', KEYS[10], client) or 0)
     free = math.max(free, now) + interval
     if free - now > ahead + 0.000001 then
         return true
@@ -54,18 +56,18 @@ end
 -- Decides which hits count. Answers the sum of their amounts, nil where there is none, their
 -- visitors, and a digit for each hit.
 local function screened()
-    if not KEYS[8] then
-        return ARGV[2], {unpack(ARGV, 6)}, ''
+    if not KEYS[9] then
+        return ARGV[2], {unpack(ARGV, 9)}, ''
     end
     local time = redis.call('TIME')
     now = time[1] + time[2] / 1000000
     local sum, visitors, said = 0, {}, ''
-    for i = 9, #ARGV, 4 do
+    for i = 12, #ARGV, 4 do
         local visitor, amount, once_in, client = unpack(ARGV, i, i + 3)
         local name = visitor ~= '' and disguised(visitor)
         local verdict = COUNTED
         if once_in ~= '0' then
-            local last = counted_at[name] or redis.call('ZSCORE', KEYS[8], name)
+            local last = counted_at[name] or redis.call('ZSCORE', KEYS[9], name)
             if last and now - last < tonumber(once_in) then
                 verdict = SEEN
             end
@@ -96,17 +98,17 @@ end
 local function remember()
     if next(counted_at) then
         for visitor, at in pairs(counted_at) do
-            redis.pcall('ZADD', KEYS[8], at, visitor)
+            redis.pcall('ZADD', KEYS[9], at, visitor)
         end
-        redis.pcall('ZREMRANGEBYSCORE', KEYS[8], '-inf', now - ARGV[6])
-        redis.pcall('EXPIRE', KEYS[8], ARGV[6])
+        redis.pcall('ZREMRANGEBYSCORE', KEYS[9], '-inf', now - ARGV[9])
+        redis.pcall('EXPIRE', KEYS[9], ARGV[9])
     end
     if next(used_up) then
         redis.set_repl(redis.REPL_NONE)
         for client, at in pairs(used_up) do
-            redis.pcall('ZADD', KEYS[9], at, client)
+            redis.pcall('ZADD', KEYS[10], at, client)
         end
-        redis.pcall('ZREMRANGEBYSCORE', KEYS[9], '-inf', now)
+        redis.pcall('ZREMRANGEBYSCORE', KEYS[10], '-inf', now)
         redis.set_repl(redis.REPL_ALL)
     end
 end
@@ -122,11 +124,15 @@ local function meet(day, visitors)
         if last then
             redis.call('HSET', KEYS[3], 'visitors:' .. last, redis.call('PFCOUNT', KEYS[6]))
         end
-        redis.call('DEL', KEYS[6])
+        redis.call('DEL', KEYS[6], KEYS[8])
         redis.call('HSET', KEYS[3], 'last', day)
     end
     for i, visitor in ipairs(visitors) do
         visitors[i] = disguised(visitor)
+    end
+    if ARGV[6] ~= '' and ARGV[8] == '0' then
+        redis.call('HSET', KEYS[8], ARGV[6], ARGV[7])
+        redis.call('EXPIRE', KEYS[8], LIFE)
     end
     redis.call('PFADD', KEYS[6], unpack(visitors))
 end
@@ -151,6 +157,13 @@ end
 local function count(amount, visitors)
     if not amount then
         return redis.call('GET', KEYS[1]) or '0'
+    end
+    -- The mark is gone when the visitors are: the counter was deleted, the store restored.
+    if ARGV[8] == '1' then
+        local mark = redis.pcall('HGET', KEYS[8], ARGV[6])
+        if mark ~= ARGV[7] and type(mark) ~= 'table' then
+            return redis.error_reply('FORGOTTEN the visitors that were left out are not here')
+        end
     end
     local limit = tonumber(ARGV[4])
     local made = not before and redis.call('EXISTS', KEYS[1]) == 0

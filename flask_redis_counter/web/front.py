@@ -86,6 +86,7 @@ class Front:
             durability=state.config.durability,
             spool=state.counter.spool,
             meter=state.counter.meter,
+            visitors=state.counter.visitors,
         )
         config = state.config
         self._hub = Hub(config.redis_url, self._counter, config.live) if config.live else None

@@ -87,21 +87,6 @@ def test_visitors_of_a_day(counter, client, clock):
     assert days(counter, 2) == [(6, 3), (2, 1)]
 
 
-def test_who_was_met_is_met_anew(counter, server, clock):
-    """At once where this counter was deleted here; after an hour where others have done so."""
-    counter.hit("visits", visitor="a")
-    counter.delete("visits")
-    counter.hit("visits", visitor="a")
-    assert days(counter, 1) == [(1, 1)]
-    with RedisCounter(server.url) as other:
-        other.delete("visits")
-    counter.hit("visits", visitor="a")
-    assert days(counter, 1) == [(1, 0)], "the store was told of it again"
-    clock.set("2026-11-23T16:00")
-    counter.hit("visits", visitor="a")
-    assert days(counter, 1) == [(2, 1)]
-
-
 def test_many_visitors(counter, clock):
     """The estimate is as good as HyperLogLog's: 0.81 % is its standard error."""
     for number in range(3000):

@@ -11,11 +11,13 @@ from flask_redis_counter import (
     StoreUnavailableError,
     TokenReusedError,
 )
-from flask_redis_counter.batch import LONGEST_PAUSE
+from flask_redis_counter.batch import LONGEST_PAUSE, Batch
+from flask_redis_counter.call import PendingHit
 from flask_redis_counter.combiner import Combiner
 from flask_redis_counter.rules import MAX_VALUE
+from flask_redis_counter.visitors import VisitorCache
 
-from .simulation import AWAY, HIT, SILENT, Server, added, carried, hit_of, refused, values
+from .simulation import AWAY, DEADLINE, HIT, SILENT, Server, added, carried, hit_of, refused, values
 
 NOSCRIPT = refused("NOSCRIPT No matching script", NoScriptError)
 
@@ -351,3 +353,32 @@ def test_errors_are_not_shared():
         errors.append(caught.value)
     assert len({id(error) for error in errors}) == 3
     assert {(str(error), error.key) for error in errors} == {(str(errors[0]), "text")}
+
+
+def test_visitors_that_the_store_does_not_know():
+    """The same number goes out again at once, with all visitors."""
+    told = VisitorCache().of("{a}")
+    told.add(["x"], told.mark)
+    hit = PendingHit("{a}", 1, None, DEADLINE, visitor="x", told=told)
+    batch = Batch([hit], "writer", 7, "memory", 0, probing=False)
+    [left_out] = batch.commands()
+    assert not batch.take([refused("FORGOTTEN the visitors")])
+    assert batch.pause() == 0
+    [whole] = batch.commands()
+    assert whole[3:12] == left_out[3:12]
+    assert (left_out[-1], whole[-2:]) == (1, (0, "x"))
+    batch.take([b"1"])
+    assert hit.outcome() == 1
+
+
+def test_visitors_that_there_was_no_time_to_tell():
+    """Not counted: the store refuses before it changes anything."""
+    told = VisitorCache().of("{a}")
+    told.add(["x"], told.mark)
+    hit = PendingHit("{a}", 1, None, DEADLINE, visitor="x", told=told)
+    batch = Batch([hit], "writer", 7, "memory", 0, probing=False)
+    batch.commands()
+    batch.take([refused("FORGOTTEN the visitors")])
+    batch.give_up(DEADLINE)
+    with pytest.raises(StoreUnavailableError, match="no time"):
+        hit.outcome()

@@ -15,6 +15,7 @@ from flask_redis_counter.call import MOST_ADDED, Call, PendingHit, Script
 from flask_redis_counter.errors import StoreUnsuitableError
 from flask_redis_counter.rules import MAX_VALUE
 from flask_redis_counter.terms import ANY_NUMBER, Rate, Terms
+from flask_redis_counter.visitors import VisitorCache
 
 from .simulation import hit_of
 
@@ -61,14 +62,42 @@ def test_the_visitors_of_a_call():
     for visitor in ("y", None, "x"):
         call.join(PendingHit("{a}", 1, None, visitor=visitor))
     command = call.command()
-    assert command[8:10] == ("{a}:visitors", "{a}:salt")
-    secret, *visitors = command[-3:]
-    assert visitors == ["x", "y"]
+    assert command[8:11] == ("{a}:visitors", "{a}:salt", "{a}:told")
+    secret, *visitors = command[-6:]
+    assert visitors == ["", "", 0, "x", "y"]
     assert len(secret) == 32
     other = Call.of(PendingHit("{b}", 1, None, visitor="z"), "v", 9, None)
-    assert other.command()[-2] == secret
+    assert other.command()[-5] == secret
     other.hour = "2026-11-24T00"
-    assert other.command()[-2] != secret
+    assert other.command()[-5] != secret
+
+
+def test_a_call_without_visitors_that_the_store_knows():
+    """It carries their mark, and after the store has refused that all of them."""
+    told = VisitorCache().of("{a}")
+
+    def call_of(*visitors):
+        hits = [PendingHit("{a}", 1, None, visitor=visitor, told=told) for visitor in visitors]
+        call = Call.of(hits[0], "w", 1, None)
+        for hit in hits[1:]:
+            call.join(hit)
+        return call
+
+    first = call_of("x")
+    assert first.command()[-4:] == (told.process, told.mark, 0, "x")
+    assert call_of("x").command()[-2:] == (0, "x"), "there was no answer"
+    first.settle(b"1")
+    again = call_of("x", "y")
+    assert again.command()[-4:] == (told.process, told.mark, 1, "y")
+    late, mark = call_of("x"), told.mark
+    again.tell()
+    assert again.command()[-5:] == (told.process, told.mark, 0, "x", "y")
+    assert late.command()[-3:] == (told.process, mark, 1) != told.mark
+    late.settle(b"1")
+    assert not told.marked, "an answer for an older mark"
+    again.settle(b"2")
+    assert told.marked
+    assert call_of("x", "y").command()[-3:] == (told.process, told.mark, 1)
 
 
 def test_a_screened_call():
@@ -77,14 +106,15 @@ def test_a_screened_call():
     call = Call.of(PendingHit("{a}", 1, None, visitor="x", client="c", terms=terms), "w", 1, None)
     call.join(PendingHit("{a}", 2, None, visitor="y", client="d", terms=Terms(max_counters=3)))
     command = call.command()
-    assert command[2] == 9
-    assert command[10:12] == ("{a}:seen", "{}:rates")
-    assert command[12:16] == (1, 3, "2026-11-23T15", 5)
-    longest, interval, ahead, *hits = command[17:]
+    assert command[2] == 10
+    assert command[11:13] == ("{a}:seen", "{}:rates")
+    assert command[13:17] == (1, 3, "2026-11-23T15", 5)
+    assert command[18:21] == ("", "", 0)
+    longest, interval, ahead, *hits = command[21:]
     assert (longest, interval, ahead) == (60, "7.500000", 30)
     assert hits == ["x", 1, 60, "c", "y", 2, 0, ""]
     call.join(hit_of("{a}"))
-    assert call.command()[15] == ANY_NUMBER, "a hit that makes its counter goes with it"
+    assert call.command()[16] == ANY_NUMBER, "a hit that makes its counter goes with it"
     assert call.command()[-4:] == ("", 1, 0, "")
 
 
