@@ -208,8 +208,13 @@ class Call:
         self.amount += hit.amount
         self.hits.append(hit)
         hit.call = self
-        if hit.visitor is not None and not self._knows(hit.visitor, hit.told):
-            self._visitors[hit.visitor] = None
+        if (visitor := hit.visitor) is not None:
+            told = hit.told
+            # Most are known; this is the hot path.
+            if not (
+                told is not None and told is self._told and self._sure and visitor in told.hashes
+            ):
+                self._tell_of(visitor, told)
         if hit.terms.limit > self._limit:
             self._limit = hit.terms.limit
         if hit.rate is not None or hit.once_in:
@@ -254,16 +259,15 @@ class Call:
             visitor = hit.visitor if hit.visitor in self._visitors else None
             yield from (visitor or "", hit.amount, hit.once_in, client or "")
 
-    def _knows(self, visitor: str, told: ToldVisitors | None) -> bool:
-        """Whether the store need not be told of a visitor, provided that it has the mark."""
-        if told is None:
-            return False
-        if self._told is None:
+    def _tell_of(self, visitor: str, told: ToldVisitors | None) -> None:
+        """Tell the store of a visitor, unless it knows the visitor if it has the mark."""
+        if told is not None and self._told is None:
             self._told, self._mark = told, told.mark
-        if self._told is not told or self._mark != told.mark:
-            return False
-        self._sure = self._sure or told.marked
-        return visitor in told
+        if told is not None and told is self._told and told.mark == self._mark:
+            self._sure = self._sure or told.marked
+            if visitor in told.hashes:
+                return
+        self._visitors[visitor] = None
 
     def settle(self, answer: Any) -> None:
         """Give each hit its own value, or why it was left out.

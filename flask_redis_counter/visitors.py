@@ -26,15 +26,16 @@ def hash_visitor(visitor: str) -> str:
 class ToldVisitors:
     """Hashes of the visitors of one counter that the store was told of.
 
+    :ivar hashes: the visitors.
     :ivar mark: the store keeps it beside the visitors, and loses it together with them.
     :ivar marked: whether the store has taken the mark.
     """
 
-    __slots__ = ("_cache", "_hashes", "mark", "marked")
+    __slots__ = ("_cache", "hashes", "mark", "marked")
 
     def __init__(self, cache: VisitorCache) -> None:
         self._cache = cache
-        self._hashes: set[str | None] = set()
+        self.hashes: set[str | None] = set()
         self.mark = secrets.token_hex(8)
         self.marked = False
 
@@ -43,21 +44,18 @@ class ToldVisitors:
         """Return what names the cache in the store."""
         return self._cache.process
 
-    def __contains__(self, visitor: str) -> bool:
-        return visitor in self._hashes
-
     def add(self, visitors: Iterable[str | None], mark: str) -> None:
         """Remember visitors that the store was told of, together with a mark."""
         if mark == self.mark:
             self.marked = True
-            before = len(self._hashes)
-            self._hashes.update(visitors)
-            self._cache.size += len(self._hashes) - before
+            before = len(self.hashes)
+            self.hashes.update(visitors)
+            self._cache.size += len(self.hashes) - before
 
     def forget(self, mark: str) -> None:
         """Forget all of them, because the store does not have that mark."""
         if mark == self.mark:
-            self._hashes.clear()
+            self.hashes.clear()
             self.mark = secrets.token_hex(8)
             self.marked = False
 

@@ -175,10 +175,10 @@ def test_the_cache_is_bounded(monkeypatch):
     cache = VisitorCache()
     told = cache.of("a")
     told.add(["hash"], told.mark)
-    assert "hash" in cache.of("a")
+    assert "hash" in cache.of("a").hashes
     time = 1020.0  # a whole minute
-    assert "hash" not in cache.of("a")
+    assert "hash" not in cache.of("a").hashes
     told = cache.of("a")
     told.add(map(str, range(MAX_VISITORS)), told.mark)
-    assert "1" not in cache.of("a")
+    assert "1" not in cache.of("a").hashes
     assert cache.size == 1
