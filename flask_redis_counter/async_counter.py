@@ -16,6 +16,7 @@ from .connections import connector
 from .counter import Hit, key_of, pending_hit
 from .days import Point, Unit
 from .errors import ConfigurationError, StoreError
+from .forks import ForkSafe
 from .loops import PerLoop
 from .meter import Meter
 from .operations import RAISED, Operation
@@ -55,7 +56,7 @@ class _Loop:
         await asyncio.sleep(0)  # asyncio closes the sockets in the next turn
 
 
-class AsyncRedisCounter:
+class AsyncRedisCounter(ForkSafe):
     """Counters that count each hit once, for asyncio.
 
     Arguments, guarantees and errors are those of :class:`RedisCounter`. Hits of one event loop
@@ -90,11 +91,12 @@ class AsyncRedisCounter:
         )
         self.visitors = visitors or VisitorCache()
         self.spool = spool
+        super().__init__()
         if spool is not None:
             if not isinstance(store, str):
                 raise ConfigurationError("store", "with a spool it must be a URL")
             self._replayed_to = Store(store, deadline=self.deadline, durability=self.durability)
-            replayer_of(spool, self._replayed_to, self.meter)
+            self._enter()
 
     async def hit(
         self,
@@ -108,11 +110,13 @@ class AsyncRedisCounter:
     ) -> Hit:
         """Count; see :meth:`RedisCounter.hit`."""
         key = key_of(self.prefix, name)
+        if self.spool is not None:
+            self._enter()
         pending = pending_hit(key, amount, token, visitor, client, terms, self.visitors)
         await self._loops.here().driver.count(pending)
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
-                await asyncio.to_thread(self.spool.keep, pending)
+                await asyncio.to_thread(self.spool.keep, pending, self.deadline)
                 replayer_of(self.spool, self._replayed_to, self.meter).wake()
             self.meter.failed(pending, asyncio.get_running_loop().time() + self.deadline)
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
@@ -192,10 +196,9 @@ class AsyncRedisCounter:
         return await self._ask(overview.overview(self.prefix, key, names, after, most, days))
 
     async def aclose(self) -> None:
-        """Close this loop's idle connections and the spool; the counter stays usable."""
+        """End the replayer and close this loop's idle connections; the counter stays usable."""
         if self.spool is not None:
             await asyncio.to_thread(end_replaying, self.spool)
-            self.spool.close()
         await self._loops.here().store.close()
 
     async def __aenter__(self) -> Self:
@@ -203,6 +206,10 @@ class AsyncRedisCounter:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def _reset(self) -> None:
+        if self.spool is not None:
+            replayer_of(self.spool, self._replayed_to, self.meter)
 
     async def _ask(self, operation: Operation[_T]) -> _T:
         return await operations.run_async(operation, self._loops.here().store.ask)

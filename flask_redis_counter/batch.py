@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import BusyLoadingError, NoScriptError
 
-from .call import HIT, HIT_ONCE, Call, PendingHit
+from .call import HIT, HIT_ONCE, Call, PendingHit, is_stale, is_taken
 from .connections import Command
 from .errors import (
     CounterError,
@@ -42,6 +42,7 @@ class Batch:
         "_error",
         "_failures",
         "_final",
+        "_left",
         "_loading",
         "_number",
         "_patience",
@@ -49,6 +50,7 @@ class Batch:
         "_telling",
         "_unsettled",
         "_writer",
+        "copied",
         "ends",
         "hits",
     )
@@ -81,6 +83,10 @@ class Batch:
         self._answered = False
         # Whether an attempt may have been executed without our knowing.
         self._unsettled = False
+        # Whether a hit of a call that was sent has gone, and may wait in a spool with it.
+        self._left = False
+        #: Whether another process has the same writer; its combiner is to take another one.
+        self.copied = False
 
     @property
     def sent(self) -> bool:
@@ -156,12 +162,12 @@ class Batch:
             self._final = self._probing
 
     def unsettle(self) -> None:
-        """Take note that an attempt may have been executed without our knowing."""
-        self._unsettled = True
+        """Take note that a hit is gone, and was told that an attempt may have been executed."""
+        self._unsettled = self._left = True
 
     def pause(self) -> float:
         """Return how many seconds to wait before the next attempt: exponential, full jitter."""
-        if self._failures <= 1 and (self._loading or self._telling):
+        if self._failures <= 1 and (self._loading or self._telling or self.copied):
             return 0.0
         most = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
         return random.uniform(0, most)  # noqa: S311  # no secret
@@ -223,6 +229,11 @@ class Batch:
         if _is_passing(error):
             self._error = error
             return [call]
+        if is_taken(error) or is_stale(error):
+            self.copied = True
+            if not (self._left if is_taken(error) else self._unsettled):
+                # No attempt of ours has counted, and none will: the store keeps the numbers.
+                return [call.by(secrets.token_hex(8))]
         if len(call.hits) > 1 and "would overflow" in str(error):
             return [self._alone(hit) for hit in call.hits]  # as many as there is room for
         call.refuse(self._known(explained(error, call.key)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -167,7 +168,14 @@ class Call:
     )
 
     def __init__(
-        self, key: str, amount: int, writer: str, number: int, token: str | None, hour: str
+        self,
+        key: str,
+        amount: int,
+        writer: str,
+        number: int,
+        token: str | None,
+        hour: str,
+        sender: str = "",
     ) -> None:
         self.key = key
         self.amount = amount
@@ -175,8 +183,10 @@ class Call:
         self.number = number
         self.token = token
         self.hour = hour
-        # Tells a repeat of this call from another hit with the same token.
-        self.sender = "" if token is None else secrets.token_hex(8)
+        # Tells a repeat of this call from another hit with the same token, and from the call of a
+        # copied process with the same writer and number: copies do not share the system's
+        # generator, and Python's secrets takes twice as long.
+        self.sender = sender or os.urandom(8).hex()
         self.hits: list[PendingHit] = []
         self._limit = ANY_NUMBER
         # Visitors that the store is told of; it knows the others if it still has the mark.
@@ -193,6 +203,13 @@ class Call:
         call = cls(hit.key, 0, writer, number, token, this_hour())
         call._limit = hit.terms.limit
         call.join(hit)
+        return call
+
+    def by(self, writer: str) -> Self:
+        """Return a call of another writer, for the same hits."""
+        call = type(self).of(self.hits[0], writer, 1, None)
+        for hit in self.hits[1:]:
+            call.join(hit)
         return call
 
     def takes(self, hit: PendingHit) -> bool:
@@ -246,7 +263,7 @@ class Call:
             record = f"{self.key}:token:{self.token}"
             return HIT_ONCE.run((self.key, record, *keys), self.sender, *counted)
         record = f"{self.key}:writer:{self.writer}"
-        return HIT.run((self.key, record, *keys), self.number, *counted)
+        return HIT.run((self.key, record, *keys), f"{self.number}:{self.sender}", *counted)
 
     def _screening(self) -> Iterator[str | int]:
         """Return what the scripts decide by which hits count."""
@@ -329,6 +346,16 @@ class Call:
         for hit in self.hits:
             if hit.error is None:
                 hit.error = error
+
+
+def is_taken(error: BaseException | None) -> bool:
+    """Whether a copied process has used the number of a call, which then never counts."""
+    return isinstance(error, StoreRefusedError) and str(error.__cause__).startswith("TAKEN")
+
+
+def is_stale(error: BaseException | None) -> bool:
+    """Whether the writer of a call went on to later numbers: once it was settled, or as a copy."""
+    return isinstance(error, StoreRefusedError) and str(error.__cause__).startswith("STALE")
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -129,8 +129,8 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
         if config.metrics and config.metrics_dir is None:
             _share_metrics(stack)
         if config.spool_dir is not None:
-            with closing(Spool(config.spool_dir, megabytes=config.spool_mb)) as spool:
-                _say(f"spool: {spool.path}, {_waiting(spool)} hits wait")
+            spool = Spool(config.spool_dir, megabytes=config.spool_mb)
+            _say(f"spool: {spool.path}, {_waiting(spool)} hits wait")
         if names_a_store(os.environ):
             if data_dir is not None:
                 raise ConfigurationError(

@@ -26,7 +26,8 @@ class Combiner:
     """Gathers hits into batches, of which one is in flight at a time.
 
     It is one writer. A batch that is given up without an answer makes it another one: whatever
-    of that batch is still on its way counts under an identity that nobody uses any more.
+    of that batch is still on its way counts under an identity that nobody uses any more. So does a
+    batch that tells of another process with the same identity.
 
     Its methods are for one caller at a time: a driver with threads holds a lock.
 
@@ -111,7 +112,7 @@ class Combiner:
             leader.leads = True
             batch.ends = leader.ends
         else:
-            if unknown:
+            if unknown or batch.copied:
                 self._retire()
             self._flying = None
             if self._queue:

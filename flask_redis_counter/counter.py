@@ -14,6 +14,7 @@ from .call import PendingHit
 from .days import Point, Unit
 from .driver import ThreadDriver
 from .errors import StoreError
+from .forks import ForkSafe
 from .meter import Meter
 from .operations import RAISED, Operation
 from .overview import Overview, StoreInfo
@@ -58,14 +59,14 @@ class Hit(NamedTuple):
         return self.value
 
 
-class RedisCounter:
+class RedisCounter(ForkSafe):
     """Counters that count each hit once and never hide that one was lost.
 
     A hit that gets no answer is sent again under the same number, which the store counts once,
     until the deadline is over. Hits that arrive together share a round trip.
 
-    Thread-safe, also with gevent; a forked child may go on using it. Opens no connection until
-    it is used.
+    Thread-safe, also with gevent; a forked child may go on using it, also of a fork in C (uWSGI).
+    Opens no connection until it is used.
 
     :param store: a URL (``redis://``, ``rediss://``, ``unix://``) or a ready
         :class:`redis.Redis`, whose address and credentials are taken over. redis-py's
@@ -99,13 +100,10 @@ class RedisCounter:
         self.durability = check_durability(durability)
         self._store = Store(store, deadline=self.deadline, durability=self.durability)
         self.meter = meter or Meter()
-        self._driver = ThreadDriver(
-            self._store, deadline=self.deadline, durability=self.durability, meter=self.meter
-        )
         self.visitors = visitors or VisitorCache()
         self.spool = spool
-        if spool is not None:
-            replayer_of(spool, self._store, self.meter)
+        super().__init__()
+        self._enter()
 
     def hit(
         self,
@@ -147,11 +145,12 @@ class RedisCounter:
         :raises CounterOverflowError: not counted: the value would pass 2**63 - 1.
         """
         key = key_of(self.prefix, name)
+        self._enter()
         pending = pending_hit(key, amount, token, visitor, client, terms, self.visitors)
         self._driver.count(pending)
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
-                self.spool.keep(pending)
+                self.spool.keep(pending, self.deadline)
                 replayer_of(self.spool, self._store, self.meter).wake()
             self.meter.failed(pending, time.monotonic() + self.deadline)
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
@@ -300,10 +299,9 @@ class RedisCounter:
         return self._ask(overview.overview(self.prefix, key, names, after, most, days))
 
     def close(self) -> None:
-        """Close the idle connections and the spool; the counter stays usable."""
+        """End the replayer and close the idle connections; the counter stays usable."""
         if self.spool is not None:
             end_replaying(self.spool)
-            self.spool.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -311,6 +309,14 @@ class RedisCounter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _reset(self) -> None:
+        # Another process is another writer, and carries nothing of its parent's.
+        self._driver = ThreadDriver(
+            self._store, deadline=self.deadline, durability=self.durability, meter=self.meter
+        )
+        if self.spool is not None:
+            replayer_of(self.spool, self._store, self.meter)
 
     def _ask(self, operation: Operation[_T]) -> _T:
         return operations.run(operation, self._store.ask)

@@ -101,7 +101,6 @@ def _spool(config: Config) -> Iterator[Finding]:
     try:
         spool = Spool(config.spool_dir, megabytes=config.spool_mb)
         waiting = spool.length()
-        spool.close()
     except (ConfigurationError, SpoolError) as error:
         remedy = "give the service a folder that it may write to, on a disk that has room"
         yield Finding("failure", "spool", str(error), remedy)

@@ -11,7 +11,6 @@ from .call import PendingHit
 from .combiner import KEEPING, Combiner
 from .connections import Command
 from .errors import CounterError, OutcomeUnknownError, StoreError, StoreUnavailableError
-from .forks import forget_in_child
 from .meter import Meter
 from .rules import Durability
 from .store import Store
@@ -33,14 +32,9 @@ class ThreadDriver:
     ) -> None:
         self._store = store
         self._deadline = deadline
-        self._durability = durability
         self._meter = meter
-        self._forget()
-        forget_in_child(self._forget)  # it is another writer, and carries nothing of its parent's
-
-    def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._combiner = Combiner(self._durability, int(self._store.patience * KEEPING * 1000))
+        self._combiner = Combiner(durability, int(store.patience * KEEPING * 1000))
         self._leader: int | None = None
 
     def count(self, hit: PendingHit) -> None:

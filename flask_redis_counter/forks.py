@@ -1,25 +1,47 @@
-"""What a fork asks of objects with locks, threads and files."""
+"""Objects whose state belongs to one process, however that process was copied."""
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 
-def forget_in_child(method: Callable[[], None]) -> None:
-    """Call a method in every child that is forked from now on, while its object lives.
+class ForkSafe:
+    """Resets itself in each process that was forked with a copy of it.
 
-    Not left to a look at the process id at the next use: several threads of the child could
-    take that look at once.
+    Its methods call :meth:`_enter` before they use the state, which compares the process id.
+    Python's own hooks are not enough: uWSGI forks in C, and runs none of them or the child's alone.
     """
-    os.register_at_fork(after_in_child=_weakly(method))
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._resets: dict[int, Any] = {}
+
+    def _enter(self) -> None:
+        """Reset the state where it is another process's, or where there is none yet."""
+        if self._pid != os.getpid():
+            self._enter_first(os.getpid())
+
+    def _enter_first(self, pid: int) -> None:
+        # Several threads of a child may come at once. They need a lock that no thread of the
+        # parent's can have held when it was copied; setdefault is atomic. It is reentrant for a
+        # signal handler.
+        with self._resets.setdefault(pid, threading.RLock()):
+            if self._pid != pid:
+                self._reset()
+                self._pid = pid
+
+    def _reset(self) -> None:
+        """Make the state, without anything of the one that is there."""
+        raise NotImplementedError
 
 
-def around_fork(*, before: Callable[[], None], after: Callable[[], None]) -> None:
-    """Call one method before every fork from now on, and the other after it, in both processes."""
-    after = _weakly(after)
-    os.register_at_fork(before=_weakly(before), after_in_parent=after, after_in_child=after)
+def around_fork(*, before: Callable[[], None], after_in_parent: Callable[[], None]) -> None:
+    """Call two methods around each fork that Python makes from now on, while their object lives."""
+    os.register_at_fork(before=_weakly(before), after_in_parent=_weakly(after_in_parent))
 
 
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:

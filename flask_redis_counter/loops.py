@@ -7,14 +7,14 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from .forks import forget_in_child
+from .forks import ForkSafe
 
 _T = TypeVar("_T")
 
 
-class PerLoop(Generic[_T]):
+class PerLoop(ForkSafe, Generic[_T]):
     """One state for each event loop, made when it is first used there.
 
     Thread-safe. A loop that ends takes its state with it: an asynchronous generator waits for
@@ -28,11 +28,14 @@ class PerLoop(Generic[_T]):
     def __init__(self, begin: Callable[[], _T], end: Callable[[_T], Awaitable[None]]) -> None:
         self._begin = begin
         self._end = end
-        self._forget()
-        forget_in_child(self._forget)  # a forked child must not use its parent's sockets
+        self._inherited: list[Any] = []
+        self._states: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[None, None]]] = {}
+        super().__init__()
+        self._enter()
 
     def here(self) -> _T:
         """Return the state of the running loop."""
+        self._enter()
         loop = asyncio.get_running_loop()
         last = self._last
         if last is not None and last[0] is loop:
@@ -44,10 +47,12 @@ class PerLoop(Generic[_T]):
         with self._lock:
             return [state for state, _ in self._states.values()]
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
+        # Closing a parent's connection here would take it out of the selector that both share.
+        self._inherited.append(self._states)
         self._lock = threading.Lock()
         # The states refer to their loops, and so does this: no other loop can have the same id.
-        self._states: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[None, None]]] = {}
+        self._states = {}
         self._last: tuple[asyncio.AbstractEventLoop, _T] | None = None
 
     def _found(self, loop: asyncio.AbstractEventLoop) -> _T:

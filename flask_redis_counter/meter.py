@@ -7,6 +7,7 @@ counting costs no more than without.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import secrets
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigurationError
-from .forks import forget_in_child
+from .forks import ForkSafe
 
 if TYPE_CHECKING:
     from .call import Call, PendingHit
@@ -40,6 +41,8 @@ _LENGTH = _SIZE + len(SIZES) + 1
 
 _BYTES = 8 * _LENGTH
 _MOST = 2**64
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class Reading:
     added_later: int
 
 
-class Meter:
+class Meter(ForkSafe):
     """The numbers of this process; a forked child begins its own.
 
     Thread-safe. Numbers begin anew beyond 2**64 - 1.
@@ -83,8 +86,8 @@ class Meter:
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self._folder = None if folder is None else Path(folder)
-        self._begin()
-        forget_in_child(self._begin)
+        super().__init__()
+        self._enter()
 
     def settled(self, calls: Sequence[Call], now: float) -> None:
         """Take note of the hits that one round trip has settled.
@@ -94,6 +97,7 @@ class Meter:
         if not calls:
             self.failed_round_trip()
             return
+        self._enter()
         numbers = self._numbers
         carried = counted = added = 0
         together = 0.0
@@ -122,6 +126,7 @@ class Meter:
 
     def failed_round_trip(self) -> None:
         """Take note of one that has settled none."""
+        self._enter()
         with self._lock:
             self._numbers[_FAILED] += 1
 
@@ -129,6 +134,7 @@ class Meter:
         """Take note of a hit that has an error; ``now`` as above."""
         counted = None if hit.error is None else hit.error.counted
         took = max(0.0, now - hit.ends)
+        self._enter()
         with self._lock:
             self._numbers[_BECAME.get(counted, _NOT_COUNTED)] += 1
             self._numbers[_MICROSECONDS] += int(took * 1e6)
@@ -136,19 +142,21 @@ class Meter:
 
     def replayed(self, hits: int, amount: int) -> None:
         """Take note of hits that had waited in a spool."""
+        self._enter()
         with self._lock:
             self._numbers[_LATER] += hits
             self._numbers[_ADDED_LATER] = (self._numbers[_ADDED_LATER] + amount) % _MOST
 
     def reading(self) -> Reading:
         """Return the numbers: with a folder, those of all processes that share it."""
+        self._enter()
         if self._folder is None:
             return _reading(self._numbers)
         rows = (array("Q", path.read_bytes()) for path in self._folder.glob("*.meter"))
         columns = zip(*(row for row in rows if len(row) == _LENGTH), strict=True)
         return _reading([sum(column) % _MOST for column in columns] or self._numbers)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         # Reentrant, for a hit in a signal handler.
         self._lock = threading.RLock()
         self._numbers: Any = [0] * _LENGTH
@@ -164,6 +172,9 @@ class Meter:
             with path.open("r+b") as file:
                 self._numbers = memoryview(mmap.mmap(file.fileno(), _BYTES)).cast("Q")
         except OSError as error:
+            if self._pid:  # a forked child that counts: its hits go on, and are in its memory
+                _log.error("COUNTER_METRICS_DIR lacks the numbers of this process: %s", error)
+                return
             raise ConfigurationError("COUNTER_METRICS_DIR", f"cannot be used: {error}") from error
 
 

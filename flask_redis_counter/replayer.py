@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from . import operations
 from .errors import SpoolError, StoreError
-from .forks import forget_in_child
+from .forks import ForkSafe
 from .meter import Meter
 from .spool import Spool
 from .store import Store
@@ -26,27 +26,27 @@ _log = logging.getLogger(__name__)
 
 
 _replayers: WeakKeyDictionary[Spool, Replayer] = WeakKeyDictionary()
-_making = threading.Lock()
 
 
 def replayer_of(spool: Spool, store: Store, meter: Meter) -> Replayer:
-    """Return the replayer of a spool, started where there is none yet."""
-    with _making:
-        if spool not in _replayers:
-            _replayers[spool] = Replayer(spool, store, meter)
-        return _replayers[spool]
+    """Return the replayer of a spool, started where this process has none yet."""
+    # No lock: a forked child could find it held. setdefault is atomic.
+    replayer = _replayers.get(spool)
+    if replayer is None:
+        replayer = _replayers.setdefault(spool, Replayer(spool, store, meter))
+    replayer.start()
+    return replayer
 
 
 def end_replaying(spool: Spool) -> None:
     """End the replayer of a spool, where there is one; what still waits is for the next."""
-    with _making:
-        replayer = _replayers.pop(spool, None)
+    replayer = _replayers.pop(spool, None)
     if replayer is not None:
         replayer.end()
 
 
-class Replayer:
-    """A thread that replays a spool to a store, also in forked children.
+class Replayer(ForkSafe):
+    """A thread that replays a spool to a store, one in each process that uses the spool.
 
     Several may replay one spool, in several processes: each row counts once all the same.
     """
@@ -55,21 +55,25 @@ class Replayer:
         self._spool = spool
         self._store = store
         self._meter = meter
-        self._start()
-        forget_in_child(self._start)
+        super().__init__()
+
+    def start(self) -> None:
+        """Start the thread, where this process has none yet."""
+        self._enter()
 
     def wake(self) -> None:
         """Let it look at once."""
         self._woken.set()
 
     def end(self) -> None:
-        """End the thread."""
+        """End the thread; a copied process has none of its parent's to wait for."""
+        self._enter()
         self._ended.set()
         self._woken.set()
         if self._thread.is_alive():
             self._thread.join()
 
-    def _start(self) -> None:
+    def _reset(self) -> None:
         self._ended = threading.Event()
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)

@@ -15,10 +15,11 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .call import HIT, HIT_ONCE, RECORD_LIFE, Call, PendingHit
+from .call import HIT, HIT_ONCE, RECORD_LIFE, Call, PendingHit, is_stale, is_taken
 from .days import this_hour
 from .errors import (
     ConfigurationError,
@@ -30,10 +31,10 @@ from .errors import (
     StoreUnavailableError,
     TokenReusedError,
 )
-from .forks import forget_in_child
+from .forks import ForkSafe
 from .operations import Operation
 from .rules import MAX_VALUE, explained
-from .spool_file import SpoolFile
+from .spool_file import BUSY_TIMEOUT, SpoolFile
 
 #: How many rows one round trip replays.
 MAX_ROWS = 500
@@ -45,7 +46,7 @@ SETTLE_LIFE = RECORD_LIFE - 3600
 _log = logging.getLogger(__name__)
 
 
-class Spool:
+class Spool(ForkSafe):
     """A file in which hits wait; for all threads and processes that name the same folder.
 
     :param folder: where the file lies, made where it does not exist; on a disk that outlives
@@ -62,8 +63,8 @@ class Spool:
             )
         self.path = Path(folder).absolute() / "spool.sqlite3"
         self._file = SpoolFile(self.path, megabytes)
-        self._forget()
-        forget_in_child(self._forget)
+        super().__init__()
+        self._enter()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.length()
@@ -73,10 +74,16 @@ class Spool:
                 return  # what the store takes is counted all the same
             raise ConfigurationError("COUNTER_SPOOL_DIR", f"cannot be used: {error}") from error
 
-    def keep(self, hit: PendingHit) -> None:
-        """Let a hit that the store did not take be counted later, and give it that outcome."""
+    def keep(self, hit: PendingHit, wait: float = BUSY_TIMEOUT) -> None:
+        """Let a hit that the store did not take be counted later, and give it that outcome.
+
+        :param wait: seconds to wait for other threads and processes that write.
+        """
+        self._enter()
+        if isinstance(hit.error, OutcomeUnknownError) and is_stale(hit.error.__cause__):
+            return  # the store can no longer tell whether it counted
         try:
-            self._add(hit)
+            self._add(hit, time.monotonic() + wait)
         except SpoolError as error:
             self._tell(logging.ERROR, f"hits are not written down: {error}")
         except CounterError as error:
@@ -87,17 +94,23 @@ class Spool:
             spooled.__cause__ = hit.error
             hit.error = spooled
 
-    def _add(self, hit: PendingHit) -> None:
+    def _add(self, hit: PendingHit, ends: float) -> None:
         """Write a hit down that the store did not take; it is on disk when this returns.
 
-        :raises SpoolError: it is not: the spool is full, or its disk refuses.
+        :raises SpoolError: it is not: the spool is full or busy, or its disk refuses.
+        :raises OutcomeUnknownError: another thread writes it down, and did not finish in time.
         :raises TokenReusedError: its token waits here for a hit of another amount.
         """
         entry = _Entry(hit)
         self._gathering.append(entry)
-        with self._lock:
-            if not entry.done:  # not by the one who had the lock before, either
-                self._write([self._gathering.popleft() for _ in range(len(self._gathering))])
+        if self._lock.acquire(timeout=max(0.0, ends - time.monotonic())):
+            try:
+                if not entry.done:  # not by the one who had the lock before, either
+                    self._write(self._gathered(), max(0.0, ends - time.monotonic()))
+            finally:
+                self._lock.release()
+        else:
+            self._take_back(entry)
         if entry.error is not None:
             raise entry.error
 
@@ -132,14 +145,28 @@ class Spool:
         self._told = ""
         return counted, amount
 
-    def close(self) -> None:
-        """Close the file; it is opened anew when it is needed."""
-        self._file.close()
-
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         self._gathering: deque[_Entry] = deque()
         self._told = ""
+
+    def _gathered(self) -> list[_Entry]:
+        entries: list[_Entry] = []
+        with suppress(IndexError):  # others take back theirs meanwhile
+            for _ in range(len(self._gathering)):
+                entries.append(self._gathering.popleft())
+        return entries
+
+    def _take_back(self, entry: _Entry) -> None:
+        try:
+            self._gathering.remove(entry)
+        except ValueError:
+            if not entry.done:
+                raise OutcomeUnknownError(
+                    "the disk of the spool did not answer in time: the hit may count later"
+                ) from None
+        else:
+            raise SpoolError(f"the spool {self.path} is busy: its disk did not answer in time")
 
     def _tell(self, level: int, news: str, reason: object = None) -> None:
         """Log what becomes of hits, once and not for each of them."""
@@ -147,7 +174,7 @@ class Spool:
             self._told = news
             _log.log(level, "%s%s", news, "" if reason is None else f": {reason}")
 
-    def _write(self, entries: list[_Entry]) -> None:
+    def _write(self, entries: list[_Entry], wait: float) -> None:
         """Write several down in one transaction: they share the wait for the disk."""
 
         def write(database: sqlite3.Connection) -> None:
@@ -156,7 +183,7 @@ class Spool:
 
         error: SpoolError | None = None
         try:
-            self._file.transact(write, adds=True)
+            self._file.transact(write, adds=True, wait=wait)
         except SpoolError as failed:
             error = failed
         for entry in entries:
@@ -170,11 +197,12 @@ class Spool:
             now = time.time()
             _give_up(database, now - SETTLE_LIFE)
             database.execute(
-                "UPDATE entry SET writer = lower(hex(randomblob(8))), number = 1 WHERE writer = ''"
+                "UPDATE entry SET writer = new_id(), number = 1, sender = new_id() "
+                "WHERE writer = ''"
             )
             rows = database.execute(
-                "SELECT id, key, amount, writer, number, token, hour, hits, sent FROM entry "
-                "WHERE id > ? AND (sent IS NULL OR sent >= 0) ORDER BY id LIMIT ?",
+                "SELECT id, hits, sent, key, amount, writer, number, token, hour, sender "
+                "FROM entry WHERE id > ? AND (sent IS NULL OR sent >= 0) ORDER BY id LIMIT ?",
                 (after, MAX_ROWS),
             ).fetchall()
             database.executemany(
@@ -183,12 +211,7 @@ class Spool:
             )
             return rows
 
-        return [
-            _Row(id_, Call(key, amount, writer, number, token or None, hour), hits, sent is None)
-            for id_, key, amount, writer, number, token, hour, hits, sent in self._file.transact(
-                seal
-            )
-        ]
+        return [_Row(*row) for row in self._file.transact(seal)]
 
     def _unsent(self, rows: list[_Row]) -> None:
         """Take back that rows were sent: the store was not reached, or took nothing."""
@@ -200,9 +223,13 @@ class Spool:
         """Delete what was counted, and return it; what the store refuses waits on."""
         settled: list[_Row] = []
         dropped: list[_Row] = []
+        taken: list[_Row] = []
         for row, answer in zip(rows, answers, strict=True):
-            if not isinstance(answer, StoreRefusedError) or _is_settled(answer):
+            if not isinstance(answer, StoreRefusedError) or is_stale(answer):
                 settled.append(row)
+                continue
+            if is_taken(answer):
+                taken.append(row)
                 continue
             error = explained(answer, row.call.key)
             if isinstance(error, TokenReusedError):  # and so it never will be
@@ -216,6 +243,8 @@ class Spool:
             remove = "DELETE FROM entry WHERE id = ?"
             ours = [row for row in settled if database.execute(remove, (row.id,)).rowcount]
             database.executemany(remove, [(row.id,) for row in dropped])
+            seal = "UPDATE entry SET writer = new_id(), number = 1, sent = NULL WHERE id = ?"
+            database.executemany(seal, [(row.id,) for row in taken])
             return ours
 
         return self._file.transact(delete)
@@ -229,11 +258,12 @@ class _Row:
 
     __slots__ = ("call", "fresh", "hits", "id")
 
-    def __init__(self, id_: int, call: Call, hits: int, fresh: bool) -> None:
+    def __init__(self, id_: int, hits: int, sent: float | None, *call: Any) -> None:
         self.id = id_
-        self.call = call
         self.hits = hits
-        self.fresh = fresh
+        self.fresh = sent is None
+        key, amount, writer, number, token, hour, sender = call
+        self.call = Call(key, amount, writer, number, token or None, hour, sender)
 
 
 class _Entry:
@@ -251,34 +281,32 @@ class _Entry:
         if hit.token is not None:
             # The token is the identity, whatever was sent before.
             sent = None if call is None else time.time()
-            self._columns = (hit.key, "token", 0, hit.token, hit.amount, 1, hour, sent)
+            self._columns = (hit.key, "token", 0, hit.token, "", hit.amount, 1, hour, sent)
         elif call is not None:
             # All of the batch's hits of this counter: each of them writes the same row.
-            token = call.token or ""
-            writer, number, hits = call.writer, call.number, len(call.hits)
             self._columns = (
-                *(call.key, writer, number, token, call.amount, hits, hour),
-                time.time(),
+                *(call.key, call.writer, call.number, call.token or "", call.sender),
+                *(call.amount, len(call.hits), hour, time.time()),
             )
         else:
             self._fresh = True
             gathering = int(re.sub(r"\D", "", hour))  # one open row for each hour
-            self._columns = (hit.key, "", gathering, "", hit.amount, 1, hour, None)
+            self._columns = (hit.key, "", gathering, "", "", hit.amount, 1, hour, None)
 
     def write(self, database: sqlite3.Connection) -> None:
-        insert = "INSERT INTO entry (key, writer, number, token, amount, hits, hour, sent) "
-        insert += "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
+        insert = "INSERT INTO entry (key, writer, number, token, sender, amount, hits, hour, sent) "
+        insert += "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
         if not self._fresh:
             database.execute(f"{insert} DO NOTHING", self._columns)
-            key, writer, number, token, amount, *_ = self._columns
             (written,) = database.execute(
-                "SELECT amount FROM entry WHERE (key, writer, number, token) = (?, ?, ?, ?)",
-                (key, writer, number, token),
+                "SELECT amount FROM entry "
+                "WHERE (key, writer, number, token, sender) = (?, ?, ?, ?, ?)",
+                self._columns[:5],
             ).fetchone()
-            if written != amount:
+            if written != self._columns[5]:
                 self.error = TokenReusedError(str(written))
             return
-        room = MAX_VALUE - self._columns[4]
+        room = MAX_VALUE - self._columns[5]
         done = database.execute(
             f"{insert} DO UPDATE SET amount = amount + excluded.amount, hits = hits + 1 "
             "WHERE amount <= ?",
@@ -301,8 +329,3 @@ def _give_up(database: sqlite3.Connection, before: float) -> None:
             key,
         )
     database.execute("UPDATE entry SET sent = -1 WHERE sent >= 0 AND sent <= ?", old)
-
-
-def _is_settled(error: StoreRefusedError) -> bool:
-    # Its writer went on to later numbers, which it does only when a batch is answered.
-    return str(error.__cause__).startswith("STALE")

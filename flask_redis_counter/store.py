@@ -27,14 +27,14 @@ from .connections import (
     unsuitable,
 )
 from .errors import OutcomeUnknownError, StoreUnavailableError, StoreUnsuitableError
-from .forks import forget_in_child
+from .forks import ForkSafe
 from .rules import Durability
 
 #: How many attempts to connect may be under way at the most, all but one of them hanging.
 MAX_DIALERS = 16
 
 
-class Store:
+class Store(ForkSafe):
     """Connections to one Redis-compatible server, shared by the threads of a process.
 
     :param target: a URL or a ready :class:`redis.Redis`.
@@ -52,8 +52,8 @@ class Store:
         self._durability = durability
         self.patience = deadline * PATIENCE
         self._connector = connector(target, redis, self.patience)
-        self._forget()
-        forget_in_child(self._forget)  # it must not share its parent's sockets and locks
+        super().__init__()
+        self._enter()
 
     def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands that change nothing; no answer is the same as no connection to them.
@@ -82,6 +82,7 @@ class Store:
             authentication).
         :raises OutcomeUnknownError: it was sent and not every answer came.
         """
+        self._enter()
         connection = self._acquire(ends - self.patience)
         answers: list[Any] = []
         usable = False
@@ -112,6 +113,7 @@ class Store:
 
     def close(self) -> None:
         """Close the idle connections; the store stays usable and dials anew."""
+        self._enter()
         with self._lock:
             closing = list(self._idle)
             self._idle.clear()
@@ -123,7 +125,8 @@ class Store:
         self._suspect = True
         self.close()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
+        # A parent's sockets are closed here, and not shut down: redis-py compares process ids.
         # Reentrant, for a hit in a signal handler.
         self._lock = threading.RLock()
         self._idle: deque[Any] = deque()

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from . import days
-from .forks import forget_in_child
+from .forks import ForkSafe
 
 #: How many visitors are remembered; beyond that the store is told of all of them once more.
 MAX_VISITORS = 20_000
@@ -60,7 +60,7 @@ class ToldVisitors:
             self.marked = False
 
 
-class VisitorCache:
+class VisitorCache(ForkSafe):
     """Visitors that the store was told of, so that it is not told of them with each hit.
 
     Another process may take them from the store at any time: it deletes a counter, or flushes or
@@ -79,11 +79,12 @@ class VisitorCache:
         self._counters: dict[str, ToldVisitors] = {}
         self._ends = 0.0
         self.size = 0
-        self._reset()
-        forget_in_child(self._reset)
+        super().__init__()
+        self._enter()
 
     def of(self, key: str) -> ToldVisitors:
         """Return the visitors of the counter with this key."""
+        self._enter()
         time = days.now()
         if time >= self._ends or self.size >= MAX_VISITORS:
             self._ends = time - time % TTL + TTL  # so that it never spans two days

@@ -2,20 +2,24 @@
 -- number that was seen gets the answer that it got (RIFL, Lee et al., SOSP 2015).
 --
 -- KEYS[2]: the writer's record, which holds its last number and the answer to it
--- ARGV[1]: the batch's number
+-- ARGV[1]: the batch's number, a colon and a random word, which is another one in a copied process
 -- Answers the value, and behind a colon, where hits are screened, what became of each.
 if record then
-    local number, answer = string.match(record, '^(%d+) (%S+)$')
-    if record == ARGV[1] .. ' refused' then
+    local batch, answer = string.match(record, '^(%S+) (%S+)$')
+    if batch == ARGV[1] and answer == 'refused' then
         return redis.error_reply('ERR increment or decrement would overflow')
     end
-    if number == ARGV[1] then
+    if batch == ARGV[1] then
         -- A write, so that WAITAOF and WAIT behind a repeat wait for what the first one wrote.
         redis.call('EXPIRE', KEYS[2], LIFE)
         return answer
     end
-    if tonumber(number) > tonumber(ARGV[1]) then
-        return redis.error_reply('STALE this batch was settled, and others came after it')
+    local last = tonumber(string.match(batch, '^%d+'))
+    local number = tonumber(string.match(ARGV[1], '^%d+'))
+    if last == number then
+        return redis.error_reply('TAKEN this number was another batch\'s: the writer was copied')
+    elseif last > number then
+        return redis.error_reply('STALE this writer has sent later batches')
     end
 end
 local amount, visitors, said = screened()

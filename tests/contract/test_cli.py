@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -326,7 +326,7 @@ def test_a_shell_completes_commands_and_names(cli, server, client):
 
 def test_what_waits_in_the_spool(cli, server, client, tmp_path):
     """Doctor says how much it is."""
-    with closing(Spool(tmp_path)) as spool:
-        settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path)}
-        printed = cli("doctor", REDIS_URL=server.url, COUNTER_DEADLINE="10", **settings)
-        assert f"{spool.length()} hits wait in" in " ".join(printed.split())
+    spool = Spool(tmp_path)
+    settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path)}
+    printed = cli("doctor", REDIS_URL=server.url, COUNTER_DEADLINE="10", **settings)
+    assert f"{spool.length()} hits wait in" in " ".join(printed.split())

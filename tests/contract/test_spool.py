@@ -39,9 +39,7 @@ from .support import KEY, MAX, nowhere
 @pytest.fixture
 def spool(tmp_path):
     """A spool in a folder of its own."""
-    spool = Spool(tmp_path / "spool")
-    yield spool
-    spool.close()
+    return Spool(tmp_path / "spool")
 
 
 @pytest.fixture

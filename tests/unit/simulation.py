@@ -62,11 +62,14 @@ class Server:
         return self._hit_once(command, key, record, first, amount)
 
     def _hit(self, command, key, record, number, amount):
-        last, answer = self.records.get(record, (0, b""))
-        if last == number:
+        batch, answer = self.records.get(record, ("0:", b""))
+        if batch == number:
             return answer
-        if last > number:
-            return refused("STALE this batch was settled, and others came after it")
+        last, this = (int(one.partition(":")[0]) for one in (batch, number))
+        if last == this:
+            return refused("TAKEN this number was another batch's: the writer was copied")
+        if last > this:
+            return refused("STALE this writer has sent later batches")
         answer = self._incrby(command, key, amount)
         if isinstance(answer, bytes):
             self.records[record] = (number, answer)

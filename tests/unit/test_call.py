@@ -42,11 +42,15 @@ def _one_hour(monkeypatch):
 def test_the_keys_of_a_call():
     """They begin with the counter's own, for a cluster; the names are everybody's."""
     beside = [f"counter:{{a}}:{it}" for it in BESIDE]
-    plain = Call.of(hit_of("counter:{a}", 3), "w", 7, None).command()
+    call = Call.of(hit_of("counter:{a}", 3), "w", 7, None)
+    plain = call.command()
     assert plain[2:] == (
         *(5, "counter:{a}", "counter:{a}:writer:w", *beside, "counter:{}:names"),
-        *(7, 3, "2026-11-23T15", ANY_NUMBER),
+        *(f"7:{call.sender}", 3, "2026-11-23T15", ANY_NUMBER),
     )
+    assert call.command() == plain
+    assert len(call.sender) == 16
+    assert call.sender != Call.of(hit_of("counter:{a}", 3), "w", 7, None).sender
     once = Call.of(hit_of("counter:{a}", 3), "w", 7, "t").command()
     number, *keys, sender, amount, hour, limit = once[2:]
     assert number == len(keys)
@@ -108,7 +112,7 @@ def test_a_screened_call():
     command = call.command()
     assert command[2] == 10
     assert command[11:13] == ("{a}:seen", "{}:rates")
-    assert command[13:17] == (1, 3, "2026-11-23T15", 5)
+    assert command[13:17] == (f"1:{call.sender}", 3, "2026-11-23T15", 5)
     assert command[18:21] == ("", "", 0)
     longest, interval, ahead, *hits = command[21:]
     assert (longest, interval, ahead) == (60, "7.500000", 30)

@@ -1,24 +1,27 @@
 """The file of a spool: durable, bounded, shared, and set aside when it is corrupt."""
 
+import ctypes
+import fcntl
+import os
 import sqlite3
+import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from flask_redis_counter import SpoolError
 from flask_redis_counter.spool_file import SpoolFile
 
-INSERT = "INSERT INTO entry (key, writer, number, token, amount, hits, hour) "
-INSERT += "VALUES (?, 'w', 0, '', 1, 1, '2026-11-23T15')"
+INSERT = "INSERT INTO entry (key, writer, number, token, sender, amount, hits, hour) "
+INSERT += "VALUES (?, 'w', 0, '', '', 1, 1, '2026-11-23T15')"
 
 
 @pytest.fixture
 def file(tmp_path):
     """A file of a megabyte."""
-    file = SpoolFile(tmp_path / "spool.sqlite3", 1)
-    yield file
-    file.close()
+    return SpoolFile(tmp_path / "spool.sqlite3", 1)
 
 
 def put(file, key="visits"):
@@ -38,13 +41,13 @@ def asked(file, question):
 
 def set_aside(file):
     """Return what was set aside."""
-    return sorted(file.path.parent.glob("*.corrupt-*"))
+    return sorted(file.path.parent.glob("*.corrupt-*Z"))
 
 
 def test_what_a_commit_waits_for(file):
-    """The disk, each time; readers and one writer do not wait for each other."""
+    """The disk, each time, for the rows and for the end of their journal."""
     assert asked(file, "PRAGMA synchronous") == [(2,)]
-    assert asked(file, "PRAGMA journal_mode") == [("wal",)]
+    assert asked(file, "PRAGMA journal_mode") == [("truncate",)]
 
 
 def test_a_transaction_is_whole_or_nothing(file):
@@ -60,27 +63,29 @@ def test_a_transaction_is_whole_or_nothing(file):
     assert keys(file) == ["whole"]
 
 
-def test_it_is_opened_anew(file):
-    """After it was closed, which may be said twice."""
-    put(file)
-    file.close()
-    file.close()
-    assert keys(file) == ["visits"]
+def test_it_is_open_during_a_transaction_only(file):
+    """A process that is copied in between has nothing of it."""
+
+    def is_open(_database=None):
+        links = Path("/proc/self/fd").iterdir()
+        return any(link.readlink() == file.path for link in links if link.is_symlink())
+
+    assert file.transact(is_open)
+    assert not is_open()
 
 
 def test_a_file_that_others_have(file):
     """Two that name the same file see the same, and each waits for the other's transaction."""
-    with closing(SpoolFile(file.path, 1)) as other:
-        put(file, "a")
-        put(other, "b")
-        assert keys(file) == keys(other) == ["a", "b"]
+    other = SpoolFile(file.path, 1)
+    put(file, "a")
+    put(other, "b")
+    assert keys(file) == keys(other) == ["a", "b"]
 
 
 def test_a_file_that_another_holds(file, monkeypatch):
     """Who holds it for too long makes an error, and no corrupt file."""
     monkeypatch.setattr("flask_redis_counter.spool_file.BUSY_TIMEOUT", 0.01)
     put(file)
-    file.close()
     with closing(sqlite3.connect(file.path, isolation_level=None)) as another:
         another.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
@@ -140,7 +145,7 @@ def test_a_file_that_is_no_spool(file, caplog, content, reason):
         f"the spool was corrupt ({reason}); it was set aside as {aside}, and the hits that it "
         "held are NOT counted; a new one takes its place"
     )
-    assert asked(file, "PRAGMA user_version") == [(2,)]
+    assert asked(file, "PRAGMA user_version") == [(3,)]
 
 
 def test_what_belongs_to_a_corrupt_file(file):
@@ -150,14 +155,15 @@ def test_what_belongs_to_a_corrupt_file(file):
         if not set_aside(file):
             raise sqlite3.DatabaseError("malformed")
 
-    with closing(SpoolFile(file.path, 1)) as other:
-        put(other, "old")
-        file.transact(corrupt)
-        assert keys(file) == []
-        aside, *logs = set_aside(file)
-        assert [log.name.removeprefix(aside.name) for log in logs] == ["-shm", "-wal"]
-        with closing(sqlite3.connect(aside)) as database:
-            assert database.execute("SELECT key FROM entry").fetchall() == [("old",)]
+    put(file, "old")
+    journal = file.path.with_name("spool.sqlite3-journal")
+    journal.write_bytes(b"")
+    file.transact(corrupt)
+    assert keys(file) == []
+    (aside,) = set_aside(file)
+    assert aside.with_name(f"{aside.name}-journal").exists()
+    with closing(sqlite3.connect(aside)) as database:
+        assert database.execute("SELECT key FROM entry").fetchall() == [("old",)]
 
 
 def test_a_file_that_stays_corrupt(file, monkeypatch):
@@ -174,13 +180,13 @@ def test_a_file_that_stays_corrupt(file, monkeypatch):
 
 def test_a_file_that_another_has_set_aside(file):
     """Each finds the new one, and what the other has written there."""
-    with closing(SpoolFile(file.path, 1)) as other:
-        put(file, "old")
-        put(other, "old, too")
-        file.path.replace(f"{file.path}.aside")
-        put(other, "new")
-        assert keys(file) == ["new"]
-        assert not set_aside(file)
+    other = SpoolFile(file.path, 1)
+    put(file, "old")
+    put(other, "old, too")
+    file.path.replace(f"{file.path}.aside")
+    put(other, "new")
+    assert keys(file) == ["new"]
+    assert not set_aside(file)
 
 
 def test_one_of_several_sets_it_aside(file):
@@ -189,25 +195,119 @@ def test_one_of_several_sets_it_aside(file):
 
     def corrupt_for_both(database):
         if not set_aside(file):
-            for end in ("", "-wal", "-shm"):
-                part = file.path.with_name(f"{file.path.name}{end}")
-                part.replace(file.path.with_name(f"{file.path.name}.corrupt-then{end}"))
-            with closing(SpoolFile(file.path, 1)) as other:
-                put(other, "new")
+            file.path.replace(f"{file.path}.corrupt-thenZ")
+            other = SpoolFile(file.path, 1)
+            put(other, "new")
             raise sqlite3.DatabaseError("malformed")
         return database.execute("SELECT key FROM entry").fetchall()
 
     assert file.transact(corrupt_for_both) == [("new",)]
-    assert all(".corrupt-then" in path.name for path in set_aside(file))
+    assert [path.name for path in set_aside(file)] == ["spool.sqlite3.corrupt-thenZ"]
 
 
-def test_a_fork_finds_no_open_file(file):
-    """SQLite's locks are a process's: a child that has a copy would take them for its own."""
+@contextmanager
+def in_a_transaction(file):
+    """Let another thread be in a transaction meanwhile."""
+    begun, end = threading.Event(), threading.Event()
+
+    def work(_database):
+        begun.set()
+        end.wait(30)
+
+    thread = threading.Thread(target=file.transact, args=(work,))
+    thread.start()
+    begun.wait(30)
+    yield end
+    end.set()
+    thread.join(30)
+
+
+def exit_code(fork, work):
+    """Do some work in a forked child, and return what it exits with."""
+    child = fork()
+    if child == 0:
+        try:
+            os._exit(work())
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def fork_in_c():
+    """Fork as uWSGI does, which Python does not hear of."""
+    return ctypes.PyDLL(None).fork()
+
+
+def told(file):
+    """Return 0 where the file can be written, and 1 where its error says what to do."""
+    try:
+        put(file, "child")
+    except SpoolError as error:
+        return 1 if "forked in C" in str(error) and "--lazy-apps" in str(error) else 2
+    return 0
+
+
+def test_a_fork_in_c_between_transactions(file):
+    """A child has nothing of its parent's, and writes as well."""
     put(file)
-    file._prepare()
-    assert file._database is None
-    file._resume()
+    assert exit_code(fork_in_c, lambda: told(file)) == 0
+    assert keys(file) == ["visits", "child"]
+
+
+def test_a_fork_in_c_in_a_transaction(file):
+    """A child would have locks that are not its own: it is told so at once, each time."""
+    with in_a_transaction(file):
+
+        def work():
+            return told(file) + exit_code(fork_in_c, lambda: told(file))
+
+        assert exit_code(fork_in_c, work) == 2
+    put(file)
     assert keys(file) == ["visits"]
+
+
+def test_a_fork_of_pythons_in_a_transaction(file):
+    """It waits for the end, so that the child can write; and parent and child both go on."""
+    with in_a_transaction(file) as end:
+        threading.Timer(0.05, end.set).start()
+        assert exit_code(os.fork, lambda: told(file)) == 0
+    put(file)
+    assert keys(file) == ["child", "visits"]
+
+
+def test_a_fork_of_which_the_hooks_run_in_part(file, monkeypatch):
+    """Whichever runs alone: parent and child go on, or are told in time."""
+    file._go_on()
+    put(file)
+    file._pause()
+    with pytest.raises(SpoolError, match="is busy: another thread"):
+        file.transact(lambda _: None, wait=0.01)
+    assert exit_code(fork_in_c, lambda: told(file)) == 0
+    file._go_on()
+    monkeypatch.setattr("flask_redis_counter.spool_file.BUSY_TIMEOUT", 0.01)
+    with in_a_transaction(file):
+        file._pause()
+        file._go_on()
+    assert keys(file) == ["visits", "child"]
+
+
+def test_a_thread_that_is_slow(file):
+    """Who waits for it hears of it in time."""
+    with in_a_transaction(file), pytest.raises(SpoolError, match="is busy: another thread"):
+        file.transact(lambda _: None, wait=0.01)
+
+
+def test_a_lock_that_nobody_lets_go(file):
+    """A corrupt file that cannot be set aside is an error, in time."""
+
+    def corrupt(_database):
+        raise sqlite3.DatabaseError("malformed")
+
+    with file.path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(SpoolError, match=r"spool\.lock is locked by another process"):
+            file.transact(corrupt, wait=0.05)
+    assert not set_aside(file)
 
 
 def test_a_mistake_of_ours_costs_no_hits(file):
