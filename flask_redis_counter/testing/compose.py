@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ __tracebackhide__ = True
 
 #: How often a container is to be frozen: on a busy machine the runtime gives up early.
 FREEZE_ATTEMPTS = 3
+
+_COMPOSE = ["docker", "compose", "--ansi=never"]
 
 _CLIENT = """client=$(command -v redis-cli || command -v valkey-cli) || {
   echo "it has no redis-cli and no valkey-cli" >&2; exit 127; }
@@ -41,6 +44,7 @@ class ComposeStack(Stack):
     :param scale: how many replicas a service has.
     :param build: whether images are built at :meth:`up`.
     :param host: where the ports that the Docker Engine publishes are reached from here.
+    :ivar files: their paths, whole, so that a test may change the folder that it runs in.
     """
 
     kind = "compose"
@@ -58,9 +62,9 @@ class ComposeStack(Stack):
         super().__init__(entry)
         self.project = project
         self.host = host
-        self.command = ["docker", "compose", "--ansi=never", "--project-name", project]
-        for file in files:
-            self.command += ["--file", str(file)]
+        self.files = tuple(str(Path(file).absolute()) for file in files)
+        self._files = [f"--file={file}" for file in self.files]
+        self.command = [*_COMPOSE, "--project-name", project, *self._files]
         self._scale = dict(scale or {})
         self._build = "--build" if build else "--no-build"
         self._cut: dict[str, list[tuple[str, list[str]]]] = {}
@@ -72,6 +76,39 @@ class ComposeStack(Stack):
         :raises StackTimeoutError: it took too long.
         """
         return run(*self.command, *arguments)
+
+    def fingerprint(self) -> str:
+        """Return a digest of what Compose reads: the files, what they name, and the environment.
+
+        The project's name is not in it.
+
+        :raises StackError: Compose cannot read the files.
+        """
+        resolved = run(*_COMPOSE, "--project-name=any", *self._files, "config")
+        return sha256(resolved.encode()).hexdigest()
+
+    def check_files(self) -> None:
+        """Check that the containers were made from the files of this stack.
+
+        :raises StackError: there are no containers, or they were made from other files.
+        """
+        label = "com.docker.compose.project"
+        said = run(
+            "docker",
+            "ps",
+            "--all",
+            f"--filter=label={label}={self.project}",
+            f'--format={{{{.Label "{label}.config_files"}}}}',
+        )
+        if not (made_from := set(said.splitlines())):
+            raise StackError(f"no stack of the project {self.project!r} is there")
+        own = [Path(file).resolve() for file in self.files]
+        for files in made_from:
+            if [Path(file).resolve() for file in files.split(",")] != own:
+                raise StackError(
+                    f"the stack {self.project} was made from {files}, and not from "
+                    f"{','.join(self.files)}"
+                )
 
     def up(self, *services: str) -> None:
         """Start the services; without names all of them, until they are healthy."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from .compose import ComposeStack, unique_project
 from .docker import PROXY_VARIABLE
 from .faults import Faults
 from .nemesis import Kinds, MakeNemesis, Nemesis
-from .sharing import remove_abandoned, shared
+from .sharing import SharedStacks, remove_abandoned
 from .stack import READY_TIMEOUT, Entry, Stack, StackError, StackTimeoutError
 
 #: pytest shows the line of the test, and not ours.
@@ -38,6 +38,13 @@ _NEMESES = pytest.StashKey[list[Nemesis]]()
 
 #: The stacks that were not ready, each with the first test that saw it.
 _BROKEN = pytest.StashKey[dict[Stack, str]]()
+
+#: The stacks of `compose_stack`; and what each definition of that fixture was last made from.
+_COMPOSE_STACKS = pytest.StashKey[set[Stack]]()
+_MADE_FROM = pytest.StashKey[dict[object, Sequence[object]]]()
+
+#: The fixtures that say what `compose_stack` is. A folder may override each of them.
+SOURCES = ("docker_compose_file", "docker_compose_project_name", "docker_ip", "stack_entry")
 
 #: What the end of the run says about the stack.
 _NOTES = pytest.StashKey[list[str]]()
@@ -81,6 +88,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     config.stash[_NOTES] = []
     config.stash[_BROKEN] = {}
+    config.stash[_COMPOSE_STACKS] = set()
+    config.stash[_MADE_FROM] = {}
     os.environ[PROXY_VARIABLE] = str(proxy_module.__file__)
     if config.option.nemesis_seed is None:
         config.option.nemesis_seed = secrets.randbits(32)
@@ -115,6 +124,23 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             config.stash[_NOTES].append(f"a worker has left the stack {project}: it is removed now")
     except StackError as error:
         config.stash[_NOTES].append(f"a worker has left a stack: {error}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let a test have the stack of its own folder's fixtures.
+
+    pytest keeps the value of a session's fixture whatever another folder overrides. Here it
+    forgets `compose_stack`, with all that was made from it, as between two parameters.
+    """
+    if "compose_stack" not in getattr(item, "fixturenames", ()):
+        return
+    find = item.session._fixturemanager.getfixturedefs
+    compose_stack, *sources = [(find(name, item) or ())[-1] for name in ("compose_stack", *SOURCES)]
+    made_from = item.config.stash[_MADE_FROM]
+    if made_from.setdefault(compose_stack, sources) != sources:
+        compose_stack.finish(item._request)  # type: ignore[attr-defined]
+        made_from[compose_stack] = sources
 
 
 @pytest.hookimpl(wrapper=True)
@@ -154,46 +180,62 @@ def stack_entry() -> Entry | None:
 
 
 @pytest.fixture(scope="session")
+def _shared_stacks(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SharedStacks]:
+    """What this process shares with the other workers of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(pytestconfig, "workerinput") and not pytestconfig.option.stack_per_worker:
+        folder = folder.parent  # which the workers have in common
+    stacks = SharedStacks(folder, keep=pytestconfig.option.stack_keep)
+    yield stacks
+    stacks.leave()
+
+
+@pytest.fixture(scope="session")
 def compose_stack(
     pytestconfig: pytest.Config,
-    tmp_path_factory: pytest.TempPathFactory,
-    docker_compose_file: str | Path | list[str | Path],
+    _shared_stacks: SharedStacks,
+    docker_compose_file: str | Path | Sequence[str | Path],
     docker_compose_project_name: str,
     docker_ip: str,
     stack_entry: Entry | None,
 ) -> Iterator[ComposeStack]:
-    """One stack of containers for the whole run, and for all workers of pytest-xdist."""
-    files = docker_compose_file if isinstance(docker_compose_file, list) else [docker_compose_file]
-    attached, keep = pytestconfig.option.stack_attach, pytestconfig.option.stack_keep
+    """One stack of containers for all tests, and workers, that have the same Compose files."""
+    files = _listed(docker_compose_file)
+    attached = pytestconfig.option.stack_attach
 
     def make(project: str) -> ComposeStack:
         return ComposeStack(files, project, entry=stack_entry, build=True, host=docker_ip)
 
     if attached:
         stack = make(attached)
-        if not stack.services():
-            raise StackError(f"--stack-attach: no stack of the project {attached!r} is there")
-        yield stack
-        return
-    folder = tmp_path_factory.getbasetemp()
-    if hasattr(pytestconfig, "workerinput") and not pytestconfig.option.stack_per_worker:
-        folder = folder.parent  # which the workers have in common
-    with shared(make, docker_compose_project_name, folder=folder, keep=keep) as stack:
-        yield stack
-        if keep:
-            _note_kept(pytestconfig, stack)
+        try:
+            stack.check_files()
+        except StackError as error:
+            raise StackError(f"--stack-attach: {error}") from None
+    else:
+        stack = _shared_stacks.use(make, docker_compose_project_name)
+    pytestconfig.stash[_COMPOSE_STACKS].add(stack)
+    yield stack
+    if pytestconfig.option.stack_keep and not attached:
+        _note_kept(pytestconfig, stack)
 
 
 @pytest.fixture(scope="session")
-def shared_stack(request: pytest.FixtureRequest) -> Stack:
+def shared_stack(compose_stack: ComposeStack) -> Stack:
     """Return the stack that `stack` gives to each test; override it for another one."""
-    made: Stack = request.getfixturevalue("compose_stack")
-    return made
+    return compose_stack
 
 
 @pytest.fixture
 def stack(shared_stack: Stack, request: pytest.FixtureRequest) -> Stack:
-    """The stack, ready; what was not ready for a test is hardly waited for again."""
+    """The stack, ready; what was not ready for a test is hardly waited for again.
+
+    :raises StackError: it is that of other Compose files than this test's.
+    """
+    if shared_stack in request.config.stash[_COMPOSE_STACKS]:
+        _check_files(shared_stack, request)
     broken = request.config.stash[_BROKEN]
     if shared_stack in broken:
         try:
@@ -234,6 +276,25 @@ def nemesis(
         return made
 
     return make
+
+
+def _listed(files: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    """Return the value of the fixture ``docker_compose_file`` as a list, as pytest-docker does."""
+    return [files] if isinstance(files, (str, Path)) else files
+
+
+def _check_files(stack: Stack, request: pytest.FixtureRequest) -> None:
+    """Check that a stack is of the Compose files that the folder of a test names.
+
+    :raises StackError: it is of others, which pytest has not told the plugin in time.
+    """
+    own = ComposeStack(_listed(request.getfixturevalue("docker_compose_file")), "any").files
+    if isinstance(stack, ComposeStack) and stack.files != own:
+        raise StackError(
+            f"{request.node.nodeid} has the Compose files {','.join(own)}, but the stack is that "
+            f"of {','.join(stack.files)}: name the fixture `stack` as an argument of the test, "
+            "not in request.getfixturevalue()"
+        )
 
 
 def _note_kept(config: pytest.Config, stack: ComposeStack) -> None:

@@ -1,11 +1,12 @@
-"""One stack for several processes: the first starts it, the last removes it."""
+"""Stacks for several processes: the first that needs one starts it, the last removes it."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +16,51 @@ from .stack import StackError
 #: pytest shows the line of the test, and not ours.
 __tracebackhide__ = True
 
-_NAME = "stack.json"
+_NAME = "stacks.json"
+
+#: Makes the stack of a project, not yet up.
+MakeStack = Callable[[str], ComposeStack]
 
 
-@contextmanager
-def shared(
-    make: Callable[[str], ComposeStack], project: str, *, folder: Path, keep: bool = False
-) -> Iterator[ComposeStack]:
-    """Use a stack together with the other processes that see the same folder.
+class SharedStacks:
+    """The stacks that the processes with one folder share; this process uses one at a time.
 
-    :param make: makes the stack of a project, not yet up.
-    :param project: the name for it, where this process is the first.
-    :param folder: what they have in common, and no other run.
-    :param keep: whether it goes on running after the last one.
-    :raises StackError: it does not come up, or leaves something behind.
+    A stack is shared by those who ask for the same Compose project, as its files, its folder and
+    the environment make it.
+
+    :param folder: what the processes have in common, and no other run.
+    :param keep: whether stacks go on running after the last process.
     """
-    with _state(folder) as state:
-        stack = make(state.setdefault("project", project))
-        if not state.setdefault("users", 0):
-            state["up"] = stack.command
-            try:
-                stack.up()
-            except BaseException as error:
-                try:
-                    _remove(stack)
-                    state["up"] = None
-                except StackError as left:
-                    error.add_note(f"and what was there of it could not be removed: {left}")
-                raise
-        state["users"] += 1
-    try:
-        yield stack
-    finally:
-        with _state(folder) as state:
-            state["users"] -= 1
-            if not state["users"] and not keep:
-                _remove(stack)
-                state["up"] = None
+
+    def __init__(self, folder: Path, *, keep: bool = False) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._fingerprint: str | None = None
+        self._project = ""
+        self._leaving = ExitStack()
+
+    def use(self, make: MakeStack, project: str) -> ComposeStack:
+        """Return a stack that is up; the one used before is left, if it is another.
+
+        :param project: the name for it, where this process is the first and the name is free.
+        :raises StackError: it does not come up, or the one before leaves something behind.
+        """
+        fingerprint = make(project).fingerprint()
+        if fingerprint != self._fingerprint:
+            self.leave()
+            self._project = self._leaving.enter_context(
+                _started(make, project, fingerprint, self._folder, keep=self._keep)
+            )
+            self._fingerprint = fingerprint
+        return make(self._project)
+
+    def leave(self) -> None:
+        """Use none any more.
+
+        :raises StackError: the last one leaves something behind.
+        """
+        self._fingerprint = None
+        self._leaving.close()
 
 
 def remove_abandoned(folder: Path) -> list[str]:
@@ -63,27 +72,71 @@ def remove_abandoned(folder: Path) -> list[str]:
     """
     removed = []
     for file in [*folder.glob(_NAME), *folder.glob(f"*/{_NAME}")]:
-        with _state(file.parent) as state:
-            if state.get("up"):
-                stack = ComposeStack([], state["project"])
-                stack.command = state["up"]
-                _remove(stack)
-                state["up"] = None
-                removed.append(stack.project)
+        with _known(file.parent) as stacks:
+            for known in stacks.values():
+                if known["up"]:
+                    stack = ComposeStack([], known["project"])
+                    stack.command = known["up"]
+                    _remove(stack)
+                    known["up"] = None
+                    removed.append(stack.project)
     return removed
 
 
 @contextmanager
-def _state(folder: Path) -> Iterator[dict[str, Any]]:
-    """Read and write what the processes know in common, one process at a time."""
+def _started(
+    make: MakeStack, project: str, fingerprint: str, folder: Path, *, keep: bool
+) -> Iterator[str]:
+    """Start a stack unless it is up, yield its project's name, and remove it after the last user.
+
+    A project that is up, or was kept, has the command that removes it as ``up``.
+    """
+    with _known(folder) as stacks:
+        known = stacks.setdefault(fingerprint, {"users": 0, "up": None})
+        if not known["users"]:
+            if not known["up"]:
+                known["project"] = _free_name(project, stacks)
+            stack = make(known["project"])
+            known["up"] = stack.command
+            try:
+                stack.up()
+            except BaseException as error:
+                try:
+                    _remove(stack)
+                    known["up"] = None
+                except StackError as left:
+                    error.add_note(f"and what was there of it could not be removed: {left}")
+                raise
+        known["users"] += 1
+    try:
+        yield known["project"]
+    finally:
+        with _known(folder) as stacks:
+            known = stacks[fingerprint]
+            known["users"] -= 1
+            if not known["users"] and not keep:
+                _remove(make(known["project"]))
+                known["up"] = None
+
+
+def _free_name(project: str, stacks: dict[str, dict[str, Any]]) -> str:
+    """Return the name, with a number where another stack has it: one would replace the other."""
+    taken = {known["project"] for known in stacks.values() if known["up"]}
+    names = (project if n == 1 else f"{project}-{n}" for n in count(1))
+    return next(name for name in names if name not in taken)
+
+
+@contextmanager
+def _known(folder: Path) -> Iterator[dict[str, dict[str, Any]]]:
+    """Read and write what the processes know of each stack, one process at a time."""
     with (folder / f"{_NAME}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         file = folder / _NAME
-        state = json.loads(file.read_text()) if file.exists() else {}
+        stacks = json.loads(file.read_text()) if file.exists() else {}
         try:
-            yield state
+            yield stacks
         finally:
-            file.write_text(json.dumps(state))
+            file.write_text(json.dumps(stacks))
 
 
 def _remove(stack: ComposeStack) -> None:
