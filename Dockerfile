@@ -6,8 +6,10 @@ COPY requirements.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip --python /venv/bin/python install --require-hashes --no-deps -r requirements.txt
 COPY . .
+# In a clone made under umask 077 only its owner may read them.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip wheel --no-deps --wheel-dir /dist . \
+    chmod -R go=rX . \
+ && python -m pip wheel --no-deps --wheel-dir /dist . \
  && python -m pip --python /venv/bin/python install --no-deps --no-index /dist/*.whl
 
 
@@ -25,14 +27,15 @@ COPY --from=build /venv /venv
 USER 10001
 WORKDIR /srv
 EXPOSE 5000
+# Not urllib, which asks the proxy that HTTP_PROXY names: Docker's client may set it in containers.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:5000/healthz', timeout=2)"]
+    CMD ["python", "-c", "from http.client import HTTPConnection; c = HTTPConnection('127.0.0.1', 5000, timeout=2); c.request('GET', '/healthz'); exit(c.getresponse().status != 200)"]
 
 
 # docker build --target dev: the source under /src wins over the installed package.
 FROM runtime AS dev
 ENV PYTHONPATH=/src
-COPY flask_redis_counter /src/flask_redis_counter
+COPY --from=build /src/flask_redis_counter /src/flask_redis_counter
 CMD ["flask", "--app", "flask_redis_counter", "run", "--host=0.0.0.0", "--reload"]
 
 
