@@ -7,6 +7,7 @@ from http import HTTPStatus
 from flask import Response, current_app, render_template, request
 from werkzeug.exceptions import (
     BadRequest,
+    ClientDisconnected,
     LengthRequired,
     PreconditionFailed,
     RequestEntityTooLarge,
@@ -28,11 +29,30 @@ def hold_back() -> None:
             "The Host header is malformed, or names a host that this is not. Send ASCII (xn--… for "
             "an international name) and a port from 1 to 65535."
         )
-    if "Transfer-Encoding" in request.headers:
-        raise LengthRequired("A body needs a Content-Length.")
+    if "Transfer-Encoding" in request.headers and request.headers.get("Content-Length"):
+        raise BadRequest("Send Transfer-Encoding or Content-Length, not both.")
     # Only the announced length is looked at: waiting for a slow body would block a thread.
     if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
         raise RequestEntityTooLarge
+
+
+def body() -> bytes:
+    """Return the request's body, however its length is told; most views ignore it unread.
+
+    :raises LengthRequired: it is chunked, and the server does not say where it ends.
+    :raises RequestEntityTooLarge: it is too large.
+    :raises BadRequest: it did not arrive whole.
+    """
+    if "Transfer-Encoding" in request.headers and not request.environ.get("wsgi.input_terminated"):
+        raise LengthRequired("This server reads no chunked body: send a Content-Length.")
+    try:
+        data = request.get_data()
+    except ClientDisconnected as error:
+        raise BadRequest("The body did not arrive whole.") from error
+    # Werkzeug cuts off a body of unknown length at the limit.
+    if request.content_length is None and len(data) >= current_app.config["MAX_CONTENT_LENGTH"]:
+        raise RequestEntityTooLarge
+    return data
 
 
 def visit(name: str, amount: int, terms: Terms) -> tuple[Hit, str | None]:
@@ -53,13 +73,13 @@ def visit(name: str, amount: int, terms: Terms) -> tuple[Hit, str | None]:
 def counted(form: str, name: str, amount: int, terms: Terms) -> Response:
     """Count, and answer the value."""
     hit, reason = visit(name, amount, terms)
-    body = _body(form, name, hit.value, counted=hit.counted, reason=reason)
+    body = _rendered(form, name, hit.value, counted=hit.counted, reason=reason)
     return Response(body, mimetype=form, headers=headers_of(hit))
 
 
 def stands_at(form: str, name: str, value: int) -> Response:
     """Answer a value that was read."""
-    body = _body(form, name, value, counted=False)
+    body = _rendered(form, name, value, counted=False)
     return Response(body, mimetype=form, headers=HEADERS)
 
 
@@ -90,7 +110,7 @@ def kept(response: Response) -> Response:
     return response
 
 
-def _body(form: str, name: str, value: int, *, counted: bool, reason: str | None = None) -> str:
+def _rendered(form: str, name: str, value: int, *, counted: bool, reason: str | None = None) -> str:
     if form == HTML:
         about = {"name": name, "value": value, "counted": counted, "reason": reason}
         each_time = current_state().config.terms.once_in is None

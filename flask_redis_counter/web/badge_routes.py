@@ -76,7 +76,7 @@ _SHIELDS = operation(
         },
         "304": same(),
     }
-    | problems(400, 411, 412, 413),
+    | problems(400, 412, 413),
 )
 _SNIPPET = operation(
     "snippet",
@@ -84,7 +84,7 @@ _SNIPPET = operation(
     _parameter("name", "The counter.", _TEXT),
     *(_parameter(name, "As for a badge, or empty.", _TEXT) for name in ("label", "color")),
     _parameter("format", "As for a badge, or empty.", _TEXT),
-    answers={"200": answer("The page.", {HTML: {}})} | problems(400, 411, 413),
+    answers={"200": answer("The page.", {HTML: {}})} | problems(400, 413),
 )
 
 PATHS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
 from collections.abc import Callable, Iterable
@@ -73,7 +74,38 @@ def host_of(scope: Scope) -> str | None:
     return joined(scope.headers, "host") if scope.authority is None else scope.authority
 
 
-def environ_of(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
+class IncompleteBody(io.RawIOBase):
+    """A body that the client did not send whole, or not in time."""
+
+    def readinto(self, buffer: object, /) -> int:
+        """Fail, which Werkzeug takes for a client that is gone."""
+        raise OSError("the body is incomplete")
+
+
+async def body_of(proto: HTTPProtocol, length: str | None, limit: int, timeout: float) -> io.IOBase:
+    """Read a body; one that is too large is read to the first chunk beyond the limit.
+
+    :param length: the announced length; None: the body's framing tells where it ends.
+    :param timeout: seconds that the body may take to arrive.
+    """
+    if length is not None and not (length.isdigit() and int(length) <= limit):
+        return io.BytesIO()  # refused unread, for its length
+    body = io.BytesIO()
+    try:
+        async with asyncio.timeout(timeout):
+            async for chunk in proto:
+                body.write(chunk)
+                if body.tell() > limit:
+                    break
+    except (TimeoutError, OSError, RuntimeError):  # malformed chunks are Granian's RuntimeError
+        return IncompleteBody()
+    if length is not None and body.tell() != int(length):
+        return IncompleteBody()
+    body.seek(0)
+    return body
+
+
+def environ_of(scope: Scope, body: io.IOBase | None = None) -> WSGIEnvironment:
     """Return a WSGI environment (PEP 3333)."""
     host, _, port = scope.server.rpartition(":")
     environ: WSGIEnvironment = {
@@ -87,7 +119,8 @@ def environ_of(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
         "REMOTE_ADDR": address_of(scope.client),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
-        "wsgi.input": io.BytesIO(body),
+        "wsgi.input": body or io.BytesIO(),
+        "wsgi.input_terminated": True,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,

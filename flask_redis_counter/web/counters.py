@@ -10,13 +10,13 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request, url_for
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import BadRequest, ClientDisconnected, Forbidden, Unauthorized
+from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
 
 from ..errors import UnknownCounterError
 from ..rules import MAX_VALUE, MIN_VALUE, check_integer
 from ..state import current_state
 from . import badges
-from .answers import counted, hold_back, kept, stands_at, value_of
+from .answers import body, counted, hold_back, kept, stands_at, value_of
 from .counting import amount_in, integer_in, only, plain, text_in
 from .negotiation import JSON, SVG, TEXT, media_type
 
@@ -78,7 +78,7 @@ def read_as_text(name: str) -> Response:
 def hit(name: str) -> Response:
     """Count on a counter; where there is none it is made, if that is allowed."""
     form = media_type(request.headers.get("Accept", ""))
-    if request.content_length:
+    if request.content_length or body():
         raise BadRequest("Say the amount in the query, ?amount=7, and send no body.")
     amount = amount_in(request.args)
     return counted(form, plain(name), amount, current_state().config.named_terms)
@@ -104,7 +104,7 @@ def put(name: str) -> Response:
     condition = _condition()
     if condition not in (None, "*"):
         raise BadRequest("The one condition that this takes is If-None-Match: *")
-    value = _value_in(_body())
+    value = _value_in(body())
     state = current_state()
     limit = state.config.max_counters
     old = state.counter.set(plain(name), value, max_counters=limit, only_new=condition == "*")
@@ -132,16 +132,9 @@ def _shown(value: Any) -> dict[str, Any]:
     return {"value": None, "broken": True} if value is _BROKEN else {"value": value}
 
 
-def _body() -> bytes:
+def _value_in(text: bytes) -> int:
     try:
-        return request.get_data()
-    except ClientDisconnected as error:
-        raise BadRequest("The body did not come as long as its Content-Length.") from error
-
-
-def _value_in(body: bytes) -> int:
-    try:
-        document = json.loads(body)
+        document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
     value = document.get("value") if isinstance(document, dict) else None

@@ -10,6 +10,7 @@ Interface: https://github.com/emmett-framework/granian/blob/master/docs/spec/RSG
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from ..rules import PLAIN_NAME
 from ..screen import PREFETCHING, Sender
 from ..state import EXTENSION_KEY, State
 from ..terms import Terms
-from .bridge import Answer, address_of, environ_of, host_of, joined
+from .bridge import Answer, address_of, body_of, environ_of, host_of, joined
 from .counting import HEADERS, RELOAD, as_json, headers_of, token_in
 from .guards import sharing
 from .hub import Hub
@@ -100,8 +101,7 @@ class Front:
             if self._hub and scope.path == "/live" and scope.method == "GET":
                 await self._go_live(self._hub, scope, began, proto)
                 return
-            body = await self._body(scope, proto) if scope.method == "PUT" else b""
-            answer = await self._from_flask(scope, began, body)
+            answer = await self._from_flask(scope, began, await self._body(scope, proto))
             answer.send(proto)
             return
         name, amount, token, terms, (visitor, client), identity = wanted
@@ -137,7 +137,7 @@ class Front:
 
     async def _go_live(self, hub: Hub, scope: Scope, began: float, proto: HTTPProtocol) -> None:
         with hub.seat() as seat:
-            answer = await self._from_flask(scope, began, b"", seat)
+            answer = await self._from_flask(scope, began, None, seat)
             if answer.status == 200:
                 await hub.serve(proto, answer.headers, seat.names)
             else:
@@ -165,17 +165,13 @@ class Front:
             say(scope.method, scope.path, HTTPStatus.OK, began, identity, header("traceparent"))
         return identity
 
-    async def _body(self, scope: Scope, proto: HTTPProtocol) -> bytes:
-        """Read a body of an announced length; what is refused for its size is not read."""
-        if "transfer-encoding" in scope.headers:
-            return b""
-        announced = scope.headers.get("content-length") or ""
-        if not announced.isdigit() or int(announced) > self._app.config["MAX_CONTENT_LENGTH"]:
-            return b""
-        try:
-            return await asyncio.wait_for(proto(), BODY_PATIENCE)
-        except TimeoutError:
-            return b""  # no JSON, and so a 400
+    async def _body(self, scope: Scope, proto: HTTPProtocol) -> io.IOBase | None:
+        """Read a body that a view looks at; the others are ignored."""
+        length = scope.headers.get("content-length")
+        is_hit = scope.method == "POST" and length is None and _HITS.fullmatch(scope.path)
+        if scope.method != "PUT" and not is_hit:
+            return None
+        return await body_of(proto, length, self._app.config["MAX_CONTENT_LENGTH"], BODY_PATIENCE)
 
     def _hit_in(self, scope: Scope) -> Wanted | None:
         """Return what is wanted where that is plainly a hit; None: Flask has to look at it."""
@@ -187,6 +183,8 @@ class Front:
         elif method == "POST" and (named := _HITS.fullmatch(path)):
             if not (query := _AMOUNT.fullmatch(scope.query_string)):
                 return None
+            if scope.http_version == "2" and "content-length" not in scope.headers:
+                return None  # there may be a body all the same
             name, amount, terms = named[1], int(query[1] or 1), self._named_terms
         else:
             return None
@@ -213,12 +211,14 @@ class Front:
         return name, amount, token, terms, sender, identity
 
     async def _from_flask(
-        self, scope: Scope, began: float, body: bytes, seat: Seat | None = None
+        self, scope: Scope, began: float, body: io.IOBase | None, seat: Seat | None = None
     ) -> Answer:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._ask_flask, scope, began, body, seat)
 
-    def _ask_flask(self, scope: Scope, began: float, body: bytes, seat: Seat | None) -> Answer:
+    def _ask_flask(
+        self, scope: Scope, began: float, body: io.IOBase | None, seat: Seat | None
+    ) -> Answer:
         answer = Answer()
         environ = environ_of(scope, body) | {BEGAN: began}
         if self._hub:

@@ -119,7 +119,7 @@ def _status(description: str, document: dict[str, Any]) -> dict[str, Any]:
 _WELCOME = operation(
     "welcome",
     "The welcome page, also while the store is away",
-    answers={"200": answer("The page.", {HTML: {}})} | problems(400, 411, 413),
+    answers={"200": answer("The page.", {HTML: {}})} | problems(400, 413),
 )
 # What HEAD answers has no body to describe.
 _PEEK = operation(
@@ -129,7 +129,7 @@ _PEEK = operation(
         status: {"description": described["description"], "headers": described["headers"]}
         for status, described in {
             "200": answer("The value.", {}, "Vary"),
-            **problems(400, 406, 411, 413, 500, 503),
+            **problems(400, 406, 413, 500, 503),
         }.items()
     },
 )
@@ -212,7 +212,7 @@ _DELETE = operation(
     PLAIN_NAME_IN_PATH,
     security=[{"admin": []}],
     answers={"200": answer("Deleted.", as_json("Deletion"))}
-    | problems(400, 401, 403, 404, 411, 413, 500, 503),
+    | problems(400, 401, 403, 404, 413, 500, 503),
 )
 _ALIVE = operation(
     "alive",

@@ -18,7 +18,7 @@ _REFUSALS = {
     406: f"Accept allows none of {JSON}, {TEXT} and {HTML}, nor another form that there is here.",
     409: "The counter would go beyond its largest value; or there is none of this name, and as "
     "many others as there may be. Nothing was changed.",
-    411: "A body of unknown length.",
+    411: "A chunked body, under a server that does not read any.",
     412: "It is not as If-Match or If-None-Match says. Nothing was changed.",
     413: "A body of more than 64 KiB.",
     422: "The Idempotency-Key stands for a hit of another amount. Nothing was counted.",
@@ -86,7 +86,7 @@ def read(description: str, content: dict[str, Any], *statuses: int, vary: bool =
     """
     headers = ["Vary"] if vary else []
     answers = {"200": answer(description, content, *headers, kept=True), "304": same(*headers)}
-    return answers | problems(400, 411, 412, 413, 500, 503, *statuses)
+    return answers | problems(400, 412, 413, 500, 503, *statuses)
 
 
 def same(*headers: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ _STATS = operation(
         "schema": {"type": "string"},
     },
     _DAYS,
-    answers={"200": answer("The page.", {HTML: {}})} | problems(400, 411, 413, 503),
+    answers={"200": answer("The page.", {HTML: {}})} | problems(400, 413, 503),
 )
 _CHART = operation(
     "chart",
@@ -55,7 +55,7 @@ _LIVE = operation(
             {EVENTS: {}},
         )
     }
-    | problems(400, 404, 411, 413, 501, 503),
+    | problems(400, 404, 413, 501, 503),
 )
 
 PATHS = {

@@ -45,9 +45,9 @@ class Protocol:
     def __init__(self, body):
         self._body = body
 
-    async def __call__(self):
-        """Return the request's body."""
-        return await asyncio.to_thread(self._body.read)
+    async def __aiter__(self):
+        """Return the request's body, in one chunk."""
+        yield await asyncio.to_thread(self._body.read)
 
     def response_bytes(self, status, headers, body):
         """Take an answer."""

@@ -20,6 +20,7 @@ from flask_redis_counter.embedded import EmbeddedStore
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.process import Process, free_port
 
+from . import http2
 from .support import KEY, within
 
 
@@ -273,7 +274,7 @@ def test_slow_bodies_hold_nobody_up(serve, server, client):
 
 
 def test_a_body_arrives(serve, server, client):
-    """That of a PUT is read, where its length is known; what is behind it is the next request."""
+    """That of a PUT is read, also in chunks; what is behind it is the next request."""
     key = "correct-horse-battery-staple"
     run = serve("--workers=1", REDIS_URL=server.url, COUNTER_ADMIN_KEY=key).ready()
     url, admin = f"http://127.0.0.1:{run.port}/counters/orders", {"Authorization": f"Bearer {key}"}
@@ -283,9 +284,29 @@ def test_a_body_arrives(serve, server, client):
         assert session.put(url, data=body, timeout=5).json()["was"] is None
         assert session.put(url, data=body + 65_000 * b" ", timeout=5).json()["was"] == 7
         assert session.put(url, data=70_000 * b" ", timeout=5).status_code == 413
-        assert session.put(url, data=iter([body]), timeout=5).status_code == 411
+        assert session.put(url, data=iter([body]), timeout=5).json()["was"] == 7
+        assert session.put(url, data=iter([70_000 * b" "]), timeout=5).status_code == 413
         assert session.delete(url, timeout=5).json()["was"] == 7
     assert client.get("counter:{orders}") is None
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_a_body_over_http2_has_no_length(serve, server, client, fast):
+    """It is seen all the same: a hit that has one is refused, a change is read."""
+    key = "correct-horse-battery-staple"
+    settings = {"COUNTER_ADMIN_KEY": key, "COUNTER_FAST_PATH": fast, "COUNTER_DEADLINE": "10"}
+    port = serve("--workers=1", REDIS_URL=server.url, **settings).ready().port
+    assert http2.ask(port, "POST", "/counters/a/hits", b"amount=2") == 400
+    assert client.get("counter:{a}") is None
+    assert http2.ask(port, "POST", "/counters/a/hits", b"") == 200
+    assert http2.ask(port, "POST", "/counters/a/hits") == 200
+    assert client.get("counter:{a}") == b"2"
+    assert http2.ask(port, "POST", "/count", b"ignored") == 200
+    assert client.get(KEY) == b"1"
+    admin = {"authorization": f"Bearer {key}"}
+    assert http2.ask(port, "PUT", "/counters/a", b'{"value": 7}', **admin) == 200
+    assert http2.ask(port, "PUT", "/counters/a", b"x" * 16_000, **admin) == 400
+    assert client.get("counter:{a}") == b"7"
 
 
 @pytest.mark.parametrize(
@@ -295,6 +316,9 @@ def test_a_body_arrives(serve, server, client):
         b"Host: a\r\nAccept: \xe9",
         b"Host: \xe9",
         b"Host: a\r\nHost: b",
+        "Host: bücher.example".encode(),
+        b"Host: a:99999",
+        b"Host: a..b",
     ],
 )
 def test_a_header_that_cannot_be_understood(serve, server, client, headers):

@@ -1,80 +1,8 @@
 """The same answers under every server that people run Flask with."""
 
-import socket
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
-
-from flask_redis_counter.testing import StoreProcess, wait_until
-from flask_redis_counter.testing.process import Process, free_port
-
-APP = "flask_redis_counter:create_app()"
-
-SERVERS = {
-    "granian": "flask_redis_counter serve --port={port}",
-    "flask run": "flask --app flask_redis_counter run --port={port}",
-    "gunicorn sync": f"gunicorn --workers=2 --bind=127.0.0.1:{{port}} {APP}",
-    "gunicorn preload": f"gunicorn --workers=2 --preload --bind=127.0.0.1:{{port}} {APP}",
-    "gunicorn gthread": f"gunicorn --workers=2 --threads=8 --bind=127.0.0.1:{{port}} {APP}",
-    "gunicorn gevent": f"gunicorn --workers=2 -k gevent --bind=127.0.0.1:{{port}} {APP}",
-    "waitress": "waitress --listen=127.0.0.1:{port} --call flask_redis_counter:create_app",
-}
-
-
-class Server(Process):
-    """The service under one of them.
-
-    :param arguments: what Python runs.
-    """
-
-    def __init__(self, arguments, folder, redis_url):
-        self.port = free_port()
-        command = [sys.executable, "-m", *arguments.format(port=self.port).split()]
-        environment = {"REDIS_URL": redis_url, "COUNTER_METRICS_DIR": str(folder / "metrics")}
-        super().__init__(command, log=folder / "log", environment=environment)
-        self.start()
-        wait_until(lambda: self.ask("GET", "/healthz").ok, what="an answer")
-
-    def ask(self, method, path, **options):
-        """Send a request."""
-        return requests.request(
-            method, f"http://127.0.0.1:{self.port}{path}", timeout=10, **options
-        )
-
-    def value(self, name="visits"):
-        """Read a counter."""
-        return self.ask("GET", f"/counters/{name}").json()["value"]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """A store for all of them."""
-    store = StoreProcess(tmp_path_factory.mktemp("store"))
-    store.start()
-    yield store
-    store.stop()
-
-
-@pytest.fixture(scope="module", params=SERVERS)
-def server(request, store, tmp_path_factory):
-    """Each of them, with a store."""
-    server = Server(SERVERS[request.param], tmp_path_factory.mktemp("server"), store.url)
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module", params=SERVERS)
-def lonely(request, tmp_path_factory):
-    """Each of them, with no store anywhere."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        url = f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"
-        server = Server(SERVERS[request.param], folder, url)
-        yield server
-        server.stop()
 
 
 def test_forms(server):
