@@ -36,6 +36,7 @@ class Config:
     :ivar opt_out: whether those are left out who ask for it.
     :ivar ignore_bots: whether known crawlers are no visitors.
     :ivar proxies: whose word on a client's address is taken.
+    :ivar root_path: path under which a proxy publishes the service, empty or as ``/counter``.
     :ivar hosts: which hosts requests may be for; empty: any.
     :ivar live: how many may listen to events, in each worker process.
     :ivar cors: which origins' scripts may read counters and answers to hits.
@@ -62,6 +63,7 @@ class Config:
     opt_out: bool
     ignore_bots: bool
     proxies: tuple[Network, ...]
+    root_path: str
     hosts: tuple[str, ...]
     cors: tuple[str, ...]
     live: int
@@ -127,6 +129,7 @@ class Config:
             opt_out=values["COUNTER_OPT_OUT"],
             ignore_bots=ignore_bots,
             proxies=values["COUNTER_PROXIES"],
+            root_path=values["COUNTER_ROOT_PATH"],
             hosts=values["COUNTER_HOSTS"],
             cors=values["COUNTER_CORS"],
             live=values["COUNTER_LIVE"],

@@ -8,7 +8,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import TypeAlias
 
-from .settings import Network
+from .settings import Network, is_root_path
 
 #: Returns a request's header, None where there is none; several of one name with commas between.
 Headers: TypeAlias = Callable[[str], str | None]
@@ -53,6 +53,18 @@ class Proxies:
             return None
         scheme = _listed(headers("x-forwarded-proto"))[-1].lower()
         return scheme if scheme in ("http", "https") else None
+
+    def prefix(self, peer: str, headers: Headers) -> str | None:
+        """Return the path that a proxy has removed from the request (``X-Forwarded-Prefix``).
+
+        :param peer: the address that the request came from.
+        :returns: None where no trusted proxy names one, or where it is no plain path.
+        """
+        if not _is_in(peer, self._networks):
+            return None
+        # The nearest proxy knows the whole; what lies further left may be the client's own.
+        path = _listed(headers("x-forwarded-prefix"))[-1].rstrip("/")
+        return path if is_root_path(path) else None
 
 
 def _listed(header: str | None) -> list[str]:

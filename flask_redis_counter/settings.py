@@ -27,6 +27,8 @@ from .terms import Rate
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
+_ROOT_PATH = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+")
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -121,6 +123,18 @@ def _hosts(given: Any) -> tuple[str, ...]:
             "is not a list of host names without scheme and port, as example.org, or .example.net "
             f"with all below it: {error}"
         ) from error
+
+
+def _root_path(given: Any) -> str:
+    path = _text(given).rstrip("/")
+    if path and not is_root_path(path):
+        raise ValueError("is no path such as /counter, of letters, digits, . _ ~ and -")
+    return path
+
+
+def is_root_path(text: str) -> bool:
+    """Whether links may begin with this: a path of plain segments, which leads to no other host."""
+    return len(text) <= 255 and _ROOT_PATH.fullmatch(text) is not None
 
 
 def _words(given: Any) -> tuple[str, ...]:
@@ -276,8 +290,15 @@ SETTINGS = {
             "COUNTER_PROXIES",
             _networks,
             (),
-            "Addresses and networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are "
-            "believed, with commas between.",
+            "Addresses and networks of proxies whose `X-Forwarded-For`, `X-Forwarded-Proto` and "
+            "`X-Forwarded-Prefix` are believed, with commas between.",
+        ),
+        Setting(
+            "COUNTER_ROOT_PATH",
+            _root_path,
+            "",
+            "Path under which a proxy publishes the service and which it removes from requests, as "
+            "`/counter`: all links begin with it. `X-Forwarded-Prefix` of a trusted proxy wins.",
         ),
         Setting(
             "COUNTER_HOSTS",

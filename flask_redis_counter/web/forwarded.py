@@ -1,4 +1,4 @@
-"""By which scheme a client asked, where proxies were between: it is in the addresses we write."""
+"""Scheme and root path of the URLs that we write, where proxies are in front."""
 
 from __future__ import annotations
 
@@ -21,17 +21,25 @@ def init_app(app: Flask) -> None:
     the ``Host`` header, which is judged: a proxy is to pass it on.
     """
     state: State = app.extensions[EXTENSION_KEY]
-    if not state.config.proxies:
+    config = state.config
+    if not config.proxies and not config.root_path:
         return
-    proxies = Proxies(state.config.proxies)
+    proxies = Proxies(config.proxies)
     ask = app.wsgi_app
 
     def ask_behind_proxies(
         environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        said = {"x-forwarded-proto": environ.get("HTTP_X_FORWARDED_PROTO")}
-        if scheme := proxies.scheme(environ.get("REMOTE_ADDR", ""), said.get):
+        said = {
+            "x-forwarded-proto": environ.get("HTTP_X_FORWARDED_PROTO"),
+            "x-forwarded-prefix": environ.get("HTTP_X_FORWARDED_PREFIX"),
+        }
+        peer = environ.get("REMOTE_ADDR", "")
+        if scheme := proxies.scheme(peer, said.get):
             environ["wsgi.url_scheme"] = scheme
+        if prefix := proxies.prefix(peer, said.get) or config.root_path:
+            # What the server itself has removed (SCRIPT_NAME) lies below.
+            environ["SCRIPT_NAME"] = prefix + environ.get("SCRIPT_NAME", "")
         return ask(environ, start_response)
 
     app.wsgi_app = ask_behind_proxies  # type: ignore[method-assign]

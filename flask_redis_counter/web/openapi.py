@@ -6,11 +6,11 @@ Format: https://spec.openapis.org/oas/v3.1.1.html
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from . import badge_routes, stats_routes
 from .counters import LISTED, MOST_LISTED
@@ -48,8 +48,11 @@ path does not have 405 with `Allow`. HEAD works wherever GET does, and never cou
 """
 
 
-def document() -> dict[str, Any]:
-    """Return the description; no setting changes it."""
+def document(root: str = "/") -> dict[str, Any]:
+    """Return the description; no setting changes it.
+
+    :param root: the path under which the service is reached.
+    """
     return {
         "openapi": "3.1.0",
         "info": {
@@ -58,7 +61,7 @@ def document() -> dict[str, Any]:
             "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": root}],
         "paths": {
             "/": {"get": _WELCOME},
             "/count": {"get": _hit("count"), "post": _hit("countByPost"), "head": _PEEK},
@@ -84,12 +87,12 @@ def document() -> dict[str, Any]:
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     """Answer the description."""
-    return Response(_as_text(), mimetype=JSON)
+    return Response(_as_text(request.script_root or "/"), mimetype=JSON)
 
 
-@cache
-def _as_text() -> str:
-    return json.dumps(document(), indent=1) + "\n"
+@lru_cache(maxsize=8)
+def _as_text(root: str) -> str:
+    return json.dumps(document(root), indent=1) + "\n"
 
 
 def _hit(identity: str, *parameters: Any, statuses: list[int] | None = None) -> dict[str, Any]:
