@@ -121,7 +121,7 @@ class PendingHit:
         self.once_in = 0
         self.rate: Rate | None = None
         if terms.screen:
-            self.once_in = (terms.once_in or 0) if visitor is not None and token is None else 0
+            self.once_in = (terms.once_in or 0) if visitor is not None else 0
             self.rate = terms.rate if client is not None else None
         self.batch: Any = None
         self.call: Call | None = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from typing import TypeAlias
 
 from .config import Config
 from .proxies import Headers, Proxies
+from .terms import Terms
 
 #: What tells a visitor, and a client, from others; None where nobody is to be told.
 Sender: TypeAlias = tuple[str | None, str | None]
@@ -16,6 +18,11 @@ Sender: TypeAlias = tuple[str | None, str | None]
 #: With what a browser says that nobody looks at the page yet.
 PREFETCHING = frozenset({"sec-purpose", "purpose", "x-purpose", "x-moz"})
 _EARLY = ("prefetch", "prerender", "preview")
+
+
+@lru_cache(maxsize=8)
+def _each_time(terms: Terms) -> Terms:
+    return replace(terms, once_in=None)
 
 
 class Screen:
@@ -48,6 +55,15 @@ class Screen:
         if self._is_crawler is not None and self._is_crawler(headers("user-agent") or ""):
             return "bot"
         return None
+
+    def terms(self, terms: Terms, token: str | None, headers: Headers) -> Terms:
+        """Return the terms of a hit: a program's hits with keys are different hits, not reloads.
+
+        A page's script sends a key as well, a new one with each load; browsers add ``Origin``.
+        """
+        if token is None or terms.once_in is None or headers("origin") is not None:
+            return terms
+        return _each_time(terms)
 
     def sender(self, peer: str, headers: Headers) -> Sender:
         """Return who sends a hit.

@@ -33,8 +33,8 @@ class Terms:
 
     :ivar max_counters: make the counter only while there are fewer than so many; 0: never; None:
         always.
-    :ivar once_in: count a visitor once within so many seconds, 1 to 86,400; None: each time. Not
-        for a hit with a token.
+    :ivar once_in: count a visitor once within so many seconds, 1 to 86,400; None: each time. A
+        hit whose token has counted is that hit again, within them or not.
     :ivar rate: how often a client may count, whatever the counter; None: as often as it likes.
     :raises InvalidAmountError: one of them is out of bounds.
     """

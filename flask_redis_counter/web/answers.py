@@ -66,6 +66,7 @@ def visit(name: str, amount: int, terms: Terms) -> tuple[Hit, str | None]:
     if objection := state.screen.objection(headers):
         return Hit(name, state.counter.value(name), counted=False), objection
     visitor, client = state.screen.sender(request.remote_addr or "", headers)
+    terms = state.screen.terms(terms, token, headers)
     hit = state.counter.hit(name, amount, token=token, visitor=visitor, client=client, terms=terms)
     return hit, None if hit.counted else RELOAD
 

@@ -200,6 +200,8 @@ class Front:
                 token = token_in(joined(headers, "idempotency-key"))
             except HTTPException:
                 return None
+            if token is not None:
+                terms = self._screen.terms(terms, token, headers.get)
             identity = identity_in(joined(headers, "x-request-id"))
         accept = joined(headers, "accept") if "accept" in names else None
         if not _is_plain(host_of(scope), self._hosts, accept or ""):

@@ -96,7 +96,7 @@ def test_crawlers_count_otherwise(web, client):
 
 
 def test_a_reload(service, client):
-    """It gets the value that stands; who is another counts, and so does what has a key."""
+    """It gets the value that stands; who is another counts, and so does a program with keys."""
     web = service(COUNTER_RELOAD_SECONDS=60)
     assert hit(web, User_Agent="a")["value"] == 1
     assert hit(web, User_Agent="b")["value"] == 2
@@ -111,6 +111,21 @@ def test_a_reload(service, client):
     assert hit(web, User_Agent="a", Idempotency_Key='"k"')["value"] == 4
     assert web.post("/counters/other/hits", headers={"User-Agent": "a"}).json["value"] == 1
     assert today(web) == (4, 3)
+
+
+@pytest.mark.parametrize("path", ["/count", "/counters/visits/hits"])
+def test_a_reload_of_a_page_with_a_script(service, client, path):
+    """Five loads within the seconds are one hit, though the script sends a new key each time."""
+    web = service(COUNTER_RELOAD_SECONDS=30)
+    answers = [
+        web.post(path, headers={"Origin": "https://site.example", "Idempotency-Key": f'"{load}"'})
+        for load in "12345"
+    ]
+    assert answers[0].json == {"name": "visits", "value": 1, "counted": True}
+    assert [answer.json for answer in answers[1:]] == 4 * [uncounted(1, "reload")]
+    again = web.post(path, headers={"Origin": "https://site.example", "Idempotency-Key": '"1"'})
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert client.get(KEY) == b"1"
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
@@ -196,7 +211,7 @@ def test_the_scheme_that_a_proxy_was_asked_by(service, peer, said, scheme):
     web = service(COUNTER_PROXIES="10.0.0.1")
     headers = {"Host": "counter.example.org", "X-Forwarded-Proto": said, **BROWSER,
                "X-Forwarded-Host": "evil.example", "X-Forwarded-Port": "81",
-               "X-Forwarded-Prefix": "/evil", "Forwarded": "host=evil.example"}  # fmt: skip
+               "X-Forwarded-Prefix": "//evil.example", "Forwarded": "host=evil.example"}  # fmt: skip
     for path in ("/snippet", "/"):
         page = web.get(path, headers=headers, environ_overrides={"REMOTE_ADDR": peer}).text
         assert "evil" not in page

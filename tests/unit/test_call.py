@@ -123,11 +123,11 @@ def test_a_screened_call():
 
 
 def test_what_is_not_screened():
-    """A hit that is nobody's, and under its token only its rate: it counts each time."""
+    """A hit without a visitor, or with neither seconds nor a rate, counts each time."""
     terms = Terms(once_in=60, rate=Rate(4, 30))
     assert Call.of(PendingHit("{a}", 1, None, terms=terms), "w", 1, None).command()[2] == 5
     once = PendingHit("{a}", 1, "t", visitor="x", client="c", terms=terms)
-    assert Call.of(once, "w", 1, "t").command()[-4:] == ("x", 1, 0, "c")
+    assert Call.of(once, "w", 1, "t").command()[-4:] == ("x", 1, 60, "c")
     often = PendingHit("{a}", 1, None, visitor="x", client="c", terms=Terms(rate=Rate(4, 30)))
     assert Call.of(often, "w", 1, None).command()[-4:] == ("x", 1, 0, "c")
 
