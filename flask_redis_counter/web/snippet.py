@@ -22,6 +22,23 @@ _NAME = PLAIN_NAME.pattern.replace("-]", r"\-]")
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|~])")
 _ESCAPED = r"\\\1"
 
+# Names for which a rule of EasyPrivacy blocks /counters/NAME/hits, /counters/NAME.svg or
+# /hit/NAME.svg, as of November 2026; of all those the ones that somebody may well give a counter.
+# https://github.com/easylist/easylist/blob/master/easyprivacy/easyprivacy_general.txt
+_BLOCKED = re.compile(
+    r"""
+    accesscounter|acecounter|adcount|addpageview|analytics|clickcount|clicklog|counthits|
+    event-log|event-tracking|eventtracking|fastcounter|geocounter|google-analytics|
+    googleanalytics|hit-counter|hit_counter|hitcount|hitcounter|hittracker|hittracking|
+    homecounter|loadcounter|logcounter|matomo|mcounter|megacounter|neocounter|newscount|newsstat|
+    page_counter|pagehits|pagestat|pagestatistics|pagestats|pagetracker|pageviews|piwik|
+    powercount|pvcount|pvcounter|site_counter|site_statistics|site_stats|sitestat|sitetracker|
+    statcount|statscounter|tracker|trackpageview|trackviews|trackvisit|trackvisitors|updatestats|
+    viewcounter|visitcounter|web-analytics|webanalytics|webcounter|webtracker
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
 blueprint = Blueprint("snippet", __name__)
 blueprint.before_request(hold_back)
 
@@ -46,11 +63,18 @@ def snippet() -> Response:
         asked=asked,
         query=query,
         lines=lines(name, label or name, query),
+        blocked=is_blocked(name),
+        cors=current_state().config.cors,
         colors=COLORS,
         name_pattern=_NAME,
         longest_label=LONGEST_LABEL,
     )
     return Response(page, headers={"Cache-Control": "no-store"})
+
+
+def is_blocked(name: str) -> bool:
+    """Whether a common filter list blocks the requests of a counter of this name."""
+    return _BLOCKED.fullmatch(name) is not None
 
 
 def lines(name: str, words: str, query: str) -> dict[str, str]:
@@ -65,7 +89,7 @@ def lines(name: str, words: str, query: str) -> dict[str, str]:
     script = url_for("static", filename="counter.js", _external=True)
     image = Markup('<img src="{}" alt="{}" height="20">')
     loader = Markup('<script async src="{}" data-counter="{}"></script>')
-    place = Markup('<span data-count-of="{}"></span>')
+    place = Markup('<p data-count-line hidden>Seen <span data-count-of="{}"></span> times.</p>')
     return {
         "markdown": f"![{_MARKUP.sub(_ESCAPED, words)}]({read})",
         "image": str(image.format(hit, words)),

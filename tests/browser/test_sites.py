@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
+from pathlib import Path
 from threading import Thread
 from urllib.parse import urlencode
 
@@ -21,6 +22,7 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A site</ti
 <p>{images}</p></main>
 <script async src="{service}/static/counter.js" data-counter="{name}"></script>
 """
+ROOT = Path(__file__).parents[2]
 #: A policy as strict as a site can have that uses a service.
 POLICY = "default-src 'none'; script-src {service}; connect-src {service}; img-src {service} data:"
 
@@ -69,6 +71,8 @@ def page(browser, stack) -> Iterator:
     page = context.new_page()
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(error))
+    page.said = []
+    page.on("console", lambda message: page.said.append(message.text))
     page.hits = []
     page.on("request", lambda request: request.method == "POST" and page.hits.append(request))
     filled = PAGE.format(name="site", service=stack.url(), images="")
@@ -81,7 +85,7 @@ def page(browser, stack) -> Iterator:
 
 def seen(page) -> str:
     """Return what the page says about how often it was seen."""
-    return page.locator("span").inner_text()
+    return page.locator("[data-count-of]").inner_text()
 
 
 def sent(page) -> int:
@@ -219,6 +223,151 @@ def test_a_page_that_is_prepared_ahead(page, stack):
     assert stored(stack, "site") == before + 1
 
 
+def said(page) -> list[str]:
+    """Return what the script has written to the page's console."""
+    page.title()  # Playwright tells what happened while it is asked something
+    return [text for text in page.said if text.startswith("counter.js:")]
+
+
+LINE = '<p data-count-line hidden>Seen <span data-count-of="site"></span> times.</p>'
+#: Loaders that run the script when `document.currentScript` is no longer there.
+LOADERS = {
+    "module": '<script type="module" src="{script}" data-counter="site"></script>',
+    # Rocket Loader: an inert element, whose source a loader runs.
+    "later": """<script type="x/javascript" src="{script}" data-counter="site"></script>
+<script>fetch("{script}").then((it) => it.text()).then((it) => new Function(it)())</script>""",
+}
+
+
+def fill(page, body: str) -> None:
+    """Let the page of the site have a body."""
+    filled = f'<!doctype html><link rel="icon" href="data:,"><title>A</title><main>{body}</main>'
+    page.unroute("**/site")
+    page.route("**/site", lambda route: route.fulfill(body=filled, content_type="text/html"))
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_loader_without_a_current_script(page, stack, loader):
+    """As a module, or run by an optimiser, the script finds its element, counts once and shows."""
+    before = stored(stack, "site")
+    fill(page, LINE + LOADERS[loader].format(script="/static/counter.js"))
+    page.goto("/site")
+    wait_until(lambda: seen(page) == f"{before + 1:,}", what="the number")
+    assert page.locator("[data-count-line]").is_visible()
+    assert stored(stack, "site") == before + 1
+    assert said(page) == []
+
+
+def test_a_module_of_another_origin(open_stack, browser):
+    """Where the service allows the site, the script counts there as a module, too."""
+    service = open_stack.url()
+    loader = LOADERS["module"].format(script=f"{service}/static/counter.js")
+    body = f'<!doctype html><link rel="icon" href="data:,"><title>A</title>{LINE}{loader}'
+    with site(body, POLICY.format(service=service)) as url:
+        context = browser.new_context()
+        window = context.new_page()
+        window.goto(url)
+        wait_until(lambda: seen(window) == "1", what="the number")
+        context.close()
+    assert stored(open_stack, "site") == 1
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+def test_a_page_that_has_the_script_twice(page, stack, copies):
+    """It counts once for each counter, however often the line is in the page."""
+    before, other = stored(stack, "site"), stored(stack, "other")
+    lines = [f'<script async src="/static/counter.js" data-counter="{name}"></script>'
+             for name in [*["site"] * copies, "other"]]  # fmt: skip
+    fill(page, "".join(lines) + LINE)
+    page.goto("/site", wait_until="load")
+    wait_until(lambda: seen(page) == f"{before + 1:,}", what="the number")
+    wait_until(lambda: stored(stack, "other") == other + 1, what="the other counter")
+    assert sent(page) == 2
+    assert stored(stack, "site") == before + 1
+
+
+@pytest.mark.parametrize(
+    ("element", "words"),
+    [
+        ('<script src="/static/counter.js"></script>', "the name is missing"),
+        ('<script src="/static/counter.js" data-counter=""></script>', "the name is missing"),
+        ('<script type="module" src="/static/counter.js"></script>', "the name is missing"),
+        ('<script src="/static/counter.js" data-counter="a b"></script>', '"a b" is invalid'),
+        ('<script src="/static/counter.js" data-counter="a.svg"></script>', '"a.svg" is invalid'),
+        ('<script src="/static/counter.js" data-counter=".."></script>', '".." is invalid'),
+        ('<script src="/js/site/counter.js" data-counter="site"></script>', "data-service="),
+        ('<script src="/static/counter.js" data-counter="a" data-service="x:/"></script>', "x:/"),
+        ('<script src="/static/counter.js" data-counter="a" data-service="%"></script>',
+         "the address of the service is unknown or invalid"),
+    ],
+)  # fmt: skip
+def test_the_console_says_what_is_wrong(page, stack, element, words):
+    """A script that cannot count says why, and what to write."""
+    source = (ROOT / "flask_redis_counter/static/counter.js").read_text("utf-8")
+    page.route(
+        "**/js/site/counter.js",
+        lambda route: route.fulfill(body=source, content_type="text/javascript"),
+    )
+    fill(page, LINE + element)
+    page.goto("/site", wait_until="load")
+    wait_until(lambda: said(page), what="a line on the console")
+    [line] = said(page)
+    assert words in line
+    assert not page.locator("[data-count-line]").is_visible()
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_copy_of_the_script(open_stack, browser, slash):
+    """A copy on the site itself counts at the service that its element names."""
+    service = open_stack.url()
+    source = (ROOT / "flask_redis_counter/static/counter.js").read_text("utf-8")
+    body = f"""<!doctype html><link rel="icon" href="data:,"><title>A</title>{LINE}
+<script src="/copy.js" data-counter="site" data-service="{service}{slash}"></script>"""
+    with site(body, f"default-src 'self'; img-src data:; connect-src {service}") as url:
+        context = browser.new_context()
+        window = context.new_page()
+        window.route(
+            "**/copy.js", lambda route: route.fulfill(body=source, content_type="text/javascript")
+        )
+        window.goto(url)
+        wait_until(lambda: seen(window) == "1", what="the number")
+        context.close()
+    assert stored(open_stack, "site") == 1
+
+
+def test_reloads_of_a_page(browser):
+    """Five loads within COUNTER_RELOAD_SECONDS are one hit, and each shows the number."""
+    settings = {"COUNTER_CORS": "*", "COUNTER_RELOAD_SECONDS": "300"}
+    with process_stack(settings=settings) as stack:
+        loader = f'<script src="{stack.url()}/static/counter.js" data-counter="site"></script>'
+        body = f'<!doctype html><link rel="icon" href="data:,"><title>A</title>{LINE}{loader}'
+        with site(body, POLICY.format(service=stack.url())) as url:
+            context = browser.new_context()
+            window = context.new_page()
+            for _ in range(5):
+                window.goto(url)
+                wait_until(lambda: seen(window) == "1", what="the number")
+            context.close()
+        assert stored(stack, "site") == 1
+
+
+def test_the_copy_buttons(stack, open_window):
+    """Each line has a button that puts it on the clipboard, and says so."""
+    window = open_window(stack)
+    window.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    window.visit("/snippet?name=shop")
+    lines = window.page.locator("pre.line").all_inner_texts()
+    buttons = window.page.get_by_role("button", name="Copy the")
+    assert buttons.count() == len(lines) == 5
+    for number, line in enumerate(lines):
+        buttons.nth(number).click()
+        wait_until(
+            lambda line=line: window.page.evaluate("navigator.clipboard.readText()") == line,
+            what=line,
+        )
+        assert window.page.get_by_role("status").nth(number).inner_text() == "Copied."
+
+
 def test_the_page_that_writes_the_lines(stack, open_window):
     """Filled in and sent, it shows the badge, and lines that do what they say."""
     window = open_window(stack).visit("/count")
@@ -229,7 +378,7 @@ def test_the_page_that_writes_the_lines(stack, open_window):
     page.get_by_label("Label").fill('all "visits" <ever>')
     page.get_by_label("Colour").fill("#abc")
     page.get_by_label("Number").select_option("comma")
-    page.get_by_role("button").click()
+    page.get_by_role("button", name="Write the lines").click()
     page.wait_for_load_state("load")
     markdown, image, script, place, _ = page.locator("pre").all_inner_texts()
     assert markdown.startswith('![all "visits" \\<ever\\>](http')

@@ -34,7 +34,7 @@ def page(query):
     response = APP.test_client().get("/snippet", query_string=query)
     assert response.status_code == 200
     assert response.mimetype == "text/html"
-    copied = re.findall(r'<pre class="line">(.*?)</pre>', response.text, re.DOTALL)
+    copied = re.findall(r'<pre class="line"[^>]*>(.*?)</pre>', response.text, re.DOTALL)
     return Elements(response.text).found, [html.unescape(line) for line in copied]
 
 
@@ -50,7 +50,7 @@ def test_the_lines():
         'alt="my visits" height="20">',
         '<script async src="http://localhost/static/counter.js" '
         'data-counter="front.page"></script>',
-        '<span data-count-of="front.page"></span>',
+        '<p data-count-line hidden>Seen <span data-count-of="front.page"></span> times.</p>',
         "https://img.shields.io/endpoint?url=http%3A%2F%2Flocalhost%2Fcounters%2Ffront.page"
         "%2Fshields.json%3Flabel%3Dmy%2Bvisits%26color%3Dred%26format%3Dshort",
     ]
@@ -65,10 +65,40 @@ def test_a_form_that_is_sent_empty():
 
 
 def test_nothing_is_inline():
-    """A security policy may forbid scripts, styles and handlers in the page; it has none."""
+    """A security policy may forbid inline scripts, styles and handlers in the page; it has none."""
     found, _ = page({"label": "<script>alert(1)</script>"})
-    assert not [tag for tag, _ in found if tag in ("script", "style")]
+    assert [its.get("src") for tag, its in found if tag == "script"] == ["/static/copy.js"]
+    assert not [tag for tag, _ in found if tag == "style"]
     assert not [name for _, its in found for name in its if name == "style" or name[:2] == "on"]
+
+
+@pytest.mark.parametrize(
+    ("origins", "words"),
+    [
+        (None, "This service allows no site yet"),
+        ("*", "This service allows every site"),
+        (
+            "https://a.example, https://b.example",
+            "This service allows https://a.example, https://b",
+        ),
+    ],
+)
+def test_the_page_says_which_sites_may_use_the_script(origins, words):
+    """The page says what COUNTER_CORS allows, before somebody copies a line that does nothing."""
+    app = create_app({"COUNTER_CORS": origins})
+    text = re.sub(r"<[^>]+>", "", app.test_client().get("/snippet").text)
+    assert words in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "warns"),
+    [("pageviews", True), ("Hit-Counter", True), ("hit_counter", True), ("visits", False),
+     ("counter", False), ("front-page", False), ("hits", False)],
+)  # fmt: skip
+def test_a_name_that_filters_block(name, warns):
+    """The page warns of a name whose requests a common filter list blocks."""
+    text = APP.test_client().get(f"/snippet?name={name}").text
+    assert ("Choose another name." in text) == warns
 
 
 @pytest.mark.parametrize("query", ["name=a%20b", "name=a.svg", f"name={'x' * 65}"])
