@@ -37,6 +37,7 @@ DOCS_TOOLS = ["furo>=2025.12.19", "myst-parser>=5,<6", "sphinx>=9,<10"]
 TESTS = ["tests/unit", "tests/contract", "tests/docs"]
 TEST_TOOLS = [
     "asgiref>=3.8",
+    "fakeredis[lua]>=2.32",
     "gevent>=24.2",
     "hypothesis>=6.108",
     "pytest-xdist>=3.6",

@@ -14,11 +14,13 @@ from urllib.parse import quote
 from redis.exceptions import NoScriptError
 
 from .call import Script
+from .connections import outcome_of
 from .days import recent, this_hour
 from .errors import NotAnIntegerError, StoreRefusedError
+from .notices import warn_skipped
 from .operations import Operation
 from .records import Day, Record
-from .rules import explained, names_key
+from .rules import names_key
 
 ADOPT = Script("adopt.lua")
 
@@ -58,8 +60,10 @@ def adopted(key: str, record: Record, source: str, mode: Mode, limit: int) -> Op
         if isinstance(answer, StoreRefusedError) and isinstance(answer.__cause__, NoScriptError):
             _, answer = yield [ADOPT.load(), command]  # the server was started anew
         if isinstance(answer, StoreRefusedError):
-            raise explained(answer, key) from answer.__cause__
-        if answer == 1:
+            raise outcome_of(answer, key) from answer.__cause__
+        if isinstance(answer, list):
+            warn_skipped(answer[1].decode("utf-8", "replace"))
+        if answer == 1 or isinstance(answer, list):
             return _DONE[verb]
         before = "" if answer == 0 else answer.decode()
         brought = _read(before, key) if before else NOTHING

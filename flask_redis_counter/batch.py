@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import BusyLoadingError, NoScriptError
 
 from .call import HIT, HIT_ONCE, Call, PendingHit, is_stale, is_taken
-from .connections import Command
+from .connections import Command, outcome_of
 from .errors import (
     CounterError,
     OutcomeUnknownError,
@@ -22,7 +22,7 @@ from .errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
-from .rules import Durability, explained
+from .rules import Durability
 
 #: Seconds between two attempts: the most after the first failure, and the most at all.
 FIRST_PAUSE = 0.01
@@ -236,7 +236,12 @@ class Batch:
                 return [call.by(secrets.token_hex(8))]
         if len(call.hits) > 1 and "would overflow" in str(error):
             return [self._alone(hit) for hit in call.hits]  # as many as there is room for
-        call.refuse(self._known(explained(error, call.key)))
+        outcome = outcome_of(error, call.key)
+        if isinstance(outcome, OutcomeUnknownError):
+            self._unsettled = True
+            self._error = outcome
+            return [call]
+        call.refuse(self._known(outcome))
         return []
 
     def _known(self, error: CounterError) -> CounterError:

@@ -21,6 +21,7 @@ from .errors import (
     StoreUnsuitableError,
     TooOftenError,
 )
+from .notices import warn_skipped
 from .rules import MAX_VALUE, names_key, rates_key
 from .terms import ALWAYS, ANY_NUMBER, Rate, Terms
 from .visitors import ToldVisitors
@@ -331,12 +332,19 @@ class Call:
         if self.token is not None:
             if not isinstance(answer, list):  # the bytes of b"OK" are integers as well
                 raise TypeError
-            value, said = answer
+            value, said, *skipped = answer
             verdicts = str(int(said))
-        elif not self._screened:
+            if skipped:
+                warn_skipped(str(skipped[0], "utf-8", "replace"))
+        elif not self._screened and b" " not in answer:
             return int(answer), ""
         else:
-            value, _, verdicts = str(answer, "ascii").partition(":")
+            told, _, skipped_part = str(answer, "utf-8", "replace").partition(" ")
+            value, _, verdicts = told.partition(":")
+            if skipped_part:
+                warn_skipped(skipped_part)
+            if not self._screened:
+                return int(value), ""
         if len(verdicts) != len(self.hits):
             raise ValueError
         return int(value), verdicts

@@ -6,6 +6,7 @@ connections are used here, whoever made the client.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
@@ -20,13 +21,25 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from .errors import ConfigurationError, StoreRefusedError, StoreUnsuitableError
-from .rules import check_url
+from .errors import (
+    ConfigurationError,
+    CounterError,
+    OutcomeUnknownError,
+    StoreRefusedError,
+    StoreUnsuitableError,
+)
+from .rules import check_url, explained
 
 Command: TypeAlias = Sequence[str | bytes | int]
 
 #: Error answers of the server; redis-py derives all but the first from ConnectionError.
 REFUSALS = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
+
+#: Error answers that a server gives instead of executing a command, or that our scripts give,
+#: whose errors have changed nothing. For most other codes redis-py has classes of its own.
+_REJECTIONS = re.compile(
+    r"^(OOM|MISCONF|NOREPLICAS|DENIED|STALE|TAKEN|FORGOTTEN)\b|unknown command|\bscript\b"
+)
 
 #: Nothing was written yet on a new connection: a server that knows the command answers at once.
 FSYNC_CHECK: Command = ("WAITAOF", 1, 0, 1)
@@ -91,6 +104,21 @@ def refusal(error: Exception) -> StoreRefusedError:
     refused = StoreRefusedError(f"the store refused: {error}")
     refused.__cause__ = error
     return refused
+
+
+def outcome_of(error: StoreRefusedError, key: str) -> CounterError:
+    """Return what the error answer to a script that changes a counter says of the counter.
+
+    Only errors that are known to precede any change mean that nothing was changed. Another one may
+    come from a proxy that has lost the answer.
+    """
+    outcome = explained(error, key)
+    cause = error.__cause__
+    if outcome is not error or type(cause) is not ResponseError or _REJECTIONS.search(str(cause)):
+        return outcome
+    unknown = OutcomeUnknownError(f"the store may have executed the command: {error}")
+    unknown.__cause__ = cause
+    return unknown
 
 
 def unsuitable(error: ResponseError) -> StoreUnsuitableError:

@@ -12,7 +12,7 @@ from importlib.resources import files
 from itertools import chain, islice
 from typing import Any, TypeAlias, TypeVar
 
-from .connections import Command
+from .connections import Command, outcome_of
 from .days import Point, Unit, recent, span
 from .errors import CounterError, NotAnIntegerError, StoreError, StoreRefusedError
 from .rules import explained, names_key, number_in
@@ -114,8 +114,7 @@ def read_many(keys: Mapping[str, str], default: Any, broken: Any) -> Operation[d
 def swap(key: str, value: int, limit: int, only_new: bool) -> Operation[int | None]:
     """Set a counter and return the value that it had, None where it is made."""
     (answer,) = yield [("EVAL", _SWAP, 2, key, names_key(key), value, limit, int(only_new))]
-    old: int | None = number_in(answer, key, None)
-    return old
+    return _old_value(answer, key)
 
 
 def delete(key: str) -> Operation[int | None]:
@@ -124,6 +123,12 @@ def delete(key: str) -> Operation[int | None]:
     beside = [f"{key}:{it}" for it in ("days", "visitors", "salt", "told", "seen", "imported")]
     keys = (key, names_key(key), *beside, *hours)
     (answer,) = yield [("EVAL", _DELETE, len(keys), *keys)]
+    return _old_value(answer, key)
+
+
+def _old_value(answer: Any, key: str) -> int | None:
+    if isinstance(answer, StoreRefusedError):
+        raise outcome_of(answer, key) from answer.__cause__
     old: int | None = number_in(answer, key, None)
     return old
 

@@ -304,8 +304,8 @@ SETTINGS = {
             "COUNTER_HOSTS",
             _hosts,
             (),
-            "Host names that requests may be for, without ports, with commas between, `.example.org` "
-            "with all below it; empty: any.",
+            "Host names that requests may be for, without ports, with commas between, "
+            "`.example.org` with all below it; empty: any.",
         ),
         Setting(
             "COUNTER_CORS",

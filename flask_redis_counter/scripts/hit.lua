@@ -3,7 +3,8 @@
 --
 -- KEYS[2]: the writer's record, which holds its last number and the answer to it
 -- ARGV[1]: the batch's number, a colon and a random word, which is another one in a copied process
--- Answers the value, and behind a colon, where hits are screened, what became of each.
+-- Answers the value; behind a colon, where hits are screened, what became of each; and behind a
+-- space, where something of them could not be recorded, what that was.
 if record then
     local batch, answer = string.match(record, '^(%S+) (%S+)$')
     if batch == ARGV[1] and answer == 'refused' then
@@ -23,16 +24,17 @@ if record then
     end
 end
 local amount, visitors, said = screened()
-local answer = count(amount, visitors)
-if type(answer) == 'table' then
-    if string.find(answer.err, 'overflow') then
+local verdicts = said ~= '' and ':' .. said or ''
+local value = count(amount, visitors, ARGV[1] .. ' ', verdicts)
+if type(value) == 'table' then
+    if string.find(value.err, 'overflow') then
         -- Its hits come again, each by itself: a late repeat of them all must not count as well.
         redis.call('SET', KEYS[2], ARGV[1] .. ' refused', 'EX', LIFE)
     end
-    return answer
+    return value
 end
-if said ~= '' then
-    answer = answer .. ':' .. said
+local answer = value .. verdicts
+if not amount then
+    redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. answer, 'EX', LIFE)
 end
-redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. answer, 'EX', LIFE)
-return answer
+return skipped and answer .. ' ' .. skipped or answer

@@ -3,7 +3,8 @@
 -- KEYS[2]: the token's record, which holds the amount, the sender and the answer
 -- ARGV[1]: the sender, a random word
 -- Answers the value, and a digit: 0 where the hit has counted, 1 where another sender's had
--- brought the counter to that value, otherwise why it was left out.
+-- brought the counter to that value, otherwise why it was left out; and where something of it
+-- could not be recorded, what that was.
 if record then
     local amount, sender, value = string.match(record, '^(%d+) (%w+) (%-?%d+)$')
     if amount ~= ARGV[2] then
@@ -14,11 +15,8 @@ if record then
     return {value, sender == ARGV[1] and 0 or 1}
 end
 local amount, visitors, said = screened()
-local value = count(amount, visitors)
+local value = count(amount, visitors, ARGV[2] .. ' ' .. ARGV[1] .. ' ', '')
 if type(value) == 'table' then
     return value
 end
-if amount then
-    redis.call('SET', KEYS[2], ARGV[2] .. ' ' .. ARGV[1] .. ' ' .. value, 'EX', LIFE)
-end
-return {value, tonumber(said) or 0}
+return {value, tonumber(said) or 0, skipped}

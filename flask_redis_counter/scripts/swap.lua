@@ -1,4 +1,5 @@
--- Sets a counter and answers the value that it had, false where there was none.
+-- Sets a counter and answers the value that it had, false where there was none. An error has
+-- changed nothing.
 --
 -- KEYS: the counter; the names of all counters
 -- ARGV: the value; how many counters there may be; 1 to leave one alone that is there
@@ -13,7 +14,14 @@ if old then
 elseif redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[2]) then
     return redis.error_reply('TOOMANY there are as many counters as there may be')
 end
-redis.call('ZADD', KEYS[2], 0, string.match(KEYS[1], '{(.*)}$'))
-redis.call('SET', KEYS[1], ARGV[1])
+local name = string.match(KEYS[1], '{(.*)}$')
+local named = redis.call('ZADD', KEYS[2], 0, name)
+local kept = redis.pcall('SET', KEYS[1], ARGV[1])
+if type(kept) == 'table' and kept.err then
+    if named == 1 then
+        redis.pcall('ZREM', KEYS[2], name)
+    end
+    return kept
+end
 redis.pcall('PUBLISH', KEYS[1] .. ':live', ARGV[1])
 return old

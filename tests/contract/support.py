@@ -71,6 +71,13 @@ def at_once(counter, server, hits):
         return list(pool.map(lambda hit: outcome(lambda: counter.hit(*hit)), hits))
 
 
+def knows_waitaof(client):
+    """Whether the server is one that can be asked to wait for its disk."""
+    with pytest.raises(redis.ResponseError) as caught:
+        client.execute_command("WAITAOF")
+    return "unknown command" not in str(caught.value)
+
+
 def contents(client):
     """Return all that a store holds."""
     return {key: client.dump(key) for key in client.scan_iter()}

@@ -13,19 +13,12 @@ from flask_redis_counter import (
 )
 from flask_redis_counter.testing import wait_until
 
-from .support import KEY, SLACK, within
+from .support import KEY, SLACK, knows_waitaof, within
 
 
 def waits(client, command):
     """Return how often a command was executed."""
     return client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"]
-
-
-def knows_waitaof(client):
-    """Whether the server is one that can be asked to wait for its disk."""
-    with pytest.raises(redis.ResponseError) as caught:
-        client.execute_command("WAITAOF")
-    return "unknown command" not in str(caught.value)
 
 
 def test_hits_that_wait_for_the_disk(server, client):

@@ -382,3 +382,25 @@ def test_visitors_that_there_was_no_time_to_tell():
     batch.give_up(DEADLINE)
     with pytest.raises(StoreUnavailableError, match="no time"):
         hit.outcome()
+
+
+@pytest.mark.parametrize(
+    "said", ["upstream failure", "Connection timed out", "server closed connection", "WHATEVER x"]
+)
+def test_an_error_that_no_script_gives(said):
+    """A proxy has lost the answer: the batch is sent again, and counts once; else it is unknown."""
+    hit, server = hit_of(), Server()
+    server.execute([HIT.load()])
+    batch = added(Combiner(), hit)
+    server.execute(batch.commands())
+    batch.take([refused(said)])
+    assert not batch.over
+    batch.take(server.execute(batch.commands()))
+    assert hit.outcome() == 1
+    other = hit_of()
+    batch = added(Combiner(), other)
+    batch.commands()
+    batch.take([refused(said)])
+    batch.give_up(other.ends)
+    with pytest.raises(OutcomeUnknownError, match=said):
+        other.outcome()
