@@ -23,9 +23,10 @@ from flask.cli import ScriptInfo
 from .commands import Commands, counter_group
 from .config import Config, names_a_store
 from .counter import RedisCounter
-from .doctor import Finding, examine
+from .doctor import examine
 from .embedded import EmbeddedStore, standing_in
 from .errors import ConfigurationError, SpoolError, StoreError, StoreUnsuitableError
+from .finding import Finding
 from .logs import write_json, writes_json
 from .server import check_installed
 from .server import serve as serve_app

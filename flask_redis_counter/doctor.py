@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Literal
+
+from redis.exceptions import NoPermissionError
 
 from . import operations
 from .config import Config
-from .counter import RedisCounter
 from .days import now
 from .errors import (
     ConfigurationError,
-    CounterError,
     SpoolError,
     StoreError,
     StoreRefusedError,
     StoreUnsuitableError,
 )
+from .finding import Finding
 from .operations import Operation
 from .setting_hints import hints_in
 from .spool import Spool
 from .store import Store
+from .trial import acl_remedy, try_features, try_hit, try_records
 
 #: The oldest server that has all that the scripts use; Valkey began after it.
 OLDEST = (6, 2)
@@ -36,32 +35,13 @@ DRIFT = 2.0
 MUCH = 0.9
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one look has found.
-
-    :ivar state: ``ok``; ``warning``, hits may be lost or refused one day; ``failure``, they are.
-    :ivar subject: what was looked at, in a word.
-    :ivar said: what was seen.
-    :ivar remedy: what to do about it; empty where all is well.
-    """
-
-    state: Literal["ok", "warning", "failure"]
-    subject: str
-    said: str
-    remedy: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """Return it as it goes into a document."""
-        return asdict(self)
-
-
 # By the server's setting: what it is about, and its remedy.
 _CONFIG = "on the server: CONFIG SET {0}, and the same in its configuration file"
 _RISKS = {
     "maxmemory-policy": ("eviction", _CONFIG.format("maxmemory-policy noeviction")),
     "appendonly": ("persistence", _CONFIG.format("appendonly yes, CONFIG SET appendfsync always")),
     "appendfsync": ("persistence", _CONFIG.format("appendfsync always")),
+    "config": ("persistence", "let this user run CONFIG GET, or see that appendfsync is always"),
 }
 
 
@@ -117,6 +97,8 @@ def _store(config: Config, store: Store) -> Iterator[Finding]:
         return
     except StoreRefusedError as error:
         remedy = "set REDIS_USERNAME and REDIS_PASSWORD, or wait until it has loaded its data"
+        if isinstance(error.__cause__, NoPermissionError):
+            remedy = acl_remedy(config)
         yield Finding("failure", "store", f"{config.shown_url}: {error}", remedy)
         return
     except StoreError as error:
@@ -135,7 +117,11 @@ def _store(config: Config, store: Store) -> Iterator[Finding]:
         for look in (_version, _role, _clock, _memory, _disk):
             yield from look(config, facts)
         yield from _risks(facts, risks)
-    yield from _hit(config)
+    rights = list(try_features(config, store))
+    yield from rights
+    yield from try_hit(config)
+    if all(finding.state == "ok" for finding in rights):
+        yield from try_records(config)
 
 
 def _facts() -> Operation[dict[str, str]]:
@@ -228,36 +214,3 @@ def _risks(facts: Mapping[str, str], risks: Mapping[str, str]) -> Iterator[Findi
         yield Finding("ok", "eviction", facts.get("maxmemory_policy", "noeviction"))
     if "persistence" not in at_risk:
         yield Finding("ok", "persistence", "an append-only file, synced before each answer")
-
-
-def _hit(config: Config) -> Iterator[Finding]:
-    """Count twice under one token on a counter of its own, which goes with it."""
-    name = f"doctor-{secrets.token_hex(8)}"
-    try:
-        with RedisCounter(
-            config.redis_url,
-            prefix=config.prefix,
-            deadline=config.deadline,
-            durability=config.durability,
-        ) as counter:
-            first, again = (counter.hit(name, token=name) for _ in range(2))
-            counter.delete(name)
-    except CounterError as error:
-        yield Finding("failure", "hit", f"a hit was tried: {error}", _remedy(error))
-        return
-    if (first.value, again.value, again.replayed) == (1, 1, True):
-        yield Finding("ok", "hit", "one was sent twice and counted once; it was taken back")
-    else:
-        said = f"one was sent twice, and answered {first.value} and {again.value}"
-        yield Finding("failure", "hit", said, "report this: it must not be")
-
-
-def _remedy(error: CounterError) -> str:
-    said = str(error)
-    remedies = {
-        "permission": "let this user run scripts and their commands on these keys (+@all -@admin)",
-        "maxmemory": "raise maxmemory, or delete counters",
-        "snapshots": "see its log: is its disk full?",
-        "read only replica": "set REDIS_URL to the primary",
-    }
-    return next((found for word, found in remedies.items() if word in said), "see its log")

@@ -219,6 +219,11 @@ def risks() -> Operation[dict[str, str]]:
             f"appendfsync is {config[1].decode()}: when the store dies while its disk is slow, or "
             "the power fails, the hits of the last seconds are lost; always loses none"
         )
+    elif isinstance(config, StoreRefusedError):
+        found["config"] = (
+            "appendfsync cannot be read: unless it is always, the hits of the last seconds are "
+            "lost when the power fails"
+        )
     return found
 
 

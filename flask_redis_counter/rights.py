@@ -72,7 +72,7 @@ FEATURES = {
         _feature(
             "transfer",
             "evalsha script|load exists zcard incrby set get expire del hget hset hdel hincrby "
-            "hgetall pfcount zadd zrem zrangebylex scan",
+            "hgetall pfcount zadd zrem zrangebylex zscore scan",
             "export and import fail, or are incomplete",
         ),
         _feature(

@@ -23,7 +23,15 @@ from .errors import (
 )
 from .operations import Operation, names, run, together
 from .records import BadRecord, Day, Record, checked
-from .rules import DEFAULT_PREFIX, check_prefix, explained, names_key, number_in
+from .rules import (
+    DEFAULT_PREFIX,
+    NAME,
+    check_prefix,
+    explained,
+    name_in,
+    names_key,
+    number_in,
+)
 from .store import Store
 from .terms import Terms
 
@@ -96,8 +104,9 @@ class Transfer:
                 elif it is not None:
                     yield it
             if len(page) < BATCH:
-                return
+                break
             after = page[-1]
+        yield from self._unlisted()
 
     def adopt(
         self,
@@ -145,6 +154,29 @@ class Transfer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _unlisted(self) -> Iterator[BadRecord]:
+        """Find counters that are missing from the list of names, and so from what was read."""
+        found: set[str] = set()
+        cursor = 0
+        while True:
+            try:
+                cursor, missing = self._run(_scanned(self.prefix, cursor))
+            except StoreRefusedError as error:
+                yield BadRecord(
+                    "the list of names", f"nothing says whether it is complete: {error}"
+                )
+                return
+            for name in missing:
+                if name not in found:
+                    found.add(name)
+                    yield BadRecord(
+                        f"counter {name!r}",
+                        "missing from the list of names, and left out: hit or set it here once, "
+                        "and see flask-redis-counter doctor",
+                    )
+            if cursor == 0:
+                return
+
     def _run(self, operation: Operation[_T]) -> _T:
         return run(operation, self._sent)
 
@@ -181,6 +213,21 @@ def _size(prefix: str) -> Operation[int]:
     if isinstance(answer, StoreRefusedError):
         raise answer
     return int(answer)
+
+
+def _scanned(prefix: str, cursor: int) -> Operation[tuple[int, list[str]]]:
+    """Look at some of the store's keys; return the next cursor, and the names that are missing."""
+    (answer,) = yield [("SCAN", cursor, "MATCH", f"{prefix}{{*}}", "COUNT", 1000)]
+    if isinstance(answer, StoreRefusedError):
+        raise answer
+    following, keys = answer
+    found = [name for name in (name_in(key.decode()) for key in keys) if NAME.fullmatch(name)]
+    if not found:
+        return int(following), []
+    scores = yield [("ZSCORE", names_key(prefix), name) for name in found]
+    return int(following), [
+        name for name, score in zip(found, scores, strict=True) if score is None
+    ]
 
 
 def _loaded() -> Operation[None]:

@@ -18,6 +18,8 @@ ORDER = [
     "__main__",
     "cli",
     "doctor",
+    "trial",
+    "finding",
     "transfer_commands",
     "server",
     "app",
