@@ -1,8 +1,21 @@
 """Options of the whole test run."""
 
+import os
+
 import pytest
 
 pytest_plugins = ["flask_redis_counter.testing.plugin", "pytester"]
+
+
+#: What all tests ask is here, whatever proxy and passwords their environment has for elsewhere.
+LOCAL = "127.0.0.1,localhost"
+
+
+def pytest_configure() -> None:
+    """Let requests, urllib and the programs that tests start ask what is here without a proxy."""
+    elsewhere = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = f"{elsewhere},{LOCAL}" if elsewhere else LOCAL
+    os.environ["NETRC"] = os.devnull
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,15 +1,16 @@
 """The guestbook under faults."""
 
 import pytest
-import requests
+
+from flask_redis_counter.testing import direct
 
 
 def sign(stack, text):
-    return requests.post(f"{stack.url()}/entries", text, timeout=30).status_code
+    return direct.post(f"{stack.url()}/entries", text).status_code
 
 
 def entries(stack):
-    return requests.get(f"{stack.url()}/entries", timeout=30).json()
+    return direct.get(f"{stack.url()}/entries").json()
 
 
 @pytest.mark.parametrize("fault", ["killed", "stopped", "paused", "partitioned", "reset"])

@@ -1,5 +1,6 @@
 """Stacks to test a counter on, faults to test it with, and clients that remember everything."""
 
+from . import direct
 from .chaos import Report, run_chaos
 from .checker import Verdict, check
 from .clients import Tally, count, hammer
@@ -38,6 +39,7 @@ __all__ = [
     "WaitTimeoutError",
     "check",
     "count",
+    "direct",
     "hammer",
     "run_chaos",
     "wait_until",

@@ -19,8 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import requests
-
+from . import direct
 from .checker import Verdict, check
 from .crowd import PATIENCE, Crowd
 from .faults import Faults, Lasting
@@ -207,7 +206,7 @@ def _wait_for_hits(crowds: Sequence[Crowd]) -> None:
 
 
 def _stored(url: str, counter: str) -> int:
-    answer = requests.get(f"{url}/counters/{counter}", timeout=PATIENCE)
+    answer = direct.get(f"{url}/counters/{counter}", timeout=PATIENCE)
     if answer.status_code == 404:
         return 0
     answer.raise_for_status()
@@ -216,7 +215,7 @@ def _stored(url: str, counter: str) -> int:
 
 def _recorded(url: str, counter: str) -> int:
     """Return what the counter's days have together."""
-    answer = requests.get(f"{url}/counters/{counter}/series", timeout=PATIENCE)
+    answer = direct.get(f"{url}/counters/{counter}/series", timeout=PATIENCE)
     if answer.status_code == 404:
         return 0
     answer.raise_for_status()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import requests
 from urllib3.exceptions import NewConnectionError
 
+from . import direct
 from .stack import StackError
 from .waiting import WaitTimeoutError
 
@@ -65,9 +66,9 @@ def count(url: str, *, counter: str | None = None, timeout: float = 5.0) -> Tall
     """
     try:
         if counter is None:
-            answer = requests.get(f"{url}/count", timeout=timeout)
+            answer = direct.get(f"{url}/count", timeout=timeout)
         else:
-            answer = requests.post(f"{url}/counters/{counter}/hits", timeout=timeout)
+            answer = direct.post(f"{url}/counters/{counter}/hits", timeout=timeout)
     except requests.RequestException as error:
         return _failed(error)
     return _answered(answer)
@@ -96,7 +97,7 @@ def hammer(url: Callable[[], str], *, clients: int, go_on: Callable[[Tally], boo
                     return
             place = places[-1]
             try:
-                outcome = _answered(requests.get(f"{place}/count", timeout=5))
+                outcome = _answered(direct.get(f"{place}/count", timeout=5))
             except requests.RequestException as error:
                 outcome = _failed(error)
                 ask_anew(place)

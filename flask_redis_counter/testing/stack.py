@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-import requests
-
+from . import direct
 from .proxy import ProxyControl
 from .waiting import PAUSE, WaitTimeoutError, wait_until
 
@@ -266,7 +265,7 @@ class Stack(ABC):
             path = entry.ready
 
             def answers() -> bool:
-                answer = requests.get(f"{self.url()}{path}", timeout=2)
+                answer = direct.get(f"{self.url()}{path}", timeout=2)
                 answer.raise_for_status()  # the error says what it was
                 return answer.status_code == 200
 
