@@ -91,9 +91,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def image(pytestconfig: pytest.Config) -> None:
-    """Build the image once."""
+    """Build the images once."""
     if pytestconfig.stash[KIND] == "compose":
-        run("docker", "compose", "--file", FILES[0], "build")
+        run("docker", "compose", f"--file={FILES[0]}", f"--file={SCALE_FILES[0]}", "build")
 
 
 @pytest.fixture(scope="session")

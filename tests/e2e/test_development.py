@@ -1,12 +1,14 @@
-"""The development stack, from its real files, on a copy of the source."""
+"""The development stack, from its real files, on a copy of the source made under umask 077."""
 
 import shutil
+import subprocess
 
 import pytest
 import requests
 
-from flask_redis_counter.testing import ComposeStack, wait_until
+from flask_redis_counter.testing import ComposeStack, StackError, wait_until
 from flask_redis_counter.testing.compose import unique_project
+from flask_redis_counter.testing.docker import run
 
 from .conftest import ROOT, WEB
 
@@ -17,16 +19,27 @@ BUILT_FROM += ["requirements.txt", "setup.cfg"]
 
 @pytest.mark.compose
 def test_an_edit_is_served_without_a_rebuild(tmp_path):
-    """The container sees the source on the host, and Flask reloads it."""
+    """The container serves the source on the host, or says why not, and Flask reloads it."""
     for name in FILES + BUILT_FROM:
         shutil.copy(ROOT / name, tmp_path)
     source = tmp_path / "flask_redis_counter"
     shutil.copytree(ROOT / "flask_redis_counter", source)
+    for path in (source, *source.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
     for path in (tmp_path, *tmp_path.parents[:2]):
         path.chmod(0o755)  # the container's user reads it
     files = [tmp_path / name for name in FILES]
     stack = ComposeStack(files, unique_project("counter"), entry=WEB)
     stack.compose("build")
+    whose = "import flask_redis_counter; print(flask_redis_counter.__file__)"
+    built = run("docker", "run", "--rm", "flask-redis-counter:dev", "python", "-c", whose)
+    assert built.strip() == "/src/flask_redis_counter/__init__.py"
+    try:
+        with pytest.raises(StackError, match=r"cannot read /src/.*: chmod -R go\+rX"):
+            stack.compose("run", "--rm", "--no-deps", "web")
+    finally:
+        stack.down(volumes=True)
+    subprocess.run(["chmod", "-R", "go+rX", source], check=True)
     with stack:
         assert requests.get(f"{stack.url()}/count", timeout=5).json()["value"] == 1
         health = source / "web" / "health.py"

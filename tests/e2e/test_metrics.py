@@ -11,9 +11,10 @@ from .support import under_load, value
 #: A scrape, from where a monitor would be: inside.
 SCRAPE = """
 import os
-from urllib.request import urlopen
-port = os.environ.get("PORT", 5000)
-print(urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode())
+from http.client import HTTPConnection
+connection = HTTPConnection("127.0.0.1", int(os.environ.get("PORT", 5000)), timeout=5)
+connection.request("GET", "/metrics")
+print(connection.getresponse().read().decode())
 """
 
 

@@ -1,10 +1,17 @@
 """Several replicas, one count."""
 
+from contextlib import closing
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+
 import requests
 
 from flask_redis_counter.testing import Tally, count, hammer
 
 from .support import under_load, value
+
+#: What the service takes for the path of its metrics.
+METRICS = ["/metrics", "//metrics", "/%6Detrics", "/%2fmetrics", "///m%65trics?x"]
 
 
 def test_three_replicas_and_one_killed_under_load(new_stack):
@@ -22,14 +29,51 @@ def test_three_replicas_and_one_killed_under_load(new_stack):
         assert missed <= clients, "more failed than what the replica was working on"
 
         if stack.kind == "compose":  # HAProxy tells the truth as well
-            lie = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
-            page = requests.get(f"{stack.url()}/snippet", headers=lie, timeout=5).text
-            assert f"({stack.url()}/counters/visits.svg)" in page
-            assert "evil" not in page
+            check_no_visitor_is_believed(stack.url())
+            check_metrics_are_hidden(stack.url())
 
             before = value(stack)
             stack.kill("web")
             assert count(stack.url()) == Tally(refused=1)
+            check_pictures_stay_pictures(stack.url())
             stack.start("web")
             stack.wait_ready()
             assert value(stack) == before
+
+
+def check_no_visitor_is_believed(url):
+    """What a visitor writes of itself into a proxy's headers has no effect."""
+    lie = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
+    lie["X-Forwarded-Prefix"] = "/evil"
+    page = requests.get(f"{url}/snippet", headers=lie, timeout=5).text
+    assert f"({url}/counters/visits.svg)" in page
+    assert "evil" not in page
+    hits = f"{url}/counters/liars/hits"
+    for number in range(3):
+        lie = {"X-Forwarded-For": f"203.0.113.{number}"}
+        assert requests.post(hits, headers=lie, timeout=5).json()["value"] == number + 1
+    series = requests.get(f"{url}/counters/liars/series?days=2", timeout=5).json()["series"]
+    assert max(day["visitors"] for day in series) == 1
+
+
+def check_metrics_are_hidden(url):
+    """However a visitor spells the path of the metrics, it is a 404."""
+    for path in METRICS:
+        place = urlsplit(url)
+        with closing(HTTPConnection(place.hostname, place.port, timeout=5)) as visitor:
+            visitor.request("GET", path)
+            answer = visitor.getresponse()
+            assert (path, answer.status) == (path, 404)
+            assert b"counter_hits_total" not in answer.read()
+
+
+def check_pictures_stay_pictures(url):
+    """Where no replica is there, a picture's address answers a picture, and others a problem."""
+    for path in ("/hit/visits.svg", "/counters/visits.svg?label=x", "/stats/visits.svg"):
+        answer = requests.get(f"{url}{path}", timeout=5)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.headers["Content-Type"] == "image/svg+xml"
+        assert answer.text.startswith("<svg")
+        assert ">unavailable</text>" in answer.text
+    answer = requests.get(f"{url}/counters/visits", timeout=5)
+    assert answer.headers["Content-Type"] == "application/problem+json"

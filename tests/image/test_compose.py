@@ -1,10 +1,12 @@
 """The Compose files, alone and together: what they say, without starting anything."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from flask_redis_counter.settings import SETTINGS
 from flask_redis_counter.testing.docker import run
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +22,7 @@ TESTS = [
     (BASE, TEST),
     (BASE, TEST, DEV),
     (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml"),
+    (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml", f"{E2E}/docker-compose.many.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.proxy.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.valkey.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.valkey.yml", f"{E2E}/docker-compose.proxy.yml"),
@@ -30,9 +33,16 @@ EXAMPLES = [
 ]
 
 
-def together(files):
+#: What names another store: only from .env, since a shell may have it for other programs.
+STORE = {"REDIS_URL", "REDIS_DB", "REDIS_USERNAME", "REDIS_PASSWORD_FILE"}
+#: Folders and files inside the container.
+INSIDE = {"COUNTER_DATA_DIR", "COUNTER_METRICS_DIR", "COUNTER_ADMIN_KEY_FILE"}
+
+
+def together(files, folder=ROOT):
     """Return what Compose makes of the files; it refuses what is malformed or unknown."""
     arguments = [f"--file={ROOT / file}" for file in files]
+    arguments.append(f"--project-directory={folder}")
     return json.loads(run("docker", "compose", *arguments, "config", "--format=json"))
 
 
@@ -70,6 +80,10 @@ def test_every_service_is_confined(files):
         assert service["restart"] == "unless-stopped", name
         for mount in service.get("volumes", []):
             assert mount["type"] == "volume" or mount["read_only"], name
+            # In a clone made under umask 077 only its owner could read a mounted file.
+            assert mount["type"] == "volume" or files == (BASE, DEV), name
+        checked = service.get("healthcheck", {"disable": name != "web"})  # the image has web's
+        assert not checked.get("disable"), name
     # Prometheus is for this machine alone.
     if "prometheus" in services:
         [port] = services["prometheus"].pop("ports")
@@ -80,3 +94,58 @@ def test_every_service_is_confined(files):
     assert (port["published"], port["target"]) == ("5000", 5000)
     assert config["networks"]["store"]["internal"] is True
     assert list(services["redis"]["networks"]) == ["store"]
+
+
+@pytest.mark.parametrize("files", OURS, ids=" + ".join)
+def test_one_variable_moves_the_stack(files, monkeypatch):
+    """HTTP_PORT is the port of the stack, and PROMETHEUS_PORT that of Prometheus."""
+    monkeypatch.setenv("HTTP_PORT", "127.0.0.1:5070")
+    monkeypatch.setenv("PROMETHEUS_PORT", "9091")
+    services = together(files)["services"]
+    [port] = services["lb" if SCALE in files else "web"]["ports"]
+    assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "5070", 5000)
+    if METRICS in files:
+        assert services["prometheus"]["ports"][0]["published"] == "9091"
+
+
+def test_every_setting_is_passed_on(tmp_path, monkeypatch):
+    """The service gets each setting that the shell has."""
+    passed = together((BASE,), tmp_path)["services"]["web"]["environment"]
+    assert passed.keys() == SETTINGS.keys() - STORE - INSIDE
+    monkeypatch.setenv("COUNTER_PREFIX", "mine:")
+    assert together((BASE,))["services"]["web"]["environment"]["COUNTER_PREFIX"] == "mine:"
+
+
+def test_the_whole_file_of_settings_is_passed_on(tmp_path):
+    """The service gets all of .env: another store, and what is misspelt, of which it warns."""
+    (tmp_path / ".env").write_text(
+        "COUNTER_DEADLNE=2\nCOUNTER_SPOOL_MB=5\nREDIS_URL=redis://elsewhere:6379/0\n"
+        "COUNTER_ADMIN_KEY='sixteen-or-more-$characters'\nREDIS_PASSWORD='with a \"$\"'\n"
+    )
+    services = together((BASE,), tmp_path)["services"]
+    passed = services["web"]["environment"]
+    assert passed["COUNTER_DEADLNE"] == "2"
+    assert passed["COUNTER_SPOOL_MB"] == "5"
+    assert passed["REDIS_URL"] == "redis://elsewhere:6379/0"
+    # Compose prints what it would read again: with "$$" for "$".
+    assert passed["COUNTER_ADMIN_KEY"] == "sixteen-or-more-$$characters"
+    assert passed["REDIS_PASSWORD"] == 'with a "$$"'
+    # The bundled Redis asks for the same password.
+    command = services["redis"]["command"]
+    assert command[command.index("--requirepass") + 1] == 'with a "$$"'
+
+
+def test_the_balancer_can_read_its_configuration(tmp_path):
+    """HAProxy's user reads its files also when they come from a clone made under umask 077."""
+    for name in (BASE, SCALE):
+        shutil.copy(ROOT / name, tmp_path)
+    deploy = tmp_path / "deploy"
+    shutil.copytree(ROOT / "deploy", deploy)
+    for file in deploy.iterdir():
+        file.chmod(0o600)
+    deploy.chmod(0o700)
+    files = [f"--file={tmp_path / name}" for name in (BASE, SCALE)]
+    run("docker", "compose", *files, "build", "lb")
+    image = together((BASE, SCALE))["services"]["lb"]["image"]
+    config = "/usr/local/etc/haproxy/haproxy.cfg"
+    run("docker", "run", "--rm", "--network=none", image, "haproxy", "-c", "-f", config)

@@ -131,7 +131,7 @@ def test_nothing_came_along(image):
 
 
 def test_it_runs_confined(container):
-    """Read-only, without capabilities or root, beside an HTTP proxy: it serves and is healthy."""
+    """Read-only, without capabilities or root, with HTTP_PROXY set, it serves and is healthy."""
     url = wait_for_answer(container)
     assert requests.get(url, timeout=5).status_code == 200
     assert requests.get(f"{url}/count", timeout=5).json()["counted"] is False
