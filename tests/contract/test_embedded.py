@@ -92,6 +92,36 @@ def test_a_store_that_cannot_be_restarted_is_tried_again(tmp_path, started, monk
         wait_until(lambda: counter.hit("visits").value == 2, what="the next hit")
 
 
+def test_a_damaged_file_is_repaired_with_the_command_of_the_error(tmp_path):
+    """The error names a command that cuts off the damage; the hits before it are kept."""
+    folder = tmp_path / "with a space"
+    with EmbeddedStore(folder) as store, RedisCounter(store.url) as counter:
+        for _ in range(20):
+            counter.hit("visits")
+    [file] = (folder / "appendonlydir").glob("*.incr.aof")
+    whole = file.read_bytes()
+    half = len(whole) // 2
+    file.write_bytes(whole[:half] + b"damaged" + whole[half:])
+    with pytest.raises(CounterError, match=r"incr\.aof is damaged\. Copy ") as raised:
+        EmbeddedStore(folder)
+    command = str(raised.value).partition("the hits after it: ")[2]
+    subprocess.run(["sh", "-c", command], input=b"y\n", capture_output=True, check=True)
+    with EmbeddedStore(folder) as store, RedisCounter(store.url) as counter:
+        kept = counter.value("visits")
+        assert 1 <= kept < 20
+        assert counter.hit("visits").value == kept + 1
+
+
+def test_the_data_of_another_server_is_named(tmp_path):
+    """A snapshot of Redis 8 is an error that says how to take the counters over."""
+    with EmbeddedStore(tmp_path):
+        pass
+    [base] = (tmp_path / "appendonlydir").glob("*.base.rdb")
+    base.write_bytes(b"REDIS0012" + base.read_bytes()[9:])
+    with pytest.raises(CounterError, match=r"was written by another server.*export and import"):
+        EmbeddedStore(tmp_path)
+
+
 def test_a_frozen_server_is_not_taken_for_none(tmp_path, started, monkeypatch):
     """Two servers must never write to one file."""
     store = EmbeddedStore(tmp_path)
