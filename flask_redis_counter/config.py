@@ -147,6 +147,11 @@ class Config:
         user = f"{parts.username}@" if parts.username else ""
         return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}"
 
+    @property
+    def service(self) -> str:
+        """What tells the service from others that share a folder with it; no secret."""
+        return f"{self.shown_url} {self.prefix}"
+
 
 def _is_there(module: str) -> bool:
     try:

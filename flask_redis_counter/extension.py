@@ -61,7 +61,7 @@ class FlaskRedisCounter:
             deadline=config.deadline,
             durability=config.durability,
             spool=spool or None,
-            meter=Meter(config.metrics_dir),
+            meter=Meter(config.metrics_dir, service=config.service),
         )
         app.extensions[EXTENSION_KEY] = State(counter, config, Screen(config))
         app.add_template_global(self.visits, "visits")

@@ -21,7 +21,7 @@ class LogThrottle:
     """Logs the first line about a condition, then one per interval, and one when it is over.
 
     Each line says how many were suppressed since the one before it. No timer runs: a summary
-    goes out with the first line after the interval. Thread-safe, and never waits for a lock.
+    goes out with the first line after the interval. Thread-safe, also in a forked child.
 
     :param logger: the logger that gets the lines.
     :param recovery: the line that says that the condition is over.

@@ -1,17 +1,15 @@
 """What became of hits, in numbers that only rise: what metrics are made of.
 
-A meter is a row of 64-bit integers. With a folder it lies in a file there, mapped into memory:
+A meter is a row of 64-bit integers. With a folder it lies in a slot file there, mapped into memory:
 whoever has the folder can add up the meters of all processes, also of those that are gone, and
-counting costs no more than without.
+counting costs no more than without. No fault of the disk keeps a hit from being counted.
 """
 
 from __future__ import annotations
 
 import logging
-import mmap
-import os
-import secrets
 import threading
+import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -19,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigurationError
 from .forks import ForkSafe
+from .log_throttle import LogThrottle
+from .meter_slots import Slot, SlotFolder
 
 if TYPE_CHECKING:
     from .call import Call, PendingHit
@@ -41,6 +40,9 @@ _LENGTH = _SIZE + len(SIZES) + 1
 
 _BYTES = 8 * _LENGTH
 _MOST = 2**64
+
+#: Seconds between two looks whether the slot file is still there, or can be had again.
+LOOK_INTERVAL = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -80,12 +82,15 @@ class Meter(ForkSafe):
 
     Thread-safe. Numbers begin anew beyond 2**64 - 1.
 
-    :param folder: where its file lies, made where it does not exist; None: in memory alone.
-    :raises ConfigurationError: the folder cannot be used.
+    :param folder: where its slot file lies, made where it does not exist; None: in memory alone.
+        Where the folder cannot be used, a line in the log says so, and the numbers are in memory
+        until it can.
+    :param service: what tells the service from others that use the same folder.
     """
 
-    def __init__(self, folder: str | Path | None = None) -> None:
-        self._folder = None if folder is None else Path(folder)
+    def __init__(self, folder: str | Path | None = None, *, service: str = "") -> None:
+        self._slots = None if folder is None else SlotFolder(Path(folder), service, _BYTES)
+        self._trouble = LogThrottle(_log, "COUNTER_METRICS_DIR can be used again", 3600)
         super().__init__()
         self._enter()
 
@@ -98,10 +103,12 @@ class Meter(ForkSafe):
             self.failed_round_trip()
             return
         self._enter()
-        numbers = self._numbers
         carried = counted = added = 0
         together = 0.0
         with self._lock:
+            if now > self._next_look:
+                self._look(now)
+            numbers = self._numbers
             for call in calls:
                 carried += len(call.hits)
                 for hit in call.hits:
@@ -136,6 +143,8 @@ class Meter(ForkSafe):
         took = max(0.0, now - hit.ends)
         self._enter()
         with self._lock:
+            if now > self._next_look:
+                self._look(now)
             self._numbers[_BECAME.get(counted, _NOT_COUNTED)] += 1
             self._numbers[_MICROSECONDS] += int(took * 1e6)
             self._numbers[_TOOK + bisect_left(DURATIONS, took)] += 1
@@ -150,32 +159,43 @@ class Meter(ForkSafe):
     def reading(self) -> Reading:
         """Return the numbers: with a folder, those of all processes that share it."""
         self._enter()
-        if self._folder is None:
-            return _reading(self._numbers)
-        rows = (array("Q", path.read_bytes()) for path in self._folder.glob("*.meter"))
-        columns = zip(*(row for row in rows if len(row) == _LENGTH), strict=True)
+        with self._lock:
+            if self._slots is None:
+                return _reading(self._numbers)
+            self._look(time.monotonic())
+        columns = zip(*(array("Q", row) for row in self._slots.rows()), strict=True)
         return _reading([sum(column) % _MOST for column in columns] or self._numbers)
 
     def _reset(self) -> None:
         # Reentrant, for a hit in a signal handler.
         self._lock = threading.RLock()
         self._numbers: Any = [0] * _LENGTH
-        if self._folder is None:
+        self._slot: Slot | None = None
+        self._next_look: float = 0
+        self._look(time.monotonic())
+
+    def _look(self, now: float) -> None:
+        """Claim a slot where there is none, or no longer, and count on in it."""
+        self._next_look = now + LOOK_INTERVAL
+        if self._slots is None or (self._slot is not None and not self._slot.is_lost()):
             return
-        path = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.meter"
+        counted = list(self._numbers)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            # Under its name only once it is whole: others may be adding up.
-            unready = path.with_suffix(".new")
-            unready.write_bytes(bytes(_BYTES))
-            unready.rename(path)
-            with path.open("r+b") as file:
-                self._numbers = memoryview(mmap.mmap(file.fileno(), _BYTES)).cast("Q")
+            self._slot = self._slots.claim()
         except OSError as error:
-            if self._pid:  # a forked child that counts: its hits go on, and are in its memory
-                _log.error("COUNTER_METRICS_DIR lacks the numbers of this process: %s", error)
-                return
-            raise ConfigurationError("COUNTER_METRICS_DIR", f"cannot be used: {error}") from error
+            self._slot = None
+            self._numbers = counted
+            self._trouble.log(
+                logging.WARNING,
+                "COUNTER_METRICS_DIR cannot be used, and lacks the numbers of this process until "
+                "it can (%s): make room, or name a folder that it may write to",
+                error,
+            )
+            return
+        self._trouble.recovered()
+        self._numbers = memoryview(self._slot.memory).cast("Q")
+        for place, number in enumerate(counted):
+            self._numbers[place] = (self._numbers[place] + number) % _MOST
 
 
 _BECAME = {False: _NOT_COUNTED, "unknown": _UNKNOWN, "spooled": _SPOOLED}

@@ -1,15 +1,17 @@
 """What became of hits, in numbers."""
 
+import errno
 import os
+import shutil
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from flask_redis_counter.call import Call, PendingHit
 from flask_redis_counter.errors import (
-    ConfigurationError,
     OutcomeUnknownError,
     SpooledError,
     StoreUnavailableError,
@@ -190,25 +192,119 @@ def test_a_forked_child_has_a_meter_of_its_own(tmp_path):
     assert len(list(tmp_path.glob("*.meter"))) == 2
 
 
-def test_a_file_of_another_shape_is_left_out(tmp_path):
-    """Another version has left it."""
+def slots(folder):
+    """Return the slot files in a folder."""
+    return sorted(folder.glob("*.meter"))
+
+
+def in_a_child(action):
+    """Run something in a forked child, which is then killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_a_successor_takes_over_the_slot_of_a_dead_process(tmp_path):
+    """A hundred recycled workers leave as many files as ran at once, and the sum has them all."""
     meter = Meter(tmp_path)
     answered(meter, 1)
-    Path(tmp_path, "1-old.meter").write_bytes(bytes(8))
-    assert meter.reading().added == 1
+    for done in range(1, 101):
+        in_a_child(lambda: answered(meter, 1))
+        assert meter.reading().added == 1 + done
+    assert len(slots(tmp_path)) == 2
 
 
-def test_a_folder_that_was_emptied(tmp_path):
-    """What is known is told."""
+def test_a_slot_is_one_live_process_alone(tmp_path):
+    """Two meters never share one, also two of one process."""
+    meters = [Meter(tmp_path) for _ in range(5)]
+    for meter in meters:
+        answered(meter, 1)
+    assert len(slots(tmp_path)) == 5
+    assert {meter.reading().added for meter in meters} == {5}
+
+
+def test_a_file_that_was_never_finished_is_left_out_and_taken_over(tmp_path):
+    """A process that died while it made it, or another version, has left it."""
     meter = Meter(tmp_path)
+    answered(meter, 1)
+    (path,) = slots(tmp_path)
+    prefix = path.name.partition("-")[0]
+    Path(tmp_path, f"{prefix}-0.meter").write_bytes(bytes(8))
+    assert meter.reading().added == 1
+    successor = Meter(tmp_path)
+    answered(successor, 1)
+    assert meter.reading().added == 2
+    assert len(slots(tmp_path)) == 2
+
+
+def test_a_folder_that_was_emptied_is_noticed(tmp_path, monkeypatch):
+    """Each process puts its numbers back, so that the sum is whole again, whoever is asked."""
+    monkeypatch.setattr("flask_redis_counter.meter.LOOK_INTERVAL", 0)
+    one, other = Meter(tmp_path), Meter(tmp_path)
+    for meter in (one, other):
+        answered(meter, 10)
     for path in tmp_path.iterdir():
         path.unlink()
+    now = time.monotonic() + 1
+    one.failed(PendingHit("counter:{a}", 1, None, now), now)
+    other.failed(PendingHit("counter:{a}", 1, None, now), now)
+    assert one.reading() == other.reading()
+    assert one.reading().added == 20
+    assert one.reading().outcomes["not_counted"] == 2
+    shutil.rmtree(tmp_path)
+    assert one.reading().added == 10, "the folder is made again"
+
+
+def test_two_services_in_one_folder_are_not_added_up(tmp_path):
+    """Each has slots of its own."""
+    one, other = Meter(tmp_path, service="one"), Meter(tmp_path, service="other")
+    answered(one, 1)
+    answered(other, 2)
+    assert (one.reading().added, other.reading().added) == (1, 2)
+    assert Meter(tmp_path, service="one").reading().added == 1
+
+
+def refuse(*_):
+    """Be a disk that is full."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_stops_no_hit(tmp_path, monkeypatch, caplog):
+    """The numbers are in memory, one line in the log says so, and later they join the others."""
+    first = Meter(tmp_path)
+    answered(first, 1)
+    monkeypatch.setattr("flask_redis_counter.meter.LOOK_INTERVAL", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr("flask_redis_counter.meter_slots.os.pwrite", refuse)
+        second = Meter(tmp_path)
+        for _ in range(3):
+            answered(second, 2)
+            assert second.reading().added == first.reading().added == 1, "as the others tell it"
+        assert len(slots(tmp_path)) == 1
+        assert len(caplog.messages) == 1
+        assert "COUNTER_METRICS_DIR cannot be used" in caplog.text
+        assert "No space left" in caplog.text
+    assert second.reading().added == first.reading().added == 7
+    assert "can be used again" in caplog.text
+
+
+def test_a_successor_needs_no_room(tmp_path, monkeypatch):
+    """It takes over a slot also on a full disk."""
+    in_a_child(lambda: answered(Meter(tmp_path), 1))
+    monkeypatch.setattr("flask_redis_counter.meter_slots.os.pwrite", refuse)
+    successor = Meter(tmp_path)
+    answered(successor, 1)
+    assert successor.reading().added == 2
+
+
+def test_a_folder_that_cannot_be_used(tmp_path, caplog):
+    """The log names the setting, and the numbers are in memory."""
+    Path(tmp_path, "file").write_text("")
+    meter = Meter(tmp_path / "file")
     answered(meter, 1)
     assert meter.reading().added == 1
-
-
-def test_a_folder_that_cannot_be_used(tmp_path):
-    """The error names the setting."""
-    Path(tmp_path, "file").write_text("")
-    with pytest.raises(ConfigurationError, match="COUNTER_METRICS_DIR"):
-        Meter(tmp_path / "file")
+    assert "COUNTER_METRICS_DIR cannot be used" in caplog.text

@@ -54,6 +54,7 @@ ORDER = [
     "spool_file",
     "combiner",
     "meter",
+    "meter_slots",
     "batch",
     "call",
     "visitors",

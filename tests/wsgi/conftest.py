@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from contextlib import contextmanager
 
 import pytest
 import requests
@@ -42,11 +43,10 @@ class Server(Process):
         self.start()
         wait_until(lambda: self.ask("GET", "/healthz").ok, what="an answer")
 
-    def ask(self, method, path, **options):
+    def ask(self, method, path, timeout=10, **options):
         """Send a request."""
-        return requests.request(
-            method, f"http://127.0.0.1:{self.port}{path}", timeout=10, **options
-        )
+        url = f"http://127.0.0.1:{self.port}{path}"
+        return requests.request(method, url, timeout=timeout, **options)
 
     def value(self, name="visits"):
         """Read a counter."""
@@ -80,3 +80,18 @@ def lonely(request, tmp_path_factory):
         server = Server(SERVERS[request.param], folder, url)
         yield server
         server.stop()
+
+
+@pytest.fixture
+def start(store, tmp_path):
+    """Start one with options of its own."""
+
+    @contextmanager
+    def start(arguments):
+        server = Server(arguments.replace("{app}", APP), tmp_path, store.url)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+    return start

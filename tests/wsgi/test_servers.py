@@ -1,6 +1,8 @@
 """The same answers under every server that people run Flask with."""
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -36,19 +38,49 @@ def test_a_key_counts_once(server):
     assert server.value(name) == 3
 
 
+def added(server):
+    """Return the sum of what counted, as `/metrics` has it."""
+    lines = server.ask("GET", "/metrics").text.splitlines()
+    (line,) = (line for line in lines if line.startswith("counter_added_total "))
+    return float(line.split()[1])
+
+
 def test_metrics_of_all_workers_add_up(server):
     """Whichever of them answers the scrape."""
-
-    def added():
-        lines = server.ask("GET", "/metrics").text.splitlines()
-        (line,) = (line for line in lines if line.startswith("counter_added_total "))
-        return float(line.split()[1])
-
-    before = added()
+    before = added(server)
     with ThreadPoolExecutor(8) as pool:
         path = f"/counters/added-{server.port}/hits?amount=2"
         assert all(answer.ok for answer in pool.map(lambda _: server.ask("POST", path), range(60)))
-    assert {added() - before for _ in range(10)} == {120.0}
+    assert {added(server) - before for _ in range(10)} == {120.0}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 512 KiB, `metrics` as the servers here name it."""
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user may not mount a disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_recycled_workers_and_a_full_disk(start, small_disk):
+    """Workers that are replaced leave no files behind, a full disk stops none, and all is added."""
+    with start("gunicorn --workers=1 --max-requests=10 --bind=127.0.0.1:{port} {app}") as server:
+        before = added(server)
+        for total in (30, 60):
+            for _ in range(30):
+                # A worker that is just starting may take longer than its requests.
+                path = f"/counters/recycled-{server.port}/hits"
+                assert server.ask("POST", path, timeout=60).json()["counted"]
+            assert server.value(f"recycled-{server.port}") == total
+            assert added(server) - before == total
+            assert len(list(small_disk.glob("*.meter"))) <= 2, "one, and that of one just ending"
+            with suppress(OSError), (small_disk / "rest").open("wb", buffering=0) as rest:
+                while True:
+                    rest.write(bytes(4096))
 
 
 @pytest.mark.parametrize(
