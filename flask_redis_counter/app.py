@@ -10,7 +10,9 @@ from werkzeug.exceptions import BadHost
 from werkzeug.routing import MapAdapter
 
 from . import hosts
+from .errors import ConfigurationError
 from .extension import FlaskRedisCounter
+from .state import EXTENSION_KEY, State
 from .web import (
     badges,
     counters,
@@ -58,6 +60,11 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_mapping(MAX_CONTENT_LENGTH=64 * 1024)
     app.config.from_mapping(config or {})
     FlaskRedisCounter(app)
+    state: State = app.extensions[EXTENSION_KEY]
+    if not state.config.enabled:
+        raise ConfigurationError(
+            "COUNTER_ENABLED", "false is for apps: a service that counts nothing has no use"
+        )
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(counters.blueprint)
     app.register_blueprint(badges.blueprint)

@@ -22,6 +22,7 @@ class Config:
 
     :ivar redis_url: where the store is, with its credentials.
     :ivar name: the counter behind ``/count``.
+    :ivar enabled: whether an app's pages count and read at all.
     :ivar prefix: what the keys begin with.
     :ivar deadline: seconds that a count may take.
     :ivar durability: what a count waits for.
@@ -49,6 +50,7 @@ class Config:
 
     redis_url: str
     name: str
+    enabled: bool
     prefix: str
     deadline: float
     durability: Durability
@@ -113,6 +115,7 @@ class Config:
         return cls(
             redis_url=_store_url(values),
             name=values["COUNTER_NAME"],
+            enabled=values["COUNTER_ENABLED"],
             prefix=values["COUNTER_PREFIX"],
             deadline=values["COUNTER_DEADLINE"],
             durability=values["COUNTER_DURABILITY"],

@@ -13,7 +13,7 @@ from . import operations, overview
 from .call import PendingHit
 from .days import Point, Unit
 from .driver import ThreadDriver
-from .errors import StoreError
+from .errors import StoreError, StoreUnavailableError
 from .forks import ForkSafe
 from .meter import Meter
 from .operations import RAISED, Operation
@@ -114,6 +114,7 @@ class RedisCounter(ForkSafe):
         visitor: str | None = None,
         client: str | None = None,
         terms: Terms = ALWAYS,
+        ask: bool = True,
     ) -> Hit:
         """Count.
 
@@ -127,6 +128,8 @@ class RedisCounter(ForkSafe):
             in a spool has none.
         :param client: what tells who sends it from others, such as an address, for a rate.
         :param terms: what it is counted under. A hit that waited in a spool always counts.
+        :param ask: False: do not ask the store, because it is known to be away: the hit goes to
+            the spool, or fails as one that did not reach the store.
         :raises InvalidNameError: the name is outside the rules.
         :raises InvalidAmountError: the amount is outside its bounds.
         :raises InvalidTokenError: the token is outside the rules.
@@ -147,7 +150,11 @@ class RedisCounter(ForkSafe):
         key = key_of(self.prefix, name)
         self._enter()
         pending = pending_hit(key, amount, token, visitor, client, terms, self.visitors)
-        self._driver.count(pending)
+        if ask:
+            self._driver.count(pending)
+        else:
+            pending.ends = time.monotonic() + self.deadline
+            pending.error = StoreUnavailableError("the store was away a moment ago: not asked")
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 self.spool.keep(pending, self.deadline)

@@ -57,9 +57,10 @@ class InvalidNameError(CounterError, ValueError):
     :ivar name: what was given.
     """
 
-    def __init__(self, name: object) -> None:
+    def __init__(self, name: object, further: str = "") -> None:
         super().__init__(
             f"{name!r:.100} is no counter name: use 1 to 64 characters of A-Z a-z 0-9 . _ -"
+            + further
         )
         self.name = name
 

@@ -188,6 +188,13 @@ SETTINGS = {
         ),
         Setting("COUNTER_NAME", _own_name, "visits", "The counter behind `/count`."),
         Setting(
+            "COUNTER_ENABLED",
+            _switch,
+            True,
+            "Whether an app of yours counts. `false` is for tests without a store: pages work, "
+            "`hit()` and `counted()` count nothing, `visits()` is `None`.",
+        ),
+        Setting(
             "COUNTER_PREFIX", check_prefix, DEFAULT_PREFIX, "What the keys in the store begin with."
         ),
         Setting(

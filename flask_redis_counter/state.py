@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from flask import current_app
 
+from .circuit_breaker import CircuitBreaker
 from .config import Config
 from .counter import RedisCounter
+from .log_throttle import LogThrottle
 from .screen import Screen
 
 #: Where an app's state lives in ``app.extensions``.
@@ -16,11 +18,19 @@ EXTENSION_KEY = "flask-redis-counter"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The counters and the settings of one app."""
+    """The counters and the settings of one app.
+
+    :ivar breaker: whether its pages ask the store.
+    :ivar hit_log: the log of hits of its pages that failed.
+    :ivar read_log: the log of values for its pages that could not be read.
+    """
 
     counter: RedisCounter
     config: Config
     screen: Screen
+    breaker: CircuitBreaker
+    hit_log: LogThrottle
+    read_log: LogThrottle
 
     def name_or_default(self, name: str | None) -> str:
         """Return the name, or that of the app's own counter for None.

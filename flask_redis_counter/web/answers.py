@@ -18,7 +18,8 @@ from ..counter import Hit
 from ..errors import UnknownCounterError
 from ..state import current_state
 from ..terms import Terms
-from .counting import HEADERS, RELOAD, as_json, headers_of, token_in
+from ..visits import HitRequest
+from .counting import HEADERS, as_json, headers_of, token_in
 from .negotiation import HTML, TEXT
 
 
@@ -62,13 +63,9 @@ def visit(name: str, amount: int, terms: Terms) -> tuple[Hit, str | None]:
     """
     state = current_state()
     token = token_in(request.headers.get("Idempotency-Key"))
-    headers = request.headers.get
-    if objection := state.screen.objection(headers):
-        return Hit(name, state.counter.value(name), counted=False), objection
-    visitor, client = state.screen.sender(request.remote_addr or "", headers)
-    terms = state.screen.terms(terms, token, headers)
-    hit = state.counter.hit(name, amount, token=token, visitor=visitor, client=client, terms=terms)
-    return hit, None if hit.counted else RELOAD
+    terms = state.screen.terms(terms, token, request.headers.get)
+    asked = HitRequest.of(request, state)
+    return asked.count(state.counter, name, amount, token=token, terms=terms)
 
 
 def counted(form: str, name: str, amount: int, terms: Terms) -> Response:

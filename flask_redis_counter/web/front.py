@@ -28,8 +28,9 @@ from ..rules import PLAIN_NAME
 from ..screen import PREFETCHING, Sender
 from ..state import EXTENSION_KEY, State
 from ..terms import Terms
+from ..visits import RELOAD
 from .bridge import Answer, address_of, body_of, environ_of, host_of, joined
-from .counting import HEADERS, RELOAD, as_json, headers_of, token_in
+from .counting import HEADERS, as_json, headers_of, token_in
 from .guards import sharing
 from .hub import Hub
 from .live import LIVE, Seat

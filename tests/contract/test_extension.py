@@ -262,8 +262,7 @@ def test_the_visitors_of_views(app, client):
     with app.app_context():
         [front] = visits.counter.series("front", days=1)
         [inside] = visits.counter.series("inside", days=1)
-    assert (front.hits, front.visitors) == (3, 2)
-    assert (inside.hits, inside.visitors) == (5, 3)
+    assert (front.hits, front.visitors) == (inside.hits, inside.visitors) == (3, 2)
 
 
 def test_a_command_without_a_store():

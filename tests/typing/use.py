@@ -57,6 +57,9 @@ counter.hit(5)  # type: ignore[arg-type]
 app = Flask(__name__)
 visits = FlaskRedisCounter(app)
 assert_type(visits.visits(), int | None)
+assert_type(visits.visits("a"), int | None)
+assert_type(visits.visits("a", "b"), dict[str, int | None])
+assert_type(visits.hit("a", token="b"), Hit)
 
 
 @app.get("/")
