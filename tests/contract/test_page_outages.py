@@ -85,9 +85,7 @@ def test_pages_spool_without_asking(own_server, tmp_path):
     wait_until(lambda: spool.length() == 0, what="the spool to be empty")
     with app.app_context():
         assert wait_until(lambda: visits.counter.value("front"), what="the value") == 21
-    visits_counter = app.extensions["flask-redis-counter"].counter
-    visits_counter.close()
-    spool.close()
+        visits.counter.close()
 
 
 def test_a_refused_connection_is_not_remembered(own_server):
