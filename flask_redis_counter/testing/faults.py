@@ -99,7 +99,11 @@ class Faults:
         return self._troubled(service, "half_open")
 
     def replies_lost(self, service: str) -> Lasting:
-        """Let a service get its requests, and nobody hear its answers."""
+        """Let a service get its requests, and nobody hear its answers.
+
+        A new connection gets the answers to :data:`~.proxy.HANDSHAKE`: its client would never
+        send a command otherwise. Over TLS, and in other protocols, it gets none.
+        """
         return self._troubled(service, "replies_lost")
 
     def disk_full(self, service: str, path: str) -> Lasting:

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import itertools
 import math
+import re
 import signal
 import socket
 import struct
@@ -25,7 +26,8 @@ from typing import Literal, Protocol, TypeAlias, get_args
 #: What can be wrong with the network. ``slow``: each packet arrives some seconds later.
 #: ``choked``: so many bytes a second get through, in each direction of a connection. ``reset``:
 #: connections are reset, new ones as well. ``half_open``: those that are open go silent, as when
-#: the peer lost its power; new ones work. ``replies_lost``: requests arrive, answers do not.
+#: the peer lost its power; new ones work. ``replies_lost``: requests arrive, answers do not; those
+#: to :data:`HANDSHAKE` on a new connection do, or its client would never send a command.
 #: ``cut``: nothing gets through; what was sent arrives afterwards.
 Trouble: TypeAlias = Literal["slow", "choked", "reset", "half_open", "replies_lost", "cut"]
 
@@ -36,6 +38,19 @@ CONTROL_PORT = 6380
 _STARTS_WITHIN = 5.0
 
 _CHUNK = 65536
+
+#: The commands that clients of Redis send on a new connection before any other. They change no
+#: data; INFO is what some clients wait for until the server is ready.
+HANDSHAKE = frozenset({b"HELLO", b"AUTH", b"SELECT", b"CLIENT", b"INFO"})
+
+#: The beginning of a command in Redis' protocol, up to its name.
+_COMMAND = re.compile(rb"\*(\d{1,4})\r\n\$\d{1,4}\r\n([^\r\n]+)\r\n")
+
+#: Bytes up to the end of a command's name, at the most.
+_LONGEST_NAME = 64
+
+#: One more argument.
+_ARGUMENT = re.compile(rb"\$(\d{1,8})\r\n")
 
 
 class ProxyControl(Protocol):
@@ -172,13 +187,15 @@ class Proxy:
     ) -> None:
         with suppress(OSError):
             while data := await source.read(_CHUNK):
+                if not replies:
+                    link.handshake.feed(data)
                 await self._whole.wait()
                 if self._trouble == "slow":
                     await asyncio.sleep(self._amount)
                 elif self._trouble == "choked":
                     await self._squeeze(data, target)
                     continue
-                elif self._trouble == "replies_lost" and replies:
+                elif self._trouble == "replies_lost" and replies and link.handshake.over:
                     link.damaged = True
                     continue
                 if link.silent:
@@ -199,15 +216,53 @@ class Proxy:
             await target.drain()
 
 
+class _Handshake:
+    """What a client sends before its first command, in Redis' protocol; in others it is nothing.
+
+    :ivar over: whether something else was sent.
+    """
+
+    def __init__(self) -> None:
+        self.over = False
+        self._unread = b""
+
+    def feed(self, data: bytes) -> None:
+        """Read what was sent next."""
+        if self.over:
+            return
+        self._unread += data
+        while not self.over and (end := self._command_end()):
+            self._unread = self._unread[end:]
+
+    def _command_end(self) -> int:
+        """Return where the first command ends; 0: more has to come, or it is none of these."""
+        command = _COMMAND.match(self._unread)
+        if command is None:  # the rest of its name has to come: until then there is no reply
+            self.over = self._unread[:1] not in b"*" or len(self._unread) > _LONGEST_NAME
+            return 0
+        if command[2].upper() not in HANDSHAKE:
+            self.over = True
+            return 0
+        end = command.end()
+        for _ in range(int(command[1]) - 1):
+            argument = _ARGUMENT.match(self._unread, end)
+            if argument is None:
+                return 0
+            end = argument.end() + int(argument[1]) + 2
+        return end if end <= len(self._unread) else 0
+
+
 class _Link:
     """One connection through the proxy.
 
+    :ivar handshake: what its client has sent of the handshake.
     :ivar silent: whether nothing gets through, without an end in sight.
     :ivar damaged: whether its peers no longer agree on what was sent.
     """
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.writers = [writer]
+        self.handshake = _Handshake()
         self.silent = False
         self.damaged = False
 

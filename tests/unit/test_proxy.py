@@ -183,6 +183,74 @@ def test_replies_lost(proxy, echo):
         assert ask(idle) == b"ping"
 
 
+def resp(*words: str) -> bytes:
+    """Return a command in Redis' protocol."""
+    sent = b"".join(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words)
+    return b"*%d\r\n%s" % (len(words), sent)
+
+
+HELLO = resp("HELLO", "3", "AUTH", "default", "*3\r\n$3\r\nSET")
+NAMED = resp("client", "SETINFO", "LIB-NAME", "some-client") + resp("Select", "1")
+
+
+@pytest.mark.parametrize("begins", ["before", "within", "after"])
+def test_replies_lost_on_a_new_connection(proxy, echo, begins):
+    """The handshake with a Redis is heard of, whenever the fault begins; the command is not."""
+    port, control = proxy
+    if begins == "before":
+        control.trouble("replies_lost")
+    with dial(port) as one:
+        assert ask(one, HELLO) == HELLO
+        if begins == "within":
+            control.trouble("replies_lost")
+        assert ask(one, NAMED) == NAMED
+        if begins == "after":
+            control.trouble("replies_lost")
+        one.sendall(resp("SET", "a", "1"))
+        wait_until(lambda: b"".join(echo.got).endswith(b"1\r\n"), what="the command")
+        assert silent(one)
+        one.sendall(HELLO)
+        assert silent(one)
+        control.heal()
+        with pytest.raises(ConnectionResetError):
+            one.recv(1)
+
+
+def test_a_handshake_in_pieces(proxy, echo):
+    """However the network cuts it."""
+    port, control = proxy
+    control.trouble("replies_lost")
+    with dial(port) as one:
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for place in range(len(NAMED)):
+            assert ask(one, NAMED[place : place + 1]) == NAMED[place : place + 1]
+        control.heal()
+        assert ask(one) == b"ping"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"PING\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01",
+        b"*" * 100,
+        resp("FT.INFO", "x"),
+        resp("HELLOS"),
+        HELLO + resp("GET", "a"),
+    ],
+    ids=["inline", "HTTP", "TLS", "noise", "module", "longer", "pipelined"],
+)
+def test_what_is_no_handshake(proxy, echo, data):
+    """Its reply is lost on a new connection as well."""
+    port, control = proxy
+    control.trouble("replies_lost")
+    with dial(port) as one:
+        one.sendall(data)
+        wait_until(lambda: b"".join(echo.got) == data, what="the request")
+        assert silent(one)
+
+
 def test_cut(proxy, echo):
     """Nothing gets through, and all of it afterwards."""
     port, control = proxy

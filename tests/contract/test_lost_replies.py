@@ -1,0 +1,46 @@
+"""Replies that are lost: the store does what a client of Redis tells it, on new connections too."""
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from flask_redis_counter import OutcomeUnknownError, RedisCounter
+from flask_redis_counter.testing import Proxy
+
+
+@pytest.fixture
+def proxy(own_server):
+    """A proxy before a store."""
+    made = Proxy([own_server.port])
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_command_on_a_new_connection_is_done(own_server, proxy, protocol):
+    """Its client gets through the whole handshake, and never hears of the command."""
+    with redis.Redis(port=own_server.port) as direct:
+        direct.acl_setuser("app", enabled=True, passwords=["+secret"], commands=["+@all"], keys="*")
+    options = {"protocol": protocol, "db": 1, "client_name": "test", "socket_timeout": 0.5}
+    options |= {"username": "app", "password": "secret", "retry": Retry(NoBackoff(), 0)}
+    with redis.Redis(port=proxy.port, **options) as client:
+        proxy.trouble("replies_lost")
+        with pytest.raises(redis.TimeoutError):
+            client.incr("hits")
+        proxy.heal()
+        assert client.get("hits") == b"1"
+
+
+def test_a_hit_on_a_new_connection_is_unknown(own_server, proxy):
+    """It counted, though it was sent twice; the counter cannot know, and does not say otherwise."""
+    with (
+        RedisCounter(own_server.url) as direct,
+        RedisCounter(f"redis://127.0.0.1:{proxy.port}", deadline=0.5) as counter,
+    ):
+        assert direct.hit("visits").value == 1  # from now on the server knows the script
+        proxy.trouble("replies_lost")
+        with pytest.raises(OutcomeUnknownError):
+            counter.hit("visits")
+        proxy.heal()
+        assert direct.value("visits") == 2
