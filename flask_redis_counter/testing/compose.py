@@ -171,15 +171,39 @@ class ComposeStack(Stack):
     def cut(self, service: str) -> None:
         """Disconnect a service's containers from all their networks.
 
-        :raises StackError: one of them is on none.
+        :raises StackError: one of them has no network that it can be disconnected from.
         """
-        for container in self._some_containers(service):
-            networks = self.inspect(container)["NetworkSettings"]["Networks"]
-            if not networks:
-                raise StackError(f"{service} is on no network: is it cut off already?")
+        found = {one: self._networks(service, one) for one in self._some_containers(service)}
+        for container, networks in found.items():
             self._cut[container] = [(name, place_of(at)) for name, at in networks.items()]
             for network in networks:
                 run("docker", "network", "disconnect", network, container)
+
+    def _networks(self, service: str, container: str) -> dict[str, Any]:
+        """Return a container's networks, and its place on each.
+
+        :raises StackError: it has none of its own.
+        """
+        known = self.inspect(container)
+        mode, _, owner = known["HostConfig"]["NetworkMode"].partition(":")
+        if mode == "none":
+            raise StackError(f"{service} cannot be cut off: it has no network (network_mode: none)")
+        if mode == "host":
+            raise StackError(
+                f"{service} cannot be cut off: it has the machine's network (network_mode: host); "
+                "put it on a network of the project"
+            )
+        if mode == "container":
+            labels = self.inspect(owner)["Config"]["Labels"]
+            other = labels.get("com.docker.compose.service", owner)
+            raise StackError(
+                f"{service} cannot be cut off alone: it has the network of {other} "
+                f"(network_mode: service:{other}); cut off {other}, and {service} is as well"
+            )
+        networks: dict[str, Any] = known["NetworkSettings"]["Networks"]
+        if not networks:
+            raise StackError(f"{service} is on no network: is it cut off already?")
+        return networks
 
     def mend(self, service: str) -> None:
         """Reconnect them, under the names and addresses that disconnecting took away."""

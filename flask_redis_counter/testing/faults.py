@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, TypeAlias
 
 from .fault import Event, Fault, Register
@@ -70,15 +71,18 @@ class Faults:
                 self.stack.unpause(service)
             self._wait(service, "running")
 
-        return self._lasting(f"{service} paused", service, inflict, heal)
+        fault = f"{service} paused"
+        return self._lasting(fault, service, inflict, heal, choose=partial(_check_running, fault))
 
     def partitioned(self, service: str) -> Lasting:
         """Cut a service off the network: packets vanish, names may not resolve."""
+        fault = f"{service} partitioned"
         return self._lasting(
-            f"{service} partitioned",
+            fault,
             service,
             lambda: self.stack.cut(service),
             lambda: self.stack.mend(service),
+            choose=partial(_check_running, fault),
             befalls={service, _proxy_of(service)},  # which is what cuts off a process
         )
 
@@ -165,8 +169,7 @@ class Faults:
             running = [n for n, one in enumerate(replicas) if one.status == "running"]
             chosen.extend(n for n in running if replica in (None, n))
             if not chosen:
-                said = ", ".join(map(str, replicas))
-                raise StackError(f"{fault}: what it is to befall does not run: {said}")
+                raise _not_running(fault, replicas)
             if len(chosen) == len(replicas):
                 chosen[:] = [None]
 
@@ -211,6 +214,20 @@ class Faults:
             within=self._within,
             replica=replica,
         )
+
+
+def _check_running(fault: str, replicas: tuple[Replica, ...]) -> None:
+    """Check that all replicas run.
+
+    :raises StackError: one of them does not, and the fault would do nothing to it.
+    """
+    if not all(one.status == "running" for one in replicas):
+        raise _not_running(fault, replicas)
+
+
+def _not_running(fault: str, replicas: tuple[Replica, ...]) -> StackError:
+    said = ", ".join(map(str, replicas))
+    return StackError(f"{fault}: what it is to befall does not run: {said}")
 
 
 def _proxy_of(service: str) -> str:

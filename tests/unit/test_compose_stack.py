@@ -20,6 +20,7 @@ class Docker:
         self.told = []
         self.containers = ["abc"]
         self.networks = dict(NETWORKS)
+        self.modes = {}
 
     def run(self, *command):
         """Answer as Docker does."""
@@ -31,12 +32,21 @@ class Docker:
             case ("docker", "inspect", *containers):
                 state = {"Status": "running"}
                 ports = {"6379/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}]}
-                known = {
-                    "HostConfig": {"PortBindings": ports},
-                    "NetworkSettings": {"Networks": self.networks, "Ports": ports},
-                }
+                service = {"Labels": {"com.docker.compose.service": "web"}}  # asked of others
+                known = {"State": state, "Config": service}
+                known["NetworkSettings"] = {"Networks": self.networks, "Ports": ports}
                 return json.dumps(
-                    [{"Name": f"/{one}", "State": state, **known} for one in containers]
+                    [
+                        {
+                            "Name": f"/{one}",
+                            "HostConfig": {
+                                "PortBindings": ports,
+                                "NetworkMode": self.modes.get(one, "project_default"),
+                            },
+                            **known,
+                        }
+                        for one in containers
+                    ]
                 )
             case ("docker", "network", "disconnect", network, _):
                 del self.networks[network]
@@ -150,3 +160,20 @@ def test_a_start_leaves_the_others_alone(stack, docker):
     stack.start("redis")
     assert ("docker", "start", "abc", "def") in docker.told
     assert not any(command[1] == "compose" for command in docker.told)
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("none", r"redis cannot be cut off: it has no network \(network_mode: none\)"),
+        ("host", "redis cannot be cut off: it has the machine's network"),
+        ("container:xyz", "it has the network of web .*; cut off web, and redis is as well"),
+    ],
+)
+def test_a_partition_that_could_not_be_one_is_an_error(stack, docker, mode, reason):
+    """It says why; nothing was disconnected, not even the replica that could be."""
+    docker.containers.append("def")
+    docker.modes["def"] = mode
+    with pytest.raises(StackError, match=reason), Faults(stack).partitioned("redis"):
+        pytest.fail("not reached")
+    assert not any("network" in command for command in docker.told)

@@ -149,7 +149,12 @@ def test_what_did_not_run_before_does_not_run_afterwards():
 
 @pytest.mark.parametrize(
     "fault",
-    [lambda faults: faults.killed("redis"), lambda faults: faults.killed("redis", replica=7)],
+    [
+        lambda faults: faults.killed("redis"),
+        lambda faults: faults.killed("redis", replica=7),
+        lambda faults: faults.paused("redis"),
+        lambda faults: faults.partitioned("redis"),
+    ],
 )
 def test_what_does_not_run_cannot_be_killed(fault):
     """As a job that is done: nothing was done, and the job must not run again."""
