@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from . import proxy as proxy_module
@@ -40,8 +46,30 @@ def ended(command: Sequence[str]) -> Completed:
     :raises StackError: it cannot be run.
     :raises StackTimeoutError: it took too long.
     """
-    environment = {PROXY_VARIABLE: str(proxy_module.__file__)}
+    environment = {PROXY_VARIABLE: proxy_script()}
     return completed(command, environment=environment, timeout=COMMAND_TIMEOUT)
+
+
+@cache
+def proxy_script() -> str:
+    """Return the path of the proxy's script, which the user of any container may read.
+
+    Where it was installed under umask 077, it is a copy in the user's cache. The copy stays: a
+    stack that is kept has it mounted.
+    """
+    script = Path(proxy_module.__file__)
+    if script.stat().st_mode & stat.S_IROTH:
+        return str(script)
+    content = script.read_bytes()
+    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "flask-redis-counter")
+    copy = cached / f"proxy-{sha256(content).hexdigest()[:12]}.py"
+    if not copy.exists():
+        cached.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cached, delete=False) as new:
+            new.write(content)
+        Path(new.name).chmod(0o644)
+        Path(new.name).replace(copy)
+    return str(copy)
 
 
 def engine_answers() -> bool:

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from . import proxy as proxy_module
 from .compose import ComposeStack, unique_project
-from .docker import PROXY_VARIABLE
+from .docker import PROXY_VARIABLE, proxy_script
 from .faults import Faults
 from .nemesis import Kinds, MakeNemesis, Nemesis
 from .sharing import SharedStacks, remove_abandoned
@@ -90,7 +89,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_BROKEN] = {}
     config.stash[_COMPOSE_STACKS] = set()
     config.stash[_MADE_FROM] = {}
-    os.environ[PROXY_VARIABLE] = str(proxy_module.__file__)
+    os.environ[PROXY_VARIABLE] = proxy_script()
     if config.option.nemesis_seed is None:
         config.option.nemesis_seed = secrets.randbits(32)
     if config.option.stack_logs:

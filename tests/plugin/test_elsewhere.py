@@ -1,0 +1,163 @@
+"""The plugin in projects, and on machines, that are not like this one."""
+
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+import flask_redis_counter
+from flask_redis_counter.testing import ComposeStack, wait_until
+from flask_redis_counter.testing.docker import run
+
+from .conftest import COMPOSE, CONFTEST
+
+pytestmark = pytest.mark.compose
+
+DOCS = Path(__file__).parents[2] / "docs" / "testing.md"
+
+#: Services on other networks than the project's.
+NETWORKS = f"""
+{COMPOSE}
+  alone:
+    image: redis:alpine
+    network_mode: none
+    stop_grace_period: 1s
+  host:
+    image: redis:alpine
+    command: [redis-server, --port, "0", --unixsocket, /tmp/redis]
+    network_mode: host
+    stop_grace_period: 1s
+  guest:
+    image: redis:alpine
+    command: [redis-server, --port, "6380"]
+    network_mode: service:redis
+    stop_grace_period: 1s
+  bridged:
+    image: redis:alpine
+    network_mode: bridge
+    stop_grace_period: 1s
+"""
+
+PARTITIONS = """
+import pytest
+from flask_redis_counter.testing import StackError
+
+@pytest.mark.parametrize("service, reason", [
+    ("alone", "alone cannot be cut off: it has no network"),
+    ("host", "host cannot be cut off: it has the machine's network"),
+    ("guest", "guest cannot be cut off alone: it has the network of redis"),
+])
+def test_an_error(stack, faults, service, reason):
+    with pytest.raises(StackError, match=reason), faults.partitioned(service):
+        pytest.fail("not reached")
+
+@pytest.mark.parametrize("service", ["redis", "bridged"])
+def test_a_partition(stack, faults, service):
+    (container,) = stack.containers(service)
+    networks = lambda: sorted(stack.inspect(container)["NetworkSettings"]["Networks"])
+    before = networks()
+    with faults.partitioned(service):
+        assert networks() == []
+    assert networks() == before != []
+"""
+
+#: A proxy whose user is not the one who has installed the plugin.
+PROXIED = f"""
+{COMPOSE}
+  redis-proxy:
+    image: python:3.12-slim
+    command: [python, /proxy.py, --listen=6379, redis:6379]
+    user: "1234"
+    volumes: ["${{STACK_PROXY}}:/proxy.py:ro"]
+    ports: ["127.0.0.1::6380"]
+    stop_grace_period: 1s
+"""
+
+SLOW = """
+def test_slow(stack, faults):
+    with faults.slow("redis", 0.1):
+        pass
+"""
+
+#: A stack that has one of each kind of things that Docker keeps.
+WHOLE = """
+services:
+  redis:
+    build: {context: ., dockerfile_inline: FROM redis:alpine}
+    volumes: ["data:/data"]
+    stop_grace_period: 1s
+volumes:
+  data:
+"""
+
+SLEEPS = """
+import time
+
+def test_it(stack):
+    print(stack.project, file=open("began", "w"), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_partitions_of_services_on_other_networks(suite, pytester):
+    """What cannot be cut off is an error that says why; what can is, and comes back."""
+    pytester.makefile(".yml", compose=NETWORKS)
+    pytester.makepyfile(test_it=PARTITIONS)
+    suite().assert_outcomes(passed=5)
+
+
+def test_a_plugin_that_was_installed_under_umask_077(suite, pytester, monkeypatch):
+    """The containers' users read the proxy's script all the same."""
+    package = Path(flask_redis_counter.__file__).parent
+    installed = pytester.mkdir("private") / "flask_redis_counter"
+    shutil.copytree(package, installed, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in [installed, *installed.rglob("*")]:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    monkeypatch.setenv("PYTHONPATH", str(installed.parent))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
+    pytester.makefile(".yml", compose=PROXIED)
+    pytester.makepyfile(test_it=SLOW)
+    suite().assert_outcomes(passed=1)
+    (copy,) = pytester.path.joinpath("cache", "flask-redis-counter").iterdir()
+    assert copy.read_bytes() == (installed / "testing" / "proxy.py").read_bytes()
+
+
+@pytest.mark.parametrize("folder", [".", "tests", "tests/e2e"])
+def test_a_conftest_below_the_root(suite, pytester, folder, monkeypatch):
+    """The setting of the docs loads the plugin, wherever pytest is started."""
+    (setting,) = re.findall(r"^```toml\n(.*?)^```", DOCS.read_text("utf-8"), re.M | re.S)
+    pytester.makepyprojecttoml(setting)
+    below = pytester.path / "tests" / "e2e"
+    below.mkdir(parents=True)
+    loads = next(line for line in CONFTEST.splitlines() if line.startswith("pytest_plugins"))
+    (below / "conftest.py").write_text(CONFTEST.replace(loads, ""))
+    pytester.path.joinpath("conftest.py").unlink()
+    pytester.path.joinpath("test_it.py").unlink()
+    (below / "test_it.py").write_text("def test_it(stack, faults):\n    pass\n")
+    monkeypatch.chdir(pytester.path / folder)
+    suite().assert_outcomes(passed=1)
+
+
+def test_what_a_killed_run_leaves(pytester):
+    """The commands of the docs find it, and remove all of it."""
+    find, remove = re.findall(r"^```sh\n(.*?)^```", DOCS.read_text("utf-8"), re.M | re.S)
+    pytester.makefile(".yml", compose=WHOLE)
+    pytester.makeconftest(CONFTEST.rpartition("@pytest")[0])  # without a name for the project
+    pytester.makepyfile(test_it=SLEEPS)
+    began = pytester.path / "began"
+    command = pytester._getpytestargs()
+    with pytester.popen([*command, "-p", "no:cacheprovider"], stdin=None) as running:
+        try:
+            name = wait_until(
+                lambda: began.read_text().strip(), what="the beginning of the test", within=60
+            )
+        finally:
+            running.send_signal(signal.SIGKILL)
+    left = ComposeStack([], name).leftovers()
+    assert {one.split()[0] for one in left} == {"container", "network", "volume", "image"}
+    assert name in run("sh", "-c", find).split()
+    (example,) = re.findall(r"project=(pytest-\S+)", remove)
+    run("sh", "-c", remove.replace(example, name))
+    assert ComposeStack([], name).leftovers() == []
