@@ -60,7 +60,17 @@ def proxy_script() -> str:
     script = Path(proxy_module.__file__)
     if script.stat().st_mode & stat.S_IROTH:
         return str(script)
-    content = script.read_bytes()
+    try:
+        return str(_readable_copy(script.read_bytes()))
+    except (
+        OSError,
+        RuntimeError,
+    ):  # no cache: a container that needs it fails
+        return str(script)
+
+
+def _readable_copy(content: bytes) -> Path:
+    """Write a file into the user's cache that everybody may read, unless it is there."""
     cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "flask-redis-counter")
     copy = cached / f"proxy-{sha256(content).hexdigest()[:12]}.py"
     if not copy.exists():
@@ -69,7 +79,7 @@ def proxy_script() -> str:
             new.write(content)
         Path(new.name).chmod(0o644)
         Path(new.name).replace(copy)
-    return str(copy)
+    return copy
 
 
 def engine_answers() -> bool:
