@@ -132,6 +132,9 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
         if config.spool_dir is not None:
             spool = Spool(config.spool_dir, megabytes=config.spool_mb)
             _say(f"spool: {spool.path}, {_waiting(spool)} hits wait")
+        if config.admin_key is not None:
+            # An unquoted $ in a file .env has cut off the rest of many a key.
+            _say(f"admin key: {len(config.admin_key)} characters")
         if names_a_store(os.environ):
             if data_dir is not None:
                 raise ConfigurationError(

@@ -59,6 +59,8 @@ def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("failure", "settings", str(error), "correct it, and look again")
         return
     yield Finding("ok", "settings", f"counter {config.name}, prefix {config.prefix}")
+    if config.admin_key is not None:
+        yield Finding("ok", "admin key", f"it has {len(config.admin_key)} characters")
     yield from _server()
     yield from _spool(config)
     try:

@@ -16,6 +16,7 @@ import redis
 import requests
 
 from flask_redis_counter import RedisCounter
+from flask_redis_counter.doctor import examine
 from flask_redis_counter.embedded import EmbeddedStore
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.process import Process, free_port
@@ -92,6 +93,15 @@ def test_counts_survive_a_stop(serve, tmp_path):
         run.get()
     again = serve(f"--data-dir={folder}").ready()
     assert again.get().json()["value"] == 4
+
+
+def test_the_length_of_the_admin_key_is_shown(serve, server):
+    """A key that lost its end on the way, at a $ in a file .env, is seen at the start."""
+    run = serve(REDIS_URL=server.url, COUNTER_ADMIN_KEY="sixteen-or-more-characters").ready()
+    assert "admin key: 26 characters" in lines(run)
+    assert "sixteen" not in run.log()
+    found = examine({"REDIS_URL": server.url, "COUNTER_ADMIN_KEY": "sixteen-or-more-characters"})
+    assert [one.said for one in found if one.subject == "admin key"] == ["it has 26 characters"]
 
 
 def test_ctrl_c(serve, tmp_path):
