@@ -69,11 +69,12 @@ def check_metrics_are_hidden(url):
 
 def check_pictures_stay_pictures(url):
     """Where no replica is there, a picture's address answers a picture, and others a problem."""
-    for path in ("/hit/visits.svg", "/counters/visits.svg?label=x", "/stats/visits.svg"):
-        answer = requests.get(f"{url}{path}", timeout=5)
-        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-        assert answer.headers["Content-Type"] == "image/svg+xml"
-        assert answer.text.startswith("<svg")
+    asked = {"/hit/visits.svg": "*/*", "/counters/visits.svg?x": "*/*", "/counters/a": "image/*"}
+    for path, accept in asked.items():
+        answer = requests.get(f"{url}{path}", headers={"Accept": accept}, timeout=5)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/svg+xml")
+        assert (answer.headers["Counter-Status"], answer.headers["Counted"]) == ("503", "false")
+        assert answer.headers["Cache-Control"] == "no-store"
         assert ">unavailable</text>" in answer.text
     answer = requests.get(f"{url}/counters/visits", timeout=5)
     assert answer.headers["Content-Type"] == "application/problem+json"

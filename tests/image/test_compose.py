@@ -37,6 +37,8 @@ EXAMPLES = [
 STORE = {"REDIS_URL", "REDIS_DB", "REDIS_USERNAME", "REDIS_PASSWORD_FILE"}
 #: Folders and files inside the container.
 INSIDE = {"COUNTER_DATA_DIR", "COUNTER_METRICS_DIR", "COUNTER_ADMIN_KEY_FILE"}
+#: For apps alone; the service rejects it.
+APPS = {"COUNTER_ENABLED"}
 
 
 def together(files, folder=ROOT):
@@ -111,7 +113,7 @@ def test_one_variable_moves_the_stack(files, monkeypatch):
 def test_every_setting_is_passed_on(tmp_path, monkeypatch):
     """The service gets each setting that the shell has."""
     passed = together((BASE,), tmp_path)["services"]["web"]["environment"]
-    assert passed.keys() == SETTINGS.keys() - STORE - INSIDE
+    assert passed.keys() == SETTINGS.keys() - STORE - INSIDE - APPS
     monkeypatch.setenv("COUNTER_PREFIX", "mine:")
     assert together((BASE,))["services"]["web"]["environment"]["COUNTER_PREFIX"] == "mine:"
 
