@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import shutil
 import signal
 import sys
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from textwrap import wrap
 from typing import Any
 
 import click
@@ -24,15 +21,14 @@ from .commands import Commands, counter_group
 from .config import Config, names_a_store
 from .counter import RedisCounter
 from .doctor import examine
+from .doctor_report import report
 from .embedded import EmbeddedStore, standing_in
 from .errors import ConfigurationError, SpoolError, StoreError, StoreUnsuitableError
-from .finding import Finding
 from .logs import write_json, writes_json
 from .server import check_installed
 from .server import serve as serve_app
 from .setting_hints import hints_in
 from .spool import Spool
-from .terminal import FAILED
 from .transfer_commands import export_command, import_command
 
 _log = logging.getLogger(__name__)
@@ -40,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 class _Main(Commands):
     """The commands of the service, whose app the other commands are for."""
+
+    program = "flask-redis-counter"
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         ctx = super().make_context(*arguments, **options)
@@ -76,13 +74,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     """
     with suppress(ConfigurationError):  # it is among the findings
         ctx.with_resource(standing_in(os.environ))
-    found = list(examine(os.environ))
-    if as_json:
-        click.echo(json.dumps([finding.as_dict() for finding in found]))
-    else:
-        _print_findings(found)
-    if any(finding.state != "ok" for finding in found):
-        raise SystemExit(FAILED)
+    report(examine(os.environ), as_json)
 
 
 @main.command(with_appcontext=False)
@@ -159,25 +151,6 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
             log_json=config.log_json,
             started=lambda: _say_where(f"http://{place}:{port}/", workers),
         )
-
-
-def _print_findings(found: list[Finding]) -> None:
-    colors = {"ok": "green", "warning": "yellow", "failure": "red"}
-    subjects = max(len(finding.subject) for finding in found)
-    room = max(30, min(100, shutil.get_terminal_size().columns) - subjects - 11)
-    for finding in found:
-        head = f"{click.style(f'{finding.state:<7}', fg=colors[finding.state])}  "
-        head += f"{finding.subject:<{subjects}}  "
-        texts = [finding.said] + ([f"→ {finding.remedy}"] if finding.remedy else [])
-        for text in texts:
-            for line in wrap(text, room):
-                click.echo(head + line, color=_color())
-                head = " " * (subjects + 11)
-
-
-def _color() -> bool | None:
-    """Whether there are colors; None: where there is a terminal (https://no-color.org)."""
-    return False if os.environ.get("NO_COLOR") else None
 
 
 def _say(text: str) -> None:

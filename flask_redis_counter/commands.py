@@ -10,15 +10,18 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
+from flask import current_app
 from flask.cli import AppGroup, ScriptInfo
 
 from .days import Unit
+from .doctor import examine
+from .doctor_report import report
 from .errors import (
     ConfigurationError,
     CounterError,
@@ -27,6 +30,7 @@ from .errors import (
     StoreError,
     UnknownCounterError,
 )
+from .finding import Finding
 from .operations import PAGE
 from .rules import MAX_VALUE, MIN_VALUE
 from .state import current_state
@@ -34,23 +38,22 @@ from .terminal import FAILED, INTERRUPTED, WRONG
 
 # Errors of who types, not of the store.
 _MISTAKES = (ConfigurationError, InvalidNameError, InvalidSpanError)
-# What to try next.
-_HINTS = {
-    StoreError: "; flask-redis-counter doctor says more",
-    UnknownCounterError: "; list shows all",
-}
 
 
 class Commands(AppGroup):
-    """Commands that end with one line, and an exit code, whatever ends them."""
+    """Commands that end with one line, and an exit code, whatever ends them.
+
+    :cvar program: what is typed before each of them.
+    """
+
+    program = "flask counter"
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
         except CounterError as error:
-            more = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
-            click.echo(f"Error: {error}".rstrip(".") + more, err=True)
+            click.echo(f"Error: {error}".rstrip(".") + self._hint(error), err=True)
             raise SystemExit(WRONG if isinstance(error, _MISTAKES) else FAILED) from error
         except BrokenPipeError:
             raise  # click ends without a word
@@ -59,6 +62,12 @@ class Commands(AppGroup):
             raise SystemExit(FAILED) from error
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
+
+    def _hint(self, error: CounterError) -> str:
+        """Return what to try next."""
+        if isinstance(error, StoreError):
+            return f"; {self.program} doctor says more"
+        return "; list shows all" if isinstance(error, UnknownCounterError) else ""
 
 
 counter_group = Commands("counter", help="Read and change counters.")
@@ -233,6 +242,23 @@ def watch(names: tuple[str, ...], every: float, times: int | None, as_json: bool
         if look == times:
             return
         time.sleep(every)
+
+
+@counter_group.command("doctor")
+@_json
+def doctor(as_json: bool) -> None:
+    """Say what is wrong with the app's settings, its store and its views, and what to do.
+
+    Exit codes: 0 all is well, 1 there is something to do.
+    """
+    report(_examine(), as_json)
+
+
+def _examine() -> Iterator[Finding]:
+    state = current_state()
+    yield from examine(current_app.config, os.environ, store=state.store, serves=False)
+    for problem in state.views.uncounted(current_app):
+        yield Finding("failure", "views", *problem)
 
 
 def _one(name: str, value: int, as_json: bool) -> None:

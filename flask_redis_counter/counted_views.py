@@ -27,8 +27,8 @@ class CountedViews:
         """Add a view, and what it is decorated as."""
         self._views.append((counting_view, view))
 
-    def uncounted(self, app: Flask) -> list[str]:
-        """Return a problem with its remedy for each view that an app serves undecorated."""
+    def uncounted(self, app: Flask) -> list[tuple[str, str]]:
+        """Return a problem and its remedy for each view that an app serves undecorated."""
         counting = {id(counting_view) for counting_view, _ in self._views}
         served: set[int] = set()
         bare: dict[int, str] = {}
@@ -42,8 +42,11 @@ class CountedViews:
                     bare[id(layer)] = endpoint
                 layer = getattr(layer, "__wrapped__", None)
         return [
-            f"the view {bare[id(view)]!r} is not counted: its decorator @visits.counted() stands "
-            "above the route, which has the view already; write it below, next to the function"
+            (
+                f"the view {bare[id(view)]!r} is not counted: its decorator @visits.counted() "
+                "stands above the route, which has the view already",
+                "write it below, next to the function",
+            )
             for counting_view, view in self._views
             if id(view) in bare and id(counting_view) not in served
         ]

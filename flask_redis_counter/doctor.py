@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
+from typing import Any
 
+import redis
 from redis.exceptions import NoPermissionError
 
 from . import operations
@@ -45,28 +48,50 @@ _RISKS = {
 }
 
 
-def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
+def examine(
+    *sources: Mapping[str, Any], store: str | redis.Redis | None = None, serves: bool = True
+) -> Iterator[Finding]:
     """Look at one thing after the other; what cannot be looked at any more is left out.
 
-    :param environment: where the settings are.
+    :param sources: where the settings are; an earlier one wins.
+    :param store: the store, where the settings do not say where it is.
+    :param serves: whether the service is examined, and not an app.
     """
-    for hint in hints_in(environment):
-        yield Finding("warning", "settings", *hint)
+    for source in sources:
+        for hint in hints_in(source):
+            yield Finding("warning", "settings", *hint)
     try:
-        config = Config.load(environment)
-        store = Store(config.redis_url, deadline=config.deadline, durability=config.durability)
+        config = Config.load(*sources, store_given=store is not None)
+        target = config.redis_url if store is None else store
+        pool = Store(target, deadline=config.deadline, durability=config.durability)
     except ConfigurationError as error:
         yield Finding("failure", "settings", str(error), "correct it, and look again")
         return
+    if store is not None:
+        config = replace(config, redis_url=store if isinstance(store, str) else _url_of(store))
     yield Finding("ok", "settings", f"counter {config.name}, prefix {config.prefix}")
-    if config.admin_key is not None:
-        yield Finding("ok", "admin key", f"it has {len(config.admin_key)} characters")
-    yield from _server()
+    if not config.enabled:
+        remedy = "set it to true, but in tests"
+        yield Finding("warning", "settings", "COUNTER_ENABLED is false: pages do not count", remedy)
+    if serves:
+        if config.admin_key is not None:
+            yield Finding("ok", "admin key", f"it has {len(config.admin_key)} characters")
+        yield from _server()
+    else:  # what an app does not have
+        config = replace(config, live=0, admin_key=None)
     yield from _spool(config)
     try:
-        yield from _store(config, store)
+        yield from _store(config, pool, target)
     finally:
-        store.close()
+        pool.close()
+
+
+def _url_of(client: redis.Redis) -> str:
+    """Return where a client's store is, without credentials."""
+    options = client.connection_pool.connection_kwargs
+    if "path" in options:
+        return f"unix://{options['path']}"
+    return f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
 
 def _server() -> Iterator[Finding]:
@@ -90,7 +115,7 @@ def _spool(config: Config) -> Iterator[Finding]:
         yield Finding("ok", "spool", f"{waiting} hits wait in {spool.path}")
 
 
-def _store(config: Config, store: Store) -> Iterator[Finding]:
+def _store(config: Config, store: Store, target: str | redis.Redis) -> Iterator[Finding]:
     began = time.perf_counter()
     try:
         operations.run(operations.ping(), store.ask)
@@ -119,11 +144,11 @@ def _store(config: Config, store: Store) -> Iterator[Finding]:
         for look in (_version, _role, _clock, _memory, _disk):
             yield from look(config, facts)
         yield from _risks(facts, risks)
-    rights = list(try_features(config, store))
+    rights = list(try_features(config, store, target))
     yield from rights
-    yield from try_hit(config)
+    yield from try_hit(config, target)
     if all(finding.state == "ok" for finding in rights):
-        yield from try_records(config)
+        yield from try_records(config, target)
 
 
 def _facts() -> Operation[dict[str, str]]:

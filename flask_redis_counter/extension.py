@@ -76,6 +76,8 @@ class FlaskRedisCounter:
             config,
             Screen(config),
             CircuitBreaker(),
+            self._views,
+            self._store,
             hit_log=LogThrottle(_log, "visits are counted again"),
             read_log=LogThrottle(_log, "counters can be read again"),
         )
@@ -88,10 +90,10 @@ class FlaskRedisCounter:
             """Look once, with the first request, when the app has all its views."""
             if unchecked and self._views:
                 unchecked.clear()
-                for problem in self._views.uncounted(app):
+                for problem, remedy in self._views.uncounted(app):
                     if app.debug or app.testing:
-                        raise RuntimeError(problem)
-                    _log.error("%s", problem)
+                        raise RuntimeError(f"{problem}: {remedy}")
+                    _log.error("%s: %s", problem, remedy)
 
     @property
     def counter(self) -> RedisCounter:

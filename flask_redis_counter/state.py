@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import redis
 from flask import current_app
 
 from .circuit_breaker import CircuitBreaker
 from .config import Config
+from .counted_views import CountedViews
 from .counter import RedisCounter
 from .log_throttle import LogThrottle
 from .screen import Screen
@@ -21,6 +23,8 @@ class State:
     """The counters and the settings of one app.
 
     :ivar breaker: whether its pages ask the store.
+    :ivar views: the views that are decorated.
+    :ivar store: the store that was given instead of settings, if it was.
     :ivar hit_log: the log of hits of its pages that failed.
     :ivar read_log: the log of values for its pages that could not be read.
     """
@@ -29,6 +33,8 @@ class State:
     config: Config
     screen: Screen
     breaker: CircuitBreaker
+    views: CountedViews
+    store: str | redis.Redis | None
     hit_log: LogThrottle
     read_log: LogThrottle
 

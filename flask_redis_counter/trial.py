@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from urllib.parse import urlsplit
 
+import redis
 from redis.exceptions import NoPermissionError
 
 from . import operations
@@ -18,12 +19,12 @@ from .rights import FEATURES, acl_rules, try_channel, try_rights
 from .store import Store
 
 
-def try_features(config: Config, store: Store) -> Iterator[Finding]:
+def try_features(config: Config, store: Store, target: str | redis.Redis) -> Iterator[Finding]:
     """Try each command that the features need; those in use fail where one is missing."""
     key = key_of(config.prefix, f"doctor-{secrets.token_hex(8)}")
     try:
         errors = operations.run(try_rights(key), store.ask)
-        with closing(Store(config.redis_url, deadline=config.deadline)) as listening:
+        with closing(Store(target, deadline=config.deadline)) as listening:
             errors |= operations.run(try_channel(key), listening.ask)
     except StoreError as error:
         yield Finding("warning", "rights", f"cannot be tried: {error}", "see its log")
@@ -44,11 +45,11 @@ def try_features(config: Config, store: Store) -> Iterator[Finding]:
         yield Finding("ok", "rights", "this user may run all commands that are needed")
 
 
-def try_hit(config: Config) -> Iterator[Finding]:
+def try_hit(config: Config, target: str | redis.Redis) -> Iterator[Finding]:
     """Count twice under one token on a counter of its own, which goes with it."""
     name = f"doctor-{secrets.token_hex(8)}"
     try:
-        with _counter(config) as counter:
+        with _counter(config, target) as counter:
             first, again = (counter.hit(name, token=name) for _ in range(2))
             counter.delete(name)
     except CounterError as error:
@@ -61,11 +62,11 @@ def try_hit(config: Config) -> Iterator[Finding]:
         yield Finding("failure", "hit", said, "report this: it must not be")
 
 
-def try_records(config: Config) -> Iterator[Finding]:
+def try_records(config: Config, target: str | redis.Redis) -> Iterator[Finding]:
     """Count once, and see that the day, the visitor and the name are recorded."""
     name = f"doctor-{secrets.token_hex(8)}"
     try:
-        with _counter(config) as counter:
+        with _counter(config, target) as counter:
             counter.hit(name, visitor=name if config.visitors else None)
             days = counter.series(name, days=2)  # midnight may be between the two
             listed = name in counter.names(after=name[:-1], most=1)
@@ -101,9 +102,9 @@ def _features(config: Config) -> list[str]:
     return ["hits", "days", "names", "information", *(name for name, on in switches.items() if on)]
 
 
-def _counter(config: Config) -> RedisCounter:
+def _counter(config: Config, target: str | redis.Redis) -> RedisCounter:
     return RedisCounter(
-        config.redis_url,
+        target,
         prefix=config.prefix,
         deadline=config.deadline,
         durability=config.durability,

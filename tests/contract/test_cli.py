@@ -72,7 +72,7 @@ def test_many_counters(cli, server, client):
 @pytest.mark.parametrize(
     ("arguments", "settings", "code", "said"),
     [
-        (["get"], {"REDIS_URL": nowhere()}, 1, "no connection to the store"),
+        (["get"], {"REDIS_URL": nowhere()}, 1, "flask-redis-counter doctor says more"),
         (["get"], {"REDIS_URL": "nowhere"}, 2, "REDIS_URL: its value does not begin"),
         (["get", "a b"], {"REDIS_URL": nowhere()}, 2, "1 to 64 characters"),
         (["watch", "a b"], {"REDIS_URL": nowhere()}, 2, "1 to 64 characters"),
