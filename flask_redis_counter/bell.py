@@ -11,6 +11,7 @@ from typing import Any
 import redis.asyncio
 
 from .connections import connector
+from .log_throttle import LogThrottle
 from .rules import name_in
 
 #: Seconds for which a counter that rang is left alone: one that is hit all the time would ring
@@ -48,6 +49,7 @@ class Bell:
         self._resting: set[str] = set()
         self._connection: Any = None
         self._hearing: asyncio.Task[None] | None = None
+        self._trouble = LogThrottle(_log, "there is news of hits again")
 
     def want(self, key: str) -> None:
         """Ring for the counter of this key, from now on; the first time as soon as it does."""
@@ -79,9 +81,11 @@ class Bell:
                 self._connection = connection
                 self._tell("SUBSCRIBE", *self._wanted)
                 pause = FIRST_PAUSE
+                self._trouble.recovered()
                 await self._hear_on(connection)
             except Exception as error:  # a host name, for one, can fail with a UnicodeError
-                _log.info("no news of hits: %s", error or type(error).__name__)
+                said = "no news of hits: %s"
+                self._trouble.log(logging.INFO, said, error or type(error).__name__)
             finally:
                 if self._connection is connection:
                     self._connection = None

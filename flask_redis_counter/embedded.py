@@ -24,6 +24,7 @@ from redis.retry import Retry
 
 from .config import names_a_store
 from .errors import ConfigurationError, CounterError
+from .log_throttle import LogThrottle
 
 #: Seconds that the store may take to load its data, and to stop.
 START_TIMEOUT = 60.0
@@ -73,6 +74,7 @@ class EmbeddedStore:
         if len(os.fsencode(self._socket)) > _SOCKET_PATH_BYTES:
             raise ConfigurationError("--data-dir", f"{str(self.folder)!r} is too long for a socket")
         self._lock = self._claimed()
+        self._trouble = LogThrottle(_log, "the embedded store runs again")
         self._stopping = threading.Event()
         self._changing = threading.Lock()
         try:
@@ -208,11 +210,15 @@ class EmbeddedStore:
             with self._changing:
                 if self._stopping.is_set():
                     return
-                _log.error("the embedded store ended with code %s; starting it again", code)
+                said = "the embedded store ended with code %s; starting it again"
+                self._trouble.log(logging.ERROR, said, code)
                 try:
                     self._process = self._started()
                 except (CounterError, OSError) as error:
-                    _log.critical("%s; trying again in %g s", error, RESTART_PAUSE)
+                    said = "%s; trying again in %g s"
+                    self._trouble.log(logging.CRITICAL, said, error, RESTART_PAUSE)
+                else:
+                    self._trouble.recovered()
 
 
 @contextmanager

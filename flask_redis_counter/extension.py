@@ -213,7 +213,7 @@ def _count(state: State, name: str, token: Callable[[], str | None] | None) -> N
                 ask=not state.breaker.is_open(),
             )
     except SpooledError:
-        _log.info("a visit of %r waits in the spool", name)
+        _log.debug("a visit of %r waits in the spool", name)  # the spool says so as well
     except TooOftenError as error:
         _log.debug("a visit of %r: %s", name, error)
     except CounterError as error:

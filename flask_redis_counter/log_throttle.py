@@ -36,6 +36,7 @@ class LogThrottle:
         self._numbers = count(1)
         self._last = 0
         self._lasts = False
+        self._level = logging.WARNING
         self._next_line: float = 0
         self._next_recovery: float = 0
 
@@ -46,6 +47,7 @@ class LogThrottle:
         """
         number = next(self._numbers)  # atomic, unlike an addition
         self._lasts = True
+        self._level = min(level, logging.WARNING)
         now = monotonic()
         if now < self._next_line:
             return
@@ -73,7 +75,7 @@ class LogThrottle:
             self._next_recovery = now + self._interval
             self._next_line = now
             suppressed = self._suppressed(next(self._numbers))
-        self._logger.warning("%s%s", self._recovery, suppressed, stacklevel=2)
+        self._logger.log(self._level, "%s%s", self._recovery, suppressed, stacklevel=2)
 
     def _suppressed(self, number: int) -> str:
         suppressed = number - self._last - 1

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from . import operations
 from .errors import SpoolError, StoreError
 from .forks import ForkSafe
+from .log_throttle import LogThrottle
 from .meter import Meter
 from .spool import Spool
 from .store import Store
@@ -55,6 +56,7 @@ class Replayer(ForkSafe):
         self._spool = spool
         self._store = store
         self._meter = meter
+        self._trouble = LogThrottle(_log, "the spool can be read again")
         super().__init__()
 
     def start(self) -> None:
@@ -97,13 +99,16 @@ class Replayer(ForkSafe):
         """Replay, and return whether the store took or refused each hit that waited."""
         try:
             if self._spool.length() == 0:
+                self._trouble.recovered()
+                self._spool.recovered()
                 return True
             counted, amount = operations.run(self._spool.replay(), self._store.call_many)
         except StoreError:
             return False  # said where the hit was spooled
         except SpoolError as error:
-            _log.error("spooled hits wait: %s", error)
+            self._trouble.log(logging.ERROR, "spooled hits wait: %s", error)
             return False
+        self._trouble.recovered()
         if counted:
             self._meter.replayed(counted, amount)
             _log.warning("%d spooled hits were counted", counted)

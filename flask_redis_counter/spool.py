@@ -32,6 +32,7 @@ from .errors import (
     TokenReusedError,
 )
 from .forks import ForkSafe
+from .log_throttle import LogThrottle
 from .operations import Operation
 from .rules import MAX_VALUE, explained
 from .spool_file import BUSY_TIMEOUT, SpoolFile
@@ -63,6 +64,9 @@ class Spool(ForkSafe):
             )
         self.path = Path(folder).absolute() / "spool.sqlite3"
         self._file = SpoolFile(self.path, megabytes)
+        self._outage_log = LogThrottle(_log, "the store takes hits again")
+        self._full_log = LogThrottle(_log, "hits are written down again")
+        self._refusal_log = LogThrottle(_log, "the store takes all spooled hits again")
         super().__init__()
         self._enter()
         try:
@@ -85,11 +89,13 @@ class Spool(ForkSafe):
         try:
             self._add(hit, time.monotonic() + wait)
         except SpoolError as error:
-            self._tell(logging.ERROR, f"hits are not written down: {error}")
+            self._full_log.log(logging.ERROR, "hits are not written down: %s", error)
         except CounterError as error:
             hit.error = error
         else:
-            self._tell(logging.WARNING, f"hits are written down in {self.path}", hit.error)
+            self._full_log.recovered()
+            said = "hits are written down in %s: %s"
+            self._outage_log.log(logging.WARNING, said, self.path, hit.error)
             spooled = SpooledError("the hit waits here for the store, and will be counted once")
             spooled.__cause__ = hit.error
             hit.error = spooled
@@ -142,13 +148,18 @@ class Spool(ForkSafe):
             for row in self._settle(rows, answers[2:]):
                 counted += row.hits
                 amount += row.call.amount
-        self._told = ""
+        if counted:
+            self._outage_log.recovered()
         return counted, amount
+
+    def recovered(self) -> None:
+        """Log that nothing waits any more, where the store did not take hits."""
+        self._outage_log.recovered()
+        self._refusal_log.recovered()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._gathering: deque[_Entry] = deque()
-        self._told = ""
 
     def _gathered(self) -> list[_Entry]:
         entries: list[_Entry] = []
@@ -167,12 +178,6 @@ class Spool(ForkSafe):
                 ) from None
         else:
             raise SpoolError(f"the spool {self.path} is busy: its disk did not answer in time")
-
-    def _tell(self, level: int, news: str, reason: object = None) -> None:
-        """Log what becomes of hits, once and not for each of them."""
-        if news != self._told:
-            self._told = news
-            _log.log(level, "%s%s", news, "" if reason is None else f": {reason}")
 
     def _write(self, entries: list[_Entry], wait: float) -> None:
         """Write several down in one transaction: they share the wait for the disk."""
@@ -236,7 +241,8 @@ class Spool(ForkSafe):
                 _log.error("a spooled hit of %s was dropped, not counted: %s", row.call.key, error)
                 dropped.append(row)
             else:
-                _log.error("%d spooled hits of %s wait on: %s", row.hits, row.call.key, error)
+                said = "%d spooled hits of %s wait on: %s"
+                self._refusal_log.log(logging.ERROR, said, row.hits, row.call.key, error)
 
         def delete(database: sqlite3.Connection) -> list[_Row]:
             # Another process may have replayed a row as well, and says so itself.

@@ -21,6 +21,7 @@ from ..terms import Terms
 from ..visits import HitRequest
 from .counting import HEADERS, as_json, headers_of, token_in
 from .negotiation import HTML, TEXT
+from .requests import OUTAGE_LOG
 
 
 def hold_back() -> None:
@@ -65,7 +66,10 @@ def visit(name: str, amount: int, terms: Terms) -> tuple[Hit, str | None]:
     token = token_in(request.headers.get("Idempotency-Key"))
     terms = state.screen.terms(terms, token, request.headers.get)
     asked = HitRequest.of(request, state)
-    return asked.count(state.counter, name, amount, token=token, terms=terms)
+    hit, reason = asked.count(state.counter, name, amount, token=token, terms=terms)
+    if hit.counted:
+        current_app.extensions[OUTAGE_LOG].recovered()
+    return hit, reason
 
 
 def counted(form: str, name: str, amount: int, terms: Terms) -> Response:

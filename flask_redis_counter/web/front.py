@@ -24,6 +24,7 @@ from werkzeug.exceptions import HTTPException
 from .. import hosts
 from ..async_counter import AsyncRedisCounter
 from ..counter import Hit
+from ..log_throttle import LogThrottle
 from ..rules import PLAIN_NAME
 from ..screen import PREFETCHING, Sender
 from ..state import EXTENSION_KEY, State
@@ -35,7 +36,7 @@ from .guards import sharing
 from .hub import Hub
 from .live import LIVE, Seat
 from .negotiation import JSON, media_type
-from .requests import BEGAN, REQUEST_ID, TRACES, identity_in, new_identity, say
+from .requests import BEGAN, OUTAGE_LOG, REQUEST_ID, TRACES, identity_in, new_identity, say
 from .traces import Traces
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Front:
         self._cors = state.config.cors
         self._log_requests = state.config.log_requests
         self._traces: Traces | None = app.extensions[TRACES]
+        self._outage_log: LogThrottle = app.extensions[OUTAGE_LOG]
         self._is_watched = self._log_requests or self._traces is not None
         self._proxies = bool(state.config.proxies)
         judges_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
@@ -114,6 +116,7 @@ class Front:
             # Not by way of the view, which would count once more.
             self._explain(scope, began, error).send(proto)
             return
+        self._outage_log.recovered()
         reason = None if hit.counted else RELOAD
         body = as_json(name, hit.value, counted=hit.counted, reason=reason).encode()
         length = ("Content-Length", str(len(body)))

@@ -16,6 +16,7 @@ from ..async_counter import AsyncRedisCounter
 from ..bell import Bell
 from ..counter import key_of
 from ..errors import CounterError
+from ..log_throttle import LogThrottle
 from .live import Seat
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Hub:
         self._feeding: set[asyncio.Task[None]] = set()
         self._stale: set[str] = set()
         self._reading: asyncio.Task[None] | None = None
+        self._trouble = LogThrottle(_log, "counters can be read again")
 
     @contextmanager
     def seat(self) -> Iterator[Seat]:
@@ -137,10 +139,11 @@ class Hub:
             try:
                 values = await self._counter.values(names, default=None, broken=None)
             except CounterError as error:
-                _log.info("no news of hits: %s", error)
+                self._trouble.log(logging.INFO, "no news of hits: %s", error)
                 self._stale |= names
                 await asyncio.sleep(PATIENCE)
             else:
+                self._trouble.recovered()
                 self._spread(values)
 
     def _spread(self, values: dict[str, int | None]) -> None:

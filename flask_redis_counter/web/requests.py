@@ -14,7 +14,8 @@ import time
 from flask import Flask, Response, g, request
 from flask.logging import default_handler, has_level_handler
 
-from ..errors import CounterError
+from ..errors import CounterError, StoreError
+from ..log_throttle import LogThrottle
 from ..logs import write_json
 from ..state import EXTENSION_KEY, State
 from .traces import Traces
@@ -27,6 +28,9 @@ BEGAN = "flask_redis_counter.began"
 
 #: Where an app keeps its :class:`.traces.Traces`, None where it has none.
 TRACES = "flask-redis-counter.traces"
+
+#: Where an app keeps the log of requests that failed for want of the store.
+OUTAGE_LOG = "flask-redis-counter.outage-log"
 
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACE = re.compile(
@@ -49,6 +53,8 @@ def init_app(app: Flask) -> None:
 
     traces = Traces() if state.config.traces else None
     app.extensions[TRACES] = traces
+    outage_log = LogThrottle(_log, "hits are counted again")
+    app.extensions[OUTAGE_LOG] = outage_log
 
     @app.before_request
     def begin() -> None:
@@ -68,7 +74,9 @@ def init_app(app: Flask) -> None:
         if each or failure is not None:
             identity = identity or new_identity()
             trace = request.headers.get("traceparent")
-            say(request.method, request.path, response.status_code, began, identity, trace, failure)
+            throttle = outage_log if isinstance(failure, StoreError) and not each else None
+            what = (request.method, request.path, response.status_code)
+            say(*what, began, identity, trace, failure, throttle)
         if identity is not None:
             response.headers[REQUEST_ID] = identity
         return response
@@ -97,10 +105,12 @@ def say(
     identity: str,
     traceparent: str | None,
     failure: Exception | None = None,
+    throttle: LogThrottle | None = None,
 ) -> None:
     """Log a request that was answered.
 
     :param began: when it came, by :func:`time.perf_counter`.
+    :param throttle: what suppresses its line where many fail alike.
     """
     took = (time.perf_counter() - began) * 1000
     extra = {"method": method, "path": path, "status": status, "duration_ms": round(took, 1)}
@@ -116,4 +126,5 @@ def say(
         # Where a bug is, the log says; of an error of ours it says all.
         bug = None if isinstance(failure, CounterError) else failure
         extra["error"] = str(failure)
-        _log.error(f"{said}: {failure}", exc_info=bug, extra=extra)
+        log = _log.log if throttle is None else throttle.log
+        log(logging.ERROR, "%s", f"{said}: {failure}", exc_info=bug, extra=extra)

@@ -81,6 +81,34 @@ def test_a_failure_is_one_line_also_where_all_are_logged(client_of, caplog):
     assert line.error
 
 
+def test_an_outage_is_few_lines(own_server, client_of, caplog):
+    """The first request that failed, and one line when hits count again, with how many more did."""
+    web = client_of(REDIS_URL=own_server.url)
+    assert web.post("/count").status_code == 200
+    own_server.kill()
+    for _ in range(20):
+        problem(web.post("/count"), 503)
+    (line,) = lines(caplog)
+    assert (line.levelname, line.path, line.status) == ("ERROR", "/count", 503)
+    own_server.start()
+    assert web.post("/count").status_code == 200
+    line, last = lines(caplog)
+    assert last.getMessage() == (
+        "hits are counted again (suppressed before this: 19 similar lines)"
+    )
+    own_server.kill()
+    problem(web.post("/count"), 503)
+    assert len(lines(caplog)) == 3, "the next outage is told at once"
+
+
+def test_an_outage_is_a_line_for_each_request_where_all_are_logged(client_of, caplog):
+    """As was asked for."""
+    web = client_of(REDIS_URL=nowhere(), COUNTER_LOG_REQUESTS=True)
+    for _ in range(3):
+        web.post("/count")
+    assert len(lines(caplog)) == 3
+
+
 def test_what_is_spooled_is_no_failure(client_of, tmp_path, caplog):
     """That hits are written down is said once."""
     spool = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path)}

@@ -14,6 +14,7 @@ from flask_redis_counter import (
     Spool,
     SpooledError,
     SpoolError,
+    StoreRefusedError,
     StoreUnavailableError,
     TokenReusedError,
     operations,
@@ -383,7 +384,7 @@ def test_what_is_too_old(spool, caplog):
     assert spool.length() == 3
     assert replayed(spool, server) == 1
     assert server.values == {"orders": 1}
-    assert caplog.messages[1:] == [
+    assert caplog.messages[1:2] == [
         "2 spooled hits of visits were sent a day ago without an answer: they may have counted, "
         "and are not sent again"
     ]
@@ -407,7 +408,7 @@ def test_amounts_that_no_counter_holds(spool, caplog):
 
 
 def test_the_log_of_an_outage(spool, caplog):
-    """One line for each, with the file and the first error."""
+    """One line for each, with the file and the first error, and one for its end."""
     for _ in range(2):
         for _ in range(3):
             kept(spool)
@@ -416,8 +417,28 @@ def test_the_log_of_an_outage(spool, caplog):
         kept(spool)
         replayed(spool, Server())
     assert [record.message for record in caplog.records] == [
-        f"hits are written down in {spool.path}: {AWAY}"
-    ] * 2
+        f"hits are written down in {spool.path}: {AWAY}",
+        "the store takes hits again (suppressed before this: 3 similar lines)",
+        f"hits are written down in {spool.path}: {AWAY}",
+    ]
+
+
+def test_hits_that_the_store_refuses_are_few_lines(spool, caplog):
+    """However often they are replayed."""
+    refused = StoreRefusedError("the store refused: OOM")
+    for rows in range(1, 11):
+        kept(spool)
+        answers = [b"", b"", *[refused] * rows]
+        operations.run(spool.replay(), lambda _, answers=answers: answers)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    assert "wait on: the store refused: OOM" in caplog.text
+    replayed(spool, Server())
+    spool.recovered()
+    assert caplog.messages[2:] == [
+        "the store takes hits again (suppressed before this: 9 similar lines)",
+        f"the store takes all spooled hits again (suppressed before this: {sum(range(2, 11))} "
+        "similar lines)",
+    ]
 
 
 def test_hits_of_several_threads_share_a_transaction(spool, monkeypatch):
