@@ -12,6 +12,7 @@ import redis.asyncio
 from . import operations, overview
 from .async_driver import AsyncDriver
 from .async_store import AsyncStore
+from .combiner import KEEPING
 from .connections import connector
 from .counter import Hit, key_of, pending_hit
 from .days import Point, Unit
@@ -174,6 +175,11 @@ class AsyncRedisCounter(ForkSafe):
     async def ping(self) -> None:
         """Ask the store for a sign of life; see :meth:`RedisCounter.ping`."""
         await self._ask(operations.ping())
+
+    async def check_ready(self) -> None:
+        """Check that the store would take a hit; see :meth:`RedisCounter.check_ready`."""
+        patience = self._loops.here().store.patience * KEEPING
+        await self._ask(operations.check_ready(self.prefix, self.durability, patience))
 
     async def risks(self) -> list[str]:
         """Return how the store is set up to lose hits; see :meth:`RedisCounter.risks`."""

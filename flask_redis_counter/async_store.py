@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,9 +17,11 @@ from .connections import (
     Command,
     packed,
     refusal,
+    refused_here,
+    spoils_connection,
     unsuitable,
 )
-from .errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from .errors import OutcomeUnknownError, StoreError, StoreRefusedError, StoreUnavailableError
 from .rules import Durability
 
 #: How many connections may be open at the same time.
@@ -52,13 +54,27 @@ class AsyncStore:
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands that change nothing; raises what :meth:`Store.ask` does."""
         try:
-            return await self.call_many(commands)
+            return await self._call(commands, any)
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error.__cause__
 
     async def call_many(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one round trip; raises what :meth:`Store.call_many` does."""
+        return await self._call(commands, all)
+
+    async def _call(
+        self, commands: Sequence[Command], enough: Callable[[Iterable[bool]], bool]
+    ) -> list[Any]:
+        """Send commands, and once more on a new connection where enough of them need that."""
         ends = asyncio.get_running_loop().time() + self._deadline
+        try:
+            answers = await self.exchange(lambda: commands, ends)
+        except StoreRefusedError as error:
+            if not refused_here(error):
+                raise
+        else:
+            if not enough(map(refused_here, answers)):
+                return answers
         return await self.exchange(lambda: commands, ends)
 
     async def exchange(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
@@ -82,7 +98,7 @@ class AsyncStore:
     async def _exchanged(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
         connection = await self._acquire(ends - self.patience)
         answers: list[Any] = []
-        usable = False
+        usable = stale = False
         # asyncio.timeout would be a tenth of the time that this process spends on a batch.
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self.patience, connection._writer.transport.abort)
@@ -94,9 +110,11 @@ class AsyncStore:
                     answers.append(await connection.read_response())
                 except ResponseError as error:
                     answers.append(refusal(error))
-            usable = True
+                    stale = stale or spoils_connection(error)
+            usable = not stale
         except Exception as error:  # an answer that cannot be parsed is none
             if isinstance(error, REFUSALS) and not answers:
+                stale = spoils_connection(error)
                 raise refusal(error) from error
             await self.close()  # what broke one connection has probably broken all
             raise OutcomeUnknownError(
@@ -110,6 +128,8 @@ class AsyncStore:
                 self._idle.append(connection)
             else:
                 await connection.disconnect(nowait=True)
+                if stale:
+                    await self.close()  # the idle ones lead to the same server
         return answers
 
     async def close(self) -> None:

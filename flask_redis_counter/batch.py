@@ -11,10 +11,10 @@ import random
 import secrets
 from typing import Any
 
-from redis.exceptions import BusyLoadingError, NoScriptError
+from redis.exceptions import AuthenticationError, NoScriptError
 
 from .call import HIT, HIT_ONCE, Call, PendingHit, is_stale, is_taken
-from .connections import Command, outcome_of
+from .connections import Command, is_passing, outcome_of
 from .errors import (
     CounterError,
     OutcomeUnknownError,
@@ -27,9 +27,6 @@ from .rules import Durability
 #: Seconds between two attempts: the most after the first failure, and the most at all.
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.1
-
-#: Error answers that will soon be others; nothing was executed.
-_PASSING = ("BUSY ", "CLUSTERDOWN ", "MASTERDOWN ", "TRYAGAIN ")
 
 
 class Batch:
@@ -99,9 +96,9 @@ class Batch:
         return self._final or self._calls == []
 
     @property
-    def silent(self) -> bool:
-        """Whether all attempts were in vain: no store, or no answer."""
-        return self._failures > 0 and not self._answered
+    def outage(self) -> CounterError | None:
+        """The last error, where all attempts were in vain: no store, or one that takes no hits."""
+        return self._error if self._failures > 0 and not self._answered else None
 
     def commands(self) -> list[Command]:
         """Return what to send now; from here on nobody leaves it any more."""
@@ -121,7 +118,6 @@ class Batch:
 
         Returns the calls whose hits have got their outcome by it.
         """
-        self._answered = True
         kept = self._durability == "memory" or _is_kept(answers.pop())
         loaded, self._loading = self._loading, False
         if loaded:
@@ -129,6 +125,8 @@ class Batch:
         open_calls: list[Call] = []
         settled: list[Call] = []
         for call, answer in zip(self._calls or (), answers, strict=True):
+            passing = isinstance(answer, StoreRefusedError) and is_passing(answer.__cause__)
+            self._answered = self._answered or not passing
             if isinstance(answer, StoreRefusedError):
                 open_calls += self._refused(call, answer, loaded)
             elif not kept:
@@ -147,6 +145,7 @@ class Batch:
                     call.refuse(error)
         self._calls = open_calls
         self._failures += 1
+        self._final = self._probing and self.outage is not None
         return settled
 
     def fail(self, error: StoreError) -> None:
@@ -155,9 +154,11 @@ class Batch:
         self._error = error
         if isinstance(error, OutcomeUnknownError):
             self._unsettled = True
-        elif isinstance(error, StoreRefusedError):
+        elif isinstance(error, StoreRefusedError) and not is_passing(error.__cause__):
             self._answered = True
-            self._final = not _is_passing(error)
+            # A new connection introduces itself again: the password may have been another one.
+            again = isinstance(error.__cause__, AuthenticationError) and self._failures == 1
+            self._final = not again
         else:
             self._final = self._probing
 
@@ -226,7 +227,7 @@ class Batch:
             self._error = StoreUnavailableError("there was no time to tell the store of visitors")
             call.tell()
             return [call]
-        if _is_passing(error):
+        if is_passing(error.__cause__):
             self._error = error
             return [call]
         if is_taken(error) or is_stale(error):
@@ -251,11 +252,6 @@ class Batch:
         unknown = OutcomeUnknownError(f"an earlier attempt was not answered; then: {error}")
         unknown.__cause__ = error
         return unknown
-
-
-def _is_passing(error: StoreRefusedError) -> bool:
-    said = str(error.__cause__ or "")
-    return isinstance(error.__cause__, BusyLoadingError) or said.startswith(_PASSING)
 
 
 def _is_kept(answer: Any) -> bool:

@@ -11,7 +11,7 @@ from collections import deque
 
 from .batch import Batch
 from .call import PendingHit
-from .errors import OutcomeUnknownError, StoreUnavailableError
+from .errors import CounterError, OutcomeUnknownError, StoreUnavailableError
 from .rules import Durability
 
 #: How many hits one batch takes at the most; what is left over makes the next one.
@@ -40,7 +40,7 @@ class Combiner:
         self._patience = patience
         self._queue: deque[PendingHit] = deque()
         self._flying: Batch | None = None
-        self._away = False
+        self._away: CounterError | None = None
         self._retire()
 
     @property
@@ -64,8 +64,8 @@ class Combiner:
         if flying is None:
             # It leads what is to fly now, however many wait: the others are not awake.
             return self._fly([*self._gathered(MAX_HITS - 1), hit])
-        if self._away:
-            raise StoreUnavailableError("no connection to the store: still away")
+        if self._away is not None:
+            raise StoreUnavailableError(f"still away, as a moment ago: {self._away}")
         if flying.sent or len(flying.hits) >= MAX_HITS:
             self._queue.append(hit)
         else:
@@ -97,7 +97,7 @@ class Combiner:
         """
         if batch is not self._flying:
             return [hit for hit in batch.hits if not hit.leads]
-        self._away = batch.silent
+        self._away = batch.outage
         leader: PendingHit | None = None
         woken: list[PendingHit] = []
         unknown = False
@@ -125,7 +125,12 @@ class Combiner:
     def _fly(self, hits: list[PendingHit]) -> Batch:
         self._number += 1
         batch = Batch(
-            hits, self._writer, self._number, self._durability, self._patience, self._away
+            hits,
+            self._writer,
+            self._number,
+            self._durability,
+            self._patience,
+            self._away is not None,
         )
         for hit in hits:
             hit.batch = batch

@@ -17,8 +17,11 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterDownError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from .errors import (
@@ -119,6 +122,34 @@ def outcome_of(error: StoreRefusedError, key: str) -> CounterError:
     unknown = OutcomeUnknownError(f"the store may have executed the command: {error}")
     unknown.__cause__ = cause
     return unknown
+
+
+def spoils_connection(error: BaseException | None) -> bool:
+    """Return whether an error answer speaks for its connection alone; it was not executed.
+
+    The server is a replica by now, or does not know us any more, or has yet to load its data.
+    Where the store's name leads to another one meanwhile, a new connection finds that.
+    """
+    if isinstance(error, (ReadOnlyError, BusyLoadingError, ClusterDownError, AuthenticationError)):
+        return True
+    # Redis 6 puts the error of a script's command into a sentence of its own.
+    return str(error).startswith("UNBLOCKED ") or "-READONLY " in str(error)
+
+
+def refused_here(answer: object) -> bool:
+    """Return whether an answer is an error that speaks for its connection alone."""
+    return isinstance(answer, StoreRefusedError) and spoils_connection(answer.__cause__)
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Return whether an error answer will soon be another; it was not executed."""
+    if isinstance(error, AuthenticationError):
+        return False
+    return (
+        isinstance(error, TryAgainError)
+        or str(error).startswith("BUSY ")
+        or spoils_connection(error)
+    )
 
 
 def unsuitable(error: ResponseError) -> StoreUnsuitableError:

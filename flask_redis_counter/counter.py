@@ -11,6 +11,7 @@ import redis
 
 from . import operations, overview
 from .call import PendingHit
+from .combiner import KEEPING
 from .days import Point, Unit
 from .driver import ThreadDriver
 from .errors import StoreError, StoreUnavailableError
@@ -269,6 +270,17 @@ class RedisCounter(ForkSafe):
         :raises StoreError: it did not answer in time, or refused.
         """
         self._ask(operations.ping())
+
+    def check_ready(self) -> None:
+        """Check that the store would take a hit, without counting.
+
+        It would not where it is a read-only replica, full, without a disk or the replicas that
+        it needs, or where the user may not run the commands that count.
+
+        :raises StoreError: it did not answer in time, or would refuse.
+        """
+        patience = self._store.patience * KEEPING
+        self._ask(operations.check_ready(self.prefix, self.durability, patience))
 
     def risks(self) -> list[str]:
         """Return in words how the store is set up to lose hits that it acknowledged.

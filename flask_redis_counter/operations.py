@@ -12,10 +12,12 @@ from importlib.resources import files
 from itertools import chain, islice
 from typing import Any, TypeAlias, TypeVar
 
+from redis.exceptions import NoScriptError
+
 from .connections import Command, outcome_of
 from .days import Point, Unit, recent, span
 from .errors import CounterError, NotAnIntegerError, StoreError, StoreRefusedError
-from .rules import explained, names_key, number_in
+from .rules import Durability, explained, names_key, number_in
 
 _SCRIPTS = files(__package__).joinpath("scripts")
 _SWAP = _SCRIPTS.joinpath("swap.lua").read_text("utf-8")
@@ -189,6 +191,35 @@ def ping() -> Operation[None]:
     (answer,) = yield [("PING",)]
     if isinstance(answer, StoreRefusedError):
         raise answer
+
+
+def check_ready(prefix: str, durability: Durability, patience: float) -> Operation[None]:
+    """Find out whether a hit would be taken, without counting.
+
+    The commands of a hit, with arguments that change nothing: the server looks at its role, its
+    memory, its disk, its replicas and the user's rights before it looks at those.
+    """
+    key = f"{names_key(prefix).removesuffix(':names')}:ready"
+    commands: list[Command] = [
+        ("SET", key, "", "XX"),
+        ("INCRBY", key, "nothing"),
+        ("EVALSHA", "0" * 40, 0),
+        *((name, key) for name in ("MGET", "EXISTS", "GET")),
+        ("ZCARD", names_key(prefix)),
+        ("EXPIRE", key, 1),
+    ]
+    if durability == "replica":
+        commands.append(("WAIT", 1, int(patience * 1000)))
+    answers = yield commands
+    for answer in answers:
+        if isinstance(answer, StoreRefusedError):
+            expected = isinstance(answer.__cause__, NoScriptError) or "not an integer" in str(
+                answer
+            )
+            if not expected:
+                raise answer
+    if durability == "replica" and answers[-1] == 0:
+        raise StoreRefusedError("no replica is connected, and durability=replica waits for one")
 
 
 def risks() -> Operation[dict[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -24,9 +24,16 @@ from .connections import (
     connector,
     packed,
     refusal,
+    refused_here,
+    spoils_connection,
     unsuitable,
 )
-from .errors import OutcomeUnknownError, StoreUnavailableError, StoreUnsuitableError
+from .errors import (
+    OutcomeUnknownError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreUnsuitableError,
+)
 from .forks import ForkSafe
 from .rules import Durability
 
@@ -62,7 +69,7 @@ class Store(ForkSafe):
         :raises StoreRefusedError: the server serves nothing at all.
         """
         try:
-            return self.call_many(commands)
+            return self._call(commands, any)
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error.__cause__
 
@@ -71,7 +78,22 @@ class Store(ForkSafe):
 
         :raises what :meth:`exchange` does.
         """
-        return self.exchange(lambda: commands, time.monotonic() + self._deadline)
+        return self._call(commands, all)
+
+    def _call(
+        self, commands: Sequence[Command], enough: Callable[[Iterable[bool]], bool]
+    ) -> list[Any]:
+        """Send commands, and once more on a new connection where enough of them need that."""
+        ends = time.monotonic() + self._deadline
+        try:
+            answers = self.exchange(lambda: commands, ends)
+        except StoreRefusedError as error:
+            if not refused_here(error):
+                raise
+        else:
+            if not enough(map(refused_here, answers)):
+                return answers
+        return self.exchange(lambda: commands, ends)
 
     def exchange(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
         """Get a connection, send on it what ``prepare`` returns then, and return the answers.
@@ -85,7 +107,7 @@ class Store(ForkSafe):
         self._enter()
         connection = self._acquire(ends - self.patience)
         answers: list[Any] = []
-        usable = False
+        usable = stale = False
         try:
             commands = prepare()
             connection.send_packed_command(packed(connection, commands))
@@ -94,9 +116,11 @@ class Store(ForkSafe):
                     answers.append(connection.read_response())
                 except ResponseError as error:
                     answers.append(refusal(error))
-            usable = True
+                    stale = stale or spoils_connection(error)
+            usable = not stale
         except Exception as error:  # an answer that cannot be parsed is none
             if isinstance(error, REFUSALS) and not answers:
+                stale = spoils_connection(error)
                 raise refusal(error) from error
             self._distrust()
             raise OutcomeUnknownError(
@@ -109,6 +133,8 @@ class Store(ForkSafe):
                 self._release(connection)
             else:
                 connection.disconnect()
+                if stale:
+                    self.close()  # the idle ones lead to the same server
         return answers
 
     def close(self) -> None:

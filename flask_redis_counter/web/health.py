@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from flask import Blueprint, Response, jsonify
 
-from ..errors import SpoolError, StoreError
+from ..errors import SpoolError, StoreError, StoreRefusedError
 from ..state import current_state
 from .errors import problem
 
@@ -21,14 +21,15 @@ def alive() -> Response:
 
 @blueprint.get("/readyz")
 def ready() -> Response:
-    """Answer whether hits are taken: the store answers within the deadline, or there is a spool."""
+    """Answer whether hits are taken: the store would take one now, or there is a spool."""
     counter = current_state().counter
     status = "ready"
     try:
-        counter.ping()
-    except StoreError:
+        counter.check_ready()
+    except StoreError as error:
         if counter.spool is None:
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: the store does not answer.")
+            does = "refuses hits" if isinstance(error, StoreRefusedError) else "does not answer"
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: the store {does}.")
         status = "spooling"
     if counter.spool is None:
         return jsonify(status=status)

@@ -1,7 +1,16 @@
 """What becomes of a batch: its calls, their answers, refusals and repeats."""
 
 import pytest
-from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 
 from flask_redis_counter import (
     CounterOverflowError,
@@ -179,25 +188,53 @@ def test_a_refusal_beside_an_answer_that_is_none():
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("said", "kind"),
     [
-        "LOADING Redis is loading",
-        "BUSY Redis is busy",
-        "TRYAGAIN later",
-        "CLUSTERDOWN",
-        "MASTERDOWN ",
+        ("Redis is loading", BusyLoadingError),
+        ("BUSY Redis is busy", ResponseError),
+        ("later", TryAgainError),
+        ("The cluster is down", ClusterDownError),
+        ("Link with MASTER is down", MasterDownError),
+        ("You can't write against a read only replica.", ReadOnlyError),
+        ("Error running script: -READONLY You can't write", ResponseError),
+        ("UNBLOCKED force unblock from blocking operation", ResponseError),
     ],
 )
-def test_a_refusal_that_passes_is_asked_again(said):
-    """Nothing was executed, and soon it will be."""
+def test_a_refusal_that_passes_is_asked_again(said, kind):
+    """Nothing was executed, and soon it will be, perhaps by another server."""
     combiner, server, hit = Combiner(), Server(), hit_of()
     batch = combiner.add(hit, 0.0)
     batch.commands()
-    loading = said.startswith("LOADING")
-    batch.take([refused(f"{said} ", BusyLoadingError if loading else ResponseError)])
+    batch.take([refused(said, kind)])
     assert not batch.over
     carried(combiner, batch, server)
     assert hit.outcome() == 1
+
+
+def test_a_connection_that_is_not_authenticated_any_more():
+    """A new one introduces itself, once."""
+    batch = added(Combiner(), hit_of())
+    batch.commands()
+    batch.fail(refused("Authentication required.", AuthenticationError))
+    assert not batch.over
+    batch.fail(refused("Authentication required.", AuthenticationError))
+    assert batch.over
+
+
+def test_a_server_that_takes_no_hits_is_as_good_as_none():
+    """After a batch that only heard so, one batch at a time finds out, at once."""
+    combiner = Combiner()
+    batch = added(combiner, hit_of())
+    batch.commands()
+    batch.take([refused("You can't write against a read only replica.", ReadOnlyError)])
+    batch.give_up(DEADLINE)
+    combiner.finish(batch)
+    finds_out = added(combiner, hit_of())
+    with pytest.raises(StoreUnavailableError, match="away"):
+        combiner.add(hit_of(), 0.0)
+    finds_out.commands()
+    finds_out.take([refused("You can't write against a read only replica.", ReadOnlyError)])
+    assert finds_out.over
 
 
 def test_a_refusal_of_the_whole_batch():
