@@ -132,10 +132,12 @@ def test_while_there_is_no_primary_with_asyncio(pair):
                 told += await asyncio.gather(*hits)
             assert set(told[1:]) == {False}
             pair.lead_to_the_new_primary()
-            told.append(await awaited_outcome(counter.hit("visits")))
+            async with asyncio.timeout(10):
+                while told[-1] in (False, "unknown"):  # on a busy machine dialling takes its time
+                    told.append(await awaited_outcome(counter.hit("visits")))
             return told
 
-    assert asyncio.run(count())[-1] == 2 == pair.value()
+    check(asyncio.run(count()), pair.value())
 
 
 def test_a_primary_that_is_demoted_while_a_hit_waits_for_its_replica(pair):
