@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Self, TypeVar, overload
 
@@ -13,7 +13,7 @@ from . import operations, overview
 from .async_driver import AsyncDriver
 from .async_store import AsyncStore
 from .combiner import KEEPING
-from .connections import connector
+from .connections import Connector
 from .counter import Hit, key_of, pending_hit
 from .days import Point, Unit
 from .errors import ConfigurationError, StoreError
@@ -47,7 +47,7 @@ class _Loop:
     __slots__ = ("driver", "store")
 
     def __init__(
-        self, connect: Callable[[], Any], deadline: float, durability: Durability, meter: Meter
+        self, connect: Connector, deadline: float, durability: Durability, meter: Meter
     ) -> None:
         self.store = AsyncStore(connect, deadline=deadline, durability=durability)
         self.driver = AsyncDriver(self.store, deadline=deadline, durability=durability, meter=meter)
@@ -86,7 +86,7 @@ class AsyncRedisCounter(ForkSafe):
         self.deadline = check_deadline(deadline)
         self.durability = check_durability(durability)
         self.meter = meter or Meter()
-        connect = connector(store, redis.asyncio, None)
+        connect = Connector(store, redis.asyncio, None)
         self._loops = PerLoop(
             partial(_Loop, connect, self.deadline, self.durability, self.meter), _Loop.close
         )

@@ -15,6 +15,7 @@ from .connections import (
     PATIENCE,
     REFUSALS,
     Command,
+    Connector,
     packed,
     refusal,
     refused_here,
@@ -41,13 +42,12 @@ class AsyncStore:
         connected to.
     """
 
-    def __init__(
-        self, connect: Callable[[], Any], *, deadline: float, durability: Durability
-    ) -> None:
+    def __init__(self, connect: Connector, *, deadline: float, durability: Durability) -> None:
         self._deadline = deadline
         self._durability = durability
         self.patience = deadline * PATIENCE
         self._connector = connect
+        self._failed: Exception | None = None  # why the last attempt to connect did
         self._idle: deque[Any] = deque()
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
 
@@ -160,10 +160,11 @@ class AsyncStore:
                 raise
             if isinstance(error, REFUSALS):
                 raise refusal(error) from error
-            raise StoreUnavailableError(
-                f"no connection to the store within {self.patience * 1000:.0f} ms: "
-                f"{str(error) or 'nothing answers'}"
-            ) from error
+            # An attempt that hangs says less than the last one that failed.
+            known = self._failed if isinstance(error, TimeoutError) else None
+            self._failed = known or error
+            raise self._connector.unavailable(self._failed, self.patience) from error
+        self._failed = None
         return connection
 
 

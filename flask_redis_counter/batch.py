@@ -151,7 +151,10 @@ class Batch:
     def fail(self, error: StoreError) -> None:
         """Take note of an attempt that failed as a whole."""
         self._failures += 1
-        self._error = error
+        # What a server said explains more than that no other was found in its place.
+        told = isinstance(self._error, StoreRefusedError)
+        if not (told and isinstance(error, StoreUnavailableError)):
+            self._error = error
         if isinstance(error, OutcomeUnknownError):
             self._unsettled = True
         elif isinstance(error, StoreRefusedError) and not is_passing(error.__cause__):

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis.asyncio
 
-from .connections import connector
+from .connections import REFUSALS, Connector, refusal
 from .log_throttle import LogThrottle
 from .rules import name_in
 
@@ -43,7 +43,7 @@ class Bell:
     """
 
     def __init__(self, store: str, rings: Callable[[str], None]) -> None:
-        self._connector = connector(store, redis.asyncio, None)
+        self._connector = Connector(store, redis.asyncio, None)
         self._rings = rings
         self._wanted: set[str] = set()
         self._resting: set[str] = set()
@@ -84,8 +84,9 @@ class Bell:
                 self._trouble.recovered()
                 await self._hear_on(connection)
             except Exception as error:  # a host name, for one, can fail with a UnicodeError
+                shown = refusal(error) if isinstance(error, REFUSALS) else error
                 said = "no news of hits: %s"
-                self._trouble.log(logging.INFO, said, error or type(error).__name__)
+                self._trouble.log(logging.INFO, said, str(shown) or type(error).__name__)
             finally:
                 if self._connection is connection:
                     self._connection = None

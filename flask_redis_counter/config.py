@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from .errors import ConfigurationError, CounterError
+from .errors import ConfigurationError, CounterError, shown
 from .rules import Durability
 from .service_links import is_service_link
 from .settings import SETTINGS, Network, Setting
@@ -147,7 +147,8 @@ class Config:
     def shown_url(self) -> str:
         """The store's URL without its password, for logs and messages."""
         parts = urlsplit(self.redis_url)
-        user = f"{parts.username}@" if parts.username else ""
+        # A name without a password is often a password that was written in its place.
+        user = f"{parts.username}@" if parts.username and parts.password else ""
         return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property
@@ -196,9 +197,9 @@ def _parsed(setting: Setting, given: Mapping[str, Any]) -> Any:
         raise ConfigurationError(setting.name, f"{error}") from error
     except ValueError as error:
         # A password must not end up in a log, nor a URL that may hold one.
-        secret = setting.name in ("REDIS_URL", "REDIS_PASSWORD", "COUNTER_ADMIN_KEY")
-        shown = "its value" if secret else f"{value!r:.100}"
-        raise ConfigurationError(setting.name, f"{shown} {error}") from error
+        secret = any(word in setting.name for word in ("URL", "PASSWORD", "KEY"))
+        said = "its value" if secret else shown(value)
+        raise ConfigurationError(setting.name, f"{said} {error}") from error
 
 
 def _store_url(values: Mapping[str, Any]) -> str:

@@ -7,8 +7,9 @@ connections are used here, whoever made the client.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -24,11 +25,13 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from .causes import cause_of
 from .errors import (
     ConfigurationError,
     CounterError,
     OutcomeUnknownError,
     StoreRefusedError,
+    StoreUnavailableError,
     StoreUnsuitableError,
 )
 from .rules import check_url, explained
@@ -44,6 +47,11 @@ _REJECTIONS = re.compile(
     r"^(OOM|MISCONF|NOREPLICAS|DENIED|STALE|TAKEN|FORGOTTEN)\b|unknown command|\bscript\b"
 )
 
+# Servers repeat the arguments of a command that they do not know: of AUTH it is the password.
+_ARGUMENTS = re.compile(r",? *with args beginning with.*", re.DOTALL)
+
+_CERT_REQS = ("none", "optional", "required")
+
 #: Nothing was written yet on a new connection: a server that knows the command answers at once.
 FSYNC_CHECK: Command = ("WAITAOF", 1, 0, 1)
 
@@ -52,40 +60,60 @@ FSYNC_CHECK: Command = ("WAITAOF", 1, 0, 1)
 PATIENCE = 0.4
 
 
-def connector(target: object, library: ModuleType, timeout: float | None) -> Callable[[], Any]:
-    """Return what makes a connection to a store, not yet connected.
+class Connector:
+    """Makes connections to one store, and says why one could not be made.
 
-    :param target: a URL (``redis://``, ``rediss://``, ``unix://``) or a ready client, whose
-        address and credentials are taken over; the client itself is not touched.
+    :param target: a URL (``redis://``, ``rediss://``, ``unix://``, ``valkey://``, ``valkeys://``)
+        or a ready client, whose address and credentials are taken over; the client itself is not
+        touched.
     :param library: :mod:`redis` or :mod:`redis.asyncio`.
     :param timeout: seconds that it may take to be connected, and the store to answer; None:
         who uses it sees to that.
     :raises ConfigurationError: the URL is malformed, or the client is none of the library's.
     """
-    pool = _pool_of(target, library)
-    kwargs = {
-        name: value
-        for name, value in pool.connection_kwargs.items()
-        # What redis-py 8 adds for its own pools.
-        if not name.startswith(("maint_notifications_", "orig_", "himport_"))
-    }
-    kwargs |= {
-        "retry": library.retry.Retry(NoBackoff(), 0),
-        "retry_on_timeout": False,
-        "retry_on_error": [],
-        "socket_timeout": timeout,
-        "health_check_interval": 0,
-        "decode_responses": False,
-        "protocol": 2,
-    }
-    if not issubclass(pool.connection_class, library.UnixDomainSocketConnection):
-        kwargs["socket_connect_timeout"] = timeout
-    connect = partial(pool.connection_class, **kwargs)
-    try:
-        connect()
-    except (TypeError, ValueError, RedisError) as error:  # a wrong option in the URL's query
-        raise ConfigurationError("REDIS_URL", f"{error}") from error
-    return connect
+
+    def __init__(self, target: object, library: ModuleType, timeout: float | None) -> None:
+        pool = _pool_of(target, library)
+        kwargs = {
+            name: value
+            for name, value in pool.connection_kwargs.items()
+            # What redis-py 8 adds for its own pools.
+            if not name.startswith(("maint_notifications_", "orig_", "himport_"))
+        }
+        kwargs |= {
+            "retry": library.retry.Retry(NoBackoff(), 0),
+            "retry_on_timeout": False,
+            "retry_on_error": [],
+            "socket_timeout": timeout,
+            "health_check_interval": 0,
+            "decode_responses": False,
+            "protocol": 2,
+        }
+        if not issubclass(pool.connection_class, library.UnixDomainSocketConnection):
+            kwargs["socket_connect_timeout"] = timeout
+        self._secure = issubclass(pool.connection_class, library.SSLConnection)
+        _check_options(kwargs, secure=self._secure)
+        self._connect = partial(pool.connection_class, **kwargs)
+        problem = None
+        try:
+            self._connect()
+        except (TypeError, ValueError, RedisError) as error:  # a wrong option in the URL's query
+            problem = _option_in(error)
+        if problem is not None:
+            raise ConfigurationError("REDIS_URL", problem)
+
+    def __call__(self) -> Any:
+        """Return a connection, not yet connected."""
+        return self._connect()
+
+    def unavailable(self, error: BaseException, seconds: float) -> StoreUnavailableError:
+        """Return an error that says why there is no connection, and what to do about it."""
+        said, remedy = cause_of(error, secure=self._secure)
+        text = f"no connection to the store within {seconds * 1000:.0f} ms: {said}"
+        unavailable = StoreUnavailableError(f"{text}: {remedy}" if remedy else text)
+        unavailable.remedy = remedy
+        unavailable.__cause__ = error
+        return unavailable
 
 
 def _pool_of(target: object, library: ModuleType) -> Any:
@@ -93,18 +121,69 @@ def _pool_of(target: object, library: ModuleType) -> Any:
         return target.connection_pool
     if not isinstance(target, str):
         raise ConfigurationError(
-            "store", f"{target!r:.100} is neither a URL nor a {library.__name__}.Redis"
+            "store",
+            f"{_kind_of(target)} is not a URL or a {library.__name__}.Redis{_remedy_for(target)}",
         )
-    check_url(target)
+    url = check_url(target)
+    if url.startswith("valkey"):
+        url = f"redis{url.removeprefix('valkey')}"
+    problem = None
     try:
-        return library.ConnectionPool.from_url(target)
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError("REDIS_URL", f"{error}") from error
+        return library.ConnectionPool.from_url(url)
+    except (ValueError, TypeError):  # its text may have a part of a password
+        problem = "its value has an option after the ? that redis-py does not read"
+    raise ConfigurationError("REDIS_URL", problem)
+
+
+def _kind_of(target: object) -> str:
+    """Return what a target is; never what it holds, which may be a password."""
+    return f"a {type(target).__module__}.{type(target).__qualname__}".replace("builtins.", "")
+
+
+def _remedy_for(target: object) -> str:
+    if type(target).__module__.partition(".")[0] == "valkey":
+        return ": give its URL, as valkey://localhost:6379/0"
+    if hasattr(target, "connection_kwargs"):
+        return ": wrap the pool, as in redis.Redis(connection_pool=pool)"
+    if hasattr(target, "connection_pool"):
+        return ": redis.Redis is for RedisCounter, redis.asyncio.Redis for AsyncRedisCounter"
+    return ": decode it" if isinstance(target, bytes) else ""
+
+
+def _check_options(kwargs: Mapping[str, Any], *, secure: bool) -> None:
+    """Raise a :class:`ConfigurationError` for an option of TLS that is known to be wrong."""
+    options = [name for name in kwargs if name.startswith("ssl_")]
+    if options and not secure:
+        raise ConfigurationError("REDIS_URL", f"{options[0]} is for TLS: write rediss://")
+    flag = kwargs.get("ssl_cert_reqs")
+    if isinstance(flag, str) and flag not in _CERT_REQS:
+        words = ", ".join(_CERT_REQS)
+        raise ConfigurationError(
+            "REDIS_URL", f"ssl_cert_reqs is none of {words}: write none for CERT_NONE and None"
+        )
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if (path := kwargs.get(name)) is not None:
+            try:
+                Path(path).open("rb").close()
+            except OSError as error:
+                problem = f"{name} names a file that cannot be read, {path}: {error.strerror}"
+                raise ConfigurationError("REDIS_URL", problem) from None
+
+
+def _option_in(error: Exception) -> str:
+    """Return the option that redis-py does not take, without any value."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    return f"redis-py has no option {found[1]}" if found else "redis-py refuses one of its options"
 
 
 def refusal(error: Exception) -> StoreRefusedError:
-    """Return the error answer of a store as one of ours."""
-    refused = StoreRefusedError(f"the store refused: {error}")
+    """Return the error answer of a store as one of ours, without what the command was given."""
+    if "with args beginning with" in str(error):
+        error.args = (_ARGUMENTS.sub("", str(error)),)
+    said = f"the store refused: {error}"
+    if isinstance(error, AuthenticationError):
+        said += " (correct the user name and the password; in a URL write % as %25, # as %23)"
+    refused = StoreRefusedError(said)
     refused.__cause__ = error
     return refused
 

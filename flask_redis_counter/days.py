@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from .errors import InvalidSpanError
+from .errors import InvalidSpanError, shown
 
 #: What a series counts by.
 Unit: TypeAlias = Literal["day", "hour"]
@@ -56,11 +56,11 @@ def span(unit: Unit, days: int) -> list[datetime]:
 
     :raises InvalidSpanError: the unit is another one, or there are too many days.
     """
-    if unit not in MAX_DAYS:
-        raise InvalidSpanError(f"{unit!r:.100} is neither day nor hour")
+    if not isinstance(unit, str) or unit not in MAX_DAYS:
+        raise InvalidSpanError(f"{shown(unit)} is neither day nor hour")
     most = MAX_DAYS[unit]
     if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= most:
-        raise InvalidSpanError(f"{days!r:.100} days by {unit}: use an integer from 1 to {most}")
+        raise InvalidSpanError(f"{shown(days)} days by {unit}: use an integer from 1 to {most}")
     hour = datetime.strptime(this_hour(), "%Y-%m-%dT%H").replace(tzinfo=UTC)
     first = hour.replace(hour=0) - (days - 1) * DAY
     step = DAY if unit == "day" else HOUR

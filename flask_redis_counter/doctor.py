@@ -130,7 +130,9 @@ def _store(config: Config, store: Store, target: str | redis.Redis) -> Iterator[
         return
     except StoreError as error:
         remedy = "start it, or say in REDIS_URL, or REDIS_HOST and REDIS_PORT, where it is"
-        yield Finding("failure", "store", f"{config.shown_url}: {error}", remedy)
+        known = getattr(error, "remedy", "")
+        said = str(error).removesuffix(f": {known}")
+        yield Finding("failure", "store", f"{config.shown_url}: {said}", known or remedy)
         return
     took = (time.perf_counter() - began) * 1000
     yield Finding("ok", "store", f"{config.shown_url} answers, the first time in {took:.1f} ms")

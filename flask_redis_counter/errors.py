@@ -25,7 +25,26 @@ CounterError
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal
+
+# What stands in a URL before its host.
+_CREDENTIALS = re.compile(r"//.*@", re.DOTALL)
+
+
+def shown(value: object) -> str:
+    """Return a value as it may stand in a message, which often ends in a log.
+
+    Text and numbers are shown, credentials in a URL are not, and of all else its type alone: a
+    client, bytes or a dict may hold a password.
+    """
+    if isinstance(value, str):
+        return f"{_CREDENTIALS.sub('//***@', str.__str__(value))!r:.100}"
+    if isinstance(value, int) and abs(value) >= 10**100:
+        return f"an integer of {value.bit_length()} bits"
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    return f"a {type(value).__qualname__}"
 
 
 class CounterError(Exception):
@@ -59,7 +78,7 @@ class InvalidNameError(CounterError, ValueError):
 
     def __init__(self, name: object, further: str = "") -> None:
         super().__init__(
-            f"{name!r:.100} is no counter name: use 1 to 64 characters of A-Z a-z 0-9 . _ -"
+            f"{shown(name)} is no counter name: use 1 to 64 characters of A-Z a-z 0-9 . _ -"
             + further
         )
         self.name = name
@@ -72,7 +91,7 @@ class InvalidAmountError(CounterError, ValueError):
     """
 
     def __init__(self, amount: object, bounds: str) -> None:
-        super().__init__(f"{amount!r:.100} is out of bounds: use an integer {bounds}")
+        super().__init__(f"{shown(amount)} is out of bounds: use an integer {bounds}")
         self.amount = amount
 
 
@@ -83,7 +102,7 @@ class InvalidTokenError(CounterError, ValueError):
     """
 
     def __init__(self, token: object) -> None:
-        super().__init__(f"{token!r:.100} is no token: use 1 to 255 printable ASCII characters")
+        super().__init__("that is no token: use 1 to 255 printable ASCII characters")
         self.token = token
 
 
@@ -179,7 +198,12 @@ class StoreError(CounterError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store was not reached in time, or did not answer a read: nothing was changed."""
+    """The store was not reached in time, or did not answer a read: nothing was changed.
+
+    :ivar remedy: what to do about it; empty where that is not known.
+    """
+
+    remedy = ""
 
 
 class StoreRefusedError(StoreError):

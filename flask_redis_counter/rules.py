@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Literal, TypeAlias, get_args
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .errors import (
     ConfigurationError,
@@ -19,6 +19,7 @@ from .errors import (
     TokenReusedError,
     TooManyCountersError,
     UnknownCounterError,
+    shown,
 )
 
 #: The largest and the smallest value of a counter: a signed 64-bit integer.
@@ -84,7 +85,7 @@ def check_prefix(prefix: object) -> str:
     """Return the prefix, or raise :class:`ConfigurationError`."""
     if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
         raise ConfigurationError(
-            "prefix", f"{prefix!r:.100} is not 0 to 64 characters of A-Z a-z 0-9 . _ : / -"
+            "prefix", f"{shown(prefix)} is not 0 to 64 characters of A-Z a-z 0-9 . _ : / -"
         )
     return prefix
 
@@ -101,9 +102,14 @@ def _problem_of(url: str) -> str | None:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "is no URL"  # the text of the error has the password
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        return "does not begin with redis://, rediss:// or unix://"
+        return "is no URL: write [ as %5B and ] as %5D in a password"  # the error's text has it
+    if parts.scheme not in ("redis", "rediss", "unix", "valkey", "valkeys"):
+        return "does not begin with redis://, rediss:// (TLS), valkey://, valkeys:// or unix://"
+    if "@" not in parts.netloc and parts.scheme != "unix":
+        option = parts.query.partition("=")[0]
+        for mark, rest in (("/", parts.path), ("?", option), ("#", parts.fragment)):
+            if "@" in rest:
+                return f"has a {mark} in its user name or password: write {quote(mark, safe='')}"
     if parts.scheme == "unix":
         return None if parts.path else "names no socket"
     if not parts.hostname:
@@ -126,7 +132,7 @@ def check_deadline(deadline: Any) -> float:
         seconds = 0.0
     if not 0.01 <= seconds <= 60:
         raise ConfigurationError(
-            "deadline", f"{deadline!r:.100} is not a number of seconds from 0.01 to 60"
+            "deadline", f"{shown(deadline)} is not a number of seconds from 0.01 to 60"
         )
     return seconds
 
@@ -135,7 +141,7 @@ def check_durability(durability: Any) -> Durability:
     """Return the durability, or raise :class:`ConfigurationError`."""
     known = get_args(Durability)
     if durability not in known:
-        raise ConfigurationError("durability", f"{durability!r:.100} is none of {', '.join(known)}")
+        raise ConfigurationError("durability", f"{shown(durability)} is none of {', '.join(known)}")
     return durability  # type: ignore[no-any-return]
 
 

@@ -103,8 +103,8 @@ def _rate(given: Any) -> Rate:
 def _networks(given: Any) -> tuple[Network, ...]:
     try:
         return tuple(map(ip_network, _words(given)))
-    except ValueError as error:
-        raise ValueError("is no list of addresses or networks, as 10.0.0.0/8, ::1") from error
+    except ValueError:
+        raise ValueError("is no list of addresses or networks, as 10.0.0.0/8, ::1") from None
 
 
 def _origins(given: Any) -> tuple[str, ...]:
@@ -161,8 +161,11 @@ def _secret_file(given: Any) -> str:
     try:
         # One trailing line end belongs to the file, not to the secret.
         return Path(_text(given)).read_text("utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot be read: {error}") from error
+    except OSError as error:
+        # The value may be the secret itself, given in place of its file.
+        raise ValueError(f"names a file that cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError("names a file that is not UTF-8 text") from None
 
 
 SETTINGS = {

@@ -30,6 +30,7 @@ from .errors import (
     StoreRefusedError,
     StoreUnavailableError,
     TokenReusedError,
+    shown,
 )
 from .forks import ForkSafe
 from .log_throttle import LogThrottle
@@ -60,7 +61,7 @@ class Spool(ForkSafe):
     def __init__(self, folder: str | Path, *, megabytes: int = 64) -> None:
         if not isinstance(megabytes, int) or not 1 <= megabytes <= 10_000:
             raise ConfigurationError(
-                "COUNTER_SPOOL_MB", f"{megabytes!r:.100} is no integer from 1 to 10000"
+                "COUNTER_SPOOL_MB", f"{shown(megabytes)} is no integer from 1 to 10000"
             )
         self.path = Path(folder).absolute() / "spool.sqlite3"
         self._file = SpoolFile(self.path, megabytes)

@@ -21,7 +21,7 @@ from .connections import (
     PATIENCE,
     REFUSALS,
     Command,
-    connector,
+    Connector,
     packed,
     refusal,
     refused_here,
@@ -58,7 +58,7 @@ class Store(ForkSafe):
         self._deadline = deadline
         self._durability = durability
         self.patience = deadline * PATIENCE
-        self._connector = connector(target, redis, self.patience)
+        self._connector = Connector(target, redis, self.patience)
         super().__init__()
         self._enter()
 
@@ -161,6 +161,7 @@ class Store(ForkSafe):
         self._dialed_at = 0.0
         self._dialers = 0
         self._suspect = False
+        self._failed: BaseException | None = None  # why the last attempt to connect did
 
     def _acquire(self, ends: float) -> Any:
         ends = min(ends, time.monotonic() + self.patience)
@@ -171,7 +172,9 @@ class Store(ForkSafe):
                     if self._suspect and self._waiting:
                         # In an outage one request at a time finds out whether it is over; were
                         # they all to wait, a server's threads would be used up.
-                        raise StoreUnavailableError("no connection to the store: still away")
+                        known = self._failed or TimeoutError()
+                        away = self._connector.unavailable(known, self.patience)
+                        raise StoreUnavailableError(f"still away: {away}") from known
                     waiter = self._wait_in_line()
             if connection is None:
                 if self._dialer is threading.current_thread():
@@ -221,10 +224,9 @@ class Store(ForkSafe):
             raise refusal(error) from error
         except Exception as error:  # a host name, for one, can fail with a UnicodeError
             self._distrust()
-            raise StoreUnavailableError(
-                f"no connection to the store within {self.patience * 1000:.0f} ms: "
-                f"{str(error) or 'nothing answers'}"
-            ) from error
+            # An attempt that hangs says less than the last one that failed.
+            known = self._failed if isinstance(error, TimeoutError) else None
+            raise self._connector.unavailable(known or error, self.patience) from error
         finally:
             if connection is None:
                 self._leave_line(waiter)
@@ -255,12 +257,14 @@ class Store(ForkSafe):
             except BaseException as error:
                 # Who came later has a right to an attempt of its own: the store may be back.
                 with self._lock:
+                    self._failed = error
                     for waiter in present:
                         if waiter in self._waiting:
                             self._waiting.remove(waiter)
                             waiter.set_exception(error)
             else:
                 self._suspect = False
+                self._failed = None
                 self._release(connection)
 
 

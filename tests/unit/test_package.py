@@ -67,6 +67,7 @@ ORDER = [
     "operations",
     "store",
     "connections",
+    "causes",
     "loops",
     "log_throttle",
     "forks",

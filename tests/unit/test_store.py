@@ -152,6 +152,23 @@ def test_an_attempt_that_hangs_does_not_keep_others_from_trying(store, connectio
     assert connection.attempts == 2
 
 
+def test_an_attempt_that_hangs_tells_why_the_last_one_failed(store, connection):
+    """It says more than that nothing answers; and so does who need not wait."""
+    connection.decide(OSError("certificate has expired"), HANG)
+    with pytest.raises(StoreUnavailableError, match="expired"):
+        ask(store)
+    with ThreadPoolExecutor(1) as pool:
+        trying = pool.submit(ask, store)
+        wait_until(lambda: len(store._waiting) == 1, what="one in line")
+        with pytest.raises(StoreUnavailableError, match=r"still away: .* expired"):
+            ask(store)
+        with pytest.raises(StoreUnavailableError, match="expired"):
+            trying.result(5)
+    connection.decide(None)
+    assert isinstance(ask(store), connection)
+    assert store._failed is None
+
+
 def test_attempts_that_hang_are_bounded(connection):
     """An outage does not pile up threads."""
     pool = redis.ConnectionPool(connection_class=connection)

@@ -1,0 +1,80 @@
+"""Reasons why a connection to the store could not be made, each with its remedy."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+from redis.exceptions import InvalidResponse
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+# OpenSSL's X509_V_ERR_* codes: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
+_CERTIFICATES = {
+    9: ("is not valid yet", "set the clocks of both machines"),
+    10: ("has expired", "renew it"),
+    62: ("is for another host name", "connect by a name that it has"),
+    64: ("is for another address", "connect by a name or an address that it has"),
+}
+_UNTRUSTED = ("is not from a CA that is trusted", "name the file of its CA in ssl_ca_certs")
+
+# By a word in OpenSSL's reason. An alert is what the server says of us.
+_REASONS = {
+    "CERTIFICATE_REQUIRED": (
+        "the server wants a client certificate",
+        "name it in ssl_certfile and ssl_keyfile",
+    ),
+    "ALERT_HANDSHAKE_FAILURE": (
+        "the server ended the TLS handshake",
+        "if it wants a client certificate, name it in ssl_certfile and ssl_keyfile",
+    ),
+    "PROTOCOL_VERSION": ("the two have no TLS version in common", "see ssl_min_version"),
+    "ALERT": (
+        "the server does not accept the client certificate",
+        "name one that it trusts in ssl_certfile and ssl_keyfile",
+    ),
+    "KEY_VALUES_MISMATCH": (
+        "ssl_keyfile is not the key of ssl_certfile",
+        "name the two files that belong together",
+    ),
+    "NO_CERTIFICATE_OR_CRL_FOUND": (
+        "ssl_ca_certs holds no certificate",
+        "name a file in PEM format",
+    ),
+    "PEM": ("a file of ssl_certfile or ssl_keyfile is not in PEM format", "convert it"),
+    "WRONG_VERSION_NUMBER": ("the port does not speak TLS", "use redis://, or its TLS port"),
+    "RECORD_LAYER": ("the port does not speak TLS", "use redis://, or its TLS port"),
+}
+
+_ENDED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, ssl.SSLEOFError, EOFError)
+_CLOSED = "Connection closed by server"
+
+
+def cause_of(error: BaseException, *, secure: bool) -> tuple[str, str]:
+    """Return why a connection could not be made, and what to do about it, if that is known.
+
+    :param secure: whether TLS was tried.
+    """
+    for one in _chain(error):
+        if isinstance(one, ssl.SSLCertVerificationError):
+            said, remedy = _CERTIFICATES.get(one.verify_code, _UNTRUSTED)
+            return f"the server's certificate {said} ({one.verify_message})", remedy
+        if isinstance(one, ssl.SSLError):
+            for word, found in _REASONS.items():
+                if word in (one.reason or ""):
+                    return found
+        if isinstance(one, (*_ENDED, InvalidResponse)) or _CLOSED in str(one):
+            if secure:
+                remedy = "if it wants a client certificate, name it in ssl_certfile and ssl_keyfile"
+                return "the server ended the TLS handshake", f"{remedy}; otherwise see its log"
+            said = "the server closed the connection, or does not speak Redis's protocol"
+            return said, "if the port speaks TLS, use rediss://"
+        if isinstance(one, TimeoutError | RedisTimeoutError):
+            return "nothing answers", "if the port does not speak TLS, use redis://" * secure
+    return str(error) or "nothing answers", ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Return the error that is at the bottom first: redis-py's say less."""
+    if error is not None:
+        yield from _chain(error.__cause__ or error.__context__)
+        yield error
