@@ -16,11 +16,11 @@ from .connections import (
     REFUSALS,
     Command,
     Connector,
+    check_fsync,
     packed,
     refusal,
     refused_here,
     spoils_connection,
-    unsuitable,
 )
 from .errors import OutcomeUnknownError, StoreError, StoreRefusedError, StoreUnavailableError
 from .rules import Durability
@@ -169,8 +169,11 @@ class AsyncStore:
 
 
 async def _check_fsync(connection: Any) -> None:
-    await connection.send_command(*FSYNC_CHECK)
-    try:
-        await connection.read_response()
-    except ResponseError as error:
-        raise unsuitable(error) from error
+    await connection.send_packed_command(packed(connection, FSYNC_CHECK), check_health=False)
+    answers: list[Any] = []
+    for _ in FSYNC_CHECK:
+        try:
+            answers.append(await connection.read_response())
+        except ResponseError as error:
+            answers.append(error)
+    check_fsync(answers)

@@ -19,6 +19,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
+    NoPermissionError,
     ReadOnlyError,
     RedisError,
     ResponseError,
@@ -34,6 +35,7 @@ from .errors import (
     StoreUnavailableError,
     StoreUnsuitableError,
 )
+from .notices import warn_once
 from .rules import check_url, explained
 
 Command: TypeAlias = Sequence[str | bytes | int]
@@ -52,8 +54,16 @@ _ARGUMENTS = re.compile(r",? *with args beginning with.*", re.DOTALL)
 
 _CERT_REQS = ("none", "optional", "required")
 
-#: Nothing was written yet on a new connection: a server that knows the command answers at once.
-FSYNC_CHECK: Command = ("WAITAOF", 1, 0, 1)
+#: Asked on a new connection for durability=fsync. Nothing was written on it yet, so a server that
+#: knows WAITAOF answers at once.
+FSYNC_CHECK: tuple[Command, ...] = (
+    ("WAITAOF", 1, 0, 1),
+    ("INFO", "server"),
+    ("CONFIG GET", "appendfsync"),
+)
+
+#: The first Redis on which WAITAOF was seen to wait for the disk whatever appendfsync is.
+WAITING_REDIS = 8
 
 #: The share of a deadline that one connection, and one answer, may take: both fit in, and a
 #: second attempt where the first one got no answer.
@@ -231,13 +241,37 @@ def is_passing(error: BaseException | None) -> bool:
     )
 
 
-def unsuitable(error: ResponseError) -> StoreUnsuitableError:
-    """Return why a store cannot do what ``durability=fsync`` asks for."""
-    unsuited = StoreUnsuitableError(
-        f"durability=fsync needs Redis 7.2 or Valkey 7.2, with appendonly on: {error}"
+def check_fsync(answers: Sequence[Any]) -> None:
+    """Check that a store keeps what ``durability=fsync`` promises.
+
+    With appendfsync everysec, Valkey answers WAITAOF before the disk has the hit.
+
+    :param answers: to :data:`FSYNC_CHECK`, an error in the place of an answer that is one.
+    :raises StoreUnsuitableError: it does not.
+    """
+    waited, server, policy = answers
+    if isinstance(waited, NoPermissionError):
+        raise StoreUnsuitableError(f"durability=fsync needs WAITAOF: {waited}") from waited
+    if isinstance(waited, Exception):
+        raise StoreUnsuitableError(
+            f"durability=fsync needs Redis 7.2 or Valkey 7.2, with appendonly on: {waited}"
+        ) from waited
+    known = isinstance(policy, list) and len(policy) == 2
+    told = server if isinstance(server, bytes) else b""
+    valkey = b"server_name:valkey" in told
+    version = re.search(rb"redis_version:(\d+)", told)
+    waits = version is not None and not valkey and int(version[1]) >= WAITING_REDIS
+    if waits or (known and policy[1] == b"always"):
+        return
+    if known and valkey:
+        raise StoreUnsuitableError(
+            f"durability=fsync needs appendfsync always on Valkey, and it is {policy[1].decode()}: "
+            "its WAITAOF answers before the hit is on disk"
+        )
+    warn_once(
+        "durability=fsync is certain with appendfsync always, or on Redis 8, and here it cannot be "
+        "seen: set it, and let this user run INFO and CONFIG GET"
     )
-    unsuited.__cause__ = error
-    return unsuited
 
 
 def packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:

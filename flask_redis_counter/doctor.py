@@ -120,7 +120,12 @@ def _store(config: Config, store: Store, target: str | redis.Redis) -> Iterator[
     try:
         operations.run(operations.ping(), store.ask)
     except StoreUnsuitableError as error:
-        yield Finding("failure", "durability", str(error), "take another COUNTER_DURABILITY")
+        remedy = "take another COUNTER_DURABILITY"
+        if "appendfsync" in str(error):
+            remedy = f"{_RISKS['appendfsync'][1]}; or {remedy}"
+        elif "permission" in str(error):
+            remedy = acl_remedy(config)
+        yield Finding("failure", "durability", str(error), remedy)
         return
     except StoreRefusedError as error:
         remedy = "set REDIS_USERNAME and REDIS_PASSWORD, or wait until it has loaded its data"

@@ -22,11 +22,11 @@ from .connections import (
     REFUSALS,
     Command,
     Connector,
+    check_fsync,
     packed,
     refusal,
     refused_here,
     spoils_connection,
-    unsuitable,
 )
 from .errors import (
     OutcomeUnknownError,
@@ -269,11 +269,14 @@ class Store(ForkSafe):
 
 
 def _check_fsync(connection: Any) -> None:
-    connection.send_command(*FSYNC_CHECK)
-    try:
-        connection.read_response()
-    except ResponseError as error:
-        raise unsuitable(error) from error
+    connection.send_packed_command(packed(connection, FSYNC_CHECK))
+    answers: list[Any] = []
+    for _ in FSYNC_CHECK:
+        try:
+            answers.append(connection.read_response())
+        except ResponseError as error:
+            answers.append(error)
+    check_fsync(answers)
 
 
 def _is_fresh(connection: Any) -> bool:

@@ -14,6 +14,7 @@ import click
 from flask_redis_counter import errors as error_tree
 from flask_redis_counter.cli import main
 from flask_redis_counter.commands import counter_group
+from flask_redis_counter.rights import FEATURES, acl_rules
 from flask_redis_counter.settings import SETTINGS, Setting
 from flask_redis_counter.web.openapi import document
 
@@ -100,6 +101,22 @@ def errors() -> str:
         if isinstance(thing, type) and issubclass(thing, error_tree.CounterError)
     ]
     return _join([f"```text\n{tree.strip()}\n```", f"```{{eval-rst}}\n{_join(classes)}\n```"])
+
+
+def rights() -> str:
+    """Return the rights that each feature needs of the store's user, and all of them together."""
+    rows = [
+        (feature.name, feature.without, f"`{acl_rules('counter:', [feature.name])}`")
+        for feature in FEATURES.values()
+    ]
+    usual = [name for name in FEATURES if name not in ("fsync", "replica")]
+    return _join(
+        [
+            _table(("feature", "without a right of it", "ACL rules"), rows),
+            "All of them, but `fsync` and `replica`:",
+            f"```text\nACL SETUSER counter on >PASSWORD {acl_rules('counter:', usual)}\n```",
+        ]
+    )
 
 
 def _operation(title: str, operation: Mapping[str, Any]) -> str:
@@ -222,6 +239,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands": commands,
     "http": http,
     "errors": errors,
+    "rights": rights,
 }
 
 

@@ -178,9 +178,10 @@ def test_a_user_who_may_not(cli, server, client):
     place = server.url.removeprefix("redis://")
     try:
         found = findings(cli, 1, REDIS_URL=f"redis://mute:x@{place}", COUNTER_DEADLINE="10")
-        assert found.keys() == {"store"}
+        assert found.keys() == {"store", "information", "live"}
         found = findings(cli, 1, REDIS_URL=f"redis://reads:x@{place}", COUNTER_DEADLINE="10")
-        assert "let this user run" in found["hit"]["remedy"], found
+        assert "ACL SETUSER reads ~counter:*" in found["hit"]["remedy"], found
+        assert {"hits", "days", "names", "visitors"} <= found.keys()
         found = findings(cli, 1, REDIS_URL=f"redis://nobody:x@{place}", COUNTER_DEADLINE="10")
         assert "REDIS_PASSWORD" in found["store"]["remedy"]
     finally:

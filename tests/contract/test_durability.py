@@ -10,6 +10,7 @@ from flask_redis_counter import (
     OutcomeUnknownError,
     RedisCounter,
     StoreUnsuitableError,
+    notices,
 )
 from flask_redis_counter.testing import wait_until
 
@@ -63,6 +64,50 @@ def test_a_server_without_a_file_is_unsuitable(start_server):
         assert counter.value is not None
     with redis.Redis.from_url(store.url) as client:
         assert client.dbsize() == 0
+
+
+def test_a_server_that_answers_before_the_disk_has_it(server, client):
+    """Valkey's WAITAOF does, unless appendfsync is always: not counted, and the error says so."""
+    if not knows_waitaof(client) or client.info("server").get("server_name") != "valkey":
+        pytest.skip("not Valkey")
+
+    async def count():
+        async with AsyncRedisCounter(server.url, durability="fsync", deadline=3) as counter:
+            return (await counter.hit("visits")).value
+
+    policy = client.config_get("appendfsync")["appendfsync"]
+    try:
+        for lax in ("everysec", "no"):
+            client.config_set("appendfsync", lax)
+            with RedisCounter(server.url, durability="fsync", deadline=3) as counter:
+                with pytest.raises(StoreUnsuitableError, match=f"on Valkey, and it is {lax}"):
+                    counter.hit("visits")
+                with pytest.raises(StoreUnsuitableError, match="appendfsync always"):
+                    asyncio.run(count())
+                assert client.get(KEY) is None
+                client.config_set("appendfsync", "always")
+                assert counter.hit("visits").value == 1
+                assert asyncio.run(count()) == 2
+                client.delete(KEY)
+    finally:
+        client.config_set("appendfsync", policy)
+
+
+def test_a_server_whose_policy_cannot_be_read(server, client, caplog):
+    """Hits count, and the log says once that nothing shows whether the disk has them."""
+    if not knows_waitaof(client):
+        pytest.skip("too old")
+    notices._logged.clear()
+    client.acl_setuser("blind", enabled=True, nopass=True, keys="*", commands=["+@all", "-config"])
+    url = server.url.replace("redis://", "redis://blind:x@")
+    try:
+        for value in (1, 2):
+            with RedisCounter(url, durability="fsync", deadline=3) as counter:
+                assert counter.hit("visits").value == value
+    finally:
+        client.acl_deluser("blind")
+    lines = [line for line in caplog.messages if "appendfsync always" in line]
+    assert len(lines) == 1
 
 
 def test_no_replica(server, client):

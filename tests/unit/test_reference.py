@@ -12,6 +12,7 @@ import flask_redis_counter
 from flask_redis_counter import testing
 from flask_redis_counter.cli import main
 from flask_redis_counter.commands import counter_group
+from flask_redis_counter.rights import FEATURES
 from flask_redis_counter.settings import SETTINGS, Setting
 from flask_redis_counter.web.openapi import document
 
@@ -170,6 +171,15 @@ def test_every_public_name_is_in_the_library_reference():
     assert len(found) == len(set(found))
     assert set(flask_redis_counter.__all__) <= set(found)
     assert set(found) - set(flask_redis_counter.__all__) <= set(testing.__all__)
+
+
+def test_every_feature_has_its_rights():
+    """And one line has them all, with the keys and the channels."""
+    text = reference.filled((DOCS / "operating.md").read_text("utf-8"))
+    for name in FEATURES:
+        assert re.search(rf"^\| {name} \|.*~counter:\* .*\+", text, re.M), name
+    (line,) = re.findall(r"^ACL SETUSER counter on >PASSWORD (.*)$", text, re.M)
+    assert {"~counter:*", "&counter:*", "+config|get", "+pfadd"} <= set(line.split())
 
 
 def test_a_page_gets_what_it_asks_for():
