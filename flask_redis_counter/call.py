@@ -30,6 +30,10 @@ from .visitors import ToldVisitors
 #: LIFE.
 RECORD_LIFE = 24 * 60 * 60
 
+#: The longest token that is part of its record's key as it is: any other way of writing a UUID is.
+#: A longer one takes no more memory, by its hash.
+MAX_PLAIN_TOKEN = 40
+
 #: The largest sum of amounts that a script in Lua has all digits of.
 MOST_ADDED = 2**53 - 1
 
@@ -155,6 +159,7 @@ class Call:
         "_mark",
         "_rate",
         "_screened",
+        "_share",
         "_sure",
         "_told",
         "_visitors",
@@ -197,12 +202,16 @@ class Call:
         self._sure = False
         self._screened = False
         self._rate: Rate | None = None
+        # The percentage of the store's memory from which on the token is refused.
+        self._share: int | None = None
 
     @classmethod
     def of(cls, hit: PendingHit, writer: str, number: int, token: str | None) -> Self:
         """Return a call for one hit, to which others may be added."""
         call = cls(hit.key, 0, writer, number, token, this_hour())
         call._limit = hit.terms.limit
+        if hit.token is not None:
+            call._share = hit.terms.idempotency_memory
         call.join(hit)
         return call
 
@@ -261,8 +270,9 @@ class Call:
             keys += (f"{self.key}:seen", rates_key(self.key))
         counted = (self.amount, self.hour, self._limit, *more)
         if self.token is not None:
-            record = f"{self.key}:token:{self.token}"
-            return HIT_ONCE.run((self.key, record, *keys), self.sender, *counted)
+            sender = self.sender if self._share is None else f"{self.sender}:{self._share}"
+            record = f"{self.key}:{_token_record(self.token)}"
+            return HIT_ONCE.run((self.key, record, *keys), sender, *counted)
         record = f"{self.key}:writer:{self.writer}"
         return HIT.run((self.key, record, *keys), f"{self.number}:{self.sender}", *counted)
 
@@ -370,6 +380,12 @@ def is_stale(error: BaseException | None) -> bool:
 def _keys(key: str, day: str) -> tuple[str, ...]:
     """Return the keys of what each hit of a day is recorded under."""
     return (f"{key}:days", f"{key}:hours:{day}", names_key(key))
+
+
+def _token_record(token: str) -> str:
+    if len(token) <= MAX_PLAIN_TOKEN:
+        return f"token:{token}"
+    return f"token-hash:{hashlib.blake2b(token.encode(), digest_size=20).hexdigest()}"
 
 
 @lru_cache(maxsize=2)

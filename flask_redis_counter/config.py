@@ -111,7 +111,11 @@ class Config:
             raise ConfigurationError("COUNTER_TRACES", problem)
         if log_json and not _is_there("pythonjsonlogger"):
             raise ConfigurationError("COUNTER_LOG", "pip install python-json-logger")
-        terms = Terms(once_in=values["COUNTER_RELOAD_SECONDS"] or None, rate=values["COUNTER_RATE"])
+        terms = Terms(
+            once_in=values["COUNTER_RELOAD_SECONDS"] or None,
+            rate=values["COUNTER_RATE"],
+            idempotency_memory=values["COUNTER_IDEMPOTENCY_MEMORY"],
+        )
         return cls(
             redis_url=_store_url(values),
             name=values["COUNTER_NAME"],

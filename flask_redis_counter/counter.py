@@ -137,6 +137,7 @@ class RedisCounter(ForkSafe):
         :raises UnknownCounterError: not counted: the terms let a hit make no counter.
         :raises TooManyCountersError: not counted: there are as many as the terms allow.
         :raises TooOftenError: not counted: the client comes more often than the terms allow.
+        :raises IdempotencyMemoryError: not counted: the store has no memory for another token.
         :raises TokenReusedError: not counted: the token was used with another amount.
         :raises StoreUnavailableError: not counted: the store was not reached in time.
         :raises StoreRefusedError: not counted: the store is full, read-only, loading …

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -31,12 +32,10 @@ from .trial import acl_remedy, try_features, try_hit, try_records
 #: The oldest server that has all that the scripts use; Valkey began after it.
 OLDEST = (6, 2)
 
+_SECTIONS = ("server", "memory", "persistence", "replication", "keyspace")
+
 #: Seconds by which the clocks may differ.
 DRIFT = 2.0
-
-#: The share of its memory that a store may use before it is said.
-MUCH = 0.9
-
 
 # By the server's setting: what it is about, and its remedy.
 _CONFIG = "on the server: CONFIG SET {0}, and the same in its configuration file"
@@ -161,7 +160,7 @@ def _store(config: Config, store: Store, target: str | redis.Redis) -> Iterator[
 def _facts() -> Operation[dict[str, str]]:
     """Read what the server says of itself, and by how much its clock is ahead of ours."""
     *sections, clock = yield [
-        *(("INFO", name) for name in ("server", "memory", "persistence", "replication")),
+        *(("INFO", name) for name in _SECTIONS),
         ("TIME",),
     ]
     facts: dict[str, str] = {}
@@ -213,15 +212,24 @@ def _clock(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("warning", "clock", f"the store's is {said}", remedy)
 
 
-def _memory(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
+def _memory(config: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
     used, limit = (int(facts.get(name, 0)) for name in ("used_memory", "maxmemory"))
     if not limit:
-        yield Finding("ok", "memory", f"{used / 1e6:.1f} MB, and no limit")
-    elif used < MUCH * limit:
+        said = f"{used / 1e6:.1f} MB, and no limit: nothing bounds what idempotency keys take"
+        yield Finding("ok", "memory", said)
+    elif used * 100 < limit * (config.terms.idempotency_memory or 100):
         yield Finding("ok", "memory", f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB")
     else:
-        said = f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB: when it is full, hits are refused"
-        yield Finding("warning", "memory", said, "raise maxmemory, or delete counters")
+        expiring = sum(map(int, re.findall(r"expires=(\d+)", " ".join(facts.values()))))
+        said = (
+            f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB: hits with a new idempotency key are "
+            f"refused, and all hits when it is full; {expiring} keys expire by themselves"
+        )
+        remedy = (
+            "raise maxmemory, or wait: an idempotency key is kept for a day after its last use, "
+            "also where its counter is deleted; COUNTER_RATE bounds how many an address may send"
+        )
+        yield Finding("warning", "memory", said, remedy)
 
 
 def _disk(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ CounterError
 ├── UnknownCounterError       there is none of that name, and none is made
 ├── TooManyCountersError      the same, because there are as many as there may be
 ├── TooOftenError             the client comes more often than it may
+├── IdempotencyMemoryError    the store's memory is too full for another token
 ├── NotAnIntegerError         the key holds something that is no integer
 ├── CounterOverflowError      the value would leave the signed 64-bit range
 ├── UnreadableError           a file of counters that cannot be read, or is none
@@ -138,6 +139,10 @@ class TooOftenError(CounterError):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"that is too often: not counted; come again in {seconds:.3g} s")
         self.seconds = seconds
+
+
+class IdempotencyMemoryError(CounterError):
+    """The store's memory is too full for another token: not counted. Without a token it counts."""
 
 
 class TokenReusedError(CounterError):

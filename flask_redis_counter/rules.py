@@ -11,6 +11,7 @@ from .errors import (
     CounterError,
     CounterExistsError,
     CounterOverflowError,
+    IdempotencyMemoryError,
     InvalidAmountError,
     InvalidNameError,
     InvalidTokenError,
@@ -177,6 +178,11 @@ def explained(error: StoreRefusedError, key: str) -> CounterError:
         return CounterOverflowError(key)
     if "TOKENREUSED" in said:
         return TokenReusedError(said.rpartition(" ")[2])
+    if "NOROOM the" in said:
+        return IdempotencyMemoryError(
+            "not counted: the store's memory is too full for another idempotency key; "
+            "a hit without a key counts"
+        )
     if "EXISTING there" in said:
         return CounterExistsError(f"there is a counter {name_in(key)!r} already")
     if "UNKNOWN there" in said:

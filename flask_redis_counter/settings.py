@@ -297,6 +297,13 @@ SETTINGS = {
             "once, and as many in 60 seconds; empty: as often as it likes.",
         ),
         Setting(
+            "COUNTER_IDEMPOTENCY_MEMORY",
+            _integer(1, 100),
+            80,
+            "Percentage of the store's memory limit (`maxmemory`) from which on a hit with a new "
+            "idempotency key is refused, 1 to 100, so that the others still count.",
+        ),
+        Setting(
             "COUNTER_PROXIES",
             _networks,
             (),

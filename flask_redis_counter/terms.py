@@ -36,12 +36,15 @@ class Terms:
     :ivar once_in: count a visitor once within so many seconds, 1 to 86,400; None: each time. A
         hit whose token has counted is that hit again, within them or not.
     :ivar rate: how often a client may count, whatever the counter; None: as often as it likes.
+    :ivar idempotency_memory: the percentage of the store's memory limit from which on a hit with a
+        new token is refused, 1 to 100, so that the others still count; None: it never is.
     :raises InvalidAmountError: one of them is out of bounds.
     """
 
     max_counters: int | None = None
     once_in: int | None = None
     rate: Rate | None = None
+    idempotency_memory: int | None = None
     #: How many counters there may be before another one is refused.
     limit: int = field(init=False, repr=False)
     #: Whether a hit may be left out because of others before it.
@@ -52,6 +55,8 @@ class Terms:
         object.__setattr__(self, "limit", check_integer(limit, 0, ANY_NUMBER))
         if self.once_in is not None:
             check_integer(self.once_in, 1, 86_400)
+        if self.idempotency_memory is not None:
+            check_integer(self.idempotency_memory, 1, 100)
         object.__setattr__(self, "screen", self.once_in is not None or self.rate is not None)
 
 

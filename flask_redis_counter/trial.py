@@ -116,7 +116,7 @@ def _remedy(config: Config, error: CounterError) -> str:
     remedies = {
         "permission": acl_remedy(config),
         "can't run": acl_remedy(config),
-        "maxmemory": "raise maxmemory, or delete counters",
+        "maxmemory": "raise maxmemory, delete counters, or wait for idempotency keys to expire",
         "snapshots": "see its log: is its disk full?",
         "read only replica": "set REDIS_URL to the primary",
     }

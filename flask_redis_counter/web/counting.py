@@ -14,6 +14,9 @@ from ..rules import FORMS, MAX_VALUE, PLAIN_NAME, check_integer, check_name
 #: What goes with every answer that has counted, or might have.
 HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
 
+#: Why a hit with a key did not count that counts without one.
+NO_MEMORY = "idempotency_memory"
+
 #: What goes with the answer to a hit that was counted before, under the same key.
 REPLAYED = {"Idempotent-Replayed": "true"}
 

@@ -14,6 +14,7 @@ from ..errors import (
     CounterError,
     CounterExistsError,
     CounterOverflowError,
+    IdempotencyMemoryError,
     InvalidAmountError,
     InvalidNameError,
     InvalidSpanError,
@@ -31,7 +32,7 @@ from ..errors import (
 )
 from ..rules import MAX_VALUE
 from . import pictures
-from .counting import HEADERS
+from .counting import HEADERS, NO_MEMORY
 from .negotiation import HTML, TEXT, media_type, wants_page
 from .requests import failed
 
@@ -53,6 +54,7 @@ _ANSWERS: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
     UnknownCounterError: (HTTPStatus.NOT_FOUND, None),
     TooManyCountersError: (HTTPStatus.CONFLICT, None),
     TooOftenError: (HTTPStatus.TOO_MANY_REQUESTS, None),
+    IdempotencyMemoryError: (_UNAVAILABLE, None),
     CounterOverflowError: (
         HTTPStatus.CONFLICT,
         f"The counter would pass {MAX_VALUE}. Nothing was counted.",
@@ -124,7 +126,8 @@ def answer_to(error: CounterError) -> Response:
     )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         failed(error)
-    response = problem(status, detail or f"{error}.", counted=error.counted)
+    members = {"reason": NO_MEMORY} if isinstance(error, IdempotencyMemoryError) else {}
+    response = problem(status, detail or f"{error}.", counted=error.counted, **members)
     if isinstance(error, TooOftenError):
         response.headers["Retry-After"] = str(math.ceil(error.seconds))
     return response

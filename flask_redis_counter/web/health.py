@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
@@ -31,9 +32,23 @@ def ready() -> Response:
             does = "refuses hits" if isinstance(error, StoreRefusedError) else "does not answer"
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: the store {does}.")
         status = "spooling"
+    members: dict[str, Any] = {"status": status}
+    if status == "ready" and _lacks_memory():
+        members["idempotency_keys"] = "refused"
     if counter.spool is None:
-        return jsonify(status=status)
+        return jsonify(members)
     try:
-        return jsonify(status=status, spooled=counter.spool.length())
+        return jsonify(**members, spooled=counter.spool.length())
     except SpoolError:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: the spool cannot be read.")
+
+
+def _lacks_memory() -> bool:
+    """Whether the store's memory is too full for new idempotency keys; plain hits still count."""
+    state = current_state()
+    try:
+        store = state.counter.about()
+    except StoreError:
+        return False  # it may not be asked, and so refuses none for it
+    share = state.config.terms.idempotency_memory or 100
+    return store.memory_limit is not None and store.memory * 100 >= store.memory_limit * share

@@ -238,6 +238,11 @@ _READY = operation(
                         "minimum": 0,
                         "description": "How many hits wait in the spool, where there is one.",
                     },
+                    "idempotency_keys": {
+                        "const": "refused",
+                        "description": "Present while the store's memory is too full for new "
+                        "idempotency keys. Hits without one count.",
+                    },
                 },
             },
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..days import MAX_DAYS
 from ..rules import MAX_VALUE, MIN_VALUE, NAME, PLAIN_NAME
-from .counting import BARE, QUOTED
+from .counting import BARE, NO_MEMORY, QUOTED
 
 
 def refer(kind: str, name: str) -> dict[str, str]:
@@ -132,6 +132,11 @@ SCHEMAS = {
                 "enum": [False, "unknown"],
                 "description": "What became of the hit, or of the change. Where it is unknown, the "
                 "same hit can be sent again without counting twice, if it had an Idempotency-Key.",
+            },
+            "reason": {
+                "const": NO_MEMORY,
+                "description": "The store's memory is too full for another Idempotency-Key. A hit "
+                "without one counts.",
             },
         },
     },
