@@ -391,7 +391,7 @@ def test_what_is_too_old(spool, caplog):
     assert spool.length() == 0
     assert rows(spool) == [(-1,)], "kept, for who wants to look into it"
     assert replayed(spool, server) == 0
-    assert len(caplog.messages) == 2
+    assert len(caplog.messages) == 3
 
 
 def test_amounts_that_no_counter_holds(spool, caplog):
