@@ -6,11 +6,12 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar, overload
 
 import redis
-from flask import Flask, current_app, has_request_context, request
+from flask import Flask, current_app, g, has_request_context, request
 
 from .circuit_breaker import CircuitBreaker
 from .commands import counter_group
@@ -29,6 +30,9 @@ from .visits import HitRequest
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+#: What :data:`flask.g` has in a request in which the store did not answer, or was not asked.
+_AWAY = "_flask_redis_counter_away"
 
 _log = logging.getLogger(__name__)
 
@@ -119,11 +123,12 @@ class FlaskRedisCounter:
         name = state.name_or_default(name)
         if not state.config.enabled:
             return Hit(check_name(name), 0, counted=False)
-        with state.breaker.watch():
+        with _watched(state):
             if has_request_context():
                 asked = HitRequest.of(request, state)
                 terms = state.config.terms
-                hit, _ = asked.count(state.counter, name, amount, token=token, terms=terms)
+                ask = not (state.breaker.is_open() and _AWAY in g)
+                hit, _ = asked.count(state.counter, name, amount, token=token, terms=terms, ask=ask)
             else:
                 hit = state.counter.hit(name, amount, token=token)
         if hit.counted:
@@ -184,6 +189,18 @@ class FlaskRedisCounter:
         return decorate
 
 
+@contextmanager
+def _watched(state: State) -> Iterator[None]:
+    """Remember, also for the rest of the request, that the store did not answer."""
+    try:
+        with state.breaker.watch():
+            yield
+    except CounterError:
+        if state.breaker.is_open():
+            setattr(g, _AWAY, True)
+        raise
+
+
 def _counter_of(view: Any) -> str:
     """Return the name of a view as that of its counter."""
     name = getattr(view, "__name__", None)
@@ -203,7 +220,7 @@ def _count(state: State, name: str, token: Callable[[], str | None] | None) -> N
     if asked.skip_reason is not None:
         return
     try:
-        with state.breaker.watch():
+        with _watched(state):
             state.counter.hit(
                 name,
                 token=None if token is None else token(),
@@ -232,7 +249,7 @@ def _read(state: State, names: tuple[str, ...]) -> dict[str, int | None]:
     problem: object = "the store was away a moment ago: not asked"
     if not state.breaker.is_open():
         try:
-            with state.breaker.watch():
+            with _watched(state):
                 values = state.counter.values(names, 0, None)
         except CounterError as error:
             problem = error

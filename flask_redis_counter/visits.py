@@ -42,7 +42,14 @@ class HitRequest:
         return cls(None, *state.screen.sender(request.remote_addr or "", headers))
 
     def count(
-        self, counter: RedisCounter, name: str, amount: int, *, token: str | None, terms: Terms
+        self,
+        counter: RedisCounter,
+        name: str,
+        amount: int,
+        *,
+        token: str | None,
+        terms: Terms,
+        ask: bool = True,
     ) -> tuple[Hit, str | None]:
         """Count where it is a visit, else read; raises what :meth:`RedisCounter.hit` does.
 
@@ -50,7 +57,6 @@ class HitRequest:
         """
         if self.skip_reason is not None:
             return Hit(name, counter.value(name), counted=False), self.skip_reason
-        hit = counter.hit(
-            name, amount, token=token, visitor=self.visitor, client=self.client, terms=terms
-        )
+        whose = {"visitor": self.visitor, "client": self.client}
+        hit = counter.hit(name, amount, token=token, **whose, terms=terms, ask=ask)
         return hit, None if hit.counted else RELOAD

@@ -6,7 +6,13 @@ import time
 import pytest
 from flask import Flask, render_template_string
 
-from flask_redis_counter import ConfigurationError, FlaskRedisCounter, Spool, create_app
+from flask_redis_counter import (
+    ConfigurationError,
+    CounterError,
+    FlaskRedisCounter,
+    Spool,
+    create_app,
+)
 from flask_redis_counter.store import Store
 from flask_redis_counter.testing import wait_until
 
@@ -69,6 +75,34 @@ def test_a_hit_in_a_view_asks_all_the_same(own_server):
         before = visits.counter.value("front")
         assert visits.hit("front").value == before + 1
     assert web.get("/").text == "0 0 0 0 0", "that it answers holds for the next page"
+
+
+def test_a_request_waits_once_whatever_it_asks(own_server):
+    """Hits that follow in the same request fail at once, and say that they are not counted."""
+    app, visits = app_of(own_server.url)
+
+    @app.get("/orders")
+    @visits.counted("orders")
+    def orders():
+        told = []
+        for _ in range(10):
+            try:
+                told.append(visits.hit("orders").counted)
+            except CounterError as error:
+                told.append(error.counted)
+        return told
+
+    web = app.test_client()
+    assert web.get("/orders").json == [True] * 10
+    own_server.signal(signal.SIGSTOP)
+    with within(DEADLINE + SLACK):
+        assert web.get("/orders").json == [False] * 10
+    own_server.signal(signal.SIGCONT)
+    assert web.get("/").status_code == 200
+    with app.app_context():
+        wait_until(lambda: visits.counter.ping() is None, what="the store")
+        outcomes = visits.counter.meter.reading().outcomes
+        assert 11 <= visits.counter.value("orders") <= 11 + outcomes["unknown"]
 
 
 def test_pages_spool_without_asking(own_server, tmp_path):
