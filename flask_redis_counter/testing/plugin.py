@@ -1,11 +1,13 @@
 """A pytest plugin for anybody's Compose project: a stack, faults, logs on failure.
 
-Load it in a ``conftest.py``::
+Load it in the ``conftest.py`` of the folder that pytest is started from::
 
     pytest_plugins = ["flask_redis_counter.testing.plugin"]
 
-The stack is what pytest-docker's fixtures ``docker_compose_file`` and
-``docker_compose_project_name`` describe, and is reached at its ``docker_ip``.
+or, wherever pytest is started, with ``-p flask_redis_counter.testing.plugin`` in ``addopts``. The
+stack is what pytest-docker's fixtures ``docker_compose_file`` and
+``docker_compose_project_name`` describe for the folder of the test, and is reached at its
+``docker_ip``.
 """
 
 from __future__ import annotations
