@@ -24,6 +24,7 @@ from .web import (
     metrics,
     openapi,
     pages,
+    ranking,
     requests,
     snippet,
     stats,
@@ -77,5 +78,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     requests.init_app(app)
     errors.init_app(app)
     guards.init_app(app)
+    ranking.init_app(app)
     forwarded.init_app(app)
     return app

@@ -41,6 +41,7 @@ class Config:
     :ivar hosts: which hosts requests may be for; empty: any.
     :ivar live: how many may listen to events, in each worker process.
     :ivar cors: which origins' scripts may read counters and answers to hits.
+    :ivar show_store: whether the page of statistics shows the state of the store.
     :ivar log_json: whether the log is JSON.
     :ivar log_requests: whether it has a line for each request.
     :ivar traces: whether requests' spans go to OpenTelemetry.
@@ -69,6 +70,7 @@ class Config:
     hosts: tuple[str, ...]
     cors: tuple[str, ...]
     live: int
+    show_store: bool
     log_json: bool
     log_requests: bool
     traces: bool
@@ -140,6 +142,7 @@ class Config:
             hosts=values["COUNTER_HOSTS"],
             cors=values["COUNTER_CORS"],
             live=values["COUNTER_LIVE"],
+            show_store=values["COUNTER_SHOW_STORE"],
             log_json=log_json,
             log_requests=values["COUNTER_LOG_REQUESTS"],
             traces=values["COUNTER_TRACES"],

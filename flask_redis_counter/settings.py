@@ -339,6 +339,13 @@ SETTINGS = {
             "10000; 0: the pages' numbers stand still.",
         ),
         Setting(
+            "COUNTER_SHOW_STORE",
+            _switch,
+            False,
+            "Whether `/stats` shows every visitor the state of the store, with its version, memory "
+            "and clients: `true` or `false`.",
+        ),
+        Setting(
             "COUNTER_LOG",
             _one_of("text", "json"),
             "text",

@@ -42,6 +42,9 @@ PROBLEM = "application/problem+json"
 #: Seconds after which a client may try again.
 RETRY_AFTER = 1
 
+# On a page of these it says what became of the visit; the others only read.
+_VISITS = frozenset({"counter.count", "counters.hit"})
+
 # What a client is told; the log has the cause, which may name hosts and keys.
 _UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 _ANSWERS: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
@@ -92,7 +95,11 @@ def problem(status: HTTPStatus, detail: str, **members: Any) -> Response:
     if pictures.is_wanted():
         response = pictures.in_place_of(status, str(members.get("counted", False)).lower())
     elif wants_page(request.headers.get("Accept", "")):
-        response = Response(render_template("problem.html", problem=document), status)
+        visit = request.endpoint in _VISITS
+        if not visit:
+            document["detail"] = detail.removesuffix(" Nothing was counted.")
+        page = render_template("problem.html", problem=document, visit=visit)
+        response = Response(page, status)
     else:
         response = Response(json.dumps(document) + "\n", status, mimetype=PROBLEM)
     response.headers["Cache-Control"] = "no-store"

@@ -20,6 +20,7 @@ from .counting import integer_or
 from .errors import problem
 from .live import LIVE
 from .negotiation import SVG
+from .ranking import current_ranking
 
 #: How many counters one page has.
 LISTED = 20
@@ -27,6 +28,9 @@ LISTED = 20
 #: How far the page goes back, in days: at least, at most, by default, and what it has links for.
 FEWEST, MOST, USUAL = 7, 365, 30
 SPANS = (7, 30, 90, 365)
+
+#: The last page that can be asked for, and the characters of a search.
+MOST_PAGES, LONGEST_SEARCH = 1000, 64
 
 blueprint = Blueprint("stats", __name__)
 blueprint.before_request(hold_back)
@@ -62,36 +66,85 @@ class Row:
         return f"{said}, the most on {most.start.day} {most.start:%B}: {most.hits:,}."
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The counters of one page, and where they are in the order of all.
+
+    :ivar names: the counters that the page begins with.
+    :ivar after: and those that come after this name; None: no others.
+    :ivar span: the first and the last number of them, where they are in the order of their hits.
+    :ivar total: how many there are.
+    :ivar following: query of the next page; None where there is none.
+    """
+
+    names: list[str]
+    after: str | None = None
+    span: str = ""
+    total: str = ""
+    following: dict[str, object] | None = None
+
+
 @blueprint.get("/stats")
 def page() -> Response:
-    """Answer the page: of all counters, so many at a time, or of those that are asked for."""
+    """Answer the page: counters by their hits, by name, those searched for, or those asked for."""
     days = _days()
-    names = request.args.getlist("name")
-    if len(names) > LISTED:
-        raise BadRequest(f"Ask for up to {LISTED} names.")
-    after = None if names else request.args.get("after", "")
     state = current_state()
     own = state.config.name
-    found = state.counter.overview(names or [own], after=after, most=LISTED, days=days)
+    listing = _listing(own)
+    most = LISTED - len(listing.names)
+    found = state.counter.overview(listing.names, after=listing.after, most=most, days=days)
     # The service's own counter is on the first page.
-    counters = [one for one in found.counters if one.name != own or not after]
-    rows = [_row(one, own) for one in counters]
-    following = None
+    counters = [one for one in found.counters if one.name != own or not listing.after]
+    following = listing.following
     if found.more and counters:
-        following = _link(days=days, after=counters[-1].name)
-    spans = {span: _link(days=span, name=names, after=after or None) for span in SPANS}
+        following = {"after": counters[-1].name}
+    sent = {key: request.args.getlist(key) for key in ("name", "q", "after") if key in request.args}
     body = render_template(
         "stats.html",
-        rows=rows,
+        rows=[_row(one, own) for one in counters],
+        listing=listing,
+        search=_search(),
         days=days,
-        spans=spans,
-        following=following,
-        store=found.store,
+        usual=USUAL,
+        spans={span: _link(days=span, **sent) for span in SPANS},
+        orders={"Most hits first": _link(days=days), "By name": _link(days=days, after="")},
+        following=following and _link(days=days, **following),
+        store=found.store if state.config.show_store else None,
         charts=can_draw(),
         live=LIVE in request.environ,
         weekly=step_of(days) > 1,
     )
     return Response(body, headers={"Cache-Control": "no-store"})
+
+
+def _listing(own: str) -> Listing:
+    """Return the counters that the query asks for.
+
+    :param own: the service's own counter, which is the first one where all are listed.
+    """
+    if names := request.args.getlist("name"):
+        if len(names) > LISTED:
+            raise BadRequest(f"Ask for up to {LISTED} names.")
+        return Listing(names)
+    ranking = current_ranking()
+    search = _search()
+    found = ranking.find(search)
+    if not search:
+        found = [own, *(name for name in found if name != own)]
+    total = f"{'' if ranking.is_whole else 'more than '}{len(found):,}"
+    after = request.args.get("after")
+    if after is not None and not search:
+        return Listing([] if after else [own], after, total=total)
+    number = integer_or(request.args, "page", 1, MOST_PAGES, 1)
+    begin = (number - 1) * LISTED
+    shown = found[begin : begin + LISTED]
+    span = f"{begin + 1:,} to {begin + len(shown):,}"
+    more = {"q": search, "page": number + 1} if begin + LISTED < len(found) else None
+    return Listing(shown, span=span, total=total, following=more)
+
+
+def _search() -> str:
+    return request.args.get("q", "").strip()[:LONGEST_SEARCH]
 
 
 @blueprint.get("/stats/<name>.svg")
@@ -128,5 +181,5 @@ def _row(one: Summary, own: str) -> Row:
 
 
 def _link(**query: object) -> str:
-    given = {key: value for key, value in query.items() if value}
+    given = {key: value for key, value in query.items() if value or key == "after"}
     return f"{url_for('stats.page')}?{urlencode(given, doseq=True)}"

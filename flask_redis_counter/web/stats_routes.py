@@ -16,6 +16,10 @@ def _names(most: int, description: str) -> dict[str, Any]:
     return {"name": "name", "in": "query", "description": description, "schema": names}
 
 
+def _text(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
+
+
 _DAYS = {
     "name": "days",
     "in": "query",
@@ -25,14 +29,11 @@ _DAYS = {
 }
 _STATS = operation(
     "stats",
-    "The page with all counters, their days and the store",
-    _names(LISTED, "A counter to show, any number of times; without after."),
-    {
-        "name": "after",
-        "in": "query",
-        "description": "Show what comes after this name.",
-        "schema": {"type": "string"},
-    },
+    "The page with all counters and their days, those with the most hits first",
+    _names(LISTED, "A counter to show, any number of times; the other parameters do not hold."),
+    _text("q", "Show the counters that have this in their names, in any case."),
+    _text("page", "Which page of the counters to show, from 1."),
+    _text("after", "Show the counters by name, those that come after this one."),
     _DAYS,
     answers={"200": answer("The page.", {HTML: {}})} | problems(400, 413, 503),
 )

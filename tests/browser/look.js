@@ -52,7 +52,8 @@
     title: document.title,
     language: root.lang,
     headings: [...document.querySelectorAll("h1")].map((heading) => heading.innerText),
-    images: [...document.images].map((image) => ({
+    // What is folded away is not fetched until somebody unfolds it.
+    images: [...document.images].filter((image) => image.checkVisibility()).map((image) => ({
       source: image.getAttribute("src"),
       alternative: image.getAttribute("alt"),
       // An image that is all that a link has needs words.
@@ -65,6 +66,7 @@
     links: [...document.links].map((link) => link.innerText.trim()),
     wide: [root.scrollWidth, root.clientWidth],
     paper: luminance(behind(document.body)),
+    height: root.scrollHeight,
     texts,
     number: lines.map(({ text }) => text),
   };

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from flask_redis_counter.testing import Faults, Stack, wait_until
+from flask_redis_counter.testing import Faults, Stack, count, wait_until
 
 from .conftest import PICTURES
 from .window import connect_all
@@ -16,7 +16,7 @@ from .window import connect_all
 CONTRAST = 4.5
 
 SCHEMES = ("light", "dark")
-WIDTHS = (1280, 390)
+WIDTHS = (1280, 320)
 
 #: The longest name and the largest value that a counter can have.
 LONGEST, LARGEST = "n" * 64, 2**63 - 1
@@ -59,6 +59,7 @@ CASES = {
     ),
     "stats": Case("/stats", 200, "unique visitor"),
     "stats-full": Case(f"/stats?days=365&name={LONGEST}", 200, f"{LARGEST:,}", full=LONGEST),
+    "stats-search": Case("/stats?q=visit&days=90", 200, "with “visit” in the name"),
     "stats-none": Case("/stats?name=none", 200, "There is no such counter"),
     "stats-away": Case("/stats", 503, "not available just now", fault="killed"),
     "malformed": Case("/counters/%20", 400, "Bad Request"),
@@ -90,6 +91,31 @@ def test_it_looks_right(name, request, open_window):
     assert wrong == []
 
 
+def test_the_statistics_of_many_counters(stack, open_window):
+    """A page of twenty counters is short: those without hits have no chart, the others fold it."""
+    names = [f"page-{number:02}" for number in range(40)]
+    for name in names:
+        stack.store("redis", "SET", f"counter:{{{name}}}", "7")
+        stack.store("redis", "ZADD", "counter:{}:names", "0", name)
+    for name in names[::2]:
+        assert count(stack.url(), counter=name).values == [8]
+    for scheme, width in product(SCHEMES, WIDTHS):
+        window = open_window(stack, scheme=scheme, width=width).visit("/stats")
+        window.picture(PICTURES / f"stats-many-{scheme}-{width}.png")
+        look = window.look()
+        assert list(wrong_with(look, scheme)) == []
+        assert "1 to 20 of" in window.text
+        assert look["height"] < (2500 if width > 1000 else 5000)
+    unfold = window.page.get_by_text("Chart and days").nth(1)
+    unfold.click()
+    chart = window.page.locator("section:has(details[open]) img").nth(1)
+    wait_until(lambda: chart.evaluate("image => image.naturalWidth"), what="the chart")
+    window.page.get_by_label("Find a counter").fill("PAGE-3")
+    window.page.keyboard.press("Enter")
+    window.page.wait_for_load_state("load")
+    wait_until(lambda: "1 to 10 of 10 counters" in window.text, what="what was found")
+
+
 def test_the_look_sees_what_is_wrong(stack, open_window):
     """A page that is spoilt on purpose is complained of, in each respect."""
     window = open_window(stack, width=390).visit("/")
@@ -100,7 +126,7 @@ def test_the_look_sees_what_is_wrong(stack, open_window):
             document.title = "";
             document.body.append(document.createElement("h1"));
             document.images[0].removeAttribute("alt");
-            document.images[1].src = "/healthz";
+            document.images[0].src = "/healthz";
             document.querySelector(".lead").style.color = "#949494";
             document.querySelector("main").style.width = "500px";
             document.querySelector(".lead").textContent = document.querySelector("h1").innerText;
@@ -108,7 +134,7 @@ def test_the_look_sees_what_is_wrong(stack, open_window):
             document.querySelector("data.number").innerHTML = "1,2<br>34";
         }"""
     )
-    wait_until(lambda: window.look()["images"][1]["width"] == 0, what="the image is gone")
+    wait_until(lambda: window.look()["images"][0]["width"] == 0, what="the image is gone")
     wrong = "\n".join(wrong_with(window.look(), "dark"))
     for word in RESPECTS:
         assert word in wrong

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from flask_redis_counter import RedisCounter, create_app
-from flask_redis_counter.web import charts, stats
+from flask_redis_counter.web import charts, ranking, stats
 
 from .described import DescribedFlaskClient
 from .support import KEY, MAX, nowhere
@@ -54,7 +54,7 @@ def headings(page):
 
 
 def test_the_page(web, counter):
-    """Own counter first, then the others; values, today, and what the store says of itself."""
+    """Own counter first, then the others; values and today, and nothing of the store."""
     counter.hit("orders", 41336, visitor="someone")
     counter.hit("visits")
     response = web.get("/stats")
@@ -65,8 +65,73 @@ def test_the_page(web, counter):
     assert "41,<wbr>336" in response.text
     words = " ".join(response.text.split())
     assert "Today 41,336 hits of 1 unique visitor, in 30 days 41,336 hits." in words
+    assert "1 to 2 of 2 counters" in words
+    assert counter.about().version not in words
+    assert "Memory" not in words
+
+
+def test_the_store(server, counter):
+    """With COUNTER_SHOW_STORE the page has what the store says of itself."""
+    app = create_app({"REDIS_URL": server.url, "COUNTER_SHOW_STORE": True})
+    words = app.test_client().get("/stats").text
     assert "Append-only file</dt><dd>on, written" in words
     assert counter.about().version in words
+
+
+def test_the_order_of_the_page(web, counter):
+    """The counters with the most hits come first, of equal ones the first by name."""
+    for name, hits in {"b": 5, "a": 5, "few": 1, "visits": 2, "many": 70}.items():
+        counter.hit(name, hits)
+    assert headings(web.get("/stats").text) == ["visits", "many", "a", "b", "few"]
+    assert headings(web.get("/stats?after=").text) == ["visits", "a", "b", "few", "many"]
+    assert headings(web.get("/stats?after=b").text) == ["few", "many"]
+
+
+def test_a_search(web, counter):
+    """The counters with a text in their name, in any case, and how many there are."""
+    for name in ("shop", "Shop.cart", "blog", "workshop"):
+        counter.hit(name)
+    page = web.get("/stats?q=SHOP&days=7").text
+    assert headings(page) == ["Shop.cart", "shop", "workshop"]
+    assert "1 to 3 of 3 counters with “SHOP” in the name" in " ".join(page.split())
+    assert 'value="SHOP"' in page
+    assert 'name="days" value="7"' in page
+    assert "q=SHOP" in re.search(r'href="([^"]*)"[^>]*>90 days', page)[1]
+    nothing = web.get("/stats?q=%3Cscript%3E").text
+    assert "No counter has this in its name" in nothing
+    assert "<script>" not in nothing
+
+
+def test_more_counters_than_are_ranked(web, counter, monkeypatch):
+    """Of too many counters the first by name are ranked, and the page says that there are more."""
+    monkeypatch.setattr(ranking, "MOST", 2)
+    for name in ("a", "b", "c"):
+        counter.hit(name)
+    assert "of more than 3 counters" in " ".join(web.get("/stats").text.split())
+    assert headings(web.get("/stats?after=b").text) == ["c"]
+
+
+def test_a_ranking_is_kept_where_there_are_many(web, counter, monkeypatch):
+    """With many counters the order is read once in a while; the values are read each time."""
+    monkeypatch.setattr(ranking, "MANY", 1)
+    counter.hit("a", 2)
+    counter.hit("b")
+    assert shown(web.get("/stats").text) == [("visits", 0), ("a", 2), ("b", 1)]
+    counter.hit("b", 5)
+    assert shown(web.get("/stats").text) == [("visits", 0), ("a", 2), ("b", 6)]
+    monkeypatch.setattr(ranking, "LIFE", 0)
+    ranking.init_app(web.application)
+    assert shown(web.get("/stats").text) == [("visits", 0), ("b", 6), ("a", 2)]
+
+
+def test_a_counter_without_hits_has_no_chart(web, counter):
+    """A counter that was only set, or is new, is one line: no chart and no table."""
+    counter.set("old", 41336)
+    counter.hit("new")
+    page = web.get("/stats").text
+    assert re.findall(r'src="/stats/(.*?)\.svg', page) == ["new"]
+    assert page.count("<table>") == 1
+    assert page.count("No hits in 30 days.") == 2
 
 
 def test_a_page_before_the_first_visit(web, client):
@@ -119,7 +184,7 @@ def test_one_that_is_broken(web, counter, client, part, what):
         client.delete(key)
         client.rpush(key, "text") if what == "a list" else client.set(key, "text")
     page = web.get("/stats").text
-    assert headings(page) == ["visits", "a", "broken", "z"]
+    assert sorted(headings(page)) == ["a", "broken", "visits", "z"]
     assert shown(page) == [("visits", 0), ("a", 1), ("z", 1)]
     assert page.count("holds something that is no integer") == 1
 
@@ -136,7 +201,7 @@ def test_what_cannot_be_asked_for(web, query):
 @pytest.mark.parametrize(
     "query",
     ["days=6", "days=366", "days=x", "days=30&days=7", "name=visits&after=b", "after=a&after=b",
-     "utm_source=x", "fbclid=x&gclid=y", "pages=2", "after=%ff"],
+     "page=0", "page=x", "utm_source=x", "fbclid=x&gclid=y", "pages=2", "after=%ff"],
 )  # fmt: skip
 def test_what_a_page_ignores(web, query):
     """Parameters that it does not know, and days that it cannot show, leave the page as it is."""
@@ -209,7 +274,8 @@ def test_charts_of_all_sizes(web, counter, client, days, amount):
         counter.hit("visits", amount, visitor="someone")
     chart = web.get(f"/stats/visits.svg?days={days}").text
     assert bars(chart) == (days if days <= charts.BARS else days // 7)
-    assert ("by week" in web.get(f"/stats?days={days}").text) == (days > charts.BARS)
+    by_week = days > charts.BARS and amount > 0
+    assert ("by week" in web.get(f"/stats?days={days}").text) == by_week
 
 
 def test_without_pygal(web, counter, without_pygal):
@@ -220,3 +286,14 @@ def test_without_pygal(web, counter, without_pygal):
     assert "<table>" in page
     assert "visits.svg" not in page
     assert web.get("/stats/visits.svg").headers["Counter-Status"] == "501"
+
+
+@pytest.mark.parametrize("path", ["/stats", "/counters/visits"])
+def test_a_page_that_reads_says_nothing_of_a_visit(path):
+    """While the store is away, a page that counts nothing does not say that a visit was lost."""
+    page = create_app({"REDIS_URL": nowhere()}).test_client().get(path, headers=BROWSER)
+    assert page.status_code == 503
+    assert "The store cannot be reached." in page.text
+    assert "counted" not in page.text
+    counting = create_app({"REDIS_URL": nowhere()}).test_client().get("/count", headers=BROWSER)
+    assert "Your visit was not counted." in counting.text

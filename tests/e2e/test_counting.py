@@ -33,13 +33,13 @@ def test_concurrent_clients_get_consecutive_values(stack):
 
 
 def test_the_pages_are_served(stack):
-    """A browser gets the welcome page with its diagram, and a page for its visit."""
+    """A browser gets the welcome page with its style, and a page for its visit."""
     html = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
     welcome = requests.get(stack.url(), headers=html, timeout=5)
     assert welcome.status_code == 200
-    assert "img/diagram.svg" in welcome.text
-    diagram = requests.get(f"{stack.url()}/static/img/diagram.svg", timeout=5)
-    assert diagram.headers["Content-Type"].startswith("image/svg+xml")
+    assert "static/style.css" in welcome.text
+    style = requests.get(f"{stack.url()}/static/style.css", timeout=5)
+    assert style.headers["Content-Type"].startswith("text/css")
     before = value(stack)
     visit = requests.get(f"{stack.url()}/count", headers=html, timeout=5)
     assert visit.headers["Content-Type"].startswith("text/html")

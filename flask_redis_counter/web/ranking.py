@@ -1,0 +1,78 @@
+"""All counters of the service in the order of their hits, for the page of statistics."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+
+from ..counter import RedisCounter
+from ..state import current_state
+
+#: How many counters are read at the most; of more, those first by name are ranked.
+MOST = 10_000
+
+#: Of more counters than this the ranking is kept for :data:`LIFE` seconds: it takes a while.
+MANY = 1000
+LIFE = 10.0
+
+_EXTENSION = "redis_counter_ranking"
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The counters, those with the most hits first.
+
+    :ivar names: their names.
+    :ivar is_whole: whether these are all.
+    """
+
+    names: list[str]
+    is_whole: bool
+
+    def find(self, words: str) -> list[str]:
+        """Return the names that have this text in them, in any case."""
+        return [name for name in self.names if words.lower() in name.lower()]
+
+
+class RankingCache:
+    """The ranking of an app's counters, kept for a moment where it took a while to read."""
+
+    def __init__(self) -> None:
+        self._kept = Ranking([], is_whole=True)
+        self._until = 0.0
+
+    def current(self, counter: RedisCounter) -> Ranking:
+        """Return the ranking.
+
+        :raises StoreError: the store did not answer in time, or refused.
+        """
+        now = time.monotonic()
+        if now >= self._until:
+            self._kept = _read(counter)
+            self._until = now + LIFE if len(self._kept.names) > MANY else now
+        return self._kept
+
+
+def init_app(app: Flask) -> None:
+    """Let the app keep its ranking."""
+    app.extensions[_EXTENSION] = RankingCache()
+
+
+def current_ranking() -> Ranking:
+    """Return the ranking of the current app's counters.
+
+    :raises StoreError: the store did not answer in time, or refused.
+    """
+    cache: RankingCache = current_app.extensions[_EXTENSION]
+    return cache.current(current_state().counter)
+
+
+def _read(counter: RedisCounter) -> Ranking:
+    names = counter.names(most=MOST + 1)
+    is_whole = len(names) <= MOST
+    values: dict[str, int] = counter.values(names[:MOST], default=0, broken=0)
+    # Sorting is stable: of equal ones the first by name is first.
+    ranked = sorted(values, key=values.__getitem__, reverse=True)
+    return Ranking(ranked, is_whole)
