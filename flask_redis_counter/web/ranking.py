@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 
 from ..counter import RedisCounter
+from ..errors import CounterError
 from ..state import current_state
 
 #: How many counters are read at the most; of more, those first by name are ranked.
 MOST = 10_000
 
 #: Of more counters than this the ranking is kept for :data:`LIFE` seconds: it takes a while.
-MANY = 1000
+MANY = 100
 LIFE = 10.0
+
+#: How many values one round trip reads.
+STEP = 1000
 
 _EXTENSION = "redis_counter_ranking"
 
@@ -40,7 +44,7 @@ class RankingCache:
     """The ranking of an app's counters, kept for a moment where it took a while to read."""
 
     def __init__(self) -> None:
-        self._kept = Ranking([], is_whole=True)
+        self._kept: Ranking | None = None
         self._until = 0.0
 
     def current(self, counter: RedisCounter) -> Ranking:
@@ -49,10 +53,17 @@ class RankingCache:
         :raises StoreError: the store did not answer in time, or refused.
         """
         now = time.monotonic()
-        if now >= self._until:
-            self._kept = _read(counter)
-            self._until = now + LIFE if len(self._kept.names) > MANY else now
-        return self._kept
+        if self._kept is not None and now < self._until:
+            return self._kept
+        # One thread reads; the others go on with the ranking that there is.
+        self._until = now + LIFE
+        try:
+            ranking = _read(counter)
+        except CounterError:
+            self._until = now
+            raise
+        self._kept = ranking if len(ranking.names) > MANY else None
+        return ranking
 
 
 def init_app(app: Flask) -> None:
@@ -72,7 +83,11 @@ def current_ranking() -> Ranking:
 def _read(counter: RedisCounter) -> Ranking:
     names = counter.names(most=MOST + 1)
     is_whole = len(names) <= MOST
-    values: dict[str, int] = counter.values(names[:MOST], default=0, broken=0)
+    names = names[:MOST]
+    values: dict[str, int] = {}
+    # In steps, which keep to the deadline each.
+    for begin in range(0, len(names), STEP):
+        values |= counter.values(names[begin : begin + STEP], default=0, broken=0)
     # Sorting is stable: of equal ones the first by name is first.
     ranked = sorted(values, key=values.__getitem__, reverse=True)
     return Ranking(ranked, is_whole)
