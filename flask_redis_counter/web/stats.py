@@ -129,7 +129,8 @@ def _listing(own: str) -> Listing:
     ranking = current_ranking()
     search = _search()
     found = ranking.find(search)
-    if not search:
+    if search.lower() in own.lower():
+        # It is there before its first hit.
         found = [own, *(name for name in found if name != own)]
     total = f"{'' if ranking.is_whole else 'more than '}{len(found):,}"
     after = request.args.get("after")

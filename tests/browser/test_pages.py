@@ -195,3 +195,35 @@ def wrong_with(look: dict, scheme: str) -> Iterator[str]:
     for text in look["texts"]:
         if text["contrast"] < CONTRAST:
             yield f"a contrast of {text['contrast']:.2f}: {text['tag']} {text['text']!r}"
+
+
+#: What the keyboard has reached: its place on the page, whether it can be seen, and its outline.
+FOCUSED = """() => {
+    const { activeElement: element } = document;
+    const { top, left, bottom, right } = element.getBoundingClientRect();
+    const style = getComputedStyle(element);
+    return {
+        at: [top + scrollY, left + scrollX], seen: right > left && bottom > top,
+        outline: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+        end: element === document.body, words: element.innerText || element.name,
+    };
+}"""
+
+
+@pytest.mark.parametrize("path", ["/", "/stats", "/snippet", "/count", "/nowhere"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_keyboard_goes_from_top_to_bottom(stack, open_window, path, width):
+    """Tab reaches everything in reading order, and shows where it is."""
+    assert count(stack.url()).values
+    window = open_window(stack, width=width).visit(path)
+    reached = []
+    for _ in range(100):
+        window.page.keyboard.press("Tab")
+        focused = window.page.evaluate(FOCUSED)
+        if focused["end"]:
+            break
+        reached.append(focused)
+    assert len(reached) > 3
+    assert [one["words"] for one in reached if not (one["seen"] and one["outline"])] == []
+    if width < 1000:  # one column
+        assert [one["at"][0] for one in reached] == sorted(one["at"][0] for one in reached)

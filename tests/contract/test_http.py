@@ -314,6 +314,14 @@ def test_an_unknown_outcome_without_a_key_is_not_to_be_repeated(web_alone, monke
     assert "Retry-After" not in unanswered_hit.headers
 
 
+@pytest.mark.parametrize("query", ["utm_source=x", "v=2&v=3", "amout=3", "%ff&=&&"])
+@pytest.mark.parametrize("headers", [{}, BROWSER])
+def test_a_count_with_a_query_of_somebody_else(web, client, query, headers):
+    """`/count` is a page as well: a link to it gets parameters from newsletters, and counts."""
+    assert web.get("/count", query_string=query, headers=headers).status_code == 200
+    assert client.get(KEY) == b"1"
+
+
 def unanswered(*_, **__):
     """Be a hit that nobody answers, for threads and for asyncio."""
     raise OutcomeUnknownError("no answer")

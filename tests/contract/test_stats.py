@@ -98,7 +98,8 @@ def test_a_search(web, counter):
     assert 'name="days" value="7"' in page
     assert "q=SHOP" in re.search(r'href="([^"]*)"[^>]*>90 days', page)[1]
     nothing = web.get("/stats?q=%3Cscript%3E").text
-    assert "No counter has this in its name" in nothing
+    assert "No counter has “&lt;script&gt;” in its name." in nothing
+    assert headings(web.get("/stats?q=visit").text) == ["visits"]
     assert "<script>" not in nothing
 
 
