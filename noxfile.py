@@ -228,16 +228,14 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["tests"])
 def minimums(session: nox.Session) -> None:
-    """Run the tests on the lowest versions that setup.cfg allows."""
+    """Run the tests on the lowest versions that setup.cfg allows, and those that Flask allows."""
     session.install("uv")
-    lowest = [
-        "uv",
-        "pip",
-        "install",
-        "--resolution=lowest-direct",
-        "--python",
-        f"{session.bin}/python",
-    ]
+    python = f"--python={session.bin}/python"
+    # Flask's own dependencies as well: people upgrade one package at a time.
+    core = f"{session.create_tmp()}/core.txt"
+    resolve = ["uv", "pip", "compile", "--resolution=lowest", python, "--quiet"]
+    session.run(*resolve, "setup.cfg", f"--output-file={core}")
+    lowest = ["uv", "pip", "install", "--resolution=lowest-direct", python, f"--constraint={core}"]
     session.run(*lowest, ".[server,embedded,testing]", *TEST_TOOLS)
     pytest(session, IN_PARALLEL, *TESTS)
 

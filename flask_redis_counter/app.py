@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Request
-from werkzeug.exceptions import BadHost
+from werkzeug.exceptions import BadHost, SecurityError
 from werkzeug.routing import MapAdapter
 
 from . import hosts
@@ -38,11 +38,14 @@ class Service(Flask):
         """Return what routes a request and writes URLs, whatever its ``Host``: the views judge."""
         try:
             adapter = super().create_url_adapter(request)
-        except BadHost:
-            environ = {**request.environ, "HTTP_HOST": ""} if request is not None else {}
-            return self.url_map.bind_to_environ(environ, subdomain="")
+        except (BadHost, SecurityError):
+            if request is None or self.config.get("TRUSTED_HOSTS"):
+                raise
+            environ = {**request.environ, "HTTP_HOST": "localhost"}
+            adapter = self.url_map.bind_to_environ(environ, subdomain="")
+            adapter.server_name = ""
         if request is not None and adapter is not None and not adapter.server_name:
-            # Werkzeug 3.1.8 leaves out a host with an underscore, or with an empty port.
+            # Werkzeug 3.1.7 refuses a host with an underscore, and later ones leave it out.
             host = request.headers.get("Host")
             if host and hosts.is_allowed(host):
                 adapter.server_name = request.host = host

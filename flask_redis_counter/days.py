@@ -49,7 +49,7 @@ def this_hour() -> str:
     return _named(int(now() // 3600))
 
 
-def span(unit: Unit, days: int) -> list[datetime]:
+def span(unit: Unit, days: int) -> tuple[datetime, ...]:
     """Return when each of the last days begins, or each of their hours, oldest first.
 
     The last one is the day, or the hour, that it is.
@@ -61,15 +61,20 @@ def span(unit: Unit, days: int) -> list[datetime]:
     most = MAX_DAYS[unit]
     if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= most:
         raise InvalidSpanError(f"{shown(days)} days by {unit}: use an integer from 1 to {most}")
-    hour = datetime.strptime(this_hour(), "%Y-%m-%dT%H").replace(tzinfo=UTC)
-    first = hour.replace(hour=0) - (days - 1) * DAY
-    step = DAY if unit == "day" else HOUR
-    return [first + number * step for number in range((hour - first) // step + 1)]
+    return _span(unit, days, this_hour())
 
 
 def recent() -> list[str]:
     """Return the dates of all hours that are kept."""
     return [f"{start:%Y-%m-%d}" for start in span("day", MAX_DAYS["hour"] + 2)]
+
+
+@lru_cache(maxsize=8)
+def _span(unit: Unit, days: int, hour_name: str) -> tuple[datetime, ...]:
+    hour = datetime.strptime(hour_name, "%Y-%m-%dT%H").replace(tzinfo=UTC)
+    first = hour.replace(hour=0) - (days - 1) * DAY
+    step = DAY if unit == "day" else HOUR
+    return tuple(first + number * step for number in range((hour - first) // step + 1))
 
 
 @lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from importlib.resources import files
 from itertools import chain, islice
 from typing import Any, TypeAlias, TypeVar
@@ -140,10 +141,10 @@ def series(key: str, unit: Unit, days: int) -> Operation[list[Point]]:
     starts = span(unit, days)
     if unit == "hour":
         return (yield from _hours(key, starts))
-    dates = [f"{start:%Y-%m-%d}" for start in starts]
+    dates, visitor_fields = _day_fields(starts)
     counted, visitors, last, visiting = yield [
         ("HMGET", f"{key}:days", *dates),
-        ("HMGET", f"{key}:days", *(f"visitors:{date}" for date in dates)),
+        ("HMGET", f"{key}:days", *visitor_fields),
         ("HGET", f"{key}:days", "last"),
         ("PFCOUNT", f"{key}:visitors"),
     ]
@@ -152,13 +153,20 @@ def series(key: str, unit: Unit, days: int) -> Operation[list[Point]]:
             raise explained(answer, f"{key}:days") from answer.__cause__
     hits = [number_in(number, f"{key}:days", 0) for number in counted]
     unique = [
-        visiting if date.encode() == last else number_in(number, f"{key}:days", 0)
+        visiting if date == last else number_in(number, f"{key}:days", 0)
         for date, number in zip(dates, visitors, strict=True)
     ]
     return [Point(*point) for point in zip(starts, hits, unique, strict=True)]
 
 
-def _hours(key: str, starts: list[datetime]) -> Operation[list[Point]]:
+@lru_cache(maxsize=8)
+def _day_fields(starts: tuple[datetime, ...]) -> tuple[list[bytes], list[bytes]]:
+    """Return the fields of the days' hits and of their visitors."""
+    dates = [f"{start:%Y-%m-%d}".encode() for start in starts]
+    return dates, [b"visitors:" + date for date in dates]
+
+
+def _hours(key: str, starts: tuple[datetime, ...]) -> Operation[list[Point]]:
     by_day: dict[str, list[str]] = {}
     for start in starts:
         by_day.setdefault(f"{start:%Y-%m-%d}", []).append(f"{start:%H}")

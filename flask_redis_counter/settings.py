@@ -321,7 +321,7 @@ SETTINGS = {
             "COUNTER_HOSTS",
             _hosts,
             (),
-            "Host names that requests may be for, without ports, with commas between, "
+            "Host names that requests may be for, without ports and with commas between, "
             "`.example.org` with all below it; empty: any.",
         ),
         Setting(

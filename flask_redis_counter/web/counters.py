@@ -17,6 +17,7 @@ from ..rules import MAX_VALUE, MIN_VALUE, check_integer
 from ..state import current_state
 from . import badges
 from .answers import body, counted, hold_back, kept, stands_at, value_of
+from .costly import costly
 from .counting import amount_in, integer_in, only, plain, text_in
 from .negotiation import JSON, SVG, TEXT, media_type
 
@@ -32,6 +33,7 @@ blueprint.before_request(hold_back)
 
 
 @blueprint.get("/counters")
+@costly()
 def index() -> Response:
     """List the counters with their values, a page at a time, or those that are asked for."""
     only(request.args, "name", "after", "limit")
@@ -85,6 +87,7 @@ def hit(name: str) -> Response:
 
 
 @blueprint.get("/counters/<name>/series")
+@costly()
 def series(name: str) -> Response:
     """Answer a counter's days, or their hours."""
     only(request.args, "by", "days")

@@ -16,6 +16,7 @@ from ..overview import Summary
 from ..state import current_state
 from .answers import hold_back, kept
 from .charts import can_draw, draw, step_of
+from .costly import costly
 from .counting import integer_or
 from .errors import problem
 from .live import LIVE
@@ -31,6 +32,9 @@ SPANS = (7, 30, 90, 365)
 
 #: The last page that can be asked for, and the characters of a search.
 MOST_PAGES, LONGEST_SEARCH = 1000, 64
+
+#: Lines of all tables on a page; where there would be more, each counter's page has its own.
+MOST_LINES = 2000
 
 blueprint = Blueprint("stats", __name__)
 blueprint.before_request(hold_back)
@@ -85,6 +89,7 @@ class Listing:
 
 
 @blueprint.get("/stats")
+@costly("name", "q", "after", "page", "days", cached=True)
 def page() -> Response:
     """Answer the page: counters by their hits, by name, those searched for, or those asked for."""
     days = _days()
@@ -99,9 +104,10 @@ def page() -> Response:
     if found.more and counters:
         following = {"after": counters[-1].name}
     sent = {key: request.args.getlist(key) for key in ("name", "q", "after") if key in request.args}
+    rows = [_row(one, own) for one in counters]
     body = render_template(
         "stats.html",
-        rows=[_row(one, own) for one in counters],
+        rows=rows,
         listing=listing,
         search=_search(),
         days=days,
@@ -113,6 +119,7 @@ def page() -> Response:
         charts=can_draw(),
         live=LIVE in request.environ,
         weekly=step_of(days) > 1,
+        tables=len(rows) * days <= MOST_LINES,
     )
     return Response(body, headers={"Cache-Control": "no-store"})
 
@@ -149,6 +156,7 @@ def _search() -> str:
 
 
 @blueprint.get("/stats/<name>.svg")
+@costly("days", cached=True)
 def chart(name: str) -> Response:
     """Answer a chart of a counter's last days."""
     if not can_draw():

@@ -148,6 +148,12 @@ def web_alone(client_of) -> DescribedClient:
 
 
 @pytest.fixture(autouse=True)
+def _nothing_is_cached(monkeypatch) -> None:
+    """What is read is what there is, but for the tests of the cache."""
+    monkeypatch.setattr("flask_redis_counter.web.costly.TTL", 0)
+
+
+@pytest.fixture(autouse=True)
 def _nothing_stays_open() -> Iterator[None]:
     yield
     close_fronts()
