@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, Request
 from werkzeug.exceptions import BadHost, SecurityError
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import Map, MapAdapter
 
 from . import hosts
 from .errors import ConfigurationError
@@ -31,8 +31,17 @@ from .web import (
 )
 
 
+class _Routes(Map):
+    """Routes of paths as they are: `/counters//hits` is not the counter named "hits"."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(merge_slashes=False, **options)
+
+
 class Service(Flask):
     """The app, with one rule for hosts in the place of Werkzeug's and of IDNA's."""
+
+    url_map_class = _Routes  # type: ignore[assignment]  # Flask names all arguments
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return what routes a request and writes URLs, whatever its ``Host``: the views judge."""
@@ -59,8 +68,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     :raises ConfigurationError: a setting is malformed or out of bounds.
     """
     app = Service(__package__)
-    # "/counters//hits" is a hit without a name, and would be led to the counter named "hits".
-    app.url_map.merge_slashes = False
     app.config.from_mapping(MAX_CONTENT_LENGTH=64 * 1024)
     app.config.from_mapping(config or {})
     FlaskRedisCounter(app)

@@ -38,6 +38,7 @@ class Config:
     :ivar ignore_bots: whether known crawlers are no visitors.
     :ivar proxies: whose word on a client's address is taken.
     :ivar root_path: path under which a proxy publishes the service, empty or as ``/counter``.
+    :ivar ipv6_prefix: how many bits of an IPv6 address tell clients apart.
     :ivar hosts: which hosts requests may be for; empty: any.
     :ivar live: how many may listen to events, in each worker process.
     :ivar cors: which origins' scripts may read counters and answers to hits.
@@ -67,6 +68,7 @@ class Config:
     ignore_bots: bool
     proxies: tuple[Network, ...]
     root_path: str
+    ipv6_prefix: int
     hosts: tuple[str, ...]
     cors: tuple[str, ...]
     live: int
@@ -139,6 +141,7 @@ class Config:
             ignore_bots=ignore_bots,
             proxies=values["COUNTER_PROXIES"],
             root_path=values["COUNTER_ROOT_PATH"],
+            ipv6_prefix=values["COUNTER_IPV6_PREFIX"],
             hosts=values["COUNTER_HOSTS"],
             cors=values["COUNTER_CORS"],
             live=values["COUNTER_LIVE"],

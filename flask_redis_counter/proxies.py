@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
 
 from .settings import Network, is_root_path
@@ -15,6 +15,9 @@ Headers: TypeAlias = Callable[[str], str | None]
 
 # Some proxies also say from which port they were asked, which is another one each time.
 _PLACE = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([^:]*):[0-9]{1,5}")
+
+# The IPv4 clients of a server that has IPv6 alone (RFC 6052).
+_NAT64 = ip_network("64:ff9b::/96")
 
 
 class Proxies:
@@ -65,6 +68,28 @@ class Proxies:
         # The nearest proxy knows the whole; what lies further left may be the client's own.
         path = _listed(headers("x-forwarded-prefix"))[-1].rstrip("/")
         return path if is_root_path(path) else None
+
+
+@lru_cache(maxsize=4096)
+def client_key(address: str, ipv6_prefix: int) -> str:
+    """Return what tells a client from others: its IPv4 address, or the network of its IPv6 address.
+
+    One client has at least a /64 of IPv6, and changes its address there. The spelling, a zone and
+    an IPv4 address that is written as IPv6 make no difference.
+
+    :param address: what is not an address, as of a Unix socket, is returned as it is.
+    :param ipv6_prefix: bits of an IPv6 address that count.
+    """
+    if not _is_address(address):
+        return address
+    client = ip_address(address.partition("%")[0])
+    if isinstance(client, IPv6Address):
+        if client.ipv4_mapped is not None:
+            return str(client.ipv4_mapped)
+        if client in _NAT64:
+            return str(IPv4Address(client.packed[-4:]))
+        return str(ip_network((client.packed, ipv6_prefix), strict=False)).removesuffix("/128")
+    return str(client)
 
 
 def _listed(header: str | None) -> list[str]:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TypeAlias
 
 from .config import Config
-from .proxies import Headers, Proxies
+from .proxies import Headers, Proxies, client_key
 from .terms import Terms
 
 #: What tells a visitor, and a client, from others; None where nobody is to be told.
@@ -35,6 +35,7 @@ class Screen:
         self._visitors = config.visitors
         self._opt_out = config.opt_out
         self._rated = config.terms.rate is not None
+        self._ipv6_prefix = config.ipv6_prefix
         self._proxies = Proxies(config.proxies) if config.proxies else None
         self._is_crawler: Callable[[str], bool] | None = None
         if config.ignore_bots:
@@ -71,6 +72,7 @@ class Screen:
         :param peer: the address that the request came from.
         """
         address = self._proxies.client(peer, headers) if self._proxies is not None else peer
+        address = client_key(address, self._ipv6_prefix)
         if not self._visitors or (
             self._opt_out and (headers("dnt") == "1" or headers("sec-gpc") == "1")
         ):

@@ -318,6 +318,13 @@ SETTINGS = {
             "`/counter`: all links begin with it. `X-Forwarded-Prefix` of a trusted proxy wins.",
         ),
         Setting(
+            "COUNTER_IPV6_PREFIX",
+            _integer(32, 128),
+            64,
+            "Bits of an IPv6 address that tell clients and visitors apart, 32 to 128: a provider "
+            "gives each client at least a /64, often a /56.",
+        ),
+        Setting(
             "COUNTER_HOSTS",
             _hosts,
             (),

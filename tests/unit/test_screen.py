@@ -17,7 +17,8 @@ def screen(**settings):
 def address(proxies, peer, forwarded):
     """Return whose a request is, where some proxies are believed."""
     headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
-    return screen(COUNTER_PROXIES=proxies, COUNTER_RATE="1/1").sender(peer, headers.get)[1]
+    settings = {"COUNTER_PROXIES": proxies, "COUNTER_RATE": "1/1", "COUNTER_IPV6_PREFIX": 128}
+    return screen(**settings).sender(peer, headers.get)[1]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,44 @@ def test_a_header_that_says_nothing(forwarded):
 def test_a_peer_without_an_address(peer):
     """As behind a Unix socket: it is no proxy."""
     assert address("0.0.0.0/0 ::/0", peer, "203.0.113.7") == peer
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:DB8:0:0::2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::1%eth1", True),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("192.0.2.1", "::ffff:c000:201", True),
+        ("192.0.2.1", "64:ff9b::192.0.2.1", True),
+        ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "0:0:0:0:0:0:192.0.2.1", False),
+    ],
+)
+@pytest.mark.parametrize("proxied", [True, False])
+def test_a_client_is_an_ipv4_address_or_an_ipv6_network(first, second, same, proxied):
+    """For a rate and as a visitor, however the address is written and whoever says it."""
+    it = screen(COUNTER_RATE="1/1", COUNTER_PROXIES="10.0.0.1" if proxied else "")
+
+    def sender(address):
+        if proxied:
+            return it.sender("10.0.0.1", {"x-forwarded-for": address}.get)
+        return it.sender(address, {}.get)
+
+    assert (sender(first) == sender(second)) is same
+
+
+@pytest.mark.parametrize(
+    ("prefix", "other", "same"),
+    [(56, "2001:db8:0:ff::1", True), (56, "2001:db8:0:100::1", False), (128, "2001:db8::2", False)],
+)
+def test_the_network_of_a_client_is_as_large_as_it_is_set(prefix, other, same):
+    """COUNTER_IPV6_PREFIX bits of it count."""
+    it = screen(COUNTER_RATE="1/1", COUNTER_IPV6_PREFIX=prefix)
+    assert (it.sender("2001:db8::1", {}.get) == it.sender(other, {}.get)) is same
 
 
 def test_nobody_is_told_where_nobody_asks():
