@@ -15,6 +15,9 @@ from .service_links import is_service_link
 from .settings import SETTINGS, Network, Setting
 from .terms import Terms
 
+# Their values are never shown.
+_SECRETS = ("REDIS_URL", "REDIS_PASSWORD", "COUNTER_ADMIN_KEY", "COUNTER_METRICS_TOKEN")
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -47,6 +50,7 @@ class Config:
     :ivar log_requests: whether it has a line for each request.
     :ivar traces: whether requests' spans go to OpenTelemetry.
     :ivar metrics: whether there are metrics.
+    :ivar metrics_token: what a reader of the metrics sends; None: everybody may read them.
     :ivar metrics_dir: where the worker processes add them up; None: each has its own.
     """
 
@@ -77,6 +81,7 @@ class Config:
     log_requests: bool
     traces: bool
     metrics: bool
+    metrics_token: str | None
     metrics_dir: str | None
 
     @classmethod
@@ -96,7 +101,7 @@ class Config:
                     given[name] = value
         for name in _losing(given, store_given):
             given.pop(name, None)
-        for secret in ("REDIS_PASSWORD", "COUNTER_ADMIN_KEY"):
+        for secret in ("REDIS_PASSWORD", "COUNTER_ADMIN_KEY", "COUNTER_METRICS_TOKEN"):
             if secret in given and f"{secret}_FILE" in given:
                 problem = f"{secret} is set as well: set one of the two"
                 raise ConfigurationError(f"{secret}_FILE", problem)
@@ -150,6 +155,7 @@ class Config:
             log_requests=values["COUNTER_LOG_REQUESTS"],
             traces=values["COUNTER_TRACES"],
             metrics=values["COUNTER_METRICS"],
+            metrics_token=values["COUNTER_METRICS_TOKEN"] or values["COUNTER_METRICS_TOKEN_FILE"],
             metrics_dir=values["COUNTER_METRICS_DIR"] if values["COUNTER_METRICS"] else None,
         )
 
@@ -207,7 +213,7 @@ def _parsed(setting: Setting, given: Mapping[str, Any]) -> Any:
         raise ConfigurationError(setting.name, f"{error}") from error
     except ValueError as error:
         # A password must not end up in a log, nor a URL that may hold one.
-        secret = any(word in setting.name for word in ("URL", "PASSWORD", "KEY"))
+        secret = setting.name in _SECRETS
         said = "its value" if secret else shown(value)
         raise ConfigurationError(setting.name, f"{said} {error}") from error
 

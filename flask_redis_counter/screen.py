@@ -66,13 +66,20 @@ class Screen:
             return terms
         return _each_time(terms)
 
+    def client(self, peer: str, headers: Headers) -> str:
+        """Return what tells a client from others.
+
+        :param peer: the address that the request came from.
+        """
+        address = self._proxies.client(peer, headers) if self._proxies is not None else peer
+        return client_key(address, self._ipv6_prefix)
+
     def sender(self, peer: str, headers: Headers) -> Sender:
         """Return who sends a hit.
 
         :param peer: the address that the request came from.
         """
-        address = self._proxies.client(peer, headers) if self._proxies is not None else peer
-        address = client_key(address, self._ipv6_prefix)
+        address = self.client(peer, headers)
         if not self._visitors or (
             self._opt_out and (headers("dnt") == "1" or headers("sec-gpc") == "1")
         ):

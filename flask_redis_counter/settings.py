@@ -380,6 +380,19 @@ SETTINGS = {
             "Whether `/metrics` answers: `true` or `false`.",
         ),
         Setting(
+            "COUNTER_METRICS_TOKEN",
+            _admin_key,
+            None,
+            "What a reader of `/metrics` sends as `Authorization: Bearer`, 16 to 255 printable "
+            "characters; without it everybody may read them who reaches the service.",
+        ),
+        Setting(
+            "COUNTER_METRICS_TOKEN_FILE",
+            lambda given: _admin_key(_secret_file(given)),
+            None,
+            "File that holds the token.",
+        ),
+        Setting(
             "COUNTER_METRICS_DIR",
             _text,
             None,

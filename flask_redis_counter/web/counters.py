@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from hmac import compare_digest
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request, url_for
-from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
+from werkzeug.exceptions import BadRequest, Forbidden
 
 from ..errors import UnknownCounterError
 from ..rules import MAX_VALUE, MIN_VALUE, check_integer
@@ -19,6 +17,7 @@ from . import badges
 from .answers import body, counted, hold_back, kept, stands_at, value_of
 from .costly import costly
 from .counting import amount_in, integer_in, only, plain, text_in
+from .keys import require_key
 from .negotiation import JSON, SVG, TEXT, media_type
 
 #: How many counters one list has, unless it is asked for fewer, and at the most.
@@ -156,12 +155,7 @@ def _require_admin() -> None:
     key = current_state().config.admin_key
     if key is None:
         raise Forbidden("Nobody may change counters here: no COUNTER_ADMIN_KEY is set.")
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not compare_digest(given.strip().encode(), key.encode()):
-        raise Unauthorized(
-            "This takes the admin key: Authorization: Bearer …",
-            www_authenticate=WWWAuthenticate("bearer", {"realm": "counters"}),
-        )
+    require_key(key, "COUNTER_ADMIN_KEY", "counters")
 
 
 def _plain(document: dict[str, Any]) -> Response:

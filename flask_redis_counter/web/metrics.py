@@ -21,6 +21,7 @@ from ..errors import SpoolError, StoreError
 from ..meter import DURATIONS, SIZES
 from ..state import State, current_state
 from .errors import problem
+from .keys import require_key
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -43,6 +44,8 @@ def metrics() -> Response:
     """Answer the metrics; also while the store is away, which is one of them."""
     if not current_state().config.metrics:
         raise NotFound("There are no metrics here: COUNTER_METRICS is false.")
+    if (token := current_state().config.metrics_token) is not None:
+        require_key(token, "COUNTER_METRICS_TOKEN", "metrics")
     if not can_measure():
         detail = "Metrics need prometheus-client: pip install 'flask-redis-counter[server]'."
         return problem(HTTPStatus.NOT_IMPLEMENTED, detail)

@@ -207,7 +207,7 @@ _SET = operation(
         "200": answer("Set.", as_json("Change")),
         "201": answer("Made.", as_json("Change"), "Location"),
     }
-    | problems(400, 401, 403, 409, 411, 412, 413, 500, 503),
+    | problems(400, 401, 403, 409, 411, 412, 413, 429, 500, 503),
 )
 _DELETE = operation(
     "delete",
@@ -215,7 +215,7 @@ _DELETE = operation(
     PLAIN_NAME_IN_PATH,
     security=[{"admin": []}],
     answers={"200": answer("Deleted.", as_json("Deletion"))}
-    | problems(400, 401, 403, 404, 413, 500, 503),
+    | problems(400, 401, 403, 404, 413, 429, 500, 503),
 )
 _ALIVE = operation(
     "alive",
@@ -252,7 +252,9 @@ _READY = operation(
 _METRICS = operation(
     "metrics",
     "Answer the numbers for a monitor, also while the store is away",
-    answers={"200": answer("The metrics.", {PLAIN: {}, OPENMETRICS: {}})} | problems(404, 501),
+    security=[{}, {"metrics": []}],
+    answers={"200": answer("The metrics.", {PLAIN: {}, OPENMETRICS: {}})}
+    | problems(401, 404, 429, 501),
 )
 _OPENAPI = operation(
     "openapi",

@@ -11,7 +11,7 @@ from .schemas import HEADERS, refer, schema
 _REFUSALS = {
     400: "A name, a number, a body, or the header Accept, Host, Idempotency-Key or If-None-Match "
     "is malformed; or the query has something that is not read here.",
-    401: "The admin key is missing, or is another one.",
+    401: "The admin key, or the token of the metrics, is missing, or is another one.",
     403: "Nobody may: the service has no admin key.",
     404: "There is no such counter, or what should be its name has a slash in it. A hit makes a "
     "counter, unless the service is set up otherwise.",
@@ -22,7 +22,8 @@ _REFUSALS = {
     412: "It is not as If-Match or If-None-Match says. Nothing was changed.",
     413: "A body of more than 64 KiB.",
     422: "The Idempotency-Key stands for a hit of another amount. Nothing was counted.",
-    429: "The client comes more often than it may, where there is a rate. Nothing was counted.",
+    429: "The client comes more often than it may, where there is a rate, or has given too many "
+    "wrong keys. Nothing was counted or changed.",
     500: "The store holds something that is no integer where the counter should be. It is left "
     "untouched.",
     501: "The service is not set up for this: it has no library for charts or metrics, or runs on "

@@ -186,7 +186,12 @@ SECURITY = {
         "type": "http",
         "scheme": "bearer",
         "description": "The admin key of the service (COUNTER_ADMIN_KEY).",
-    }
+    },
+    "metrics": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The token of the metrics, where there is one (COUNTER_METRICS_TOKEN).",
+    },
 }
 
 NAME_IN_PATH = {"name": "name", "in": "path", "required": True, **schema("Name")}

@@ -300,6 +300,26 @@ def test_a_body_arrives(serve, server, client):
     assert client.get("counter:{orders}") is None
 
 
+def test_metrics_need_their_token_on_whatever_path(serve, server):
+    """However a visitor spells it, and gets it past a proxy."""
+    token = "correct-horse-battery-staple"
+    run = serve("--workers=1", REDIS_URL=server.url, COUNTER_METRICS_TOKEN=token).ready()
+
+    def ask(path, header=""):
+        with socket.create_connection(("127.0.0.1", run.port), timeout=5) as visitor:
+            request = f"GET {path} HTTP/1.1\r\nHost: a\r\n{header}Connection: close\r\n\r\n"
+            visitor.sendall(request.encode())
+            with visitor.makefile() as answer:
+                return answer.read()
+
+    for path in ("/metrics", "//metrics", "/%6detrics", "/./metrics", "/a/../metrics", "/metrics/",
+                 "/metrics?a", "http://a/metrics", "/METRICS", "/metrics;a"):  # fmt: skip
+        answer = ask(path)
+        assert answer.split()[1] in ("401", "404"), path
+        assert "counter_hits_total" not in answer
+    assert "counter_hits_total" in ask("/%6detrics", f"Authorization: Bearer {token}\r\n")
+
+
 @pytest.mark.parametrize("fast", ["true", "false"])
 def test_a_body_over_http2_has_no_length(serve, server, client, fast):
     """It is seen all the same: a hit that has one is refused, a change is read."""

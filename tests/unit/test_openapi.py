@@ -65,16 +65,18 @@ def test_what_it_refers_to_is_there():
 
 
 def test_what_changes_counters_takes_the_admin_key():
-    """And nothing else does; so say what it answers, and the schemes."""
+    """Metrics may take a token, and nothing else takes any; so say the answers, and the schemes."""
     schemes = DESCRIBED["components"]["securitySchemes"]
-    for operations in DESCRIBED["paths"].values():
+    for path, operations in DESCRIBED["paths"].items():
         for method, operation in operations.items():
-            keyed = method in ("put", "delete")
-            assert operation.get("security", []) == ([{"admin": []}] if keyed else [])
-            assert {"401", "403"} & operation["responses"].keys() == (
-                {"401", "403"} if keyed else set()
-            )
-    assert schemes.keys() == {"admin"}
+            security, answers = [], set()
+            if method in ("put", "delete"):
+                security, answers = [{"admin": []}], {"401", "403"}
+            elif path == "/metrics":
+                security, answers = [{}, {"metrics": []}], {"401"}
+            assert operation.get("security", []) == security
+            assert {"401", "403"} & operation["responses"].keys() == answers
+    assert schemes.keys() == {"admin", "metrics"}
 
 
 def test_names_of_components():
