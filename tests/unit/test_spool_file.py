@@ -266,6 +266,7 @@ def test_a_fork_in_c_in_a_transaction(file):
     assert keys(file) == ["visits"]
 
 
+@pytest.mark.filterwarnings("ignore:.*is multi-threaded")
 def test_a_fork_of_pythons_in_a_transaction(file):
     """It waits for the end, so that the child can write; and parent and child both go on."""
     with in_a_transaction(file) as end:
