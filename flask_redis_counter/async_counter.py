@@ -97,7 +97,6 @@ class AsyncRedisCounter(ForkSafe):
             if not isinstance(store, str):
                 raise ConfigurationError("store", "with a spool it must be a URL")
             self._replayed_to = Store(store, deadline=self.deadline, durability=self.durability)
-            self._enter()
 
     async def hit(
         self,
@@ -112,12 +111,12 @@ class AsyncRedisCounter(ForkSafe):
         """Count; see :meth:`RedisCounter.hit`."""
         key = key_of(self.prefix, name)
         if self.spool is not None:
-            self._enter()
+            self._enter()  # its first hit starts the replayer
         pending = pending_hit(key, amount, token, visitor, client, terms, self.visitors)
         await self._loops.here().driver.count(pending)
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
-                await asyncio.to_thread(self.spool.keep, pending, self.deadline)
+                await asyncio.to_thread(self.spool.keep, pending)
                 replayer_of(self.spool, self._replayed_to, self.meter).wake()
             self.meter.failed(pending, asyncio.get_running_loop().time() + self.deadline)
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
@@ -208,6 +207,7 @@ class AsyncRedisCounter(ForkSafe):
         await self._loops.here().store.close()
 
     async def __aenter__(self) -> Self:
+        self._enter()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -218,4 +218,5 @@ class AsyncRedisCounter(ForkSafe):
             replayer_of(self.spool, self._replayed_to, self.meter)
 
     async def _ask(self, operation: Operation[_T]) -> _T:
+        self._enter()
         return await operations.run_async(operation, self._loops.here().store.ask)

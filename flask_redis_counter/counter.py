@@ -104,7 +104,6 @@ class RedisCounter(ForkSafe):
         self.visitors = visitors or VisitorCache()
         self.spool = spool
         super().__init__()
-        self._enter()
 
     def hit(
         self,
@@ -159,7 +158,7 @@ class RedisCounter(ForkSafe):
             pending.error = StoreUnavailableError("the store was away a moment ago: not asked")
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
-                self.spool.keep(pending, self.deadline)
+                self.spool.keep(pending)
                 replayer_of(self.spool, self._store, self.meter).wake()
             self.meter.failed(pending, time.monotonic() + self.deadline)
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
@@ -318,6 +317,13 @@ class RedisCounter(ForkSafe):
         key = partial(key_of, self.prefix)
         return self._ask(overview.overview(self.prefix, key, names, after, most, days))
 
+    def start_replaying(self) -> None:
+        """Begin to count what waits in the spool; otherwise this process's first request does.
+
+        For a process that forks no others: a thread that writes to the spool must not be copied.
+        """
+        self._enter()
+
     def close(self) -> None:
         """End the replayer and close the idle connections; the counter stays usable."""
         if self.spool is not None:
@@ -325,6 +331,7 @@ class RedisCounter(ForkSafe):
         self._store.close()
 
     def __enter__(self) -> Self:
+        self.start_replaying()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -339,6 +346,7 @@ class RedisCounter(ForkSafe):
             replayer_of(self.spool, self._store, self.meter)
 
     def _ask(self, operation: Operation[_T]) -> _T:
+        self._enter()
         return operations.run(operation, self._store.ask)
 
 

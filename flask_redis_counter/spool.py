@@ -79,16 +79,16 @@ class Spool(ForkSafe):
                 return  # what the store takes is counted all the same
             raise ConfigurationError("COUNTER_SPOOL_DIR", f"cannot be used: {error}") from error
 
-    def keep(self, hit: PendingHit, wait: float = BUSY_TIMEOUT) -> None:
+    def keep(self, hit: PendingHit) -> None:
         """Let a hit that the store did not take be counted later, and give it that outcome.
 
-        :param wait: seconds to wait for other threads and processes that write.
+        It waits :data:`BUSY_TIMEOUT` at the most for other threads and processes that write.
         """
         self._enter()
         if isinstance(hit.error, OutcomeUnknownError) and is_stale(hit.error.__cause__):
             return  # the store can no longer tell whether it counted
         try:
-            self._add(hit, time.monotonic() + wait)
+            self._add(hit, time.monotonic() + BUSY_TIMEOUT)
         except SpoolError as error:
             self._full_log.log(logging.ERROR, "hits are not written down: %s", error)
         except CounterError as error:

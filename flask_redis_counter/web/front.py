@@ -92,6 +92,7 @@ class Front:
             meter=state.counter.meter,
             visitors=state.counter.visitors,
         )
+        state.counter.start_replaying()  # this process is a worker
         config = state.config
         self._hub = Hub(config.redis_url, self._counter, config.live) if config.live else None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")

@@ -331,7 +331,6 @@ def test_a_file_that_becomes_corrupt_is_set_aside(own_server, spool, counter, ca
     spooled(lambda: counter.hit("visits"))
     assert other.length() == 1
     counter.close()
-    other.close()
     size = spool.path.stat().st_size
     with spool.path.open("r+b") as file:
         file.seek(100)
@@ -339,7 +338,6 @@ def test_a_file_that_becomes_corrupt_is_set_aside(own_server, spool, counter, ca
     spooled(lambda: counter.hit("visits"))
     assert "set aside" in caplog.text
     assert other.length() == spool.length() == 1
-    other.close()
 
 
 def test_a_row_that_is_too_old_is_not_sent_again(own_server, spool, caplog):
