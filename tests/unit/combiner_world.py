@@ -70,6 +70,12 @@ class World:
         self.seen = {}
         self.went_with = {}
 
+    def _restore(self, writer, back):
+        copy = Writer(self.durability)
+        copy.combiner._writer = writer.combiner._writer
+        copy.combiner._number = max(0, writer.combiner._number - back)
+        self.writers.append(copy)
+
     def _arrive(self, writer, key, amount, token):
         hit = PendingHit(key, amount, token, self.now + DEADLINE)
         self.hits.append(hit)

@@ -3,7 +3,12 @@
 import pytest
 from redis.exceptions import BusyLoadingError
 
-from flask_redis_counter import CounterError, OutcomeUnknownError, StoreUnavailableError
+from flask_redis_counter import (
+    CounterError,
+    OutcomeUnknownError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from flask_redis_counter.combiner import MAX_HITS, Combiner
 
 from .simulation import (
@@ -294,3 +299,90 @@ def test_an_answer_ends_an_outage_whatever_it_says():
     given_up(combiner, batch, refused("NOAUTH Authentication required."))
     added(combiner, hit_of())
     assert combiner.add(hit_of(), 0.0) is None
+
+
+def copied(combiner):
+    """Return a copy that has the same identity, as one that is restored from a snapshot has."""
+    copy = Combiner()
+    copy._writer, copy._number = combiner._writer, combiner._number
+    return copy
+
+
+def counts(combiner, server, hit=None):
+    """Count a hit, and return its value."""
+    hit = hit or hit_of()
+    carried(combiner, added(combiner, hit), server)
+    return hit.outcome()
+
+
+@pytest.mark.parametrize("ahead", [1, 2], ids=["the same number", "a later one"])
+def test_a_copied_writer(ahead):
+    """Who comes second with a number takes another name, and counts at once."""
+    server, combiner = Server(), Combiner()
+    assert counts(combiner, server) == 1
+    copy = copied(combiner)
+    values = [counts(combiner, server) for _ in range(ahead)]
+    hits = [hit_of(amount=3), hit_of(amount=4)]
+    batch = added(copy, *hits)
+    batch.take(server.execute(batch.commands()))
+    assert batch.pause() == 0
+    assert not batch.over
+    carried(copy, batch, server)
+    assert values + [hit.outcome() for hit in hits] == [*range(2, ahead + 2), ahead + 4, ahead + 8]
+    assert copy._writer != combiner._writer
+    assert counts(copy, server) == counts(combiner, server) - 1 == ahead + 9
+    assert server.values == {"visits": ahead + 10}
+
+
+def test_a_copied_writer_whose_first_attempt_was_lost():
+    """Its number is another's: the attempt cannot have counted, and the hit does so now."""
+    server, combiner = Server(), Combiner()
+    counts(combiner, server)
+    copy = copied(combiner)
+    counts(combiner, server)
+    batch = added(copy, hit := hit_of())
+    lost = batch.commands()
+    batch.fail(SILENT)
+    carried(copy, batch, server)
+    assert hit.outcome() == 3
+    assert isinstance(server.execute(lost)[0], StoreRefusedError)
+    assert server.values == {"visits": 3}
+
+
+@pytest.mark.parametrize("executed", [False, True])
+def test_a_copied_writer_that_cannot_know(executed):
+    """Others came after its number, and an attempt may have counted before: unknown."""
+    server, combiner = Server(), Combiner()
+    counts(combiner, server)
+    copy = copied(combiner)
+    batch = added(copy, hit := hit_of())
+    if executed:
+        server.execute(batch.commands())
+    else:
+        batch.commands()
+    batch.fail(SILENT)
+    combiner._number += 1
+    counts(combiner, server)
+    carried(copy, batch, server)
+    with pytest.raises(OutcomeUnknownError, match=r"an earlier attempt .* STALE"):
+        hit.outcome()
+    assert server.values == {"visits": 2 + executed}
+    assert counts(copy, server) == 3 + executed
+
+
+def test_a_copied_writer_one_of_whose_hits_is_gone():
+    """It may wait in a spool, with all of its batch: nothing of that counts under another name."""
+    server, combiner = Server(), Combiner()
+    counts(combiner, server)
+    copy = copied(combiner)
+    counts(combiner, server)
+    gone, hit = hit_of(), hit_of()
+    batch = added(copy, gone, hit)
+    batch.commands()
+    copy.leave(gone)
+    carried(copy, batch, server)
+    for one in (gone, hit):
+        with pytest.raises(OutcomeUnknownError):
+            one.outcome()
+    assert server.values == {"visits": 2}
+    assert counts(copy, server) == 3

@@ -107,6 +107,12 @@ class Exactness(World, RuleBasedStateMachine):
         """Begin anew in a child, which has nothing of what its parent has in flight."""
         self.writers.append(Writer(self.durability))
 
+    @precondition(lambda self: len(self.writers) < 4)
+    @rule(data=st.data(), back=st.integers(0, 2))
+    def restore(self, data, back):
+        """Begin anew in a copy that does not know that it is one, of now or from before."""
+        self._restore(data.draw(st.sampled_from(self.writers)), back)
+
     @precondition(lambda self: self.hits)
     @rule(seconds=st.sampled_from([1.0, 5.0, DEADLINE / 2, DEADLINE, DEADLINE + 2]))
     def time_passes(self, seconds):

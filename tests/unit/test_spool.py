@@ -219,6 +219,52 @@ def test_what_was_settled_before_it_is_replayed(spool):
     assert spool.length() == 0
 
 
+def test_a_number_that_a_copied_process_took(spool):
+    """The row has not counted, and never will under that number: it takes another, and counts."""
+    server, combiner, hit = Server(), Combiner(), hit_of(amount=3)
+    added(combiner, hit).commands()
+    (record,) = [command[4] for command in combiner.flying.commands()]
+    server.records[record] = ("1:another", b"2")
+    given_up(combiner, combiner.flying, SILENT)
+    spool.keep(hit)
+    assert is_spooled(hit)
+    assert replayed(spool, server) == 0
+    assert spool.length() == 1
+    assert replayed(spool, server) == 1
+    assert server.values == {"visits": 3}
+    assert spool.length() == 0
+
+
+def test_a_number_that_a_copied_process_has_passed(spool):
+    """Nobody can find out later whether the hit counted: it is not said to wait."""
+    server, combiner, hit = Server(), Combiner(), hit_of()
+    batch = added(combiner, hit)
+    (record,) = [command[4] for command in batch.commands()]
+    batch.take(server.execute(batch.commands()))
+    batch.fail(SILENT)
+    server.records[record] = ("2:another", b"2")
+    batch.take(server.execute(batch.commands()))
+    error = hit.error
+    spool.keep(hit)
+    assert hit.error is error
+    assert error.counted == "unknown"
+    assert spool.length() == 0
+
+
+def test_copies_that_spool_hits_of_the_same_number(spool):
+    """Each has a row of its own, and counts."""
+    server, combiners = Server(), (Combiner(), Combiner())
+    combiners[1]._writer = combiners[0]._writer
+    for combiner in combiners:
+        added(combiner, hit := hit_of()).commands()
+        given_up(combiner, combiner.flying, SILENT)
+        spool.keep(hit)
+        assert is_spooled(hit)
+    assert spool.length() == 2
+    assert replayed(spool, server) + replayed(spool, server) == 2
+    assert server.values == {"visits": 2}
+
+
 def test_a_hit_that_was_refused_after_it_was_sent(spool):
     """Its identity is settled, and other hits may go under it: it waits without one."""
     combiner, hit = Combiner(), hit_of()
@@ -476,3 +522,30 @@ def test_a_file_that_cannot_be_read(spool):
     with pytest.raises(SpoolError, match="does not work"):
         spool.length()
     assert kept(spool).error is AWAY
+
+
+def test_a_disk_that_does_not_answer(spool, monkeypatch, caplog):
+    """Who waits for the one that writes hears of it in time, and is not written down later."""
+    monkeypatch.setattr("flask_redis_counter.spool.BUSY_TIMEOUT", 0.01)
+    with spool._lock:
+        assert kept(spool).error is AWAY
+    assert "is busy: its disk did not answer in time" in caplog.text
+    assert not spool._gathering
+    assert spool.length() == 0
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_hit_that_another_thread_is_writing_down(spool, monkeypatch, done):
+    """It may still count: unknown; or its row is there just in time."""
+    monkeypatch.setattr("flask_redis_counter.spool.BUSY_TIMEOUT", 0.01)
+
+    class Lock:
+        def acquire(self, timeout):
+            assert 0 <= timeout <= 0.01
+            (entry,) = spool._gathered()
+            entry.done = done
+            return False
+
+    monkeypatch.setattr(spool, "_lock", Lock())
+    hit = kept(spool)
+    assert hit.error.counted == ("spooled" if done else "unknown")
