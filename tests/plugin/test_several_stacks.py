@@ -102,8 +102,8 @@ def test_two_folders_have_a_stack_each(folders, project, options):
 
 def test_two_folders_in_turn(folders, project):
     """Each time they change places the one stack goes and the other comes."""
-    order = ["shop/test_shop.py::test_it_is_mine[1]", "blog", "shop/test_shop.py"]
-    folders(*order).assert_outcomes(passed=6)
+    mine = "shop/test_shop.py::test_it_is_mine"
+    folders(f"{mine}[1]", "blog", f"{mine}[2]").assert_outcomes(passed=5)
     assert ComposeStack([], project).leftovers() == []
 
 
