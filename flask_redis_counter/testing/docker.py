@@ -62,11 +62,8 @@ def proxy_script() -> str:
         return str(script)
     try:
         return str(_readable_copy(script.read_bytes()))
-    except (
-        OSError,
-        RuntimeError,
-    ):  # no cache: a container that needs it fails
-        return str(script)
+    except (OSError, RuntimeError):
+        return str(script)  # there is no cache: a container that needs a copy fails
 
 
 def _readable_copy(content: bytes) -> Path:
