@@ -100,7 +100,7 @@ def test_every_error_is_public():
         for thing in vars(flask_redis_counter.errors).values()
         if isinstance(thing, type) and issubclass(thing, Exception)
     ]
-    assert len(errors) == 21
+    assert len(errors) == 22
     for error in errors:
         assert issubclass(error, flask_redis_counter.CounterError)
         assert error.__doc__
