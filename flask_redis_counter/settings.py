@@ -175,8 +175,8 @@ SETTINGS = {
             "REDIS_URL",
             _url,
             None,
-            "Where the store is: `redis://`, `rediss://` (TLS) or `unix://`. "
-            "Wins over `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB`.",
+            "Where the store is: `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://` (TLS) or "
+            "`unix://`. Wins over `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB`.",
         ),
         Setting("REDIS_HOST", _host, "localhost", "Host name or address of the store."),
         Setting("REDIS_PORT", _integer(1, 65535), 6379, "Port of the store, 1 to 65535."),
