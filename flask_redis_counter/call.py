@@ -345,19 +345,23 @@ class Call:
             value, said, *skipped = answer
             verdicts = str(int(said))
             if skipped:
-                warn_skipped(str(skipped[0], "utf-8", "replace"))
+                self._warn(str(skipped[0], "utf-8", "replace"))
         elif not self._screened and b" " not in answer:
             return int(answer), ""
         else:
             told, _, skipped_part = str(answer, "utf-8", "replace").partition(" ")
             value, _, verdicts = told.partition(":")
             if skipped_part:
-                warn_skipped(skipped_part)
+                self._warn(skipped_part)
             if not self._screened:
                 return int(value), ""
         if len(verdicts) != len(self.hits):
             raise ValueError
         return int(value), verdicts
+
+    def _warn(self, skipped: str) -> None:
+        warn_skipped(skipped)
+        self._told = None  # the store may have taken neither the visitors nor their mark
 
     def refuse(self, error: CounterError) -> None:
         """Let all its hits fail."""

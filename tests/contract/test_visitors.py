@@ -168,6 +168,19 @@ def test_visitors_that_the_store_knows_are_not_sent(server, client):
         assert len(client.hgetall(f"{KEY}:told")) == 1
 
 
+def test_a_user_who_may_not_record_visitors(own_server):
+    """Each hit takes one round trip all the same, and visitors count once the user may."""
+    with redis.Redis.from_url(own_server.url) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-pfadd")
+        with RedisCounter(own_server.url, deadline=10) as counter:
+            for visitor in ("a", "a", "a"):
+                counter.hit("visits", visitor=visitor)
+            assert client.info("commandstats")["cmdstat_evalsha"]["failed_calls"] <= 1  # NOSCRIPT
+            client.execute_command("ACL", "SETUSER", "default", "+pfadd")
+            counter.hit("visits", visitor="a")
+            assert today(counter) == (4, 1)
+
+
 def test_the_cache_is_bounded(monkeypatch):
     """Beyond its size, and after its time, it begins again; it holds nothing but hashes."""
     time = 1000.0
