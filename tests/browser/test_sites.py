@@ -1,5 +1,6 @@
 """Static sites that show and count visits: a picture, a script, and the page that writes them."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -347,6 +348,28 @@ def test_reloads_of_a_page(browser):
             for _ in range(5):
                 window.goto(url)
                 wait_until(lambda: seen(window) == "1", what="the number")
+            context.close()
+        assert stored(stack, "site") == 1
+
+
+def test_a_store_without_memory_for_keys(browser):
+    """The script's hit is refused for its key, sent again without one, and counts once."""
+    with process_stack(settings={"COUNTER_CORS": "*"}) as stack:
+        used = re.search(r"used_memory:(\d+)", str(stack.store("redis", "INFO", "memory")))
+        stack.store("redis", "CONFIG", "SET", "maxmemory", str(int(used[1]) * 115 // 100))
+        loader = f'<script src="{stack.url()}/static/counter.js" data-counter="site"></script>'
+        body = f'<!doctype html><link rel="icon" href="data:,"><title>A</title>{LINE}{loader}'
+        with site(body, POLICY.format(service=stack.url())) as url:
+            context = browser.new_context()
+            window = context.new_page()
+            keyed = []
+            window.on(
+                "request",
+                lambda it: it.method == "POST" and keyed.append("idempotency-key" in it.headers),
+            )
+            window.goto(url)
+            wait_until(lambda: seen(window) == "1", what="the number")
+            assert keyed == [True, False]
             context.close()
         assert stored(stack, "site") == 1
 
