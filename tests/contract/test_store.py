@@ -131,3 +131,15 @@ def test_a_read_only_replica_refuses(own_server):
         error = timed(lambda: RedisCounter(own_server.url).hit("visits"))
     assert isinstance(error, StoreRefusedError)
     assert error.counted is False
+
+
+def test_a_server_with_too_many_clients(own_server):
+    """It answers before it closes the connection: not counted, and the cause is said."""
+    with redis.Redis.from_url(own_server.url) as admin:
+        admin.config_set("maxclients", 1)
+        error = timed(lambda: RedisCounter(own_server.url).hit("visits"))
+        assert isinstance(error, StoreUnavailableError)
+        assert error.counted is False
+        assert "max number of clients reached" in str(error)
+        admin.config_set("maxclients", 100)
+        assert RedisCounter(own_server.url, deadline=5).hit("visits").value == 1

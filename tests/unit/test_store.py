@@ -6,11 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    MasterDownError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from flask_redis_counter import (
     ConfigurationError,
     OutcomeUnknownError,
     RedisCounter,
+    StoreRefusedError,
     StoreUnavailableError,
 )
 from flask_redis_counter.call import Call, PendingHit
@@ -266,6 +274,49 @@ def test_an_error_closes_the_idle_connections(store, connection):
     assert one.disconnected
     assert two.disconnected
     assert not store._idle
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ReadOnlyError("You can't write against a read only replica."),
+        BusyLoadingError("Redis is loading the dataset in memory"),
+        MasterDownError("Link with MASTER is down"),
+        AuthenticationError("Authentication required."),
+        ResponseError("UNBLOCKED force unblock from blocking operation"),
+    ],
+)
+def test_a_connection_whose_server_serves_nothing_any_more(store, connection, error):
+    """It and the idle ones are dropped, and the commands go out on a new one, once."""
+    connection.decide(None, None, None)
+    one, two = store._acquire(time.monotonic() + 1), store._acquire(time.monotonic() + 1)
+    store._release(one)
+    store._release(two)
+
+    def refuse():
+        raise error
+
+    two.read_response = refuse
+    third = ask(store)
+    assert third not in (one, two)
+    assert one.disconnected
+    assert two.disconnected
+    third.read_response = refuse
+    connection.decide(None)
+    assert isinstance(ask(store), connection)
+
+
+def test_a_server_that_goes_on_serving_nothing(store, connection):
+    """It is asked once more, and then its answer is the error."""
+
+    def refuse(_):
+        raise BusyLoadingError("Redis is loading the dataset in memory")
+
+    connection.read_response = refuse
+    connection.decide(None, None)
+    with pytest.raises(StoreRefusedError, match="loading"):
+        ask(store)
+    assert connection.attempts == 2
 
 
 @pytest.mark.parametrize("url", ["redis://host/zero", "redis://", "http://host", "redis://host:0"])
