@@ -36,7 +36,8 @@ EXAMPLES = [
 #: What names another store: only from .env, since a shell may have it for other programs.
 STORE = {"REDIS_URL", "REDIS_DB", "REDIS_USERNAME", "REDIS_PASSWORD_FILE"}
 #: Folders and files inside the container.
-INSIDE = {"COUNTER_DATA_DIR", "COUNTER_METRICS_DIR", "COUNTER_ADMIN_KEY_FILE"}
+INSIDE = {"COUNTER_DATA_DIR", "COUNTER_METRICS_DIR"}
+INSIDE |= {"COUNTER_ADMIN_KEY_FILE", "COUNTER_METRICS_TOKEN_FILE"}
 #: For apps alone; the service rejects it.
 APPS = {"COUNTER_ENABLED"}
 
