@@ -15,9 +15,6 @@ from .service_links import is_service_link
 from .settings import SETTINGS, Network, Setting
 from .terms import Terms
 
-# Their values are never shown.
-_SECRETS = ("REDIS_URL", "REDIS_PASSWORD", "COUNTER_ADMIN_KEY", "COUNTER_METRICS_TOKEN")
-
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -213,7 +210,7 @@ def _parsed(setting: Setting, given: Mapping[str, Any]) -> Any:
         raise ConfigurationError(setting.name, f"{error}") from error
     except ValueError as error:
         # A password must not end up in a log, nor a URL that may hold one.
-        secret = setting.name in _SECRETS
+        secret = any(word in setting.name for word in ("URL", "PASSWORD", "KEY", "TOKEN"))
         said = "its value" if secret else shown(value)
         raise ConfigurationError(setting.name, f"{said} {error}") from error
 

@@ -112,14 +112,15 @@ def test_an_argument_that_is_refused(value, tmp_path):
 
 SETTINGS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_PASSWORD_FILE",
             "COUNTER_NAME", "COUNTER_PREFIX", "COUNTER_DEADLINE", "COUNTER_DURABILITY",
-            "COUNTER_ADMIN_KEY", "COUNTER_ADMIN_KEY_FILE", "COUNTER_PROXIES", "COUNTER_HOSTS",
+            "COUNTER_ADMIN_KEY", "COUNTER_ADMIN_KEY_FILE", "COUNTER_METRICS_TOKEN",
+            "COUNTER_METRICS_TOKEN_FILE", "COUNTER_PROXIES", "COUNTER_HOSTS",
             "COUNTER_CORS", "COUNTER_RATE", "COUNTER_METRICS", "COUNTER_SPOOL_MB")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_setting_that_is_refused(name):
     """A secret in the wrong variable, or in place of its file, is not shown."""
-    value = f"http://:{SECRET}@h/0" if name not in ("COUNTER_ADMIN_KEY",) else f"{SECRET} "
+    value = f"{SECRET} " if name.endswith(("KEY", "TOKEN")) else f"http://:{SECRET}@h/0"
     with pytest.raises(CounterError) as caught:
         Config.load({name: value})
     assert name in str(caught.value)
@@ -128,7 +129,9 @@ def test_a_setting_that_is_refused(name):
     assert SECRET not in repr(finding)
 
 
-@pytest.mark.parametrize("name", ["REDIS_PASSWORD_FILE", "COUNTER_ADMIN_KEY_FILE"])
+@pytest.mark.parametrize(
+    "name", ["REDIS_PASSWORD_FILE", "COUNTER_ADMIN_KEY_FILE", "COUNTER_METRICS_TOKEN_FILE"]
+)
 def test_a_secret_in_place_of_its_file(name):
     """It is not repeated."""
     with pytest.raises(CounterError, match="cannot be read: No such file") as caught:
