@@ -218,7 +218,7 @@ def test_ready_with_a_replica_to_wait_for(pair, client_of):
     """With `durability=replica` a hit needs one."""
     alone = {"COUNTER_DEADLINE": 1, "COUNTER_DURABILITY": "replica"}
     assert client_of(REDIS_URL=pair.primary.url, **alone).get("/readyz").status_code == 200
-    pair.replica.stop()
+    pair.replica.kill()
     web = client_of(REDIS_URL=pair.primary.url, **alone)
     wait_until(lambda: web.get("/readyz").status_code == 503, what="that it is not ready")
 
