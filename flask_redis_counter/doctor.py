@@ -23,6 +23,7 @@ from .errors import (
     StoreUnsuitableError,
 )
 from .finding import Finding
+from .meter import claim_slot
 from .operations import Operation
 from .setting_hints import hints_in
 from .spool import Spool
@@ -79,6 +80,7 @@ def examine(
     else:  # what an app does not have
         config = replace(config, live=0, admin_key=None)
     yield from _spool(config)
+    yield from _metrics(config)
     try:
         yield from _store(config, pool, target)
     finally:
@@ -112,6 +114,18 @@ def _spool(config: Config) -> Iterator[Finding]:
         yield Finding("failure", "spool", str(error), remedy)
     else:
         yield Finding("ok", "spool", f"{waiting} hits wait in {spool.path}")
+
+
+def _metrics(config: Config) -> Iterator[Finding]:
+    if config.metrics_dir is None:
+        return
+    try:
+        claim_slot(config.metrics_dir, config.service)
+    except OSError as error:
+        remedy = "make room, or name a folder that it may write to"
+        yield Finding("warning", "metrics", f"COUNTER_METRICS_DIR cannot be used: {error}", remedy)
+    else:
+        yield Finding("ok", "metrics", f"worker processes add up in {config.metrics_dir}")
 
 
 def _store(config: Config, store: Store, target: str | redis.Redis) -> Iterator[Finding]:

@@ -89,7 +89,7 @@ class Meter(ForkSafe):
     """
 
     def __init__(self, folder: str | Path | None = None, *, service: str = "") -> None:
-        self._slots = None if folder is None else SlotFolder(Path(folder), service, _BYTES)
+        self._slots = None if folder is None else _slots(folder, service)
         self._trouble = LogThrottle(_log, "COUNTER_METRICS_DIR can be used again", 3600)
         super().__init__()
         self._enter()
@@ -196,6 +196,18 @@ class Meter(ForkSafe):
         self._numbers = memoryview(self._slot.memory).cast("Q")
         for place, number in enumerate(counted):
             self._numbers[place] = (self._numbers[place] + number) % _MOST
+
+
+def claim_slot(folder: str | Path, service: str) -> None:
+    """Find out whether a process could claim a slot of a folder now.
+
+    :raises OSError: it could not.
+    """
+    _slots(folder, service).claim()
+
+
+def _slots(folder: str | Path, service: str) -> SlotFolder:
+    return SlotFolder(Path(folder), service, _BYTES)
 
 
 _BECAME = {False: _NOT_COUNTED, "unknown": _UNKNOWN, "spooled": _SPOOLED}

@@ -20,4 +20,5 @@ def warn_once(text: str) -> None:
 
 def warn_skipped(skipped: str) -> None:
     """Log what a script could not record beside a value that is right."""
-    warn_once(f"counted, but not recorded: {skipped}; flask-redis-counter doctor says what to do")
+    doctors = "flask counter doctor, or flask-redis-counter doctor for the service"
+    warn_once(f"counted, but not recorded: {skipped}; {doctors}, says what to do")

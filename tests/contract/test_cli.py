@@ -331,3 +331,14 @@ def test_what_waits_in_the_spool(cli, server, client, tmp_path):
     settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path)}
     printed = cli("doctor", REDIS_URL=server.url, COUNTER_DEADLINE="10", **settings)
     assert f"{spool.length()} hits wait in" in " ".join(printed.split())
+
+
+def test_doctor_tries_the_folder_of_the_metrics(cli, server, client, tmp_path):
+    """It is well where a worker could use it, and named with a remedy where not."""
+    settings = {"REDIS_URL": server.url, "COUNTER_DEADLINE": "10"}
+    folder = tmp_path / "metrics"
+    assert "worker processes" in cli("doctor", COUNTER_METRICS_DIR=str(folder), **settings)
+    (tmp_path / "file").write_text("")
+    found = findings(cli, 1, COUNTER_METRICS_DIR=str(tmp_path / "file"), **settings)
+    assert found["metrics"]["state"] == "warning"
+    assert "make room" in found["metrics"]["remedy"]
