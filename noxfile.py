@@ -125,8 +125,8 @@ def e2e(session: nox.Session, store: str) -> None:
 
 @nox.session(default=False, tags=["tests"])
 def wsgi(session: nox.Session) -> None:
-    """The HTTP contract under Granian, gunicorn, waitress and `flask run`."""
-    install(session, "server,embedded,testing", "gunicorn", "gevent", "waitress")
+    """The HTTP contract under Granian, gunicorn, uWSGI, waitress and `flask run`."""
+    install(session, "server,embedded,testing", "gunicorn", "gevent", "pyuwsgi", "waitress")
     pytest(session, "tests/wsgi")
 
 

@@ -3,6 +3,7 @@
 import socket
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import requests
@@ -21,23 +22,28 @@ SERVERS = {
     "gunicorn gthread": f"gunicorn --workers=2 --threads=8 --bind=127.0.0.1:{{port}} {APP}",
     "gunicorn gevent": f"gunicorn --workers=2 -k gevent --bind=127.0.0.1:{{port}} {APP}",
     "waitress": "waitress --listen=127.0.0.1:{port} --call flask_redis_counter:create_app",
+    "uwsgi": "uwsgi --http-socket=127.0.0.1:{port} --master --processes=4 --need-app "
+    "--module=flask_redis_counter.app:create_app()",
 }
 
 
 class Server(Process):
     """The service under one of them.
 
-    :param arguments: what Python runs.
+    :param arguments: what Python runs, or uWSGI.
     """
 
-    def __init__(self, arguments, folder, redis_url):
+    def __init__(self, arguments, folder, redis_url, **settings):
         self.port = free_port()
         command = [sys.executable, "-m", *arguments.format(port=self.port).split()]
+        if command[2] == "uwsgi":  # which is no module of Python's
+            command[:3] = [str(Path(sys.executable).with_name("uwsgi")), "--die-on-term"]
         environment = {
             "REDIS_URL": redis_url,
             "COUNTER_METRICS_DIR": str(folder / "metrics"),
             "COUNTER_ADMIN_KEY": ADMIN_KEY,
             "COUNTER_DEADLINE": "2",  # not too short on a busy machine
+            **settings,
         }
         super().__init__(command, log=folder / "log", environment=environment)
         self.start()

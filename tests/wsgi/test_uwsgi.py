@@ -1,0 +1,77 @@
+"""uWSGI, which forks its workers in C: with its usual flags, each hit counts and has a value."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flask_redis_counter.testing import StoreProcess, wait_until
+
+from .conftest import SERVERS, Server
+
+FLAGS = {
+    "default": "",
+    "lazy": "--lazy-apps",
+    "threads": "--threads=4",
+    "osafterfork": "--enable-threads --py-call-osafterfork",
+}
+
+
+@pytest.fixture
+def own_store(tmp_path):
+    """A store that a test may kill."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    store = StoreProcess(folder)
+    store.start()
+    yield store
+    store.kill()
+
+
+@pytest.fixture(params=FLAGS.values(), ids=FLAGS)
+def start(request, own_store, tmp_path):
+    """Start it with each set of flags."""
+    servers = []
+
+    def start(**settings):
+        arguments = f"{SERVERS['uwsgi']} {request.param}"
+        servers.append(Server(arguments, tmp_path, own_store.url, **settings))
+        return servers[0]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def hits(server, number):
+    """Send so many hits from several clients, and return the answers."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda _: server.ask("POST", "/count"), range(number)))
+
+
+def values(answers):
+    """Return the values that were told."""
+    return [answer.json()["value"] for answer in answers]
+
+
+def test_workers_that_are_copies(start):
+    """Each is a writer of its own: all hits count, and each value is told once."""
+    server = start(COUNTER_DEADLINE="10")
+    assert sorted(values(hits(server, 400))) == list(range(1, 401))
+    assert server.value() == 400
+    lines = server.ask("GET", "/metrics").text.splitlines()
+    assert "counter_added_total 400.0" in lines
+
+
+def test_workers_that_spool(start, own_store, tmp_path):
+    """What came while the store was away counts once, whichever worker took it."""
+    spool = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path / "spool")}
+    server = start(COUNTER_DEADLINE="4", **spool)
+    told = values(hits(server, 50))
+    own_store.kill()
+    answers = hits(server, 50)
+    assert [answer.status_code for answer in answers] == [202] * 50
+    own_store.start()
+    wait_until(lambda: server.value() == 100, what="the hits that waited")
+    told += values(hits(server, 50))
+    assert sorted(told) == [*range(1, 51), *range(101, 151)]
+    assert server.value() == 150
