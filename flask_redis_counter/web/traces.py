@@ -7,6 +7,7 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from multiprocessing.util import Finalize
@@ -27,9 +28,20 @@ class Traces:
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.id_generator import IdGenerator
 
         named = Resource({"service.name": SERVICE}).merge(OTELResourceDetector().detect())
-        self._provider = TracerProvider(resource=Resource.create().merge(named))
+
+        class Ids(IdGenerator):
+            # The SDK's own are Python's random numbers, which a copied process has as well.
+            def generate_trace_id(self) -> int:
+                return secrets.randbits(128) or 1
+
+            def generate_span_id(self) -> int:
+                return secrets.randbits(64) or 1
+
+        resource = Resource.create().merge(named)
+        self._provider = TracerProvider(resource=resource, id_generator=Ids())
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         # The SDK's own is not called in worker processes, which end without atexit.
         Finalize(None, self._provider.shutdown, exitpriority=10)

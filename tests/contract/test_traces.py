@@ -1,5 +1,6 @@
 """Requests' spans, as a collector of OpenTelemetry gets them."""
 
+import random
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -130,3 +131,15 @@ def test_without_the_extra(monkeypatch):
     monkeypatch.setattr("flask_redis_counter.config.find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"flask-redis-counter\[traces\]"):
         create_app({"COUNTER_TRACES": True})
+
+
+def test_the_identities_of_spans(collected):
+    """They are the system's: a forked process has a copy of Python's random numbers."""
+    traces = create_app({"REDIS_URL": nowhere(), "COUNTER_TRACES": True}).extensions[TRACES]
+    for _ in range(2):
+        random.seed(1)
+        traces.add("GET", "/count", "/count", 200, 0.0, lambda _: None)
+    traces.flush()
+    (_, one), (_, other) = collected
+    assert one.trace_id != other.trace_id
+    assert one.span_id != other.span_id
