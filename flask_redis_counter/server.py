@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 #: Seconds that requests in flight may take when the server stops.
 GRACE = 5
 
-#: Bytes that a request's line and headers may take, about: Granian would take megabytes.
-HEADERS = 64 * 1024
+#: Bytes that a request's line and headers may take, about, and those of unsent responses that are
+#: buffered for a connection: Granian would take megabytes.
+HEADERS = 32 * 1024
 
 #: How many connections may wait to be taken.
 BACKLOG = 1024

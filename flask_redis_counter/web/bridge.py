@@ -23,12 +23,13 @@ class Answer:
 
     :ivar status: the status code.
     :ivar headers: names and values.
+    :ivar body: the body.
     """
 
     def __init__(self) -> None:
         self.status = 500
         self.headers: list[tuple[str, str]] = []
-        self._body = b""
+        self.body = b""
 
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
@@ -41,15 +42,15 @@ class Answer:
     def collect(self, chunks: Iterable[bytes]) -> None:
         """Take the body."""
         try:
-            self._body += b"".join(chunks)
+            self.body += b"".join(chunks)
         finally:
             if hasattr(chunks, "close"):
                 chunks.close()
 
     def send(self, proto: HTTPProtocol) -> None:
         """Answer the client."""
-        if self._body:
-            proto.response_bytes(self.status, self.headers, self._body)
+        if self.body:
+            proto.response_bytes(self.status, self.headers, self.body)
         else:
             proto.response_empty(self.status, self.headers)
 

@@ -92,7 +92,7 @@ def openapi() -> Response:
 
 @lru_cache(maxsize=8)
 def _as_text(root: str) -> str:
-    return json.dumps(document(root), indent=1) + "\n"
+    return json.dumps(document(root)) + "\n"
 
 
 def _hit(identity: str, *parameters: Any, statuses: list[int] | None = None) -> dict[str, Any]:
