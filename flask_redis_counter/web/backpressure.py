@@ -38,6 +38,7 @@ _BUSY_HEADERS = [
     ("Cache-Control", "no-store"),
     ("Retry-After", "1"),
     ("Content-Length", str(len(_BUSY))),
+    ("Connection", "close"),  # what else it sent ahead is not answered
 ]
 
 

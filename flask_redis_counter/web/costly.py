@@ -14,8 +14,9 @@ from time import monotonic
 from typing import ParamSpec
 
 from flask import Response, current_app, request
+from werkzeug.exceptions import ServiceUnavailable
 
-from .errors import problem
+from .errors import RETRY_AFTER
 
 #: Seconds for which a response is cached.
 TTL = 1.0
@@ -47,14 +48,15 @@ class Limiter:
         """Return a cached response, or compute it.
 
         :param key: what the response depends on; None: it is not cached.
+        :raises ServiceUnavailable: too many compute or wait.
         """
         if cached := self._cached(key):
             return cached
         if not self._places.acquire(blocking=False):
-            return _busy()
+            raise _busy()
         try:
             if not self._turn.acquire(timeout=TURN_TIMEOUT):
-                return _busy()
+                raise _busy()
             try:
                 return self._cached(key) or self._compute(key, compute)
             finally:
@@ -105,5 +107,6 @@ def _copy(response: Response) -> Response:
     return Response(response.get_data(), response.status_code, list(response.headers))
 
 
-def _busy() -> Response:
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many ask for this; try again in a moment.")
+def _busy() -> ServiceUnavailable:
+    detail = "Too many ask for this; try again in a moment."
+    return ServiceUnavailable(detail, retry_after=RETRY_AFTER)

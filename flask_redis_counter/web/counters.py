@@ -32,7 +32,6 @@ blueprint.before_request(hold_back)
 
 
 @blueprint.get("/counters")
-@costly()
 def index() -> Response:
     """List the counters with their values, a page at a time, or those that are asked for."""
     only(request.args, "name", "after", "limit")

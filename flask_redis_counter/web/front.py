@@ -97,6 +97,7 @@ class Front:
         config = state.config
         self._hub = Hub(config.redis_url, self._counter, config.live) if config.live else None
         self._outbox = Outbox()
+        self._places = asyncio.Semaphore(2 * THREADS)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
@@ -223,7 +224,9 @@ class Front:
         self, scope: Scope, began: float, body: io.IOBase | None, seat: Seat | None = None
     ) -> Answer:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._ask_flask, scope, began, body, seat)
+        async with self._places:  # answers that wait for the loop take memory
+            ask = partial(self._ask_flask, scope, began, body, seat)
+            return await loop.run_in_executor(self._threads, ask)
 
     def _ask_flask(
         self, scope: Scope, began: float, body: io.IOBase | None, seat: Seat | None
