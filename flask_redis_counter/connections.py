@@ -18,6 +18,7 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
     ClusterDownError,
     NoPermissionError,
     ReadOnlyError,
@@ -193,6 +194,8 @@ def refusal(error: Exception) -> StoreRefusedError:
     said = f"the store refused: {error}"
     if isinstance(error, AuthenticationError):
         said += " (correct the user name and the password; in a URL write % as %25, # as %23)"
+    if isinstance(error, ClusterCrossSlotError):
+        said += " (Redis Cluster is not supported: use a server without cluster-enabled)"
     refused = StoreRefusedError(said)
     refused.__cause__ = error
     return refused

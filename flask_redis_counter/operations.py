@@ -212,7 +212,9 @@ def check_ready(prefix: str, durability: Durability, patience: float) -> Operati
         ("SET", key, "", "XX"),
         ("INCRBY", key, "nothing"),
         ("EVALSHA", "0" * 40, 0),
-        *((name, key) for name in ("MGET", "EXISTS", "GET")),
+        *((name, key) for name in ("MGET", "GET")),
+        # As in a hit, keys of two slots, which a cluster refuses.
+        ("EXISTS", f"{prefix}{{ready}}", names_key(prefix)),
         ("ZCARD", names_key(prefix)),
         ("EXPIRE", key, 1),
     ]
