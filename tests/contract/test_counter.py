@@ -197,7 +197,7 @@ def test_members_of_enums(counter, client):
 )
 def test_a_client_that_does_not_fit(store):
     """An error at once, and no false success later."""
-    with pytest.raises(ConfigurationError, match="neither a URL nor"):
+    with pytest.raises(ConfigurationError, match="is not a URL or"):
         RedisCounter(store)
 
 
