@@ -69,6 +69,15 @@ def test_a_trusted_proxy_says_scheme_and_prefix(told):
     assert told(headers) == ["203.0.113.9", "https", "/counter"]
 
 
+def test_a_replica_that_breaks_off_leaves_the_outcome_unknown(balanced):
+    """A picture stays one, with 200 and the truth in its headers; programs get a problem."""
+    answer = requests.get(f"{balanced.url()}/broken.svg", timeout=5)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/svg+xml")
+    assert (answer.headers["Counter-Status"], answer.headers["Counted"]) == ("502", "unknown")
+    answer = requests.get(f"{balanced.url()}/broken", timeout=5)
+    assert (answer.status_code, answer.json()["counted"]) == (502, "unknown")
+
+
 def test_all_of_many_replicas_are_asked_until_they_go(balanced):
     """Each of 18 replicas gets requests; when all but one go under load, no request is refused."""
     url, seen = balanced.url(), set()
