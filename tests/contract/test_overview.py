@@ -45,13 +45,13 @@ def test_two_round_trips(counter, client, monkeypatch):
     for number in range(30):
         counter.hit(f"c{number:02}")
     trips = []
-    call_many = Store.call_many
+    ask = Store.ask
 
     def noting(store, commands):
         trips.append(len(commands))
-        return call_many(store, commands)
+        return ask(store, commands)
 
-    monkeypatch.setattr(Store, "call_many", noting)
+    monkeypatch.setattr(Store, "ask", noting)
     assert len(counter.overview(["c00"], after="").counters) == 20
     assert len(trips) == 2
 

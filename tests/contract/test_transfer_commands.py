@@ -261,7 +261,8 @@ def test_no_other_redis(run):
     _, err = run("import", "--redis", nowhere(), "--match=*", code=1)
     assert err.startswith("Error: no connection")
     _, err = run("import", "--redis", "http://:secret@there", "--match=*", code=2)
-    assert err == "Error: --redis: its value does not begin with redis://, rediss:// or unix://\n"
+    assert err.startswith("Error: --redis: its value does not begin with redis://, rediss:// ")
+    assert "secret" not in err
 
 
 def test_from_goatcounter(run, counter, tmp_path):
