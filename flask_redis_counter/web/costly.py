@@ -16,6 +16,7 @@ from typing import ParamSpec
 from flask import Response, current_app, request
 from werkzeug.exceptions import ServiceUnavailable
 
+from ..forks import ForkSafe
 from .errors import RETRY_AFTER
 
 #: Seconds for which a response is cached.
@@ -36,10 +37,14 @@ _KEY = "flask-redis-counter.costly"
 _P = ParamSpec("_P")
 
 
-class Limiter:
+class Limiter(ForkSafe):
     """The turn to compute, and the responses of the last second."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self._enter()
+
+    def _reset(self) -> None:
         self._turn = threading.Lock()
         self._places = threading.Semaphore(MAX_REQUESTS)
         self._cache: dict[Hashable, tuple[float, Response]] = {}
@@ -50,6 +55,7 @@ class Limiter:
         :param key: what the response depends on; None: it is not cached.
         :raises ServiceUnavailable: too many compute or wait.
         """
+        self._enter()
         if cached := self._cached(key):
             return cached
         if not self._places.acquire(blocking=False):

@@ -12,6 +12,7 @@ from flask import current_app, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import TooManyRequests, Unauthorized
 
+from ..forks import ForkSafe
 from ..state import current_state
 
 #: Wrong keys that a client may give in each window before it is refused, by each process.
@@ -29,10 +30,14 @@ _KEY = "flask-redis-counter.guesses"
 _log = logging.getLogger(__name__)
 
 
-class Guesses:
+class Guesses(ForkSafe):
     """The wrong keys of the last minute, by client."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self._enter()
+
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         self._clients: dict[str, tuple[int, float]] = {}
         self._unlogged = 0
@@ -45,6 +50,7 @@ class Guesses:
 
     def add(self, client: str, setting: str) -> None:
         """Note a wrong key, and log it: one line a minute, without the key and the address."""
+        self._enter()
         now = monotonic()
         with self._lock:
             guesses, ends = self._clients.pop(client, (0, 0.0))

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from unittest import mock
 
 import pytest
+from flask import Response
 
 from flask_redis_counter import (
     AsyncRedisCounter,
@@ -21,6 +22,8 @@ from flask_redis_counter import (
     StoreUnavailableError,
 )
 from flask_redis_counter.testing import wait_until
+from flask_redis_counter.web.costly import Limiter
+from flask_redis_counter.web.keys import Guesses
 
 from .support import KEY
 
@@ -382,3 +385,17 @@ def test_snapshots_with_asyncio(server, client):
         runner.run(counter.aclose())
     assert sorted(values) == list(range(1, 16))
     assert client.get(KEY) == b"15"
+
+
+@pytest.mark.parametrize(
+    ("shared", "lock", "use"),
+    [
+        (Guesses(), "_lock", lambda guesses: guesses.add("client", "KEY")),
+        (Limiter(), "_turn", lambda limiter: limiter.respond(None, Response)),
+    ],
+    ids=["keys", "costly"],
+)
+def test_a_fork_in_c_while_a_view_holds_a_lock(shared, lock, use):
+    """A child's views do not wait for a thread that only its parent has."""
+    with getattr(shared, lock):
+        assert copies_of(1, lambda: [use(shared) is not None, "done"])[1] == "done"
