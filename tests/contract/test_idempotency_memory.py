@@ -1,6 +1,7 @@
 """Tokens take a bounded part of the store's memory, and the hits without one go on counting."""
 
 import asyncio
+import re
 import secrets
 
 import pytest
@@ -14,6 +15,7 @@ from flask_redis_counter import (
     Terms,
 )
 from flask_redis_counter.call import MAX_PLAIN_TOKEN
+from flask_redis_counter.doctor import examine
 from flask_redis_counter.testing import wait_until
 
 from .support import KEY, problem
@@ -121,6 +123,23 @@ def test_without_a_limit_no_token_is_refused(server, client, counter):
             assert blind.hit("visits", token="b", terms=Terms(idempotency_memory=1)).value == 2
     finally:
         client.acl_deluser("blind")
+
+
+def test_doctor_says_that_keys_are_refused(full):
+    """It says how full the store is, how many keys expire, and that deleting frees none."""
+    store, client = full
+    with RedisCounter(store.url, deadline=10) as counter:
+        counter.hit("visits", token="t")
+    settings = {"REDIS_URL": store.url, "COUNTER_DEADLINE": "10"}
+    found = {one.subject: one for one in examine(settings)}
+    assert found["memory"].state == "ok"
+    client.setrange("filler", 16 * MEGABYTE, "x")
+    found = {one.subject: one for one in examine(settings)}
+    assert found["memory"].state == "warning"
+    expiring = sum(client.ttl(key) > 0 for key in client.scan_iter())
+    said = re.search(r"of 20.0 MB.* refused.* (\d+) keys expire", found["memory"].said)
+    assert 2 <= int(said[1]) <= expiring
+    assert "also where its counter is deleted" in found["memory"].remedy
 
 
 def test_over_http(full, client_of):
