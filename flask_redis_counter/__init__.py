@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .spool import Spool
     from .terms import Rate, Terms
     from .transfer import Adopted, Transfer
+    from .visitors import VisitorCache
 
 __all__ = [
     "Adopted",
@@ -81,6 +82,7 @@ __all__ = [
     "Transfer",
     "UnknownCounterError",
     "UnreadableError",
+    "VisitorCache",
     "create_app",
 ]
 
@@ -127,6 +129,7 @@ _HOMES = {
     "Transfer": "transfer",
     "UnknownCounterError": "errors",
     "UnreadableError": "errors",
+    "VisitorCache": "visitors",
     "create_app": "app",
 }
 
