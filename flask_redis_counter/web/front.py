@@ -30,7 +30,6 @@ from ..screen import PREFETCHING, Sender
 from ..state import EXTENSION_KEY, State
 from ..terms import Terms
 from ..visits import RELOAD
-from .backpressure import Outbox
 from .bridge import Answer, address_of, body_of, environ_of, host_of, joined
 from .counting import HEADERS, as_json, headers_of, token_in
 from .guards import sharing
@@ -96,7 +95,6 @@ class Front:
         state.counter.start_replaying()  # this process is a worker
         config = state.config
         self._hub = Hub(config.redis_url, self._counter, config.live) if config.live else None
-        self._outbox = Outbox()
         self._places = asyncio.Semaphore(2 * THREADS)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
 
@@ -109,7 +107,7 @@ class Front:
                 await self._go_live(self._hub, scope, began, proto)
                 return
             answer = await self._from_flask(scope, began, await self._body(scope, proto))
-            await self._outbox.send(proto, answer)
+            answer.send(proto)
             return
         name, amount, token, terms, (visitor, client), identity = wanted
         try:

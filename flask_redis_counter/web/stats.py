@@ -34,7 +34,7 @@ SPANS = (7, 30, 90, 365)
 MOST_PAGES, LONGEST_SEARCH = 1000, 64
 
 #: Lines of all tables on a page; where there would be more, each counter's page has its own.
-MOST_LINES = 2000
+MOST_LINES = 700
 
 blueprint = Blueprint("stats", __name__)
 blueprint.before_request(hold_back)

@@ -53,15 +53,6 @@ class Protocol:
         """Take an answer."""
         self.status, self.headers, self.body = status, headers, body
 
-    def response_stream(self, status, headers):
-        """Take an answer that comes in pieces."""
-        self.response_bytes(status, headers, b"")
-        return self
-
-    async def send_bytes(self, piece):
-        """Take a piece of it."""
-        self.body += piece
-
     def response_empty(self, status, headers):
         """Take an answer without a body."""
         self.response_bytes(status, headers, b"")
