@@ -47,7 +47,8 @@ REFUSALS = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationE
 #: Error answers that a server gives instead of executing a command, or that our scripts give,
 #: whose errors have changed nothing. For most other codes redis-py has classes of its own.
 _REJECTIONS = re.compile(
-    r"^(OOM|MISCONF|NOREPLICAS|DENIED|STALE|TAKEN|FORGOTTEN)\b|unknown command|\bscript\b"
+    r"^(OOM|MISCONF|NOREPLICAS|DENIED|STALE|TAKEN|FORGOTTEN|Protocol error)\b"
+    r"|unknown command|\bscript\b"
 )
 
 # Servers repeat the arguments of a command that they do not know: of AUTH it is the password.
@@ -192,7 +193,8 @@ def refusal(error: Exception) -> StoreRefusedError:
     if "with args beginning with" in str(error):
         error.args = (_ARGUMENTS.sub("", str(error)),)
     said = f"the store refused: {error}"
-    if isinstance(error, AuthenticationError):
+    # Before it knows the user, a server reads short commands only.
+    if isinstance(error, AuthenticationError) or "unauthenticated" in str(error):
         said += " (correct the user name and the password; in a URL write % as %25, # as %23)"
     if isinstance(error, ClusterCrossSlotError):
         said += " (Redis Cluster is not supported: use a server without cluster-enabled)"

@@ -217,9 +217,9 @@ def test_ready_and_a_disk_that_fails(start_server, tmp_path, client_of):
 def test_ready_with_a_replica_to_wait_for(pair, client_of):
     """With `durability=replica` a hit needs one."""
     alone = {"COUNTER_DEADLINE": 1, "COUNTER_DURABILITY": "replica"}
-    assert client_of(REDIS_URL=pair.primary.url, **alone).get("/readyz").status_code == 200
-    pair.replica.kill()
     web = client_of(REDIS_URL=pair.primary.url, **alone)
+    wait_until(lambda: web.get("/readyz").status_code == 200, what="that it is ready")
+    pair.replica.kill()
     wait_until(lambda: web.get("/readyz").status_code == 503, what="that it is not ready")
 
 

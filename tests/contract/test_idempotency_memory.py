@@ -34,6 +34,12 @@ def full(start_server):
         yield store, client
 
 
+def fill_up(client, used):
+    """Take memory until so much is used."""
+    while client.info("memory")["used_memory"] < used:
+        client.rpush("more", "x" * 50_000)
+
+
 def fill(url):
     """Send hits with random tokens until one is refused; return how many counted, and a token."""
 
@@ -79,7 +85,7 @@ def test_room_that_is_there_again(full):
     """New tokens count as soon as there is memory."""
     store, client = full
     with RedisCounter(store.url, deadline=10) as counter:
-        client.setrange("filler", 16 * MEGABYTE, "x")
+        fill_up(client, 17 * MEGABYTE)
         with pytest.raises(IdempotencyMemoryError):
             counter.hit("visits", token="t", terms=SHARE)
         client.delete("filler")
@@ -133,7 +139,7 @@ def test_doctor_says_that_keys_are_refused(full):
     settings = {"REDIS_URL": store.url, "COUNTER_DEADLINE": "10"}
     found = {one.subject: one for one in examine(settings)}
     assert found["memory"].state == "ok"
-    client.setrange("filler", 16 * MEGABYTE, "x")
+    fill_up(client, 17 * MEGABYTE)
     found = {one.subject: one for one in examine(settings)}
     assert found["memory"].state == "warning"
     expiring = sum(client.ttl(key) > 0 for key in client.scan_iter())
@@ -149,7 +155,7 @@ def test_over_http(full, client_of):
     key = {"Idempotency-Key": '"a"'}
     assert web.post("/counters/visits/hits", headers=key).json["value"] == 1
     assert web.get("/readyz").json == {"status": "ready"}
-    client.setrange("filler", 16 * MEGABYTE, "x")
+    fill_up(client, 17 * MEGABYTE)
     client.delete("counter:{}:room")
     refused = problem(web.post("/counters/visits/hits", headers={"Idempotency-Key": '"b"'}), 503)
     assert refused["counted"] is False

@@ -1,5 +1,6 @@
 """uWSGI, which forks its workers in C: with its usual flags, each hit counts and has a value."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,12 +9,16 @@ from flask_redis_counter.testing import StoreProcess, wait_until
 
 from .conftest import SERVERS, Server
 
-FLAGS = {
-    "default": "",
-    "lazy": "--lazy-apps",
-    "threads": "--threads=4",
-    "osafterfork": "--enable-threads --py-call-osafterfork",
-}
+# uWSGI 2.0.30 itself, with an app of one line.
+HANGS = pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="uWSGI answers nothing with this flag on Python 3.13"
+)
+FLAGS = [
+    pytest.param("", id="default"),
+    pytest.param("--lazy-apps", id="lazy"),
+    pytest.param("--threads=4", id="threads"),
+    pytest.param("--enable-threads --py-call-osafterfork", id="osafterfork", marks=HANGS),
+]
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def own_store(tmp_path):
     store.kill()
 
 
-@pytest.fixture(params=FLAGS.values(), ids=FLAGS)
+@pytest.fixture(params=FLAGS)
 def start(request, own_store, tmp_path):
     """Start it with each set of flags."""
     servers = []
