@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, Self, TypeVar, overload
@@ -110,10 +111,11 @@ class AsyncRedisCounter(ForkSafe):
     ) -> Hit:
         """Count; see :meth:`RedisCounter.hit`."""
         key = key_of(self.prefix, name)
-        if self.spool is not None:
-            self._enter()  # its first hit starts the replayer
+        if self._pid != os.getpid():  # self.enter(), on the hot path
+            self.enter()
+        here = self._loops.here()
         pending = pending_hit(key, amount, token, visitor, client, terms, self.visitors)
-        await self._loops.here().driver.count(pending)
+        await here.driver.count(pending)
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 await asyncio.to_thread(self.spool.keep, pending)
@@ -156,7 +158,7 @@ class AsyncRedisCounter(ForkSafe):
             Terms(max_counters).limit,
             only_new,
         )
-        return await operations.run_async(operation, self._loops.here().store.call_many)
+        return await operations.run_async(operation, self._here().store.call_many)
 
     async def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
@@ -165,7 +167,7 @@ class AsyncRedisCounter(ForkSafe):
     async def delete(self, name: str) -> int | None:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
         operation = operations.delete(key_of(self.prefix, name))
-        return await operations.run_async(operation, self._loops.here().store.call_many)
+        return await operations.run_async(operation, self._here().store.call_many)
 
     async def names(self, *, after: str = "", most: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""
@@ -177,7 +179,7 @@ class AsyncRedisCounter(ForkSafe):
 
     async def check_ready(self) -> None:
         """Check that the store would take a hit; see :meth:`RedisCounter.check_ready`."""
-        patience = self._loops.here().store.patience * KEEPING
+        patience = self._here().store.patience * KEEPING
         await self._ask(operations.check_ready(self.prefix, self.durability, patience))
 
     async def risks(self) -> list[str]:
@@ -204,19 +206,25 @@ class AsyncRedisCounter(ForkSafe):
         """End the replayer and close this loop's idle connections; the counter stays usable."""
         if self.spool is not None:
             await asyncio.to_thread(end_replaying, self.spool)
-        await self._loops.here().store.close()
+        await self._here().store.close()
 
     async def __aenter__(self) -> Self:
-        self._enter()
+        self.enter()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def _here(self) -> _Loop:
+        """Return what belongs to the running loop, in this process."""
+        self.enter()
+        return self._loops.here()
+
     def _reset(self) -> None:
+        self._loops.enter()
+        self.visitors.enter()
         if self.spool is not None:
             replayer_of(self.spool, self._replayed_to, self.meter)
 
     async def _ask(self, operation: Operation[_T]) -> _T:
-        self._enter()
-        return await operations.run_async(operation, self._loops.here().store.ask)
+        return await operations.run_async(operation, self._here().store.ask)

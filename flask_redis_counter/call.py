@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from itertools import compress
@@ -57,6 +57,9 @@ class Script:
         """Return the command that makes it known to the server."""
         return ("SCRIPT LOAD", self.text)
 
+
+# The visitors that the store knows where it does not have the mark.
+_NOT_MARKED: Container[str | None] = ()
 
 HIT = Script("count.lua", "hit.lua")
 HIT_ONCE = Script("count.lua", "hit_once.lua")
@@ -155,12 +158,12 @@ class Call:
     """One call of a script: the hits of a counter that count together, or one with a token."""
 
     __slots__ = (
+        "_known",
         "_limit",
         "_mark",
         "_rate",
         "_screened",
         "_share",
-        "_sure",
         "_told",
         "_visitors",
         "amount",
@@ -199,7 +202,7 @@ class Call:
         self._visitors: dict[str, None] = {}
         self._told: ToldVisitors | None = None
         self._mark = ""
-        self._sure = False
+        self._known: Container[str | None] = _NOT_MARKED
         self._screened = False
         self._rate: Rate | None = None
         # The percentage of the store's memory from which on the token is refused.
@@ -235,13 +238,11 @@ class Call:
         self.amount += hit.amount
         self.hits.append(hit)
         hit.call = self
-        if (visitor := hit.visitor) is not None:
-            told = hit.told
-            # Most are known; this is the hot path.
-            if not (
-                told is not None and told is self._told and self._sure and visitor in told.hashes
-            ):
-                self._tell_of(visitor, told)
+        # Most visitors are known; this is the hot path.
+        if (visitor := hit.visitor) is not None and (
+            hit.told is not self._told or visitor not in self._known
+        ):
+            self._tell_of(visitor, hit.told)
         if hit.terms.limit > self._limit:
             self._limit = hit.terms.limit
         if hit.rate is not None or hit.once_in:
@@ -253,7 +254,7 @@ class Call:
         if self._told is not None:
             self._told.forget(self._mark)
             self._mark = self._told.mark
-            self._sure = False
+            self._known = _NOT_MARKED
         self._visitors = dict.fromkeys(hit.visitor for hit in self.hits if hit.visitor is not None)
 
     def command(self) -> Command:
@@ -261,11 +262,20 @@ class Call:
         day = self.hour[:10]
         keys = _keys(self.key, day)
         more: Iterable[str | int] = ()
-        if self._screened or self._visitors or self._sure:
-            keys += (f"{self.key}:visitors", f"{self.key}:salt", f"{self.key}:told")
+        if self._screened or self._visitors:
+            keys += (f"{self.key}:told", f"{self.key}:visitors", f"{self.key}:salt")
             process = "" if self._told is None else self._told.process
             visitors = self._screening() if self._screened else self._visitors
-            more = (_secret(day), process, self._mark, int(self._sure), *visitors)
+            more = (
+                process,
+                self._mark,
+                int(self._known is not _NOT_MARKED),
+                _secret(day),
+                *visitors,
+            )
+        elif self._told is not None:  # it knows all visitors, if it has the mark
+            keys += (f"{self.key}:told",)
+            more = (self._told.process, self._mark)
         if self._screened:
             keys += (f"{self.key}:seen", rates_key(self.key))
         counted = (self.amount, self.hour, self._limit, *more)
@@ -290,12 +300,11 @@ class Call:
     def _tell_of(self, visitor: str, told: ToldVisitors | None) -> None:
         """Tell the store of a visitor, unless it knows the visitor if it has the mark."""
         if told is not None and self._told is None:
+            told.renew(self.hour)
             self._told, self._mark = told, told.mark
-        if told is not None and told is self._told and told.mark == self._mark:
-            self._sure = self._sure or told.marked
-            if visitor in told.hashes:
-                return
-        self._visitors[visitor] = None
+            self._known = told.hashes if told.marked else _NOT_MARKED
+        if told is not self._told or visitor not in self._known:
+            self._visitors[visitor] = None
 
     def settle(self, answer: Any) -> None:
         """Give each hit its own value, or why it was left out.

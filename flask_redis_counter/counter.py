@@ -149,7 +149,7 @@ class RedisCounter(ForkSafe):
         :raises CounterOverflowError: not counted: the value would pass 2**63 - 1.
         """
         key = key_of(self.prefix, name)
-        self._enter()
+        self.enter()
         pending = pending_hit(key, amount, token, visitor, client, terms, self.visitors)
         if ask:
             self._driver.count(pending)
@@ -322,7 +322,7 @@ class RedisCounter(ForkSafe):
 
         For a process that forks no others: a thread that writes to the spool must not be copied.
         """
-        self._enter()
+        self.enter()
 
     def close(self) -> None:
         """End the replayer and close the idle connections; the counter stays usable."""
@@ -339,6 +339,7 @@ class RedisCounter(ForkSafe):
 
     def _reset(self) -> None:
         # Another process is another writer, and carries nothing of its parent's.
+        self.visitors.enter()
         self._driver = ThreadDriver(
             self._store, deadline=self.deadline, durability=self.durability, meter=self.meter
         )
@@ -346,7 +347,7 @@ class RedisCounter(ForkSafe):
             replayer_of(self.spool, self._store, self.meter)
 
     def _ask(self, operation: Operation[_T]) -> _T:
-        self._enter()
+        self.enter()
         return operations.run(operation, self._store.ask)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 class ForkSafe:
     """Resets itself in each process that was forked with a copy of it.
 
-    Its methods call :meth:`_enter` before they use the state, which compares the process id.
+    Its methods, or their callers, call :meth:`enter` before they use the state: it compares the
+    process id, which is a system call.
     Python's own hooks are not enough: uWSGI forks in C, and runs none of them or the child's alone.
     """
 
@@ -20,7 +21,7 @@ class ForkSafe:
         self._pid = 0
         self._resets: dict[int, Any] = {}
 
-    def _enter(self) -> None:
+    def enter(self) -> None:
         """Reset the state where it is another process's, or where there is none yet."""
         if self._pid != os.getpid():
             self._enter_first(os.getpid())

@@ -26,6 +26,7 @@ class LogThrottle:
     :param logger: the logger that gets the lines.
     :param recovery: the line that says that the condition is over.
     :param interval: seconds between two lines.
+    :ivar lasts: whether the condition was logged, and is not over.
     """
 
     def __init__(self, logger: logging.Logger, recovery: str, interval: float = INTERVAL) -> None:
@@ -35,7 +36,7 @@ class LogThrottle:
         self._lock = threading.Lock()
         self._numbers = count(1)
         self._last = 0
-        self._lasts = False
+        self.lasts = False
         self._level = logging.WARNING
         self._next_line: float = 0
         self._next_recovery: float = 0
@@ -46,7 +47,7 @@ class LogThrottle:
         :param options: what :meth:`logging.Logger.log` takes.
         """
         number = next(self._numbers)  # atomic, unlike an addition
-        self._lasts = True
+        self.lasts = True
         self._level = min(level, logging.WARNING)
         now = monotonic()
         if now < self._next_line:
@@ -63,7 +64,7 @@ class LogThrottle:
 
         Where it comes and goes, at most once per interval.
         """
-        if not self._lasts:
+        if not self.lasts:
             return
         now = monotonic()
         if now < self._next_recovery:
@@ -71,7 +72,7 @@ class LogThrottle:
         with self._turn():
             if now < self._next_recovery:
                 return
-            self._lasts = False
+            self.lasts = False
             self._next_recovery = now + self._interval
             self._next_line = now
             suppressed = self._suppressed(next(self._numbers))

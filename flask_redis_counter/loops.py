@@ -31,11 +31,10 @@ class PerLoop(ForkSafe, Generic[_T]):
         self._inherited: list[Any] = []
         self._states: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[None, None]]] = {}
         super().__init__()
-        self._enter()
+        self.enter()
 
     def here(self) -> _T:
-        """Return the state of the running loop."""
-        self._enter()
+        """Return the state of the running loop; after :meth:`enter`, which its owner calls."""
         loop = asyncio.get_running_loop()
         last = self._last
         if last is not None and last[0] is loop:

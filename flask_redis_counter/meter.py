@@ -92,7 +92,7 @@ class Meter(ForkSafe):
         self._slots = None if folder is None else _slots(folder, service)
         self._trouble = LogThrottle(_log, "COUNTER_METRICS_DIR can be used again", 3600)
         super().__init__()
-        self._enter()
+        self.enter()
 
     def settled(self, calls: Sequence[Call], now: float) -> None:
         """Take note of the hits that one round trip has settled.
@@ -102,7 +102,7 @@ class Meter(ForkSafe):
         if not calls:
             self.failed_round_trip()
             return
-        self._enter()
+        self.enter()
         carried = counted = added = 0
         together = 0.0
         with self._lock:
@@ -133,7 +133,7 @@ class Meter(ForkSafe):
 
     def failed_round_trip(self) -> None:
         """Take note of one that has settled none."""
-        self._enter()
+        self.enter()
         with self._lock:
             self._numbers[_FAILED] += 1
 
@@ -141,7 +141,7 @@ class Meter(ForkSafe):
         """Take note of a hit that has an error; ``now`` as above."""
         counted = None if hit.error is None else hit.error.counted
         took = max(0.0, now - hit.ends)
-        self._enter()
+        self.enter()
         with self._lock:
             if now > self._next_look:
                 self._look(now)
@@ -151,14 +151,14 @@ class Meter(ForkSafe):
 
     def replayed(self, hits: int, amount: int) -> None:
         """Take note of hits that had waited in a spool."""
-        self._enter()
+        self.enter()
         with self._lock:
             self._numbers[_LATER] += hits
             self._numbers[_ADDED_LATER] = (self._numbers[_ADDED_LATER] + amount) % _MOST
 
     def reading(self) -> Reading:
         """Return the numbers: with a folder, those of all processes that share it."""
-        self._enter()
+        self.enter()
         with self._lock:
             if self._slots is None:
                 return _reading(self._numbers)

@@ -61,7 +61,7 @@ class Replayer(ForkSafe):
 
     def start(self) -> None:
         """Start the thread, where this process has none yet."""
-        self._enter()
+        self.enter()
 
     def wake(self) -> None:
         """Let it look at once."""
@@ -69,7 +69,7 @@ class Replayer(ForkSafe):
 
     def end(self) -> None:
         """End the thread; a copied process has none of its parent's to wait for."""
-        self._enter()
+        self.enter()
         self._ended.set()
         self._woken.set()
         if self._thread.is_alive():

@@ -79,7 +79,10 @@ class Screen:
 
         :param peer: the address that the request came from.
         """
-        address = self.client(peer, headers)
+        # self.client(), on the hot path; of an IPv4 address there is one spelling.
+        address = self._proxies.client(peer, headers) if self._proxies is not None else peer
+        if ":" in address:
+            address = client_key(address, self._ipv6_prefix)
         if not self._visitors or (
             self._opt_out and (headers("dnt") == "1" or headers("sec-gpc") == "1")
         ):

@@ -69,7 +69,7 @@ class Spool(ForkSafe):
         self._full_log = LogThrottle(_log, "hits are written down again")
         self._refusal_log = LogThrottle(_log, "the store takes all spooled hits again")
         super().__init__()
-        self._enter()
+        self.enter()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.length()
@@ -84,7 +84,7 @@ class Spool(ForkSafe):
 
         It waits :data:`BUSY_TIMEOUT` at the most for other threads and processes that write.
         """
-        self._enter()
+        self.enter()
         if isinstance(hit.error, OutcomeUnknownError) and is_stale(hit.error.__cause__):
             return  # the store can no longer tell whether it counted
         try:

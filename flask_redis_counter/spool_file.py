@@ -65,7 +65,7 @@ class SpoolFile(ForkSafe):
         # The file that was opened last, and the one that was checked, by their inodes.
         self._inode = self._checked = 0
         super().__init__()
-        self._enter()
+        self.enter()
         self._paused = False
         around_fork(before=self._pause, after_in_parent=self._go_on)
 
@@ -83,7 +83,7 @@ class SpoolFile(ForkSafe):
             :data:`BUSY_TIMEOUT`.
         :raises SpoolError: the file is full, locked for too long, or cannot be read or written.
         """
-        self._enter()
+        self.enter()
         if self._torn:
             raise SpoolError(
                 f"the spool {self.path} cannot be used in this process: it was forked in C in the "

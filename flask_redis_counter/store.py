@@ -60,7 +60,7 @@ class Store(ForkSafe):
         self.patience = deadline * PATIENCE
         self._connector = Connector(target, redis, self.patience)
         super().__init__()
-        self._enter()
+        self.enter()
 
     def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands that change nothing; no answer is the same as no connection to them.
@@ -104,7 +104,7 @@ class Store(ForkSafe):
             authentication).
         :raises OutcomeUnknownError: it was sent and not every answer came.
         """
-        self._enter()
+        self.enter()
         connection = self._acquire(ends - self.patience)
         answers: list[Any] = []
         usable = stale = False
@@ -139,7 +139,7 @@ class Store(ForkSafe):
 
     def close(self) -> None:
         """Close the idle connections; the store stays usable and dials anew."""
-        self._enter()
+        self.enter()
         with self._lock:
             closing = list(self._idle)
             self._idle.clear()

@@ -29,20 +29,28 @@ class ToldVisitors:
     :ivar hashes: the visitors.
     :ivar mark: the store keeps it beside the visitors, and loses it together with them.
     :ivar marked: whether the store has taken the mark.
+    :ivar process: names the cache in the store.
     """
 
-    __slots__ = ("_cache", "hashes", "mark", "marked")
+    __slots__ = ("_cache", "_day", "_ends", "hashes", "mark", "marked", "process")
 
     def __init__(self, cache: VisitorCache) -> None:
         self._cache = cache
-        self.hashes: set[str | None] = set()
-        self.mark = secrets.token_hex(8)
-        self.marked = False
+        self.process = cache.process
+        self._day = ""
+        self._ends = 0.0
+        self._begin()
 
-    @property
-    def process(self) -> str:
-        """Return what names the cache in the store."""
-        return self._cache.process
+    def renew(self, hour: str) -> None:
+        """Forget all of them where the TTL is over, or the day is another one.
+
+        :param hour: the hour of the hits that are about to be counted, as ``2026-11-23T15``.
+        """
+        now = days.now()
+        if now >= self._ends or hour[:10] != self._day:
+            self._ends = now + TTL
+            self._day = hour[:10]
+            self._begin()
 
     def add(self, visitors: Iterable[str | None], mark: str) -> None:
         """Remember visitors that the store was told of, together with a mark."""
@@ -50,14 +58,18 @@ class ToldVisitors:
             self.marked = True
             before = len(self.hashes)
             self.hashes.update(visitors)
-            self._cache.size += len(self.hashes) - before
+            self._cache.grow(len(self.hashes) - before)
 
     def forget(self, mark: str) -> None:
         """Forget all of them, because the store does not have that mark."""
         if mark == self.mark:
-            self.hashes.clear()
-            self.mark = secrets.token_hex(8)
-            self.marked = False
+            self._begin()
+
+    def _begin(self) -> None:
+        # A new set: calls that are on their way have the old one, with the old mark.
+        self.hashes: set[str | None] = set()
+        self.mark = secrets.token_hex(8)
+        self.marked = False
 
 
 class VisitorCache(ForkSafe):
@@ -72,30 +84,32 @@ class VisitorCache(ForkSafe):
     Thread-safe. Meant to be shared by all counters of a process.
 
     :ivar process: names this cache in the store; another one in a forked child.
-    :ivar size: how many visitors there are in it.
     """
 
     def __init__(self) -> None:
+        self.process = ""
         self._counters: dict[str, ToldVisitors] = {}
-        self._ends = 0.0
-        self.size = 0
+        self._size = 0
         super().__init__()
-        self._enter()
+        self.enter()
 
     def of(self, key: str) -> ToldVisitors:
-        """Return the visitors of the counter with this key."""
-        self._enter()
-        time = days.now()
-        if time >= self._ends or self.size >= MAX_VISITORS:
-            self._ends = time - time % TTL + TTL  # so that it never spans two days
-            self.size = 0
-            self._counters.clear()
+        """Return the visitors of the counter with this key; after :meth:`enter`."""
         told = self._counters.get(key)
-        if told is None:
-            told = self._counters.setdefault(key, ToldVisitors(self))
-            self.size += 1
-        return told
+        return self._added(key) if told is None else told
+
+    def grow(self, visitors: int) -> None:
+        """Take note of more visitors, and forget all where there are too many."""
+        self._size += visitors
+        if self._size > MAX_VISITORS:
+            self._size = 0
+            self._counters = {}
+
+    def _added(self, key: str) -> ToldVisitors:
+        self.grow(1)
+        return self._counters.setdefault(key, ToldVisitors(self))
 
     def _reset(self) -> None:
         self.process = secrets.token_hex(8)
-        self._ends = 0.0
+        self._counters = {}
+        self._size = 0

@@ -1,16 +1,17 @@
 -- Counts: on the counter, and then on its day, its hour and its visitors of the day.
 --
 -- KEYS: the counter; a record of the script that calls this; the counter's days; the hours of
---       the day; the names of all counters; with visitors, those of the day, their salt, and the
---       mark of each process that has told of some; and where hits are screened, whom the counter
---       has counted when, and when each client has used up its rate
+--       the day; the names of all counters; where a process leaves out visitors of which it has
+--       told, or tells of some, the mark of each process that has; where it tells, the visitors of
+--       the day and their salt; and where hits are screened, whom the counter has counted when, and
+--       when each client has used up its rate
 -- ARGV: one of that script's; the amount; the hour, as 2026-11-23T15; how many counters there
---       may be; and with visitors: a secret; a process that leaves out visitors of which it has
---       told, or '', its mark, and 1 where it does so here, 0 where it has not told of any; and
---       what each visitor is known by. Where hits are screened, instead of the latter: the
---       longest of the whiles below, the seconds that a client waits for its next hit, how many
---       seconds it may be ahead, and for each hit its visitor or '', its amount, the while in
---       which the visitor counts once or 0, and its client or ''
+--       may be; with a sixth key that process, or '', and its mark. Where it tells of visitors: 1
+--       where it leaves out others, 0 where the mark is a new one; a secret; and what each visitor
+--       is known by. Where hits are screened, instead of the latter: the longest of the whiles
+--       below, the seconds that a client waits for its next hit, how many seconds it may be ahead,
+--       and for each hit its visitor or '', its amount, the while in which the visitor counts once
+--       or 0, and its client or ''
 
 -- Seconds that a record lives on after its last use.
 local LIFE = 86400
@@ -31,7 +32,7 @@ end
 local names, counted_at, used_up, now = {}, {}, {}, nil
 local screened, meet, remember, disguised, replicate
 
-if KEYS[6] then
+if KEYS[7] then
     -- Keeps what follows out of the append-only file, or lets it in again. Compatible servers may
     -- lack the function.
     function replicate(whether)
@@ -46,12 +47,12 @@ if KEYS[6] then
         if names[visitor] then
             return names[visitor]
         end
-        local salt = redis.call('GET', KEYS[7])
+        local salt = redis.call('GET', KEYS[8])
         if not salt then
-            salt = ARGV[5]
+            salt = ARGV[8]
             local left = 86400 - redis.call('TIME')[1] % 86400
             replicate(false)
-            local kept = redis.pcall('SET', KEYS[7], salt, 'EX', left)
+            local kept = redis.pcall('SET', KEYS[8], salt, 'EX', left)
             replicate(true)
             if type(kept) == 'table' and kept.err then
                 error(kept.err, 0)
@@ -70,18 +71,18 @@ if KEYS[6] then
         end
         if last ~= day then
             if last then
-                redis.call('HSET', KEYS[3], 'visitors:' .. last, redis.call('PFCOUNT', KEYS[6]))
+                redis.call('HSET', KEYS[3], 'visitors:' .. last, redis.call('PFCOUNT', KEYS[7]))
             end
-            redis.call('DEL', KEYS[6], KEYS[8])
+            redis.call('DEL', KEYS[7], KEYS[6])
             redis.call('HSET', KEYS[3], 'last', day)
         end
         for i, visitor in ipairs(visitors) do
             visitors[i] = disguised(visitor)
         end
-        redis.call('PFADD', KEYS[6], unpack(visitors))
-        if ARGV[6] ~= '' and ARGV[8] == '0' then
-            redis.call('HSET', KEYS[8], ARGV[6], ARGV[7])
-            redis.call('EXPIRE', KEYS[8], LIFE)
+        redis.call('PFADD', KEYS[7], unpack(visitors))
+        if ARGV[5] ~= '' and ARGV[7] == '0' then
+            redis.call('HSET', KEYS[6], ARGV[5], ARGV[6])
+            redis.call('EXPIRE', KEYS[6], LIFE)
         end
     end
 end
@@ -214,9 +215,9 @@ local function count(amount, visitors, before_value, after_value)
         return redis.call('GET', KEYS[1]) or '0'
     end
     -- The mark is gone when the visitors are: the counter was deleted, the store restored.
-    if ARGV[8] == '1' then
-        local mark = redis.pcall('HGET', KEYS[8], ARGV[6])
-        if mark ~= ARGV[7] and type(mark) ~= 'table' then
+    if KEYS[6] and (ARGV[7] or '1') == '1' then
+        local mark = redis.pcall('HGET', KEYS[6], ARGV[5])
+        if mark ~= ARGV[6] and type(mark) ~= 'table' then
             return redis.error_reply('FORGOTTEN the visitors that were left out are not here')
         end
     end

@@ -42,7 +42,7 @@ class Limiter(ForkSafe):
 
     def __init__(self) -> None:
         super().__init__()
-        self._enter()
+        self.enter()
 
     def _reset(self) -> None:
         self._turn = threading.Lock()
@@ -55,7 +55,7 @@ class Limiter(ForkSafe):
         :param key: what the response depends on; None: it is not cached.
         :raises ServiceUnavailable: too many compute or wait.
         """
-        self._enter()
+        self.enter()
         if cached := self._cached(key):
             return cached
         if not self._places.acquire(blocking=False):

@@ -118,7 +118,8 @@ class Front:
             # Not by way of the view, which would count once more.
             self._explain(scope, began, error).send(proto)
             return
-        self._outage_log.recovered()
+        if self._outage_log.lasts:
+            self._outage_log.recovered()
         reason = None if hit.counted else RELOAD
         body = as_json(name, hit.value, counted=hit.counted, reason=reason).encode()
         length = ("Content-Length", str(len(body)))

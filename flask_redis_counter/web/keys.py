@@ -35,7 +35,7 @@ class Guesses(ForkSafe):
 
     def __init__(self) -> None:
         super().__init__()
-        self._enter()
+        self.enter()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
@@ -50,7 +50,7 @@ class Guesses(ForkSafe):
 
     def add(self, client: str, setting: str) -> None:
         """Note a wrong key, and log it: one line a minute, without the key and the address."""
-        self._enter()
+        self.enter()
         now = monotonic()
         with self._lock:
             guesses, ends = self._clients.pop(client, (0, 0.0))

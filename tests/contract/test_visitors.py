@@ -182,16 +182,21 @@ def test_a_user_who_may_not_record_visitors(own_server):
 
 
 def test_the_cache_is_bounded(monkeypatch):
-    """Beyond its size, and after its time, it begins again; it holds nothing but hashes."""
+    """Beyond its size, after its time and on another day it begins again."""
     time = 1000.0
     monkeypatch.setattr("flask_redis_counter.days.now", lambda: time)
     cache = VisitorCache()
     told = cache.of("a")
-    told.add(["hash"], told.mark)
-    assert "hash" in cache.of("a").hashes
-    time = 1020.0  # a whole minute
-    assert "hash" not in cache.of("a").hashes
-    told = cache.of("a")
+    for hour, later in (("2026-11-23T15", 0), ("2026-11-23T16", 60), ("2026-11-24T00", 1)):
+        time += later
+        told.renew(hour)
+        assert "hash" not in told.hashes
+        mark = told.mark
+        told.add(["hash"], told.mark)
+        time += 58
+        told.renew(hour)
+        assert "hash" in cache.of("a").hashes
+        assert told.mark == mark
+        time -= 58
     told.add(map(str, range(MAX_VISITORS)), told.mark)
     assert "1" not in cache.of("a").hashes
-    assert cache.size == 1

@@ -23,6 +23,7 @@ from flask_redis_counter import (
 from flask_redis_counter.batch import LONGEST_PAUSE, Batch
 from flask_redis_counter.call import PendingHit
 from flask_redis_counter.combiner import Combiner
+from flask_redis_counter.days import this_hour
 from flask_redis_counter.rules import MAX_VALUE
 from flask_redis_counter.visitors import VisitorCache
 
@@ -395,15 +396,19 @@ def test_errors_are_not_shared():
 def test_visitors_that_the_store_does_not_know():
     """The same number goes out again at once, with all visitors."""
     told = VisitorCache().of("{a}")
+    told.renew(this_hour())
     told.add(["x"], told.mark)
     hit = PendingHit("{a}", 1, None, DEADLINE, visitor="x", told=told)
     batch = Batch([hit], "writer", 7, "memory", 0, probing=False)
     [left_out] = batch.commands()
+    mark = told.mark
     assert not batch.take([refused("FORGOTTEN the visitors")])
     assert batch.pause() == 0
     [whole] = batch.commands()
-    assert whole[3:12] == left_out[3:12]
-    assert (left_out[-1], whole[-2:]) == (1, (0, "x"))
+    assert whole[3:9] == left_out[3:9]
+    assert whole[11:15] == left_out[9:13], "the same number, amount, hour and limit"
+    assert left_out[-2:] == (told.process, mark)
+    assert (whole[15:18], whole[-1]) == ((told.process, told.mark, 0), "x")
     batch.take([b"1"])
     assert hit.outcome() == 1
 
@@ -411,6 +416,7 @@ def test_visitors_that_the_store_does_not_know():
 def test_visitors_that_there_was_no_time_to_tell():
     """Not counted: the store refuses before it changes anything."""
     told = VisitorCache().of("{a}")
+    told.renew(this_hour())
     told.add(["x"], told.mark)
     hit = PendingHit("{a}", 1, None, DEADLINE, visitor="x", told=told)
     batch = Batch([hit], "writer", 7, "memory", 0, probing=False)

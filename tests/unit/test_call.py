@@ -66,14 +66,14 @@ def test_the_visitors_of_a_call():
     for visitor in ("y", None, "x"):
         call.join(PendingHit("{a}", 1, None, visitor=visitor))
     command = call.command()
-    assert command[8:11] == ("{a}:visitors", "{a}:salt", "{a}:told")
-    secret, *visitors = command[-6:]
-    assert visitors == ["", "", 0, "x", "y"]
+    assert command[8:11] == ("{a}:told", "{a}:visitors", "{a}:salt")
+    *told, secret, one, two = command[-6:]
+    assert (told, one, two) == (["", "", 0], "x", "y")
     assert len(secret) == 32
     other = Call.of(PendingHit("{b}", 1, None, visitor="z"), "v", 9, None)
-    assert other.command()[-5] == secret
+    assert other.command()[-2] == secret
     other.hour = "2026-11-24T00"
-    assert other.command()[-5] != secret
+    assert other.command()[-2] != secret
 
 
 def test_a_call_without_visitors_that_the_store_knows():
@@ -88,20 +88,24 @@ def test_a_call_without_visitors_that_the_store_knows():
         return call
 
     first = call_of("x")
-    assert first.command()[-4:] == (told.process, told.mark, 0, "x")
-    assert call_of("x").command()[-2:] == (0, "x"), "there was no answer"
+    *before, secret, visitor = first.command()
+    assert (before[-3:], visitor) == ([told.process, told.mark, 0], "x")
+    assert call_of("x").command()[-3:] == (0, secret, "x"), "there was no answer"
     first.settle(b"1")
     again = call_of("x", "y")
-    assert again.command()[-4:] == (told.process, told.mark, 1, "y")
+    assert again.command()[-5:] == (told.process, told.mark, 1, secret, "y")
     late, mark = call_of("x"), told.mark
     again.tell()
-    assert again.command()[-5:] == (told.process, told.mark, 0, "x", "y")
-    assert late.command()[-3:] == (told.process, mark, 1) != told.mark
+    assert again.command()[-6:] == (told.process, told.mark, 0, secret, "x", "y")
+    assert mark != told.mark
+    assert late.command()[-2:] == (told.process, mark)
     late.settle(b"1")
     assert not told.marked, "an answer for an older mark"
     again.settle(b"2")
     assert told.marked
-    assert call_of("x", "y").command()[-3:] == (told.process, told.mark, 1)
+    short = call_of("x", "y").command()
+    assert (short[2], short[8]) == (6, "{a}:told")
+    assert short[-2:] == (told.process, told.mark)
 
 
 def test_a_screened_call():
@@ -113,7 +117,7 @@ def test_a_screened_call():
     assert command[2] == 10
     assert command[11:13] == ("{a}:seen", "{}:rates")
     assert command[13:17] == (f"1:{call.sender}", 3, "2026-11-23T15", 5)
-    assert command[18:21] == ("", "", 0)
+    assert command[17:20] == ("", "", 0)
     longest, interval, ahead, *hits = command[21:]
     assert (longest, interval, ahead) == (60, "7.500000", 30)
     assert hits == ["x", 1, 60, "c", "y", 2, 0, ""]
