@@ -29,6 +29,9 @@ class Pair:
 
     def demote(self):
         """Let them change places; the connections to the old primary stay open."""
+        # What the replica has not got by now would be lost, as in each failover.
+        self._clients[0].set("in step", 1)
+        wait_until(lambda: self._clients[0].wait(1, 1000) == 1, what="a replica in step")
         self._clients[1].replicaof("NO", "ONE")
         self._clients[0].replicaof("127.0.0.1", self.replica.port)
         self._wait_for_replica(1)

@@ -293,11 +293,12 @@ def test_a_body_arrives(serve, server, client):
         body = b'{"value": 7}'
         assert session.put(url, data=body, timeout=5).json()["was"] is None
         assert session.put(url, data=body + 65_000 * b" ", timeout=5).json()["was"] == 7
-        assert session.put(url, data=70_000 * b" ", timeout=5).status_code == 413
         assert session.put(url, data=iter([body]), timeout=5).json()["was"] == 7
-        assert session.put(url, data=iter([70_000 * b" "]), timeout=5).status_code == 413
         assert session.delete(url, timeout=5).json()["was"] == 7
     assert client.get("counter:{orders}") is None
+    # The server may close such a connection, and leave the rest of the body unread.
+    for large in (70_000 * b" ", iter([70_000 * b" "])):
+        assert requests.put(url, data=large, headers=admin, timeout=5).status_code == 413
 
 
 def test_metrics_need_their_token_on_whatever_path(serve, server):
