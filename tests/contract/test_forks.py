@@ -6,6 +6,7 @@ import gc
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -148,11 +149,17 @@ def copy_of(work, *arguments, as_snapshot=False):
 
     :param as_snapshot: whether it has the same process id, as one that is restored has.
     """
+    for thread in threading.enumerate():
+        # The thread that connected to the store may be about to end. A fork in C while another
+        # thread waits for the interpreter copies a lock of Python's own as it is.
+        if "_dial" in thread.name:
+            thread.join(30)
     reading, writing = os.pipe()
     pid = os.getpid()
     child = ctypes.PyDLL(None).fork()
     if child == 0:
         try:
+            signal.alarm(60)
             # Python 3.13 looks at the parent's other threads there, which a copy in C lacks.
             gc.disable()
             with mock.patch("os.getpid", return_value=pid) if as_snapshot else nullcontext():
