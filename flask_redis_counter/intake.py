@@ -1,4 +1,4 @@
-"""What is to be imported, all of it read and checked before anything is written."""
+"""Import files: read and checked as a whole before anything is written."""
 
 from __future__ import annotations
 

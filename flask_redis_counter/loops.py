@@ -42,7 +42,7 @@ class PerLoop(ForkSafe, Generic[_T]):
         return self._found(loop)
 
     def all(self) -> list[_T]:
-        """Return the states of all loops."""
+        """Return the states of all loops that have not ended, for tests."""
         with self._lock:
             return [state for state, _ in self._states.values()]
 

@@ -42,7 +42,7 @@ class ToldVisitors:
         self._begin()
 
     def renew(self, hour: str) -> None:
-        """Forget all of them where the TTL is over, or the day is another one.
+        """Empty the set when the TTL is over or the day has changed.
 
         :param hour: the hour of the hits that are about to be counted, as ``2026-11-23T15``.
         """
@@ -99,7 +99,7 @@ class VisitorCache(ForkSafe):
         return self._added(key) if told is None else told
 
     def grow(self, visitors: int) -> None:
-        """Take note of more visitors, and forget all where there are too many."""
+        """Add to the size of the cache; beyond :data:`MAX_VISITORS` the cache is emptied."""
         self._size += visitors
         if self._size > MAX_VISITORS:
             self._size = 0
