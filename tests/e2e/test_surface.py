@@ -1,8 +1,11 @@
 """Named counters with their days and visitors, on a whole stack."""
 
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import requests
+
+from flask_redis_counter.testing import wait_until
 
 from .conftest import ADMIN_KEY
 from .support import value
@@ -16,15 +19,17 @@ def today(stack, name):
     return sum(day["hits"] for day in days), sum(day["visitors"] for day in days)
 
 
-def hit(stack, name, agent, amount=1):
-    """Count as a visitor."""
-    answer = requests.post(
-        f"{stack.url()}/counters/{name}/hits?amount={amount}",
-        headers={"User-Agent": agent},
-        timeout=5,
-    )
-    answer.raise_for_status()
-    return answer.json()["value"]
+def hit(stack, name, agent):
+    """Count as a visitor who retries with one key, and return the value."""
+    headers = {"User-Agent": agent, "Idempotency-Key": f'"{uuid4()}"'}
+
+    def counts():
+        # A busy machine may answer 503: the key makes the retry count once.
+        answer = requests.post(f"{stack.url()}/counters/{name}/hits", headers=headers, timeout=5)
+        answer.raise_for_status()
+        return answer.json()["value"]
+
+    return wait_until(counts, what=f"a hit of {agent}", within=10)
 
 
 def test_the_life_of_a_counter(stack):
