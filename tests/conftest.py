@@ -30,13 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--image",
         action="append",
-        help="run the contract tests on the server of this image; may be given several times",
+        help="run the integration tests on the server of this image; may be given several times",
     )
     parser.addoption(
         "--servers",
         choices=("all", "first", "last"),
         default="all",
-        help="run the contract tests on each server that is here, or on one of them alone (all)",
+        help="run the integration tests on each server that is here, or on one of them alone (all)",
     )
     parser.addoption(
         "--store",

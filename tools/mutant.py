@@ -29,7 +29,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests that take longer behind the others: those with a server, and the model."""
-    items.sort(key=lambda item: ("contract" in item.path.parts, "model" in item.path.stem))
+    items.sort(key=lambda item: ("integration" in item.path.parts, "model" in item.path.stem))
 
 
 def _end(*_: object) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import click
 
 from flask_redis_counter import errors as error_tree
-from flask_redis_counter.cli import main
-from flask_redis_counter.commands import counter_group
-from flask_redis_counter.rights import FEATURES, acl_rules
-from flask_redis_counter.settings import SETTINGS, Setting
-from flask_redis_counter.web.openapi import document
+from flask_redis_counter.cli.main import main
+from flask_redis_counter.config.settings import SETTINGS, Setting
+from flask_redis_counter.extension.commands import counter_group
+from flask_redis_counter.store.acl import FEATURES, acl_rules
+from flask_redis_counter.web.openapi.document import document
 
 _METHODS = ("get", "head", "post", "put", "delete")
 

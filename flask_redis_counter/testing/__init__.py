@@ -1,19 +1,19 @@
 """Stacks to test a counter on, faults to test it with, and clients that remember everything."""
 
 from . import direct
-from .chaos import Report, run_chaos
-from .checker import Verdict, check
-from .clients import Tally, count, hammer
-from .compose import ComposeStack
-from .fault import Event
-from .faults import Faults
-from .history import History, Operation
-from .nemesis import MakeNemesis, Nemesis
-from .process_stack import ProcessStack, Program
-from .proxy import Proxy
-from .stack import Completed, Entry, Replica, Stack, StackError, StackTimeoutError
-from .store import StoreProcess
+from .faults.fault import Event
+from .faults.faults import Faults
+from .faults.nemesis import MakeNemesis, Nemesis
+from .stacks.compose import ComposeStack
+from .stacks.process_stack import ProcessStack, Program
+from .stacks.proxy import Proxy
+from .stacks.redis_server import StoreProcess
+from .stacks.stack import Completed, Entry, Replica, Stack, StackError, StackTimeoutError
 from .waiting import WaitTimeoutError, wait_until
+from .workload.chaos import Report, run_chaos
+from .workload.checker import Verdict, check
+from .workload.clients import Tally, count, hammer
+from .workload.history import History, Operation
 
 __all__ = [
     "Completed",

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from .compose import ComposeStack, unique_project
-from .docker import PROXY_VARIABLE, proxy_script
-from .faults import Faults
-from .nemesis import Kinds, MakeNemesis, Nemesis
-from .sharing import SharedStacks, remove_abandoned
-from .stack import READY_TIMEOUT, Entry, Stack, StackError, StackTimeoutError
+from .faults.faults import Faults
+from .faults.nemesis import Kinds, MakeNemesis, Nemesis
+from .stacks.compose import ComposeStack, unique_project
+from .stacks.docker import PROXY_VARIABLE, proxy_script
+from .stacks.sharing import SharedStacks, remove_abandoned
+from .stacks.stack import READY_TIMEOUT, Entry, Stack, StackError, StackTimeoutError
 
 #: pytest shows the line of the test, and not ours.
 __tracebackhide__ = True

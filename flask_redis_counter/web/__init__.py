@@ -1,1 +1,1 @@
-"""The service's pages and its API."""
+"""The HTTP service: its app, routes, fast path and production server."""

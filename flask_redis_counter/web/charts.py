@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from ..days import Point
+from ..series import Point
 
 WIDTH, HEIGHT = 400, 180
 

@@ -9,7 +9,7 @@ from flask import Flask, current_app
 
 from ..counter import RedisCounter
 from ..errors import CounterError
-from ..state import current_state
+from ..extension.state import current_state
 
 #: How many counters are read at the most; of more, those first by name are ranked.
 MOST = 10_000

@@ -1,128 +1,122 @@
-"""How the service's description puts operations and their answers into words."""
+"""What the views answer about one counter, in whatever form."""
 
 from __future__ import annotations
 
-from typing import Any
+from http import HTTPStatus
 
-from .errors import PROBLEM
-from .negotiation import HTML, JSON, SVG, TEXT
-from .schemas import HEADERS, refer, schema
+from flask import Response, current_app, render_template, request
+from werkzeug.exceptions import (
+    BadRequest,
+    ClientDisconnected,
+    LengthRequired,
+    PreconditionFailed,
+    RequestEntityTooLarge,
+)
 
-_REFUSALS = {
-    400: "A name, a number, a body, or the header Accept, Host, Idempotency-Key or If-None-Match "
-    "is malformed; or the query has something that is not read here.",
-    401: "The admin key, or the token of the metrics, is missing, or is another one.",
-    403: "Nobody may: the service has no admin key.",
-    404: "There is no such counter, or what should be its name has a slash in it. A hit makes a "
-    "counter, unless the service is set up otherwise.",
-    406: f"Accept allows none of {JSON}, {TEXT} and {HTML}, nor another form that there is here.",
-    409: "The counter would go beyond its largest value; or there is none of this name, and as "
-    "many others as there may be. Nothing was changed.",
-    411: "A chunked body, under a server that does not read any.",
-    412: "It is not as If-Match or If-None-Match says. Nothing was changed.",
-    413: "A body of more than 64 KiB.",
-    422: "The Idempotency-Key stands for a hit of another amount. Nothing was counted.",
-    429: "The client comes more often than it may, where there is a rate, or has given too many "
-    "wrong keys. Nothing was counted or changed.",
-    500: "The store holds something that is no integer where the counter should be. It is left "
-    "untouched.",
-    501: "The service is not set up for this: it has no library for charts or metrics, or runs on "
-    "a server that cannot send events.",
-    503: "The store cannot be reached, does not answer in time, or refuses. Of a hit or a change, "
-    "`counted` says what became of it: false, or unknown.",
-}
-_ADDED = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+from .. import hosts
+from ..counter import Hit
+from ..errors import UnknownCounterError
+from ..extension.state import current_state
+from ..extension.visits import HitRequest
+from ..limits import Terms
+from .negotiation import HTML, TEXT
+from .representations import HEADERS, as_json, headers_of, token_in
+from .request_log import OUTAGE_LOG
 
 
-def operation(
-    identity: str,
-    summary: str,
-    *parameters: dict[str, Any],
-    answers: dict[str, Any],
-    **members: Any,
-) -> dict[str, Any]:
-    """Describe what a method of a path does.
+def hold_back() -> None:
+    """Answer 4xx to a request that is malformed or too large, before anything counts."""
+    if not hosts.is_allowed(request.headers.get("Host"), current_state().config.hosts):
+        raise BadRequest(
+            "The Host header is malformed, or names a host that this is not. Send ASCII (xn--… for "
+            "an international name) and a port from 1 to 65535."
+        )
+    if "Transfer-Encoding" in request.headers and request.headers.get("Content-Length"):
+        raise BadRequest("Send Transfer-Encoding or Content-Length, not both.")
+    # Only the announced length is looked at: waiting for a slow body would block a thread.
+    if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
+        raise RequestEntityTooLarge
 
-    :param members: further members of it, as ``requestBody``.
+
+def body() -> bytes:
+    """Return the request's body, however its length is told; most views ignore it unread.
+
+    :raises LengthRequired: it is chunked, and the server does not say where it ends.
+    :raises RequestEntityTooLarge: it is too large.
+    :raises BadRequest: it did not arrive whole.
     """
-    described: dict[str, Any] = {"operationId": identity, "summary": summary, **members}
-    if parameters:
-        described["parameters"] = list(parameters)
-    return described | {"responses": dict(sorted(answers.items()))}
+    if "Transfer-Encoding" in request.headers and not request.environ.get("wsgi.input_terminated"):
+        raise LengthRequired("This server reads no chunked body: send a Content-Length.")
+    try:
+        data = request.get_data()
+    except ClientDisconnected as error:
+        raise BadRequest("The body did not arrive whole.") from error
+    # Werkzeug cuts off a body of unknown length at the limit.
+    if request.content_length is None and len(data) >= current_app.config["MAX_CONTENT_LENGTH"]:
+        raise RequestEntityTooLarge
+    return data
 
 
-def answer(
-    description: str, content: dict[str, Any], *headers: str, kept: bool = False
-) -> dict[str, Any]:
-    """Describe an answer.
+def visit(name: str, amount: int, terms: Terms) -> tuple[Hit, str | None]:
+    """Count, where the request is a visit, and return what became of it.
 
-    :param content: its forms.
-    :param headers: those that go with it.
-    :param kept: whether the client may keep it, and ask whether it still holds.
+    :returns: the hit, and why it did not count if it did not.
     """
-    there = {"Cache-Control": refer("headers", "NoCache" if kept else "NoStore")}
-    there |= {name: refer("headers", name) for name in (*headers, *(["ETag"] if kept else []))}
-    return {"description": description, "headers": there, "content": content}
+    state = current_state()
+    token = token_in(request.headers.get("Idempotency-Key"))
+    terms = state.screen.terms(terms, token, request.headers.get)
+    asked = HitRequest.of(request, state)
+    hit, reason = asked.count(state.counter, name, amount, token=token, terms=terms)
+    if hit.counted:
+        current_app.extensions[OUTAGE_LOG].recovered()
+    return hit, reason
 
 
-def as_json(name: str) -> dict[str, Any]:
-    """Return the one form of a document."""
-    return {JSON: schema(name)}
+def counted(form: str, name: str, amount: int, terms: Terms) -> Response:
+    """Count, and answer the value."""
+    hit, reason = visit(name, amount, terms)
+    body = _rendered(form, name, hit.value, counted=hit.counted, reason=reason)
+    return Response(body, mimetype=form, headers=headers_of(hit))
 
 
-AS_TEXT: dict[str, Any] = {
-    TEXT: {"schema": {"type": "string", "pattern": r"^(0|-?[1-9][0-9]{0,18})\n$"}}
-}
+def stands_at(form: str, name: str, value: int) -> Response:
+    """Answer a value that was read."""
+    body = _rendered(form, name, value, counted=False)
+    return Response(body, mimetype=form, headers=HEADERS)
 
 
-def forms(name: str) -> dict[str, Any]:
-    """Return the forms of a counter's value."""
-    return {**as_json(name), **AS_TEXT, HTML: {}}
+def value_of(name: str) -> int:
+    """Return what a counter stands at.
 
-
-def read(description: str, content: dict[str, Any], *statuses: int, vary: bool = False) -> Any:
-    """Describe the answers of what reads and can be kept.
-
-    :param statuses: further problems that it answers.
+    :raises UnknownCounterError: there is none of that name.
     """
-    headers = ["Vary"] if vary else []
-    answers = {"200": answer(description, content, *headers, kept=True), "304": same(*headers)}
-    return answers | problems(400, 412, 413, 500, 503, *statuses)
+    value: int | None = current_state().counter.value(name, None)
+    if value is None:
+        raise UnknownCounterError(name)
+    return value
 
 
-def same(*headers: str) -> dict[str, Any]:
-    """Describe the answer to a client that has what it asks for."""
-    described = answer("What the client has still holds.", {}, *headers, kept=True)
-    del described["content"]
-    return described
+def kept(response: Response) -> Response:
+    """Let the client keep what it reads, and ask whether it still holds: 304.
+
+    :raises PreconditionFailed: the client wants it only where it holds (``If-Match``).
+    """
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    etag = response.get_etag()[0] or ""
+    # Not make_conditional: its 412 is no problem document, also to "If-Match: *".
+    if request.if_match and etag not in request.if_match:
+        raise PreconditionFailed("This is no longer what If-Match says.")
+    if request.if_none_match.contains_weak(etag):
+        response.status_code = HTTPStatus.NOT_MODIFIED
+    return response
 
 
-def picture(description: str, *headers: str) -> dict[str, Any]:
-    """Describe the answers of a picture, which is shown only where the status is 200."""
-    in_place_of_a_problem = {name: refer("headers", name) for name in ("Counter-Status", *headers)}
-    in_place_of_a_problem["Retry-After"] = refer("headers", "Retry-After")
-    # A picture in place of a problem is not kept.
-    control = {"required": True, "schema": {"enum": ["no-cache", "no-store"]}}
-    return {
-        "200": {
-            "description": f"{description} Where there is no value it says so in a word, and "
-            "`Counter-Status` has the status that a problem would have.",
-            "headers": {
-                "Cache-Control": control,
-                "ETag": {**HEADERS["ETag"], "required": False},
-                **in_place_of_a_problem,
-            },
-            "content": {SVG: {}},
-        }
-    }
-
-
-def problems(*statuses: int) -> dict[str, Any]:
-    """Describe the answers that are problems."""
-    return {str(status): _problem(status) for status in statuses}
-
-
-def _problem(status: int) -> dict[str, Any]:
-    of_status = {"properties": {"status": {"const": status}}}
-    forms = {PROBLEM: {"schema": refer("schemas", "Problem") | of_status}, HTML: {}}
-    return answer(_REFUSALS[status], forms, "Vary", *([_ADDED[status]] if status in _ADDED else []))
+def _rendered(form: str, name: str, value: int, *, counted: bool, reason: str | None = None) -> str:
+    if form == HTML:
+        about = {"name": name, "value": value, "counted": counted, "reason": reason}
+        each_time = current_state().config.terms.once_in is None
+        return render_template("count.html", **about, each_time=each_time)
+    if form == TEXT:
+        return f"{value}\n"
+    return as_json(name, value, counted=counted, reason=reason)

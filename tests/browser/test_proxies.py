@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from flask_redis_counter.testing import Stack, count, wait_until
-from flask_redis_counter.testing.process import Process, free_port
+from flask_redis_counter.testing.stacks.process import Process, free_port
 
 from ..e2e.conftest import process_stack
 from .window import Window

@@ -304,7 +304,7 @@ def test_a_page_that_has_the_script_twice(page, stack, copies):
 )  # fmt: skip
 def test_the_console_says_what_is_wrong(page, stack, element, words):
     """A script that cannot count says why, and what to write."""
-    source = (ROOT / "flask_redis_counter/static/counter.js").read_text("utf-8")
+    source = (ROOT / "flask_redis_counter/web/static/counter.js").read_text("utf-8")
     page.route(
         "**/js/site/counter.js",
         lambda route: route.fulfill(body=source, content_type="text/javascript"),
@@ -321,7 +321,7 @@ def test_the_console_says_what_is_wrong(page, stack, element, words):
 def test_a_copy_of_the_script(open_stack, browser, slash):
     """A copy on the site itself counts at the service that its element names."""
     service = open_stack.url()
-    source = (ROOT / "flask_redis_counter/static/counter.js").read_text("utf-8")
+    source = (ROOT / "flask_redis_counter/web/static/counter.js").read_text("utf-8")
     body = f"""<!doctype html><link rel="icon" href="data:,"><title>A</title>{LINE}
 <script src="/copy.js" data-counter="site" data-service="{service}{slash}"></script>"""
     with site(body, f"default-src 'self'; img-src data:; connect-src {service}") as url:

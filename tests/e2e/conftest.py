@@ -7,11 +7,11 @@ from types import MappingProxyType
 
 import pytest
 
-from flask_redis_counter.embedded import server_binary
+from flask_redis_counter.store.embedded import server_binary
 from flask_redis_counter.testing import ComposeStack, Entry, ProcessStack, Program, Stack
-from flask_redis_counter.testing.compose import unique_project
-from flask_redis_counter.testing.docker import engine_answers, run
 from flask_redis_counter.testing.plugin import watch
+from flask_redis_counter.testing.stacks.compose import unique_project
+from flask_redis_counter.testing.stacks.docker import engine_answers, run
 
 ROOT = Path(__file__).parents[2]
 FILES = [str(ROOT / "docker-compose.yml"), str(ROOT / "docker-compose.test.yml")]

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from flask_redis_counter.testing import ComposeStack, Entry, wait_until
-from flask_redis_counter.testing.compose import unique_project
+from flask_redis_counter.testing.stacks.compose import unique_project
 
 from .conftest import FILES, ROOT, SCALE_FILES
 

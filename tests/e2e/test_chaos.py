@@ -1,7 +1,7 @@
 """Everything at once: many clients, and one fault after the other."""
 
 from flask_redis_counter.testing import run_chaos
-from flask_redis_counter.testing.chaos import ENOUGH, FAULTS
+from flask_redis_counter.testing.workload.chaos import ENOUGH, FAULTS
 
 
 def test_chaos(new_stack, pytestconfig):

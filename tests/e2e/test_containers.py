@@ -6,8 +6,8 @@ import pytest
 import requests
 
 from flask_redis_counter.testing import ComposeStack, StackError
-from flask_redis_counter.testing.compose import unique_project
-from flask_redis_counter.testing.docker import run
+from flask_redis_counter.testing.stacks.compose import unique_project
+from flask_redis_counter.testing.stacks.docker import run
 
 from .conftest import FILES
 

@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from flask_redis_counter.testing import ComposeStack, Faults, Tally, count, wait_until
-from flask_redis_counter.testing.compose import unique_project
+from flask_redis_counter.testing.stacks.compose import unique_project
 
 from .conftest import FILES, KIND, ROOT, WEB, process_stack
 from .support import value

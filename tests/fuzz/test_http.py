@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from werkzeug.exceptions import HTTPException
 
 from flask_redis_counter import create_app
-from flask_redis_counter.embedded import EmbeddedStore
+from flask_redis_counter.store.embedded import EmbeddedStore
 from flask_redis_counter.testing import wait_until
-from flask_redis_counter.testing.process import Process, free_port
-from flask_redis_counter.web.counting import token_in
+from flask_redis_counter.testing.stacks.process import Process, free_port
 from flask_redis_counter.web.negotiation import HTML, JSON, TEXT, media_type
-from flask_redis_counter.web.openapi import document
+from flask_redis_counter.web.openapi.document import document
+from flask_redis_counter.web.representations import token_in
 
 requests = pytest.importorskip("requests")
 schemathesis = pytest.importorskip("schemathesis", reason="`nox -s fuzz` brings it along")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flask_redis_counter.settings import SETTINGS
-from flask_redis_counter.testing.docker import run
+from flask_redis_counter.config.settings import SETTINGS
+from flask_redis_counter.testing.stacks.docker import run
 
 ROOT = Path(__file__).parents[2]
 BASE = "docker-compose.yml"

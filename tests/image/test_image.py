@@ -11,9 +11,9 @@ import pytest
 import redis
 import requests
 
-from flask_redis_counter.server import GRACE
 from flask_redis_counter.testing import StackError, wait_until
-from flask_redis_counter.testing.docker import run
+from flask_redis_counter.testing.stacks.docker import run
+from flask_redis_counter.web.server import GRACE
 
 ROOT = Path(__file__).parents[2]
 TAG = "flask-redis-counter:test"

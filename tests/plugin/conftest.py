@@ -3,8 +3,8 @@
 import pytest
 
 from flask_redis_counter.testing import ComposeStack
-from flask_redis_counter.testing.compose import unique_project
-from flask_redis_counter.testing.docker import run
+from flask_redis_counter.testing.stacks.compose import unique_project
+from flask_redis_counter.testing.stacks.docker import run
 
 COMPOSE = """
 services:

@@ -9,7 +9,7 @@ import pytest
 
 import flask_redis_counter
 from flask_redis_counter.testing import ComposeStack, wait_until
-from flask_redis_counter.testing.docker import run
+from flask_redis_counter.testing.stacks.docker import run
 
 from .conftest import COMPOSE, CONFTEST
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from flask_redis_counter.testing import ComposeStack
-from flask_redis_counter.testing.docker import run
+from flask_redis_counter.testing.stacks.docker import run
 
 from .conftest import COMPOSE, CONFTEST
 

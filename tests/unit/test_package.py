@@ -1,84 +1,14 @@
 """The package as a whole."""
 
-import ast
 import subprocess
 import sys
 from importlib.metadata import requires, version
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 import flask_redis_counter
-from flask_redis_counter.cli import main
-
-PACKAGE = Path(flask_redis_counter.__file__).parent
-#: Who may import whom: only those further down.
-ORDER = [
-    "__main__",
-    "cli",
-    "transfer_commands",
-    "server",
-    "app",
-    "web",
-    "extension",
-    "commands",
-    "doctor_report",
-    "doctor",
-    "trial",
-    "finding",
-    "terminal",
-    "outlet",
-    "visits",
-    "state",
-    "counted_views",
-    "circuit_breaker",
-    "screen",
-    "proxies",
-    "embedded",
-    "config",
-    "setting_hints",
-    "settings",
-    "service_links",
-    "intake",
-    "foreign",
-    "goatcounter",
-    "formats",
-    "transfer",
-    "adoption",
-    "records",
-    "async_counter",
-    "bell",
-    "async_driver",
-    "async_store",
-    "counter",
-    "driver",
-    "replayer",
-    "spool",
-    "spool_file",
-    "combiner",
-    "meter",
-    "meter_slots",
-    "batch",
-    "call",
-    "visitors",
-    "overview",
-    "rights",
-    "operations",
-    "store",
-    "connections",
-    "causes",
-    "loops",
-    "log_throttle",
-    "forks",
-    "notices",
-    "logs",
-    "terms",
-    "rules",
-    "hosts",
-    "days",
-    "errors",
-]
+from flask_redis_counter.cli.main import main
 
 
 def test_the_public_names():
@@ -106,18 +36,6 @@ def test_every_error_is_public():
         assert error.__doc__
         assert error.__name__ in flask_redis_counter.__all__
         assert error.__name__ in flask_redis_counter.errors.__doc__
-
-
-def test_imports_run_one_way():
-    """web → extension → counter → store → errors; `testing` imports nothing of `web`."""
-    for path in PACKAGE.rglob("*.py"):
-        module = path.relative_to(PACKAGE).with_suffix("").parts
-        if module == ("__init__",) or module[0] == "testing":
-            continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level == len(module):
-                imported = (node.module or node.names[0].name).split(".")[0]
-                assert ORDER.index(imported) > ORDER.index(module[0]), f"{path}: {imported}"
 
 
 def test_the_core_needs_flask_and_redis_alone():

@@ -15,11 +15,11 @@ from flask_redis_counter import (
     RedisCounter,
     Spool,
 )
-from flask_redis_counter.config import Config
-from flask_redis_counter.connections import refusal
-from flask_redis_counter.doctor import examine
+from flask_redis_counter.config.config import Config
+from flask_redis_counter.doctor.checks import examine
 from flask_redis_counter.errors import shown
-from flask_redis_counter.transfer import Transfer
+from flask_redis_counter.store.connections import refusal
+from flask_redis_counter.transfer.transfer import Transfer
 
 SECRET = "s3cret"
 URL = f"redis://:{SECRET}@h/0"

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from flask_redis_counter.testing import StoreProcess, wait_until
-from flask_redis_counter.testing.process import Process, free_port
+from flask_redis_counter.testing.stacks.process import Process, free_port
 
 ADMIN_KEY = "correct-horse-battery-staple"
 APP = "flask_redis_counter:create_app()"
@@ -23,7 +23,7 @@ SERVERS = {
     "gunicorn gevent": f"gunicorn --workers=2 -k gevent --bind=127.0.0.1:{{port}} {APP}",
     "waitress": "waitress --listen=127.0.0.1:{port} --call flask_redis_counter:create_app",
     "uwsgi": "uwsgi --http-socket=127.0.0.1:{port} --master --processes=4 --need-app "
-    "--module=flask_redis_counter.app:create_app()",
+    "--module=flask_redis_counter.web.app:create_app()",
 }
 
 

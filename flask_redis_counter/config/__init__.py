@@ -1,0 +1,1 @@
+"""Settings: their declarations, and their values from the environment or a Flask app."""

@@ -1,0 +1,263 @@
+"""The hits that one round trip carries, and what becomes of them.
+
+Each batch has its writer's next number, and the script answers a number that it has seen with
+the answer that it gave (RIFL: Lee et al., "Implementing Linearizability at Large Scale and Low
+Latency", SOSP 2015). So a batch may be sent again until it is answered, and counts once.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from typing import Any
+
+from redis.exceptions import AuthenticationError, NoScriptError
+
+from ..errors import (
+    CounterError,
+    OutcomeUnknownError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+from ..store.connections import Command, is_passing, outcome_of
+from ..validation import Durability
+from .call import HIT, HIT_ONCE, Call, PendingHit, is_stale, is_taken
+
+#: Seconds between two attempts: the most after the first failure, and the most at all.
+FIRST_PAUSE = 0.01
+LONGEST_PAUSE = 0.1
+
+
+class Batch:
+    """The hits that one round trip carries, sent again until it is answered or given up."""
+
+    __slots__ = (
+        "_answered",
+        "_calls",
+        "_durability",
+        "_error",
+        "_failures",
+        "_final",
+        "_left",
+        "_loading",
+        "_number",
+        "_patience",
+        "_probing",
+        "_telling",
+        "_unsettled",
+        "_writer",
+        "copied",
+        "ends",
+        "hits",
+    )
+
+    def __init__(
+        self,
+        hits: list[PendingHit],
+        writer: str,
+        number: int,
+        durability: Durability,
+        patience: int,
+        probing: bool,
+    ) -> None:
+        self.hits = hits
+        #: When the deadline of the one who carries it is over.
+        self.ends = hits[-1].ends
+        self._writer = writer
+        self._number = number
+        self._durability = durability
+        self._patience = patience
+        # Until it is first sent, hits may still leave it.
+        self._calls: list[Call] | None = None
+        self._loading = False
+        self._telling = False
+        self._failures = 0
+        # Whether it is to find out if an outage is over: at once, and not until the deadline.
+        self._probing = probing
+        self._error: StoreError | None = None
+        self._final = False
+        self._answered = False
+        # Whether an attempt may have been executed without our knowing.
+        self._unsettled = False
+        # Whether a hit of a call that was sent has gone, and may wait in a spool with it.
+        self._left = False
+        #: Whether another process has the same writer; its combiner is to take another one.
+        self.copied = False
+
+    @property
+    def sent(self) -> bool:
+        """Whether it may have reached the store."""
+        return self._calls is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it is left to be sent."""
+        return self._final or self._calls == []
+
+    @property
+    def outage(self) -> CounterError | None:
+        """The last error, where all attempts were in vain: no store, or one that takes no hits."""
+        return self._error if self._failures > 0 and not self._answered else None
+
+    def commands(self) -> list[Command]:
+        """Return what to send now; from here on nobody leaves it any more."""
+        if self._calls is None:
+            self._calls = self._called()
+        commands = [call.command() for call in self._calls]
+        if self._loading:
+            commands = [HIT.load(), HIT_ONCE.load(), *commands]
+        if self._durability == "fsync":
+            commands.append(("WAITAOF", 1, 0, self._patience))
+        elif self._durability == "replica":
+            commands.append(("WAIT", 1, self._patience))
+        return commands
+
+    def take(self, answers: list[Any]) -> list[Call]:
+        """Take the answers to :meth:`commands`, an error of the store standing in its place.
+
+        Returns the calls whose hits have got their outcome by it.
+        """
+        kept = self._durability == "memory" or _is_kept(answers.pop())
+        loaded, self._loading = self._loading, False
+        if loaded:
+            del answers[:2]
+        open_calls: list[Call] = []
+        settled: list[Call] = []
+        for call, answer in zip(self._calls or (), answers, strict=True):
+            passing = isinstance(answer, StoreRefusedError) and is_passing(answer.__cause__)
+            self._answered = self._answered or not passing
+            if isinstance(answer, StoreRefusedError):
+                open_calls += self._refused(call, answer, loaded)
+            elif not kept:
+                self._unsettled = True
+                self._error = OutcomeUnknownError(
+                    f"counted, but within {self._patience} ms it was not on "
+                    + ("the disk" if self._durability == "fsync" else "a replica")
+                )
+                open_calls.append(call)
+            else:
+                try:
+                    call.settle(answer)
+                    settled.append(call)
+                except OutcomeUnknownError as error:
+                    self._unsettled = True
+                    call.refuse(error)
+        self._calls = open_calls
+        self._failures += 1
+        self._final = self._probing and self.outage is not None
+        return settled
+
+    def fail(self, error: StoreError) -> None:
+        """Take note of an attempt that failed as a whole."""
+        self._failures += 1
+        # What a server said explains more than that no other was found in its place.
+        told = isinstance(self._error, StoreRefusedError)
+        if not (told and isinstance(error, StoreUnavailableError)):
+            self._error = error
+        if isinstance(error, OutcomeUnknownError):
+            self._unsettled = True
+        elif isinstance(error, StoreRefusedError) and not is_passing(error.__cause__):
+            self._answered = True
+            # A new connection introduces itself again: the password may have been another one.
+            again = isinstance(error.__cause__, AuthenticationError) and self._failures == 1
+            self._final = not again
+        else:
+            self._final = self._probing
+
+    def unsettle(self) -> None:
+        """Take note that a hit is gone, and was told that an attempt may have been executed."""
+        self._unsettled = self._left = True
+
+    def pause(self) -> float:
+        """Return how many seconds to wait before the next attempt: exponential, full jitter."""
+        if self._failures <= 1 and (self._loading or self._telling or self.copied):
+            return 0.0
+        most = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
+        return random.uniform(0, most)  # noqa: S311  # no secret
+
+    def give_up(self, ends: float) -> None:
+        """Let the hits fail with what is known that have no outcome yet.
+
+        :param ends: only those whose deadline is over then; all, where there is no use in
+            going on.
+        """
+        if self._calls == []:
+            return  # all are settled
+        error = self._known(
+            self._error or StoreUnavailableError("there was no time to ask the store")
+        )
+        if self.sent and not self.over and any(hit.waits and hit.ends > ends for hit in self.hits):
+            # Others go on with the same call, amounts and all.
+            error = OutcomeUnknownError(f"given up, and others go on with it: {error}")
+        for hit in self.hits:
+            if hit.waits and (hit.ends <= ends or self.over):
+                hit.error = error
+
+    def _called(self) -> list[Call]:
+        calls: dict[str, Call] = {}
+        single: list[Call] = []
+        for hit in self.hits:
+            if hit.error is not None:
+                continue  # it left
+            call = calls.get(hit.key)
+            if hit.token is not None:
+                single.append(Call.of(hit, self._writer, self._number, hit.token))
+            elif call is None:
+                calls[hit.key] = Call.of(hit, self._writer, self._number, None)
+            elif not call.takes(hit):
+                single.append(self._alone(hit))
+            else:
+                call.join(hit)
+        return [*calls.values(), *single]
+
+    def _alone(self, hit: PendingHit) -> Call:
+        # A number stands for one call of a counter; a token of its own tells this one apart.
+        return Call.of(hit, self._writer, self._number, secrets.token_hex(8))
+
+    def _refused(self, call: Call, error: StoreRefusedError, loaded: bool) -> list[Call]:
+        """Return the calls that are to be sent in place of one that the store refused."""
+        if isinstance(error.__cause__, NoScriptError):
+            self._loading = True
+            self._error = (
+                StoreRefusedError("the store does not take the script that counts")
+                if loaded
+                else StoreUnavailableError("there was no time to load the script that counts")
+            )
+            return [call]
+        if str(error.__cause__).startswith("FORGOTTEN"):
+            self._telling = True
+            self._error = StoreUnavailableError("there was no time to tell the store of visitors")
+            call.tell()
+            return [call]
+        if is_passing(error.__cause__):
+            self._error = error
+            return [call]
+        if is_taken(error) or is_stale(error):
+            self.copied = True
+            if not (self._left if is_taken(error) else self._unsettled):
+                # No attempt of ours has counted, and none will: the store keeps the numbers.
+                return [call.by(secrets.token_hex(8))]
+        if len(call.hits) > 1 and "would overflow" in str(error):
+            return [self._alone(hit) for hit in call.hits]  # as many as there is room for
+        outcome = outcome_of(error, call.key)
+        if isinstance(outcome, OutcomeUnknownError):
+            self._unsettled = True
+            self._error = outcome
+            return [call]
+        call.refuse(self._known(outcome))
+        return []
+
+    def _known(self, error: CounterError) -> CounterError:
+        """Return the error, or unknown where an earlier attempt may have been executed."""
+        if not self._unsettled or isinstance(error, OutcomeUnknownError):
+            return error
+        unknown = OutcomeUnknownError(f"an earlier attempt was not answered; then: {error}")
+        unknown.__cause__ = error
+        return unknown
+
+
+def _is_kept(answer: Any) -> bool:
+    if isinstance(answer, list):  # WAITAOF: on how many disks here, and on how many replicas'
+        answer = answer[0]
+    return isinstance(answer, int) and answer >= 1

@@ -1,0 +1,145 @@
+"""Hits that arrive together leave together: one batch in flight, the next one gathering.
+
+A pure state machine: no I/O, no clock, no threads in here. A driver carries the batches, tells
+what became of them, and wakes those who wait; there is one for threads and one for asyncio.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+
+from ..errors import CounterError, OutcomeUnknownError, StoreUnavailableError
+from ..validation import Durability
+from .batch import Batch
+from .call import PendingHit
+
+#: How many hits one batch takes at the most; what is left over makes the next one.
+MAX_HITS = 1000
+
+#: The share of the time for an answer that the server may spend on disk or replica: its answer is
+#: to come in time also when that takes too long.
+KEEPING = 0.8
+
+
+class Combiner:
+    """Gathers hits into batches, of which one is in flight at a time.
+
+    It is one writer. A batch that is given up without an answer makes it another one: whatever
+    of that batch is still on its way counts under an identity that nobody uses any more. So does a
+    batch that tells of another process with the same identity.
+
+    Its methods are for one caller at a time: a driver with threads holds a lock.
+
+    :param durability: what a hit waits for.
+    :param patience: milliseconds that the store may take over that.
+    """
+
+    def __init__(self, durability: Durability = "memory", patience: int = 0) -> None:
+        self._durability = durability
+        self._patience = patience
+        self._queue: deque[PendingHit] = deque()
+        self._flying: Batch | None = None
+        self._away: CounterError | None = None
+        self._retire()
+
+    @property
+    def flying(self) -> Batch | None:
+        """The batch in flight."""
+        return self._flying
+
+    def add(self, hit: PendingHit, now: float) -> Batch | None:
+        """Take a hit in; return the batch to carry at once, or None: wait to be woken.
+
+        :raises StoreUnavailableError: the store is away; one batch at a time finds out whether
+            it still is, so that an outage does not use up a server's threads.
+        """
+        flying = self._flying
+        if flying is None and not self._queue:
+            return self._fly([hit])
+        if flying is not None and now > flying.ends + 1:
+            # Who carried it is gone without a word: an interrupt in an unlucky place.
+            self._flying = flying = None
+            self._retire()
+        if flying is None:
+            # It leads what is to fly now, however many wait: the others are not awake.
+            return self._fly([*self._gathered(MAX_HITS - 1), hit])
+        if self._away is not None:
+            raise StoreUnavailableError(f"still away, as a moment ago: {self._away}")
+        if flying.sent or len(flying.hits) >= MAX_HITS:
+            self._queue.append(hit)
+        else:
+            hit.batch = flying
+            flying.hits.append(hit)
+        return None
+
+    def waiting(self) -> list[PendingHit]:
+        """Return the hits that have no outcome yet."""
+        flying = self._flying.hits if self._flying else ()
+        return [hit for hit in (*flying, *self._queue) if hit.waits]
+
+    def leave(self, hit: PendingHit) -> None:
+        """Let a hit go whose deadline is over, with what is known of it."""
+        if hit.waits:
+            if hit.batch is None:
+                self._queue.remove(hit)
+            if hit.batch is None or not hit.batch.sent:
+                hit.error = StoreUnavailableError("no connection to the store in time")
+            else:
+                hit.error = OutcomeUnknownError("the store was asked, and did not answer in time")
+                # Who hears so may have it settled later: no other hit of it may hear «refused».
+                hit.batch.unsettle()
+
+    def finish(self, batch: Batch) -> list[PendingHit]:
+        """Take note that nobody carries a batch any more; return whom to wake, leader first.
+
+        Where some of its hits still have time, the youngest takes it over.
+        """
+        if batch is not self._flying:
+            return [hit for hit in batch.hits if not hit.leads]
+        self._away = batch.outage
+        leader: PendingHit | None = None
+        woken: list[PendingHit] = []
+        unknown = False
+        for hit in batch.hits:
+            if hit.value is None:
+                unknown = unknown or isinstance(hit.error, OutcomeUnknownError)
+            if hit.waits:
+                leader = hit
+            elif not hit.leads:
+                woken.append(hit)
+        if leader is not None:
+            leader.leads = True
+            batch.ends = leader.ends
+        else:
+            if unknown or batch.copied:
+                self._retire()
+            self._flying = None
+            if self._queue:
+                leader = self._fly(self._gathered(MAX_HITS)).hits[-1]
+        return woken if leader is None else [leader, *woken]
+
+    def _gathered(self, most: int) -> list[PendingHit]:
+        return [self._queue.popleft() for _ in range(min(len(self._queue), most))]
+
+    def _fly(self, hits: list[PendingHit]) -> Batch:
+        self._number += 1
+        batch = Batch(
+            hits,
+            self._writer,
+            self._number,
+            self._durability,
+            self._patience,
+            self._away is not None,
+        )
+        for hit in hits:
+            hit.batch = batch
+        # The youngest carries it: nobody's deadline is over before the others'.
+        hits[-1].leads = True
+        self._flying = batch
+        return batch
+
+    def _retire(self) -> None:
+        """Be another writer from now on."""
+        self._writer = secrets.token_hex(8)
+        self._number = 0

@@ -1,0 +1,428 @@
+"""A hit, and the script's call that counts it, alone or together with others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Container, Iterable, Iterator, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from itertools import compress
+from typing import Any, Self
+
+from ..errors import (
+    CounterError,
+    OutcomeUnknownError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreUnsuitableError,
+    TooOftenError,
+)
+from ..limits import ALWAYS, ANY_NUMBER, Rate, Terms
+from ..notices import warn_skipped
+from ..series import this_hour
+from ..store.connections import Command
+from ..validation import MAX_VALUE, names_key, rates_key
+from .visitors import ToldVisitors
+
+#: Seconds after which the store forgets a writer that is gone, and a client's token: the scripts'
+#: LIFE.
+RECORD_LIFE = 24 * 60 * 60
+
+#: The longest token that is part of its record's key as it is: any other way of writing a UUID is.
+#: A longer one takes no more memory, by its hash.
+MAX_PLAIN_TOKEN = 40
+
+#: The largest sum of amounts that a script in Lua has all digits of.
+MOST_ADDED = 2**53 - 1
+
+#: What became of a screened hit: the digits that the scripts answer.
+COUNTED, REPLAYED, SEEN, TOO_OFTEN = "0123"
+
+
+class Script:
+    """A script and the commands that run it."""
+
+    def __init__(self, *names: str) -> None:
+        folder = files("flask_redis_counter.store").joinpath("lua")
+        self.text = "".join(folder.joinpath(name).read_text("utf-8") for name in names)
+        self._digest = hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324  # Redis wants it
+
+    def run(self, keys: Sequence[str], *arguments: str | int) -> Command:
+        """Return the command that runs it."""
+        return ("EVALSHA", self._digest, len(keys), *keys, *arguments)
+
+    def load(self) -> Command:
+        """Return the command that makes it known to the server."""
+        return ("SCRIPT LOAD", self.text)
+
+
+# The visitors that the store knows where it does not have the mark.
+_NOT_MARKED: Container[str | None] = ()
+
+HIT = Script("count.lua", "hit.lua")
+HIT_ONCE = Script("count.lua", "hit_once.lua")
+
+
+class PendingHit:
+    """A hit on its way.
+
+    :ivar ends: when its deadline is over, by the driver's clock.
+    :ivar visitor: what tells who it is from others, None where nobody asks.
+    :ivar client: what tells who sends it from others, None where nobody asks.
+    :ivar told: the visitors that the store need not be told of; None: it is told each time.
+    :ivar terms: under which it counts.
+    :ivar once_in: within how many seconds its visitor counts once; 0: each time.
+    :ivar rate: how often its client may count; None: as often as it likes.
+    :ivar batch: the batch that it goes with, once it does.
+    :ivar call: the script's call that counts it, once it was sent.
+    :ivar leads: whether it is up to this hit's driver to carry that batch.
+    :ivar value: what it brought the counter to, once that is known.
+    :ivar error: why it did not, otherwise.
+    :ivar replayed: whether another hit with its token had counted.
+    :ivar counted: whether it counted, once there is a value; not where its visitor had.
+    :ivar wake: for the driver, to wake who waits for it.
+    """
+
+    __slots__ = (
+        "amount",
+        "batch",
+        "call",
+        "client",
+        "counted",
+        "ends",
+        "error",
+        "key",
+        "leads",
+        "once_in",
+        "rate",
+        "replayed",
+        "terms",
+        "token",
+        "told",
+        "value",
+        "visitor",
+        "wake",
+    )
+
+    def __init__(
+        self,
+        key: str,
+        amount: int,
+        token: str | None,
+        ends: float = 0.0,
+        *,
+        visitor: str | None = None,
+        client: str | None = None,
+        terms: Terms = ALWAYS,
+        told: ToldVisitors | None = None,
+    ) -> None:
+        self.key = key
+        self.amount = amount
+        self.token = token
+        self.ends = ends
+        self.visitor = visitor
+        self.told = told
+        self.client = client
+        self.terms = terms
+        self.once_in = 0
+        self.rate: Rate | None = None
+        if terms.screen:
+            self.once_in = (terms.once_in or 0) if visitor is not None else 0
+            self.rate = terms.rate if client is not None else None
+        self.batch: Any = None
+        self.call: Call | None = None
+        self.leads = False
+        self.value: int | None = None
+        self.error: CounterError | None = None
+        self.replayed = False
+        self.counted = True
+        self.wake: Any = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has no outcome yet."""
+        return self.value is None and self.error is None
+
+    def outcome(self) -> int:
+        """Return its value, or raise why there is none."""
+        if self.error is not None:
+            raise _own(self.error if self.token is None else _with_token(self.error))
+        if self.value is None:
+            raise OutcomeUnknownError("the hit was given up")
+        return self.value
+
+
+class Call:
+    """One call of a script: the hits of a counter that count together, or one with a token."""
+
+    __slots__ = (
+        "_known",
+        "_limit",
+        "_mark",
+        "_rate",
+        "_screened",
+        "_share",
+        "_told",
+        "_visitors",
+        "amount",
+        "hits",
+        "hour",
+        "key",
+        "number",
+        "sender",
+        "token",
+        "writer",
+    )
+
+    def __init__(
+        self,
+        key: str,
+        amount: int,
+        writer: str,
+        number: int,
+        token: str | None,
+        hour: str,
+        sender: str = "",
+    ) -> None:
+        self.key = key
+        self.amount = amount
+        self.writer = writer
+        self.number = number
+        self.token = token
+        self.hour = hour
+        # Tells a repeat of this call from another hit with the same token, and from the call of a
+        # copied process with the same writer and number: copies do not share the system's
+        # generator, and Python's secrets takes twice as long.
+        self.sender = sender or os.urandom(8).hex()
+        self.hits: list[PendingHit] = []
+        self._limit = ANY_NUMBER
+        # Visitors that the store is told of; it knows the others if it still has the mark.
+        self._visitors: dict[str, None] = {}
+        self._told: ToldVisitors | None = None
+        self._mark = ""
+        self._known: Container[str | None] = _NOT_MARKED
+        self._screened = False
+        self._rate: Rate | None = None
+        # The percentage of the store's memory from which on the token is refused.
+        self._share: int | None = None
+
+    @classmethod
+    def of(cls, hit: PendingHit, writer: str, number: int, token: str | None) -> Self:
+        """Return a call for one hit, to which others may be added."""
+        call = cls(hit.key, 0, writer, number, token, this_hour())
+        call._limit = hit.terms.limit
+        if hit.token is not None:
+            call._share = hit.terms.idempotency_memory
+        call.join(hit)
+        return call
+
+    def by(self, writer: str) -> Self:
+        """Return a call of another writer, for the same hits."""
+        call = type(self).of(self.hits[0], writer, 1, None)
+        for hit in self.hits[1:]:
+            call.join(hit)
+        return call
+
+    def takes(self, hit: PendingHit) -> bool:
+        """Whether a hit may count together with the others."""
+        if not (self._screened or hit.rate or hit.once_in):
+            return self.amount + hit.amount <= MAX_VALUE
+        if self._rate is not None and hit.rate not in (None, self._rate):
+            return False
+        return self.amount + hit.amount <= MOST_ADDED
+
+    def join(self, hit: PendingHit) -> None:
+        """Let a hit count together with the others."""
+        self.amount += hit.amount
+        self.hits.append(hit)
+        hit.call = self
+        # Most visitors are known; this is the hot path.
+        if (visitor := hit.visitor) is not None and (
+            hit.told is not self._told or visitor not in self._known
+        ):
+            self._tell_of(visitor, hit.told)
+        if hit.terms.limit > self._limit:
+            self._limit = hit.terms.limit
+        if hit.rate is not None or hit.once_in:
+            self._screened = True
+            self._rate = self._rate or hit.rate
+
+    def tell(self) -> None:
+        """Tell the store of all visitors the next time: it does not have the mark."""
+        if self._told is not None:
+            self._told.forget(self._mark)
+            self._mark = self._told.mark
+            self._known = _NOT_MARKED
+        self._visitors = dict.fromkeys(hit.visitor for hit in self.hits if hit.visitor is not None)
+
+    def command(self) -> Command:
+        """Return the command, the same each time but after :meth:`tell`."""
+        day = self.hour[:10]
+        keys = _keys(self.key, day)
+        more: Iterable[str | int] = ()
+        if self._screened or self._visitors:
+            keys += (f"{self.key}:told", f"{self.key}:visitors", f"{self.key}:salt")
+            process = "" if self._told is None else self._told.process
+            visitors = self._screening() if self._screened else self._visitors
+            more = (
+                process,
+                self._mark,
+                int(self._known is not _NOT_MARKED),
+                _secret(day),
+                *visitors,
+            )
+        elif self._told is not None:  # it knows all visitors, if it has the mark
+            keys += (f"{self.key}:told",)
+            more = (self._told.process, self._mark)
+        if self._screened:
+            keys += (f"{self.key}:seen", rates_key(self.key))
+        counted = (self.amount, self.hour, self._limit, *more)
+        if self.token is not None:
+            sender = self.sender if self._share is None else f"{self.sender}:{self._share}"
+            record = f"{self.key}:{_token_record(self.token)}"
+            return HIT_ONCE.run((self.key, record, *keys), sender, *counted)
+        record = f"{self.key}:writer:{self.writer}"
+        return HIT.run((self.key, record, *keys), f"{self.number}:{self.sender}", *counted)
+
+    def _screening(self) -> Iterator[str | int]:
+        """Return what the scripts decide by which hits count."""
+        yield max(hit.once_in for hit in self.hits)
+        rate = self._rate or Rate(1, 1)
+        yield f"{rate.seconds / rate.hits:.6f}"
+        yield rate.seconds
+        for hit in self.hits:
+            client = hit.client if hit.rate is not None else None
+            visitor = hit.visitor if hit.visitor in self._visitors else None
+            yield from (visitor or "", hit.amount, hit.once_in, client or "")
+
+    def _tell_of(self, visitor: str, told: ToldVisitors | None) -> None:
+        """Tell the store of a visitor, unless it knows the visitor if it has the mark."""
+        if told is not None and self._told is None:
+            told.renew(self.hour)
+            self._told, self._mark = told, told.mark
+            self._known = told.hashes if told.marked else _NOT_MARKED
+        if told is not self._told or visitor not in self._known:
+            self._visitors[visitor] = None
+
+    def settle(self, answer: Any) -> None:
+        """Give each hit its own value, or why it was left out.
+
+        :raises OutcomeUnknownError: the answer is none that the script gives.
+        """
+        try:
+            value, verdicts = self._read(answer)
+        except (TypeError, ValueError) as error:
+            raise OutcomeUnknownError(f"the answer is no integer: {answer!r:.100}") from error
+        if verdicts:
+            self._settle_each(value, verdicts)
+            return
+        value -= self.amount
+        for hit in self.hits:
+            value += hit.amount
+            if hit.error is None:
+                hit.value = value
+        if self._visitors and self._told is not None:
+            self._told.add(self._visitors, self._mark)
+
+    def _settle_each(self, value: int, verdicts: str) -> None:
+        counted = [verdict in (COUNTED, REPLAYED) for verdict in verdicts]
+        value -= sum(compress((hit.amount for hit in self.hits), counted))
+        for hit, verdict in zip(self.hits, verdicts, strict=True):
+            if verdict in (COUNTED, REPLAYED):
+                value += hit.amount
+            if hit.error is not None:
+                continue
+            if verdict == TOO_OFTEN and self._rate is not None:
+                hit.error = TooOftenError(self._rate.seconds / self._rate.hits)
+            else:
+                hit.value = value
+                hit.counted = verdict != SEEN
+                hit.replayed = verdict == REPLAYED
+        visitors = {
+            hit.visitor for hit, it in zip(self.hits, verdicts, strict=True) if it == COUNTED
+        }
+        if self._told is not None and (heard := visitors & self._visitors.keys()):
+            self._told.add(heard, self._mark)
+
+    def _read(self, answer: Any) -> tuple[int, str]:
+        """Return the value in an answer, and a digit for each hit, or none where all count."""
+        if self.token is not None:
+            if not isinstance(answer, list):  # the bytes of b"OK" are integers as well
+                raise TypeError
+            value, said, *skipped = answer
+            verdicts = str(int(said))
+            if skipped:
+                self._warn(str(skipped[0], "utf-8", "replace"))
+        elif not self._screened and b" " not in answer:
+            return int(answer), ""
+        else:
+            told, _, skipped_part = str(answer, "utf-8", "replace").partition(" ")
+            value, _, verdicts = told.partition(":")
+            if skipped_part:
+                self._warn(skipped_part)
+            if not self._screened:
+                return int(value), ""
+        if len(verdicts) != len(self.hits):
+            raise ValueError
+        return int(value), verdicts
+
+    def _warn(self, skipped: str) -> None:
+        warn_skipped(skipped)
+        self._told = None  # the store may have taken neither the visitors nor their mark
+
+    def refuse(self, error: CounterError) -> None:
+        """Let all its hits fail."""
+        for hit in self.hits:
+            if hit.error is None:
+                hit.error = error
+
+
+def is_taken(error: BaseException | None) -> bool:
+    """Whether a copied process has used the number of a call, which then never counts."""
+    return isinstance(error, StoreRefusedError) and str(error.__cause__).startswith("TAKEN")
+
+
+def is_stale(error: BaseException | None) -> bool:
+    """Whether the writer of a call went on to later numbers: once it was settled, or as a copy."""
+    return isinstance(error, StoreRefusedError) and str(error.__cause__).startswith("STALE")
+
+
+@lru_cache(maxsize=1024)
+def _keys(key: str, day: str) -> tuple[str, ...]:
+    """Return the keys of what each hit of a day is recorded under."""
+    return (f"{key}:days", f"{key}:hours:{day}", names_key(key))
+
+
+def _token_record(token: str) -> str:
+    if len(token) <= MAX_PLAIN_TOKEN:
+        return f"token:{token}"
+    return f"token-hash:{hashlib.blake2b(token.encode(), digest_size=20).hexdigest()}"
+
+
+@lru_cache(maxsize=2)
+def _secret(_day: str) -> str:
+    """Return what may become the salt of a day; nobody else knows it, and it is soon forgotten."""
+    return secrets.token_hex(16)
+
+
+def _with_token(error: CounterError) -> CounterError:
+    """Return what an error says of a hit that may have been sent before, under its token."""
+    unsent = isinstance(error, StoreUnavailableError | StoreRefusedError)
+    if not unsent or isinstance(error, StoreUnsuitableError):
+        return error
+    unknown = OutcomeUnknownError(
+        f"this attempt did not count, and whether one before it did, the store knows: {error}"
+    )
+    unknown.__cause__ = error
+    return unknown
+
+
+def _own(error: CounterError) -> CounterError:
+    """Return an error of one's own: several threads must not raise the same object."""
+    own = type(error).__new__(type(error))
+    own.args = error.args
+    own.__dict__.update(error.__dict__)
+    own.__cause__ = error.__cause__
+    return own

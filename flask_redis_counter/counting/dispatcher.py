@@ -1,0 +1,131 @@
+"""Carries batches with the threads that brought the hits; under gevent, with its greenlets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+
+from ..errors import CounterError, OutcomeUnknownError, StoreError, StoreUnavailableError
+from ..store.connections import Command
+from ..store.pool import Store
+from ..validation import Durability
+from .batch import Batch
+from .batcher import KEEPING, Combiner
+from .call import PendingHit
+from .metrics import Meter
+
+
+class ThreadDriver:
+    """Sends hits in batches over one store.
+
+    There is no thread in here: the one whose hit leads a batch carries it, and wakes the
+    others with their answers. So a lone hit waits for nobody, and nothing is left running.
+
+    :param deadline: seconds that one hit may take.
+    :param durability: what a hit waits for.
+    :param meter: takes note of what was sent and answered.
+    """
+
+    def __init__(
+        self, store: Store, *, deadline: float, durability: Durability, meter: Meter
+    ) -> None:
+        self._store = store
+        self._deadline = deadline
+        self._meter = meter
+        self._lock = threading.Lock()
+        self._combiner = Combiner(durability, int(store.patience * KEEPING * 1000))
+        self._leader: int | None = None
+
+    def count(self, hit: PendingHit) -> None:
+        """Count, and give the hit its outcome, within the deadline."""
+        now = time.monotonic()
+        hit.ends = now + self._deadline
+        if not self._lock.acquire(timeout=self._deadline):
+            # A signal handler's, on top of a hit of this thread that holds the lock.
+            hit.error = StoreUnavailableError("interrupted a hit, and cannot count before it")
+            return
+        try:
+            batch = self._combiner.add(hit, now)
+            if batch is None:
+                hit.wake = threading.Lock()
+                hit.wake.acquire()
+        except CounterError as error:
+            hit.error = error
+            return
+        finally:
+            self._lock.release()
+        if batch is None and self._leader == threading.get_ident():
+            self._let_go(hit)  # a hit in a signal handler, on top of the one that would wake it
+        elif batch is None:
+            self._wait(hit)
+        if hit.leads and hit.error is None and hit.batch is not None:
+            self._lead(hit, hit.batch)
+
+    def _wait(self, hit: PendingHit) -> None:
+        """Wait for the outcome, or for being the one who leads."""
+        woken = False
+        try:
+            woken = hit.wake.acquire(timeout=max(0.0, hit.ends - time.monotonic()))
+        finally:
+            if not woken:
+                self._let_go(hit)
+
+    def _let_go(self, hit: PendingHit) -> None:
+        with self._lock:
+            self._combiner.leave(hit)
+            woken = self._combiner.finish(hit.batch) if hit.leads and hit.batch is not None else []
+        _wake(woken)
+
+    def _lead(self, hit: PendingHit, batch: Batch) -> None:
+        self._leader = threading.get_ident()
+        try:
+            self._carry(hit, batch)
+        except BaseException:
+            with self._lock:
+                if batch.sent:
+                    batch.unsettle()
+                hit.error = OutcomeUnknownError("the hit was interrupted")
+            raise
+        finally:
+            self._leader = None
+            with self._lock:
+                woken = self._combiner.finish(batch)
+            _wake(woken)
+
+    def _carry(self, hit: PendingHit, batch: Batch) -> None:
+        """Send a batch until it is answered, or there is no time for another attempt."""
+
+        ends = hit.ends
+
+        def commands() -> list[Command]:
+            with self._lock:
+                return batch.commands()
+
+        while True:
+            try:
+                answers = self._store.exchange(commands, ends)
+            except StoreError as error:
+                self._meter.failed_round_trip()
+                with self._lock:
+                    batch.fail(error)
+            else:
+                with self._lock:
+                    settled = batch.take(answers)
+                self._meter.settled(settled, time.monotonic() + self._deadline)
+            if batch.over:
+                break
+            pause = batch.pause()
+            if time.monotonic() + pause + self._store.patience > ends:
+                break
+            time.sleep(pause)
+        if hit.waits:
+            with self._lock:
+                batch.give_up(ends)
+
+
+def _wake(hits: list[PendingHit]) -> None:
+    for hit in hits:
+        if hit.wake is not None:
+            with suppress(RuntimeError):  # another has woken it already
+                hit.wake.release()

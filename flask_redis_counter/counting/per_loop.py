@@ -1,0 +1,90 @@
+"""State that belongs to one event loop, for objects that are used from several."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from ..forking import ForkSafe
+
+_T = TypeVar("_T")
+
+
+class PerLoop(ForkSafe, Generic[_T]):
+    """One state for each event loop, made when it is first used there.
+
+    Thread-safe. A loop that ends takes its state with it: an asynchronous generator waits for
+    that, because finalising these is all that asyncio lets others do at a loop's end
+    (``shutdown_asyncgens``; ``asyncio.run`` and asgiref call it).
+
+    :param begin: makes the state, in its loop.
+    :param end: closes it, in its loop.
+    """
+
+    def __init__(self, begin: Callable[[], _T], end: Callable[[_T], Awaitable[None]]) -> None:
+        self._begin = begin
+        self._end = end
+        self._inherited: list[Any] = []
+        self._states: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[None, None]]] = {}
+        super().__init__()
+        self.enter()
+
+    def here(self) -> _T:
+        """Return the state of the running loop; after :meth:`enter`, which its owner calls."""
+        loop = asyncio.get_running_loop()
+        last = self._last
+        if last is not None and last[0] is loop:
+            return last[1]
+        return self._found(loop)
+
+    def all(self) -> list[_T]:
+        """Return the states of all loops that have not ended, for tests."""
+        with self._lock:
+            return [state for state, _ in self._states.values()]
+
+    def _reset(self) -> None:
+        # Closing a parent's connection here would take it out of the selector that both share.
+        self._inherited.append(self._states)
+        self._lock = threading.Lock()
+        # The states refer to their loops, and so does this: no other loop can have the same id.
+        self._states = {}
+        self._last: tuple[asyncio.AbstractEventLoop, _T] | None = None
+
+    def _found(self, loop: asyncio.AbstractEventLoop) -> _T:
+        with self._lock:
+            found = self._states.get(loop)
+            if found is None:
+                # A loop that was closed without finalising its generators.
+                for closed in [loop for loop in self._states if loop.is_closed()]:
+                    del self._states[closed]
+                state = self._begin()
+                waiting = _until_end(weakref.ref(self), loop, state, self._end)
+                with suppress(StopIteration):
+                    waiting.__anext__().send(None)  # up to its yield, where the loop knows it
+                found = self._states[loop] = (state, waiting)
+        self._last = (loop, found[0])
+        return found[0]
+
+    def _drop(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._states.pop(loop, None)
+            if self._last is not None and self._last[0] is loop:
+                self._last = None
+
+
+async def _until_end(
+    states: weakref.ref[PerLoop[_T]],
+    loop: asyncio.AbstractEventLoop,
+    state: _T,
+    end: Callable[[_T], Awaitable[None]],
+) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        if (alive := states()) is not None:
+            alive._drop(loop)
+        await end(state)

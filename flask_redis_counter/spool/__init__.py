@@ -1,0 +1,1 @@
+"""Hits kept on disk while the store is down, and replayed exactly once."""

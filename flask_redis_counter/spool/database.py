@@ -1,0 +1,206 @@
+"""The file of the spool: one SQLite database, synced at each commit, set aside when corrupt."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import SpoolError
+from ..forking import ForkSafe, around_fork
+
+#: Seconds to wait for other threads and processes that are writing.
+BUSY_TIMEOUT = 2.0
+
+#: Seconds between two attempts to lock a file.
+LOCK_PAUSE = 0.01
+
+#: Pages of the file, of 4 KiB, that are kept for emptying it when it is full.
+SPARE_PAGES = 64
+
+_VERSION = 3
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS entry (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL,           -- of the counter, in the store
+    writer TEXT NOT NULL,        -- '' while hits may still be added
+    number INTEGER NOT NULL,     -- of the batch; the hour, while hits may still be added
+    token TEXT NOT NULL,         -- '' where there is none
+    sender TEXT NOT NULL,        -- of the call that was sent; '' where there is none
+    amount INTEGER NOT NULL,
+    hits INTEGER NOT NULL,
+    hour TEXT NOT NULL,          -- that the hits count in
+    sent REAL,                   -- when it was first sent, seconds since 1970; NULL: never
+    UNIQUE (key, writer, number, token, sender)
+);
+PRAGMA user_version = {_VERSION};
+"""
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+
+class SpoolFile(ForkSafe):
+    """A database for all threads and processes that name the same file.
+
+    The file is open during a transaction only. SQLite keeps the locks of a process in its memory,
+    and a forked child that inherits an open file believes that they are its own.
+
+    :param path: where it lies.
+    :param megabytes: how large it may grow.
+    """
+
+    def __init__(self, path: Path, megabytes: int) -> None:
+        self.path = path
+        self._megabytes = megabytes
+        self._open = self._torn = False
+        # The file that was opened last, and the one that was checked, by their inodes.
+        self._inode = self._checked = 0
+        super().__init__()
+        self.enter()
+        self._paused = False
+        around_fork(before=self._pause, after_in_parent=self._go_on)
+
+    def transact(
+        self,
+        work: Callable[[sqlite3.Connection], _T],
+        *,
+        adds: bool = False,
+        wait: float | None = None,
+    ) -> _T:
+        """Do some work in a transaction, durable when this returns.
+
+        :param adds: whether it makes the file larger, and is refused when that is full.
+        :param wait: seconds to wait for other threads and processes; by default
+            :data:`BUSY_TIMEOUT`.
+        :raises SpoolError: the file is full, locked for too long, or cannot be read or written.
+        """
+        self.enter()
+        if self._torn:
+            raise SpoolError(
+                f"the spool {self.path} cannot be used in this process: it was forked in C in the "
+                "middle of a write; load the app after the fork (uWSGI: --lazy-apps)"
+            )
+        ends = time.monotonic() + (BUSY_TIMEOUT if wait is None else wait)
+        if not self._lock.acquire(timeout=_left(ends)):
+            raise SpoolError(f"the spool {self.path} is busy: another thread writes to it")
+        try:
+            self._open = True
+            return self._attempt(work, adds, ends)
+        finally:
+            self._open = False
+            self._lock.release()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        # A copy from the middle of a transaction has SQLite's locks, and perhaps its mutexes.
+        self._torn = self._torn or self._open
+        self._open = False
+
+    def _pause(self) -> None:
+        # A fork of Python's waits for the end of a transaction.
+        if self._lock.acquire(timeout=BUSY_TIMEOUT):
+            self._paused = True
+
+    def _go_on(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._lock.release()
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], _T], adds: bool, ends: float) -> _T:
+        again = False
+        while True:
+            try:
+                with closing(self._connected(ends)) as database, self._transaction(database, adds):
+                    return work(database)
+            except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
+                raise SpoolError(f"the spool {self.path} does not work: {error}") from error
+            except sqlite3.DatabaseError as error:
+                if again:
+                    raise SpoolError(f"the spool {self.path} is corrupt: {error}") from error
+                self._set_aside(error, ends)
+                again = True
+
+    @contextmanager
+    def _transaction(self, database: sqlite3.Connection, adds: bool) -> Iterator[None]:
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+        # Room to empty it that nothing which is added may take.
+        pages = self._megabytes * 1024 * 1024 // size + (0 if adds else SPARE_PAGES)
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+
+    def _connected(self, ends: float) -> sqlite3.Connection:
+        database = sqlite3.connect(self.path, timeout=_left(ends), isolation_level=None)
+        try:
+            self._inode = self.path.stat().st_ino
+            # Not WAL, which is emptied each time that the last process closes it.
+            database.execute("PRAGMA journal_mode = TRUNCATE")
+            database.execute("PRAGMA synchronous = FULL")
+            # Drawn by the system: SQLite's own generator may be a copy of another process's.
+            database.create_function("new_id", 0, lambda: secrets.token_hex(8))
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version != _VERSION or self._inode != self._checked:
+                (sound,) = database.execute("PRAGMA quick_check(1)").fetchone()
+                if sound != "ok" or version not in (0, _VERSION):
+                    raise sqlite3.DatabaseError(f"{sound}, version {version}")
+                database.executescript(_SCHEMA)
+                self._checked = self._inode
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _is_current(self) -> bool:
+        try:
+            return self.path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def _locked(self, ends: float) -> Iterator[None]:
+        """Let one process at a time set the file aside."""
+        with self.path.with_suffix(".lock").open("w") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > ends:
+                        raise SpoolError(f"{lock.name} is locked by another process") from error
+                    time.sleep(LOCK_PAUSE)
+            yield
+
+    def _set_aside(self, error: sqlite3.DatabaseError, ends: float) -> None:
+        """Move a corrupt file out of the way, unless another process has done so already."""
+        with self._locked(ends):
+            if not self._is_current():
+                return
+            aside = f"{self.path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+            for end in ("", "-journal"):
+                with suppress(FileNotFoundError):
+                    Path(f"{self.path}{end}").replace(f"{aside}{end}")
+        _log.critical(
+            "the spool was corrupt (%s); it was set aside as %s, and the hits that it held are "
+            "NOT counted; a new one takes its place",
+            error,
+            aside,
+        )
+
+
+def _left(ends: float) -> float:
+    return max(0.0, ends - time.monotonic())

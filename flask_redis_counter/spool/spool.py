@@ -1,0 +1,338 @@
+"""Where hits wait on disk while the store is away.
+
+One SQLite file (WAL, synced at each commit) for all processes of a service. Each row is one call
+of a counting script with an identity of its own, so that it counts once however often, and by
+whichever process, it is replayed: hits that were never sent gather in one open row for each
+counter, which is sealed with a new identity before it is first sent; a batch whose outcome is
+unknown keeps the identity that it was sent with; a client's token is one already.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sqlite3
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..counting.call import HIT, HIT_ONCE, RECORD_LIFE, Call, PendingHit, is_stale, is_taken
+from ..errors import (
+    ConfigurationError,
+    CounterError,
+    OutcomeUnknownError,
+    SpooledError,
+    SpoolError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    TokenReusedError,
+    shown,
+)
+from ..forking import ForkSafe
+from ..log_throttle import LogThrottle
+from ..series import this_hour
+from ..store.queries import Operation
+from ..validation import MAX_VALUE, explained
+from .database import BUSY_TIMEOUT, SpoolFile
+
+#: How many rows one round trip replays.
+MAX_ROWS = 500
+
+#: Seconds after which a row that was sent can no longer be settled: the store may have forgotten
+#: its identity. An hour less than it remembers, for clocks that differ.
+SETTLE_LIFE = RECORD_LIFE - 3600
+
+_log = logging.getLogger(__name__)
+
+
+class Spool(ForkSafe):
+    """A file in which hits wait; for all threads and processes that name the same folder.
+
+    :param folder: where the file lies, made where it does not exist; on a disk that outlives
+        the process.
+    :param megabytes: how large the file may grow, 1 to 10,000; a hit that no longer fits is
+        refused.
+    :raises ConfigurationError: the folder cannot be used, or the size is out of bounds.
+    """
+
+    def __init__(self, folder: str | Path, *, megabytes: int = 64) -> None:
+        if not isinstance(megabytes, int) or not 1 <= megabytes <= 10_000:
+            raise ConfigurationError(
+                "COUNTER_SPOOL_MB", f"{shown(megabytes)} is no integer from 1 to 10000"
+            )
+        self.path = Path(folder).absolute() / "spool.sqlite3"
+        self._file = SpoolFile(self.path, megabytes)
+        self._outage_log = LogThrottle(_log, "the store takes hits again")
+        self._full_log = LogThrottle(_log, "hits are written down again")
+        self._refusal_log = LogThrottle(_log, "the store takes all spooled hits again")
+        super().__init__()
+        self.enter()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.length()
+        except (OSError, SpoolError) as error:
+            if getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                _log.error("no hit can be spooled for now: %s", error)
+                return  # what the store takes is counted all the same
+            raise ConfigurationError("COUNTER_SPOOL_DIR", f"cannot be used: {error}") from error
+
+    def keep(self, hit: PendingHit) -> None:
+        """Let a hit that the store did not take be counted later, and give it that outcome.
+
+        It waits :data:`BUSY_TIMEOUT` at the most for other threads and processes that write.
+        """
+        self.enter()
+        if isinstance(hit.error, OutcomeUnknownError) and is_stale(hit.error.__cause__):
+            return  # the store can no longer tell whether it counted
+        try:
+            self._add(hit, time.monotonic() + BUSY_TIMEOUT)
+        except SpoolError as error:
+            self._full_log.log(logging.ERROR, "hits are not written down: %s", error)
+        except CounterError as error:
+            hit.error = error
+        else:
+            self._full_log.recovered()
+            said = "hits are written down in %s: %s"
+            self._outage_log.log(logging.WARNING, said, self.path, hit.error)
+            spooled = SpooledError("the hit waits here for the store, and will be counted once")
+            spooled.__cause__ = hit.error
+            hit.error = spooled
+
+    def _add(self, hit: PendingHit, ends: float) -> None:
+        """Write a hit down that the store did not take; it is on disk when this returns.
+
+        :raises SpoolError: it is not: the spool is full or busy, or its disk refuses.
+        :raises OutcomeUnknownError: another thread writes it down, and did not finish in time.
+        :raises TokenReusedError: its token waits here for a hit of another amount.
+        """
+        entry = _Entry(hit)
+        self._gathering.append(entry)
+        if self._lock.acquire(timeout=max(0.0, ends - time.monotonic())):
+            try:
+                if not entry.done:  # not by the one who had the lock before, either
+                    self._write(self._gathered(), max(0.0, ends - time.monotonic()))
+            finally:
+                self._lock.release()
+        else:
+            self._take_back(entry)
+        if entry.error is not None:
+            raise entry.error
+
+    def length(self) -> int:
+        """Return how many hits wait.
+
+        :raises SpoolError: the file cannot be read.
+        """
+        count = "SELECT COALESCE(SUM(hits), 0) FROM entry WHERE sent IS NULL OR sent >= 0"
+        ((hits,),) = self._file.transact(lambda database: database.execute(count).fetchall())
+        return int(hits)
+
+    def replay(self) -> Operation[tuple[int, int]]:
+        """Count what waits, as far as the store takes it.
+
+        Returns how many hits that were, and the sum of their amounts.
+
+        :raises StoreError: the store does not answer, or takes nothing; all still waits.
+        :raises SpoolError: the file cannot be read or written.
+        """
+        counted = amount = last = 0
+        while rows := self._sealed(last):
+            last = rows[-1].id
+            try:
+                answers = yield [HIT.load(), HIT_ONCE.load(), *(row.call.command() for row in rows)]
+            except (StoreUnavailableError, StoreRefusedError):
+                self._unsent(rows)
+                raise
+            for row in self._settle(rows, answers[2:]):
+                counted += row.hits
+                amount += row.call.amount
+        if counted:
+            self._outage_log.recovered()
+        return counted, amount
+
+    def recovered(self) -> None:
+        """Log that nothing waits any more, where the store did not take hits."""
+        self._outage_log.recovered()
+        self._refusal_log.recovered()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._gathering: deque[_Entry] = deque()
+
+    def _gathered(self) -> list[_Entry]:
+        entries: list[_Entry] = []
+        with suppress(IndexError):  # others take back theirs meanwhile
+            for _ in range(len(self._gathering)):
+                entries.append(self._gathering.popleft())
+        return entries
+
+    def _take_back(self, entry: _Entry) -> None:
+        try:
+            self._gathering.remove(entry)
+        except ValueError:
+            if not entry.done:
+                raise OutcomeUnknownError(
+                    "the disk of the spool did not answer in time: the hit may count later"
+                ) from None
+        else:
+            raise SpoolError(f"the spool {self.path} is busy: its disk did not answer in time")
+
+    def _write(self, entries: list[_Entry], wait: float) -> None:
+        """Write several down in one transaction: they share the wait for the disk."""
+
+        def write(database: sqlite3.Connection) -> None:
+            for entry in entries:
+                entry.write(database)
+
+        error: SpoolError | None = None
+        try:
+            self._file.transact(write, adds=True, wait=wait)
+        except SpoolError as failed:
+            error = failed
+        for entry in entries:
+            entry.done = True
+            entry.error = error or entry.error
+
+    def _sealed(self, after: int) -> list[_Row]:
+        """Return the next rows to send; from here on nothing is added to them."""
+
+        def seal(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            now = time.time()
+            _give_up(database, now - SETTLE_LIFE)
+            database.execute(
+                "UPDATE entry SET writer = new_id(), number = 1, sender = new_id() "
+                "WHERE writer = ''"
+            )
+            rows = database.execute(
+                "SELECT id, hits, sent, key, amount, writer, number, token, hour, sender "
+                "FROM entry WHERE id > ? AND (sent IS NULL OR sent >= 0) ORDER BY id LIMIT ?",
+                (after, MAX_ROWS),
+            ).fetchall()
+            database.executemany(
+                "UPDATE entry SET sent = ? WHERE id = ? AND sent IS NULL",
+                [(now, row[0]) for row in rows],
+            )
+            return rows
+
+        return [_Row(*row) for row in self._file.transact(seal)]
+
+    def _unsent(self, rows: list[_Row]) -> None:
+        """Take back that rows were sent: the store was not reached, or took nothing."""
+        fresh = [(row.id,) for row in rows if row.fresh]
+        update = "UPDATE entry SET sent = NULL WHERE id = ?"
+        self._file.transact(lambda database: database.executemany(update, fresh))
+
+    def _settle(self, rows: list[_Row], answers: list[Any]) -> list[_Row]:
+        """Delete what was counted, and return it; what the store refuses waits on."""
+        settled: list[_Row] = []
+        dropped: list[_Row] = []
+        taken: list[_Row] = []
+        for row, answer in zip(rows, answers, strict=True):
+            if not isinstance(answer, StoreRefusedError) or is_stale(answer):
+                settled.append(row)
+                continue
+            if is_taken(answer):
+                taken.append(row)
+                continue
+            error = explained(answer, row.call.key)
+            if isinstance(error, TokenReusedError):  # and so it never will be
+                _log.error("a spooled hit of %s was dropped, not counted: %s", row.call.key, error)
+                dropped.append(row)
+            else:
+                said = "%d spooled hits of %s wait on: %s"
+                self._refusal_log.log(logging.ERROR, said, row.hits, row.call.key, error)
+
+        def delete(database: sqlite3.Connection) -> list[_Row]:
+            # Another process may have replayed a row as well, and says so itself.
+            remove = "DELETE FROM entry WHERE id = ?"
+            ours = [row for row in settled if database.execute(remove, (row.id,)).rowcount]
+            database.executemany(remove, [(row.id,) for row in dropped])
+            seal = "UPDATE entry SET writer = new_id(), number = 1, sent = NULL WHERE id = ?"
+            database.executemany(seal, [(row.id,) for row in taken])
+            return ours
+
+        return self._file.transact(delete)
+
+
+class _Row:
+    """A row to replay.
+
+    :ivar fresh: whether it was never sent before.
+    """
+
+    __slots__ = ("call", "fresh", "hits", "id")
+
+    def __init__(self, id_: int, hits: int, sent: float | None, *call: Any) -> None:
+        self.id = id_
+        self.hits = hits
+        self.fresh = sent is None
+        key, amount, writer, number, token, hour, sender = call
+        self.call = Call(key, amount, writer, number, token or None, hour, sender)
+
+
+class _Entry:
+    """A hit to be written down: what identifies it, and what became of it."""
+
+    __slots__ = ("_columns", "_fresh", "done", "error")
+
+    def __init__(self, hit: PendingHit) -> None:
+        self.done = False
+        self.error: CounterError | None = None
+        # What was refused for certain begins anew: its writer goes on to other numbers.
+        call = hit.call if isinstance(hit.error, OutcomeUnknownError) else None
+        hour = this_hour() if call is None else call.hour
+        self._fresh = False
+        if hit.token is not None:
+            # The token is the identity, whatever was sent before.
+            sent = None if call is None else time.time()
+            self._columns = (hit.key, "token", 0, hit.token, "", hit.amount, 1, hour, sent)
+        elif call is not None:
+            # All of the batch's hits of this counter: each of them writes the same row.
+            self._columns = (
+                *(call.key, call.writer, call.number, call.token or "", call.sender),
+                *(call.amount, len(call.hits), hour, time.time()),
+            )
+        else:
+            self._fresh = True
+            gathering = int(re.sub(r"\D", "", hour))  # one open row for each hour
+            self._columns = (hit.key, "", gathering, "", "", hit.amount, 1, hour, None)
+
+    def write(self, database: sqlite3.Connection) -> None:
+        insert = "INSERT INTO entry (key, writer, number, token, sender, amount, hits, hour, sent) "
+        insert += "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
+        if not self._fresh:
+            database.execute(f"{insert} DO NOTHING", self._columns)
+            (written,) = database.execute(
+                "SELECT amount FROM entry "
+                "WHERE (key, writer, number, token, sender) = (?, ?, ?, ?, ?)",
+                self._columns[:5],
+            ).fetchone()
+            if written != self._columns[5]:
+                self.error = TokenReusedError(str(written))
+            return
+        room = MAX_VALUE - self._columns[5]
+        done = database.execute(
+            f"{insert} DO UPDATE SET amount = amount + excluded.amount, hits = hits + 1 "
+            "WHERE amount <= ?",
+            (*self._columns, room),
+        )
+        if done.rowcount == 0:
+            self.error = SpoolError("the amounts that wait would leave the signed 64-bit range")
+
+
+def _give_up(database: sqlite3.Connection, before: float) -> None:
+    """Keep rows from being sent whose identity the store may have forgotten since."""
+    old = (before,)
+    for key, hits in database.execute(
+        "SELECT key, hits FROM entry WHERE sent >= 0 AND sent <= ?", old
+    ):
+        _log.critical(
+            "%d spooled hits of %s were sent a day ago without an answer: they may have counted, "
+            "and are not sent again",
+            hits,
+            key,
+        )
+    database.execute("UPDATE entry SET sent = -1 WHERE sent >= 0 AND sent <= ?", old)

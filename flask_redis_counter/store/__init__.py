@@ -1,0 +1,1 @@
+"""The Redis-compatible server: connections, keys, scripts, commands and replies."""

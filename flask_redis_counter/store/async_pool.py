@@ -1,0 +1,179 @@
+"""The way to the store for asyncio: what :mod:`.store` promises, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from ..errors import OutcomeUnknownError, StoreError, StoreRefusedError, StoreUnavailableError
+from ..validation import Durability
+from .connections import (
+    FSYNC_CHECK,
+    PATIENCE,
+    REFUSALS,
+    Command,
+    Connector,
+    check_fsync,
+    packed,
+    refusal,
+    refused_here,
+    spoils_connection,
+)
+
+#: How many connections may be open at the same time.
+MAX_CONNECTIONS = 16
+
+
+class AsyncStore:
+    """Connections to one Redis-compatible server, shared by the tasks of one event loop.
+
+    Made in that loop, and used there alone.
+
+    :param connect: makes a connection, not yet connected, without time-outs of its own: they
+        would make a task of each command; here they are around it all.
+    :param deadline: seconds that one call may take.
+    :param durability: what the server must be able to do.
+    :ivar patience: seconds of them that the store may take to answer, and as many to be
+        connected to.
+    """
+
+    def __init__(self, connect: Connector, *, deadline: float, durability: Durability) -> None:
+        self._deadline = deadline
+        self._durability = durability
+        self.patience = deadline * PATIENCE
+        self._connector = connect
+        self._failed: Exception | None = None  # why the last attempt to connect did
+        self._idle: deque[Any] = deque()
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands that change nothing; raises what :meth:`Store.ask` does."""
+        try:
+            return await self._call(commands, any)
+        except OutcomeUnknownError as error:
+            raise StoreUnavailableError(str(error)) from error.__cause__
+
+    async def call_many(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one round trip; raises what :meth:`Store.call_many` does."""
+        return await self._call(commands, all)
+
+    async def _call(
+        self, commands: Sequence[Command], enough: Callable[[Iterable[bool]], bool]
+    ) -> list[Any]:
+        """Send commands, and once more on a new connection where enough of them need that."""
+        ends = asyncio.get_running_loop().time() + self._deadline
+        try:
+            answers = await self.exchange(lambda: commands, ends)
+        except StoreRefusedError as error:
+            if not refused_here(error):
+                raise
+        else:
+            if not enough(map(refused_here, answers)):
+                return answers
+        return await self.exchange(lambda: commands, ends)
+
+    async def exchange(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
+        """Get a connection, send on it what ``prepare`` returns then, and return the answers.
+
+        :param ends: when both must be over, by the loop's clock.
+        :raises: what :meth:`Store.exchange` does.
+        """
+        loop = asyncio.get_running_loop()
+        timeout = min(ends - self.patience, loop.time() + self.patience)
+        try:
+            async with asyncio.timeout_at(timeout) if self._slots.locked() else nullcontext():
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailableError("no connection to the store is free") from error
+        try:
+            return await self._exchanged(prepare, ends)
+        finally:
+            self._slots.release()
+
+    async def _exchanged(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
+        connection = await self._acquire(ends - self.patience)
+        answers: list[Any] = []
+        usable = stale = False
+        # asyncio.timeout would be a tenth of the time that this process spends on a batch.
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self.patience, connection._writer.transport.abort)
+        try:
+            commands = prepare()
+            await connection.send_packed_command(packed(connection, commands), check_health=False)
+            for _ in commands:
+                try:
+                    answers.append(await connection.read_response())
+                except ResponseError as error:
+                    answers.append(refusal(error))
+                    stale = stale or spoils_connection(error)
+            usable = not stale
+        except Exception as error:  # an answer that cannot be parsed is none
+            if isinstance(error, REFUSALS) and not answers:
+                stale = spoils_connection(error)
+                raise refusal(error) from error
+            await self.close()  # what broke one connection has probably broken all
+            raise OutcomeUnknownError(
+                f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
+                f"or the connection broke: {str(error) or type(error).__name__}"
+            ) from error
+        finally:
+            timer.cancel()
+            # Also after a cancellation: an answer left unread must not meet the next command.
+            if usable:
+                self._idle.append(connection)
+            else:
+                await connection.disconnect(nowait=True)
+                if stale:
+                    await self.close()  # the idle ones lead to the same server
+        return answers
+
+    async def close(self) -> None:
+        """Close the idle connections; the store stays usable and dials anew."""
+        while self._idle:
+            connection = self._idle.pop()
+            # Not by way of TLS's farewell, which a loop that ends has no time for.
+            if connection._writer is not None:
+                connection._writer.transport.abort()
+            await connection.disconnect(nowait=True)
+
+    async def _acquire(self, ends: float) -> Any:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection._reader.at_eof():
+                return connection
+            await connection.disconnect(nowait=True)
+        connection = self._connector()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(min(ends, loop.time() + self.patience)):
+                await connection.connect()
+                if self._durability == "fsync":
+                    await _check_fsync(connection)
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if not isinstance(error, Exception) or isinstance(error, StoreError):
+                raise
+            if isinstance(error, REFUSALS):
+                raise refusal(error) from error
+            # An attempt that hangs says less than the last one that failed.
+            known = self._failed if isinstance(error, TimeoutError) else None
+            self._failed = known or error
+            raise self._connector.unavailable(self._failed, self.patience) from error
+        self._failed = None
+        return connection
+
+
+async def _check_fsync(connection: Any) -> None:
+    await connection.send_packed_command(packed(connection, FSYNC_CHECK), check_health=False)
+    answers: list[Any] = []
+    for _ in FSYNC_CHECK:
+        try:
+            answers.append(await connection.read_response())
+        except ResponseError as error:
+            answers.append(error)
+    check_fsync(answers)

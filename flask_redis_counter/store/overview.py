@@ -1,0 +1,136 @@
+"""Many counters at a glance and how their store fares, in two round trips, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ..errors import CounterError, NotAnIntegerError, StoreRefusedError
+from ..series import Point
+from .connections import Command
+from .queries import Operation, facts_in, names, read, series, together
+
+_SECTIONS: list[Command] = [
+    ("INFO", section) for section in ("server", "clients", "memory", "persistence")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """What a server says of itself.
+
+    :ivar server: ``Redis``, ``Valkey`` or another.
+    :ivar version: its version.
+    :ivar uptime: seconds since its start.
+    :ivar clients: how many connections it has.
+    :ivar memory: bytes that it uses.
+    :ivar memory_limit: bytes that it may use; None: no limit.
+    :ivar append_only: whether it keeps an append-only file.
+    :ivar append_only_ok: whether the last write to it succeeded.
+    :ivar saved: when it last took a snapshot; its start, where it has not since.
+    :ivar saved_ok: whether the last snapshot succeeded.
+    """
+
+    server: str
+    version: str
+    uptime: int
+    clients: int
+    memory: int
+    memory_limit: int | None
+    append_only: bool
+    append_only_ok: bool
+    saved: datetime
+    saved_ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A counter with its days.
+
+    :ivar name: its name.
+    :ivar value: what it stands at; None: there is none of that name.
+    :ivar days: its last days, today's last.
+    :ivar error: why it cannot be read: its key, or that of its days, holds something else.
+    """
+
+    name: str
+    value: int | None
+    days: tuple[Point, ...] = ()
+    error: NotAnIntegerError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Some counters, and their store.
+
+    :ivar counters: the counters, those that were asked for first.
+    :ivar more: whether others come after these.
+    :ivar store: the store; None: it may not be asked about itself.
+    """
+
+    counters: list[Summary]
+    more: bool
+    store: StoreInfo | None
+
+
+def about() -> Operation[StoreInfo]:
+    """Ask a server about itself."""
+    answers = yield _SECTIONS
+    facts: dict[str, str] = {}
+    for answer in answers:
+        if isinstance(answer, StoreRefusedError):
+            raise answer
+        facts |= facts_in(answer)
+    server = facts.get("server_name", "redis")
+    return StoreInfo(
+        server=server.capitalize(),
+        version=facts.get(f"{server}_version") or facts.get("redis_version", ""),
+        uptime=int(facts.get("uptime_in_seconds", 0)),
+        clients=int(facts.get("connected_clients", 0)),
+        memory=int(facts.get("used_memory", 0)),
+        memory_limit=int(facts.get("maxmemory", 0)) or None,
+        append_only=facts.get("aof_enabled") == "1",
+        append_only_ok=facts.get("aof_last_write_status", "ok") == "ok",
+        saved=datetime.fromtimestamp(int(facts.get("rdb_last_save_time", 0)), UTC),
+        saved_ok=facts.get("rdb_last_bgsave_status", "ok") == "ok",
+    )
+
+
+def overview(
+    prefix: str,
+    key_of: Callable[[str], str],
+    wanted: Iterable[str],
+    after: str | None,
+    most: int,
+    days: int,
+) -> Operation[Overview]:
+    """Read counters that are asked for, and then those that come after a name."""
+    found = list(dict.fromkeys(wanted))
+    for name in found:
+        key_of(name)  # what is outside the rules is said before anything is asked
+    listing = [] if after is None else [names(prefix, after, most + 1)]
+    store, *pages = yield from together(about(), *listing)
+    listed: list[str] = []
+    for page in pages:
+        if isinstance(page, CounterError):
+            raise page
+        listed = page
+    found += [name for name in listed[:most] if name not in found]
+    summaries = yield from together(*(summary(name, key_of(name), days) for name in found))
+    for one in summaries:
+        if isinstance(one, CounterError):
+            raise one
+    info = store if isinstance(store, StoreInfo) else None
+    return Overview(summaries, len(listed) > most, info)
+
+
+def summary(name: str, key: str, days: int) -> Operation[Summary]:
+    """Read a counter with its days."""
+    value, points = yield from together(read(key, None), series(key, "day", days))
+    for answer in (value, points):
+        if isinstance(answer, NotAnIntegerError):
+            return Summary(name, None, error=answer)
+        if isinstance(answer, CounterError):
+            raise answer
+    return Summary(name, value, tuple(points))

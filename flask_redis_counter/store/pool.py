@@ -1,0 +1,287 @@
+"""The way to the store: one round trip, within a deadline, never twice.
+
+Nothing is sent again in here, and what went wrong is told apart by *when* it went wrong: before
+sending (not counted) or after (unknown).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import redis
+from redis.exceptions import RedisError, ResponseError
+
+from ..errors import (
+    OutcomeUnknownError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreUnsuitableError,
+)
+from ..forking import ForkSafe
+from ..validation import Durability
+from .connections import (
+    FSYNC_CHECK,
+    PATIENCE,
+    REFUSALS,
+    Command,
+    Connector,
+    check_fsync,
+    packed,
+    refusal,
+    refused_here,
+    spoils_connection,
+)
+
+#: How many attempts to connect may be under way at the most, all but one of them hanging.
+MAX_DIALERS = 16
+
+
+class Store(ForkSafe):
+    """Connections to one Redis-compatible server, shared by the threads of a process.
+
+    :param target: a URL or a ready :class:`redis.Redis`.
+    :param deadline: seconds that one call may take.
+    :param durability: what the server must be able to do.
+    :ivar patience: seconds of them that the store may take to answer, and as many to be
+        connected to.
+    :raises ConfigurationError: the URL is malformed, or the client is none of redis-py's.
+    """
+
+    def __init__(
+        self, target: str | redis.Redis, *, deadline: float, durability: Durability = "memory"
+    ) -> None:
+        self._deadline = deadline
+        self._durability = durability
+        self.patience = deadline * PATIENCE
+        self._connector = Connector(target, redis, self.patience)
+        super().__init__()
+        self.enter()
+
+    def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands that change nothing; no answer is the same as no connection to them.
+
+        :raises StoreUnavailableError: no answer in time.
+        :raises StoreRefusedError: the server serves nothing at all.
+        """
+        try:
+            return self._call(commands, any)
+        except OutcomeUnknownError as error:
+            raise StoreUnavailableError(str(error)) from error.__cause__
+
+    def call_many(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one round trip; an error answer stands in its place in the list.
+
+        :raises what :meth:`exchange` does.
+        """
+        return self._call(commands, all)
+
+    def _call(
+        self, commands: Sequence[Command], enough: Callable[[Iterable[bool]], bool]
+    ) -> list[Any]:
+        """Send commands, and once more on a new connection where enough of them need that."""
+        ends = time.monotonic() + self._deadline
+        try:
+            answers = self.exchange(lambda: commands, ends)
+        except StoreRefusedError as error:
+            if not refused_here(error):
+                raise
+        else:
+            if not enough(map(refused_here, answers)):
+                return answers
+        return self.exchange(lambda: commands, ends)
+
+    def exchange(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
+        """Get a connection, send on it what ``prepare`` returns then, and return the answers.
+
+        :param ends: when both must be over, by :func:`time.monotonic`.
+        :raises StoreUnavailableError: nothing was sent.
+        :raises StoreRefusedError: the server serves nothing at all (loading, no
+            authentication).
+        :raises OutcomeUnknownError: it was sent and not every answer came.
+        """
+        self.enter()
+        connection = self._acquire(ends - self.patience)
+        answers: list[Any] = []
+        usable = stale = False
+        try:
+            commands = prepare()
+            connection.send_packed_command(packed(connection, commands))
+            for _ in commands:
+                try:
+                    answers.append(connection.read_response())
+                except ResponseError as error:
+                    answers.append(refusal(error))
+                    stale = stale or spoils_connection(error)
+            usable = not stale
+        except Exception as error:  # an answer that cannot be parsed is none
+            if isinstance(error, REFUSALS) and not answers:
+                stale = spoils_connection(error)
+                raise refusal(error) from error
+            self._distrust()
+            raise OutcomeUnknownError(
+                f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
+                f"or the connection broke: {error}"
+            ) from error
+        finally:
+            # Also after an interrupt: an answer left unread must not meet the next command.
+            if usable:
+                self._release(connection)
+            else:
+                connection.disconnect()
+                if stale:
+                    self.close()  # the idle ones lead to the same server
+        return answers
+
+    def close(self) -> None:
+        """Close the idle connections; the store stays usable and dials anew."""
+        self.enter()
+        with self._lock:
+            closing = list(self._idle)
+            self._idle.clear()
+        for connection in closing:
+            connection.disconnect()
+
+    def _distrust(self) -> None:
+        # What broke one connection has probably broken the idle ones as well.
+        self._suspect = True
+        self.close()
+
+    def _reset(self) -> None:
+        # A parent's sockets are closed here, and not shut down: redis-py compares process ids.
+        # Reentrant, for a hit in a signal handler.
+        self._lock = threading.RLock()
+        self._idle: deque[Any] = deque()
+        self._waiting: deque[Future[Any]] = deque()
+        self._dialer: threading.Thread | None = None
+        self._dialed_at = 0.0
+        self._dialers = 0
+        self._suspect = False
+        self._failed: BaseException | None = None  # why the last attempt to connect did
+
+    def _acquire(self, ends: float) -> Any:
+        ends = min(ends, time.monotonic() + self.patience)
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+                if connection is None:
+                    if self._suspect and self._waiting:
+                        # In an outage one request at a time finds out whether it is over; were
+                        # they all to wait, a server's threads would be used up.
+                        known = self._failed or TimeoutError()
+                        away = self._connector.unavailable(known, self.patience)
+                        raise StoreUnavailableError(f"still away: {away}") from known
+                    waiter = self._wait_in_line()
+            if connection is None:
+                if self._dialer is threading.current_thread():
+                    self._dial()
+                return self._served(waiter, ends)
+            if _is_fresh(connection):
+                return connection
+            connection.disconnect()
+
+    def _release(self, connection: Any) -> None:
+        """Hand a connection to who waits longest for one, so that nobody starves."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set_result(connection)
+            else:
+                self._idle.append(connection)
+
+    def _wait_in_line(self) -> Future[Any]:
+        waiter: Future[Any] = Future()
+        self._waiting.append(waiter)
+        # In a thread of its own because resolving a host name knows no time-out. One is enough,
+        # but for one that hangs: the store may be back before the resolver gives up.
+        hangs = time.monotonic() - self._dialed_at > self.patience / 2
+        if self._dialer is None or (hangs and self._dialers < MAX_DIALERS):
+            dialer = threading.Thread(target=self._dial, daemon=True)
+            try:
+                dialer.start()
+            except RuntimeError as error:  # the system has no thread to spare
+                if threading.main_thread().is_alive():
+                    self._waiting.remove(waiter)
+                    raise StoreUnavailableError(f"no connection to the store: {error}") from error
+                # Since Python 3.12 no thread starts while the interpreter ends: this one connects.
+                dialer = threading.current_thread()
+            self._dialer = dialer
+            self._dialed_at = time.monotonic()
+            self._dialers += 1
+        return waiter
+
+    def _served(self, waiter: Future[Any], ends: float) -> Any:
+        connection = None
+        try:
+            connection = waiter.result(max(0.0, ends - time.monotonic()))
+            return connection
+        except StoreUnsuitableError as error:
+            raise StoreUnsuitableError(str(error)) from error
+        except REFUSALS as error:
+            raise refusal(error) from error
+        except Exception as error:  # a host name, for one, can fail with a UnicodeError
+            self._distrust()
+            # An attempt that hangs says less than the last one that failed.
+            known = self._failed if isinstance(error, TimeoutError) else None
+            raise self._connector.unavailable(known or error, self.patience) from error
+        finally:
+            if connection is None:
+                self._leave_line(waiter)
+
+    def _leave_line(self, waiter: Future[Any]) -> None:
+        with self._lock:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            elif waiter.done() and waiter.exception() is None:  # served in the last moment
+                self._idle.append(waiter.result())
+
+    def _dial(self) -> None:
+        """Make connections for as long as somebody waits for one."""
+        while True:
+            with self._lock:
+                current = self._dialer is threading.current_thread()
+                if not (current and self._waiting):
+                    self._dialer = None if current else self._dialer
+                    self._dialers -= 1
+                    return
+                self._dialed_at = time.monotonic()
+                present = list(self._waiting)
+            try:
+                connection = self._connector()
+                connection.connect()
+                if self._durability == "fsync":
+                    _check_fsync(connection)
+            except BaseException as error:
+                # Who came later has a right to an attempt of its own: the store may be back.
+                with self._lock:
+                    self._failed = error
+                    for waiter in present:
+                        if waiter in self._waiting:
+                            self._waiting.remove(waiter)
+                            waiter.set_exception(error)
+            else:
+                self._suspect = False
+                self._failed = None
+                self._release(connection)
+
+
+def _check_fsync(connection: Any) -> None:
+    connection.send_packed_command(packed(connection, FSYNC_CHECK))
+    answers: list[Any] = []
+    for _ in FSYNC_CHECK:
+        try:
+            answers.append(connection.read_response())
+        except ResponseError as error:
+            answers.append(error)
+    check_fsync(answers)
+
+
+def _is_fresh(connection: Any) -> bool:
+    # A connection that the server closed reads as ready (end of file), or raises.
+    try:
+        return not connection.can_read(timeout=0)
+    except (RedisError, OSError):
+        return False

@@ -1,0 +1,274 @@
+"""What a counter asks of the store besides counting, without I/O.
+
+Each operation is a generator: it yields commands, is sent their answers, and returns its
+result. So the counter for threads and the one for asyncio share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from datetime import datetime
+from functools import lru_cache
+from importlib.resources import files
+from itertools import chain, islice
+from typing import Any, TypeAlias, TypeVar
+
+from redis.exceptions import NoScriptError
+
+from ..errors import CounterError, NotAnIntegerError, StoreError, StoreRefusedError
+from ..series import Point, Unit, recent, span
+from ..validation import Durability, explained, names_key, number_in
+from .connections import Command, outcome_of
+
+_SCRIPTS = files(__package__).joinpath("lua")
+_SWAP = _SCRIPTS.joinpath("swap.lua").read_text("utf-8")
+_DELETE = _SCRIPTS.joinpath("delete.lua").read_text("utf-8")
+
+#: How many names one round trip reads at the most.
+PAGE = 1000
+
+#: Says that a key which holds something else is an error, and no value stands for it.
+RAISED: Any = object()
+
+_T = TypeVar("_T")
+
+Operation: TypeAlias = Generator[list[Command], list[Any], _T]
+
+
+def run(operation: Operation[_T], send: Callable[[list[Command]], list[Any]]) -> _T:
+    """Carry an operation out."""
+    try:
+        commands = next(operation)
+        while True:
+            try:
+                answers = send(commands)
+            except StoreError as error:
+                commands = operation.throw(error)
+            else:
+                commands = operation.send(answers)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+async def run_async(
+    operation: Operation[_T], send: Callable[[list[Command]], Awaitable[list[Any]]]
+) -> _T:
+    """Carry an operation out with asyncio."""
+    try:
+        commands = next(operation)
+        while True:
+            try:
+                answers = await send(commands)
+            except StoreError as error:
+                commands = operation.throw(error)
+            else:
+                commands = operation.send(answers)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+def together(*operations: Operation[Any]) -> Operation[list[Any]]:
+    """Carry operations out side by side, so that each step of them all is one round trip.
+
+    :returns: their results; an error of ours stands in the place of one that failed.
+    """
+    results: list[Any] = [None] * len(operations)
+    steps: dict[int, list[Command]] = {}
+
+    def go_on(number: int, answers: list[Any] | None) -> None:
+        try:
+            steps[number] = operations[number].send(answers)  # type: ignore[arg-type]
+        except (StopIteration, CounterError) as end:
+            steps.pop(number, None)
+            results[number] = end.value if isinstance(end, StopIteration) else end
+
+    for number in range(len(operations)):
+        go_on(number, None)
+    while steps:
+        answers = iter((yield list(chain(*steps.values()))))
+        for number, commands in list(steps.items()):
+            go_on(number, list(islice(answers, len(commands))))
+    return results
+
+
+def read(key: str, default: Any) -> Operation[Any]:
+    """Read one counter."""
+    (answer,) = yield [("GET", key)]
+    return number_in(answer, key, default)
+
+
+def read_many(keys: Mapping[str, str], default: Any, broken: Any) -> Operation[dict[str, Any]]:
+    """Read the counters that names stand for."""
+    if not keys:
+        return {}
+    # Not MGET: it answers nil, and so zero, for a key of another type.
+    answers = yield [("GET", key) for key in keys.values()]
+    values = {}
+    for (name, key), answer in zip(keys.items(), answers, strict=True):
+        try:
+            values[name] = number_in(answer, key, default)
+        except NotAnIntegerError:
+            if broken is RAISED:
+                raise
+            values[name] = broken
+    return values
+
+
+def swap(key: str, value: int, limit: int, only_new: bool) -> Operation[int | None]:
+    """Set a counter and return the value that it had, None where it is made."""
+    (answer,) = yield [("EVAL", _SWAP, 2, key, names_key(key), value, limit, int(only_new))]
+    return _old_value(answer, key)
+
+
+def delete(key: str) -> Operation[int | None]:
+    """Delete a counter with all that describes it, and return the value that it had."""
+    hours = [f"{key}:hours:{date}" for date in recent()]
+    beside = [f"{key}:{it}" for it in ("days", "visitors", "salt", "told", "seen", "imported")]
+    keys = (key, names_key(key), *beside, *hours)
+    (answer,) = yield [("EVAL", _DELETE, len(keys), *keys)]
+    return _old_value(answer, key)
+
+
+def _old_value(answer: Any, key: str) -> int | None:
+    if isinstance(answer, StoreRefusedError):
+        raise outcome_of(answer, key) from answer.__cause__
+    old: int | None = number_in(answer, key, None)
+    return old
+
+
+def series(key: str, unit: Unit, days: int) -> Operation[list[Point]]:
+    """Read the hits of the last days, or of their hours."""
+    starts = span(unit, days)
+    if unit == "hour":
+        return (yield from _hours(key, starts))
+    dates, visitor_fields = _day_fields(starts)
+    counted, visitors, last, visiting = yield [
+        ("HMGET", f"{key}:days", *dates),
+        ("HMGET", f"{key}:days", *visitor_fields),
+        ("HGET", f"{key}:days", "last"),
+        ("PFCOUNT", f"{key}:visitors"),
+    ]
+    for answer in (counted, visitors, last, visiting):
+        if isinstance(answer, StoreRefusedError):
+            raise explained(answer, f"{key}:days") from answer.__cause__
+    hits = [number_in(number, f"{key}:days", 0) for number in counted]
+    unique = [
+        visiting if date == last else number_in(number, f"{key}:days", 0)
+        for date, number in zip(dates, visitors, strict=True)
+    ]
+    return [Point(*point) for point in zip(starts, hits, unique, strict=True)]
+
+
+@lru_cache(maxsize=8)
+def _day_fields(starts: tuple[datetime, ...]) -> tuple[list[bytes], list[bytes]]:
+    """Return the fields of the days' hits and of their visitors."""
+    dates = [f"{start:%Y-%m-%d}".encode() for start in starts]
+    return dates, [b"visitors:" + date for date in dates]
+
+
+def _hours(key: str, starts: tuple[datetime, ...]) -> Operation[list[Point]]:
+    by_day: dict[str, list[str]] = {}
+    for start in starts:
+        by_day.setdefault(f"{start:%Y-%m-%d}", []).append(f"{start:%H}")
+    answers = yield [("HMGET", f"{key}:hours:{date}", *hours) for date, hours in by_day.items()]
+    hits: list[int] = []
+    for answer, date in zip(answers, by_day, strict=True):
+        if isinstance(answer, StoreRefusedError):
+            raise explained(answer, f"{key}:hours:{date}") from answer.__cause__
+        hits += [number_in(number, f"{key}:hours:{date}", 0) for number in answer]
+    return [Point(start, number) for start, number in zip(starts, hits, strict=True)]
+
+
+def names(prefix: str, after: str = "", most: int | None = None) -> Operation[list[str]]:
+    """Return the names of all counters in their order, or as many of those behind a name."""
+    found: list[str] = []
+    while most is None or len(found) < most:
+        page = PAGE if most is None else min(PAGE, most - len(found))
+        behind = f"({found[-1] if found else after}" if found or after else "-"
+        (answer,) = yield [("ZRANGEBYLEX", names_key(prefix), behind, "+", "LIMIT", 0, page)]
+        if isinstance(answer, StoreRefusedError):
+            raise answer
+        found += [name.decode() for name in answer]
+        if len(answer) < page:
+            break
+    return found
+
+
+def ping() -> Operation[None]:
+    """Ask for a sign of life."""
+    (answer,) = yield [("PING",)]
+    if isinstance(answer, StoreRefusedError):
+        raise answer
+
+
+def check_ready(prefix: str, durability: Durability, patience: float) -> Operation[None]:
+    """Find out whether a hit would be taken, without counting.
+
+    The commands of a hit, with arguments that change nothing: the server looks at its role, its
+    memory, its disk, its replicas and the user's rights before it looks at those.
+    """
+    key = f"{names_key(prefix).removesuffix(':names')}:ready"
+    commands: list[Command] = [
+        ("SET", key, "", "XX"),
+        ("INCRBY", key, "nothing"),
+        ("EVALSHA", "0" * 40, 0),
+        *((name, key) for name in ("MGET", "GET")),
+        # As in a hit, keys of two slots, which a cluster refuses.
+        ("EXISTS", f"{prefix}{{ready}}", names_key(prefix)),
+        ("ZCARD", names_key(prefix)),
+        ("EXPIRE", key, 1),
+    ]
+    if durability == "replica":
+        commands.append(("WAIT", 1, int(patience * 1000)))
+    answers = yield commands
+    for answer in answers:
+        if isinstance(answer, StoreRefusedError):
+            expected = isinstance(answer.__cause__, NoScriptError) or "not an integer" in str(
+                answer
+            )
+            if not expected:
+                raise answer
+    if durability == "replica" and answers[-1] == 0:
+        raise StoreRefusedError("no replica is connected, and durability=replica waits for one")
+
+
+def risks() -> Operation[dict[str, str]]:
+    """Find out how the server is set up to lose what it has acknowledged, by its own setting."""
+    # Managed servers allow INFO, and often not CONFIG.
+    *sections, config = yield [
+        ("INFO", "memory"),
+        ("INFO", "persistence"),
+        ("CONFIG GET", "appendfsync"),
+    ]
+    facts: dict[str, str] = {}
+    for section in sections:
+        if not isinstance(section, StoreRefusedError):
+            facts |= facts_in(section)
+    found = {}
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        found["maxmemory-policy"] = (
+            f"maxmemory-policy is {policy}: when its memory is full, the store deletes counters, "
+            "or what keeps a repeated hit from counting twice; noeviction refuses hits instead"
+        )
+    if facts.get("aof_enabled") == "0":
+        found["appendonly"] = (
+            "appendonly is off: when the store dies, all hits since its last snapshot are lost"
+        )
+    elif isinstance(config, list) and config[1:] in ([b"everysec"], [b"no"]):
+        found["appendfsync"] = (
+            f"appendfsync is {config[1].decode()}: when the store dies while its disk is slow, or "
+            "the power fails, the hits of the last seconds are lost; always loses none"
+        )
+    elif isinstance(config, StoreRefusedError):
+        found["config"] = (
+            "appendfsync cannot be read: unless it is always, the hits of the last seconds are "
+            "lost when the power fails"
+        )
+    return found
+
+
+def facts_in(section: bytes) -> dict[str, str]:
+    """Return what a section of INFO says."""
+    lines = section.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)

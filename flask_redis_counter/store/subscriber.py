@@ -1,0 +1,128 @@
+"""Hears of hits as they are counted, over one connection to the store, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import redis.asyncio
+
+from ..log_throttle import LogThrottle
+from ..validation import name_in
+from .connections import REFUSALS, Connector, refusal
+
+#: Seconds for which a counter that rang is left alone: one that is hit all the time would ring
+#: with each batch, in every process that hears it.
+REST = 0.25
+
+#: Seconds of silence after which the store is asked for a sign of life, and may take to give it.
+QUIET = 15.0
+
+#: Seconds between attempts to reach a store that is away, at first and at the most.
+FIRST_PAUSE, LAST_PAUSE = 0.25, 4.0
+
+#: Seconds that a connection may take.
+PATIENCE = 2.0
+
+#: What a counter's channel is called, after its key; the scripts publish there.
+SUFFIX = ":live"
+
+_log = logging.getLogger(__name__)
+
+
+class Bell:
+    """Rings when a counter may have another value: hit, set, or not heard of for a while.
+
+    Never raises; while the store is away it does not ring, and for what was missed when it is back.
+
+    :param store: a URL.
+    :param rings: called with the name, in the event loop.
+    """
+
+    def __init__(self, store: str, rings: Callable[[str], None]) -> None:
+        self._connector = Connector(store, redis.asyncio, None)
+        self._rings = rings
+        self._wanted: set[str] = set()
+        self._resting: set[str] = set()
+        self._connection: Any = None
+        self._hearing: asyncio.Task[None] | None = None
+        self._trouble = LogThrottle(_log, "there is news of hits again")
+
+    def want(self, key: str) -> None:
+        """Ring for the counter of this key, from now on; the first time as soon as it does."""
+        self._wanted.add(key + SUFFIX)
+        self._tell("SUBSCRIBE", key + SUFFIX)
+        if self._hearing is None:
+            self._hearing = asyncio.get_running_loop().create_task(self._hear())
+
+    def leave(self, key: str) -> None:
+        """Ring for it no more; who wants nothing has no connection."""
+        self._wanted.discard(key + SUFFIX)
+        self._tell("UNSUBSCRIBE", key + SUFFIX)
+        if not self._wanted:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._hearing is not None:
+            self._hearing.cancel()
+            self._hearing = None
+
+    async def _hear(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            connection = self._connector()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await connection.connect()
+                self._connection = connection
+                self._tell("SUBSCRIBE", *self._wanted)
+                pause = FIRST_PAUSE
+                self._trouble.recovered()
+                await self._hear_on(connection)
+            except Exception as error:  # a host name, for one, can fail with a UnicodeError
+                shown = refusal(error) if isinstance(error, REFUSALS) else error
+                said = "no news of hits: %s"
+                self._trouble.log(logging.INFO, said, str(shown) or type(error).__name__)
+            finally:
+                if self._connection is connection:
+                    self._connection = None
+                self._resting.clear()
+                await connection.disconnect(nowait=True)
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # not a secret
+            pause = min(2 * pause, LAST_PAUSE)
+
+    async def _hear_on(self, connection: Any) -> None:
+        asked = False
+        while True:
+            answer = await connection.read_response(timeout=QUIET)
+            if answer is None:
+                if asked:
+                    raise TimeoutError("the store gives no sign of life")
+                self._tell("PING")
+            asked = answer is None
+            if isinstance(answer, list) and answer[0] in (b"message", b"subscribe"):
+                self._rang(answer[1].decode(), answer[0] == b"message")
+
+    def _rang(self, channel: str, message: bool) -> None:
+        if channel not in self._wanted or channel in self._resting:
+            return
+        if message:
+            self._resting.add(channel)
+            self._tell("UNSUBSCRIBE", channel)
+            asyncio.get_running_loop().call_later(REST, self._wake, self._connection, channel)
+        self._rings(name_in(channel.removesuffix(SUFFIX)))
+
+    def _wake(self, connection: Any, channel: str) -> None:
+        if connection is self._connection and channel in self._resting:
+            self._resting.discard(channel)
+            if channel in self._wanted:
+                # It rings when this is confirmed: for what was missed.
+                self._tell("SUBSCRIBE", channel)
+
+    def _tell(self, *command: str) -> None:
+        if self._connection is not None and self._connection._writer is not None:
+            self._connection._writer.writelines(self._connection.pack_command(*command))

@@ -1,0 +1,1 @@
+"""Faults: what is done to the services of a stack."""

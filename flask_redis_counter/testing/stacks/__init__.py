@@ -1,0 +1,1 @@
+"""Stacks: services that run in containers or as processes."""

@@ -1,0 +1,80 @@
+"""The service: behind ``flask run``, the production server and the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, Request
+from werkzeug.exceptions import BadHost, SecurityError
+from werkzeug.routing import Map, MapAdapter
+
+from .. import hosts
+from ..errors import ConfigurationError
+from ..extension.extension import FlaskRedisCounter
+from ..extension.state import EXTENSION_KEY, State
+from . import problems, proxy_scheme, ranking, request_log, security_headers
+from .openapi import document
+from .routes import badges, counters, health, live, metrics, pages, snippet, stats
+
+
+class _Routes(Map):
+    """Routes of paths as they are: `/counters//hits` is not the counter named "hits"."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(merge_slashes=False, **options)
+
+
+class Service(Flask):
+    """The app, with one rule for hosts in the place of Werkzeug's and of IDNA's."""
+
+    url_map_class = _Routes  # type: ignore[assignment]  # Flask names all arguments
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return what routes a request and writes URLs, whatever its ``Host``: the views judge."""
+        try:
+            adapter = super().create_url_adapter(request)
+        except (BadHost, SecurityError):
+            if request is None or self.config.get("TRUSTED_HOSTS"):
+                raise
+            environ = {**request.environ, "HTTP_HOST": "localhost"}
+            adapter = self.url_map.bind_to_environ(environ, subdomain="")
+            adapter.server_name = ""
+        if request is not None and adapter is not None and not adapter.server_name:
+            # Werkzeug 3.1.7 refuses a host with an underscore, and later ones leave it out.
+            host = request.headers.get("Host")
+            if host and hosts.is_allowed(host):
+                adapter.server_name = request.host = host
+        return adapter
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """Make the counting service.
+
+    :param config: settings that win over the environment; see :mod:`.config.config`.
+    :raises ConfigurationError: a setting is malformed or out of bounds.
+    """
+    app = Service(__package__)
+    app.config.from_mapping(MAX_CONTENT_LENGTH=64 * 1024)
+    app.config.from_mapping(config or {})
+    FlaskRedisCounter(app)
+    state: State = app.extensions[EXTENSION_KEY]
+    if not state.config.enabled:
+        raise ConfigurationError(
+            "COUNTER_ENABLED", "false is for apps: a service that counts nothing has no use"
+        )
+    app.register_blueprint(pages.blueprint)
+    app.register_blueprint(counters.blueprint)
+    app.register_blueprint(badges.blueprint)
+    app.register_blueprint(snippet.blueprint)
+    app.register_blueprint(stats.blueprint)
+    app.register_blueprint(live.blueprint)
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(metrics.blueprint)
+    app.register_blueprint(document.blueprint)
+    request_log.init_app(app)
+    problems.init_app(app)
+    security_headers.init_app(app)
+    ranking.init_app(app)
+    proxy_scheme.init_app(app)
+    return app

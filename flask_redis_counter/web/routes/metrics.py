@@ -1,0 +1,167 @@
+"""The numbers for a monitor, in Prometheus' formats; of all worker processes together.
+
+Names and units: https://prometheus.io/docs/practices/naming/
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from http import HTTPStatus
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import NotFound
+
+from ...counting.metrics import DURATIONS, SIZES
+from ...errors import SpoolError, StoreError
+from ...extension.state import State, current_state
+from ..bearer_key import require_key
+from ..problems import problem
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+#: The media types of the two formats.
+PLAIN = "text/plain"
+OPENMETRICS = "application/openmetrics-text"
+
+blueprint = Blueprint("metrics", __name__)
+
+
+@lru_cache(maxsize=1)
+def can_measure() -> bool:
+    """Whether prometheus-client is installed."""
+    return find_spec("prometheus_client") is not None
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Answer the metrics; also while the store is away, which is one of them."""
+    if not current_state().config.metrics:
+        raise NotFound("There are no metrics here: COUNTER_METRICS is false.")
+    if (token := current_state().config.metrics_token) is not None:
+        require_key(token, "COUNTER_METRICS_TOKEN", "metrics")
+    if not can_measure():
+        detail = "Metrics need prometheus-client: pip install 'flask-redis-counter[server]'."
+        return problem(HTTPStatus.NOT_IMPLEMENTED, detail)
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.exposition import choose_encoder
+
+    encode, form = choose_encoder(request.headers.get("Accept", ""))
+    registry = CollectorRegistry()
+    registry.register(_Collector(current_state()))
+    return Response(encode(registry), content_type=form, headers={"Cache-Control": "no-store"})
+
+
+class _Collector:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("info", "What this is.", 1, version=version("flask-redis-counter"))
+        yield from self._hits()
+        yield from self._store()
+        if self._state.counter.spool is not None:
+            yield from self._spool()
+
+    def _hits(self) -> Iterator[Metric]:
+        reading = self._state.counter.meter.reading()
+        yield _counter(
+            "hits",
+            "Hits by what became of them: counted; replayed, counted before under the same key; "
+            "left_out, the visitor's had counted of late; not_counted, for certain; unknown, no "
+            "answer came; spooled, written down to be counted later.",
+            *(({"outcome": outcome}, count) for outcome, count in reading.outcomes.items()),
+        )
+        yield _counter("added", "Sum of the amounts of hits that were counted.", reading.added)
+        yield _histogram(
+            "hit_duration_seconds",
+            "How long hits took in the process, from their arrival to their outcome.",
+            DURATIONS,
+            reading.durations,
+            reading.seconds,
+        )
+        yield _histogram(
+            "batch_hits",
+            "Hits that one round trip has settled.",
+            SIZES,
+            reading.sizes,
+            reading.carried,
+        )
+        yield _counter(
+            "round_trips_failed",
+            "Round trips that have settled none, and were repeated where there was time.",
+            reading.failed,
+        )
+        if self._state.counter.spool is not None:
+            yield _counter(
+                "spool_counted", "Hits that had waited in the spool and counted.", reading.replayed
+            )
+            yield _counter("spool_added", "Sum of their amounts.", reading.added_later)
+
+    def _store(self) -> Iterator[Metric]:
+        began = time.perf_counter()
+        try:
+            self._state.counter.ping()
+        except StoreError:
+            yield _gauge("store_up", "Whether the store answers.", 0)
+            return
+        took = time.perf_counter() - began
+        yield _gauge("store_up", "Whether the store answers.", 1)
+        yield _gauge("store_answer_seconds", "How long it took to.", took)
+        try:
+            about = self._state.counter.about()
+        except StoreError:
+            return  # it may not be asked about itself
+        yield _gauge("store_info", "The store.", 1, server=about.server, version=about.version)
+        yield _gauge("store_uptime_seconds", "Since the store started.", about.uptime)
+        yield _gauge("store_clients", "Connections that the store has.", about.clients)
+        yield _gauge("store_memory_bytes", "Memory that the store uses.", about.memory)
+        if about.memory_limit is not None:
+            help_text = "Memory that the store may use."
+            yield _gauge("store_memory_limit_bytes", help_text, about.memory_limit)
+        yield _gauge("store_append_only", "Whether it has an append-only file.", about.append_only)
+        writes = about.append_only_ok and about.saved_ok
+        yield _gauge("store_persistence_ok", "Whether its last writes to disk succeeded.", writes)
+
+    def _spool(self) -> Iterator[Metric]:
+        try:
+            waiting = self._state.counter.spool.length() if self._state.counter.spool else 0
+        except SpoolError:
+            yield _gauge("spool_ok", "Whether the spool can be read.", 0)
+        else:
+            yield _gauge("spool_ok", "Whether the spool can be read.", 1)
+            yield _gauge("spool_hits", "Hits that wait in the spool.", waiting)
+
+
+def _counter(name: str, help_text: str, *values: Any) -> Metric:
+    from prometheus_client.core import CounterMetricFamily
+
+    labelled = values if isinstance(values[0], tuple) else (({}, values[0]),)
+    family = CounterMetricFamily(f"counter_{name}", help_text, labels=list(labelled[0][0]))
+    for labels, value in labelled:
+        family.add_metric(list(labels.values()), value)
+    return family
+
+
+def _gauge(name: str, help_text: str, value: float, **labels: str) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    family = GaugeMetricFamily(f"counter_{name}", help_text, labels=list(labels))
+    family.add_metric(list(labels.values()), value)
+    return family
+
+
+def _histogram(
+    name: str, help_text: str, bounds: Sequence[float], counts: Sequence[int], total: float
+) -> Metric:
+    from prometheus_client.core import HistogramMetricFamily
+
+    labels = [*map(str, map(float, bounds)), "+Inf"]
+    buckets = list(zip(labels, accumulate(counts), strict=True))
+    return HistogramMetricFamily(f"counter_{name}", help_text, buckets=buckets, sum_value=total)

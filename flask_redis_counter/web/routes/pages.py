@@ -1,0 +1,36 @@
+"""The welcome page, and the count."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, render_template, request
+from werkzeug.exceptions import BadRequest
+
+from ...extension.state import current_state
+from ..negotiation import media_type
+from ..responses import counted, hold_back, stands_at
+from .live import LIVE
+
+blueprint = Blueprint("counter", __name__)
+blueprint.before_request(hold_back)
+
+
+@blueprint.get("/")
+def welcome() -> Response:
+    """Answer the welcome page, also while the store is away."""
+    body = render_template(
+        "welcome.html", name=current_state().config.name, live=LIVE in request.environ
+    )
+    return Response(body, headers={"Cache-Control": "no-store"})
+
+
+@blueprint.route("/count", methods=["GET", "POST"])
+def count() -> Response:
+    """Count a visit and answer the new value; HEAD reads."""
+    form = media_type(request.headers.get("Accept", ""))
+    state = current_state()
+    name = state.config.name
+    if request.method == "HEAD":
+        return stands_at(form, name, state.counter.value(name))
+    if "amount" in request.args:
+        raise BadRequest(f"This counts one. For more: POST /counters/{name}/hits?amount=7.")
+    return counted(form, name, 1, state.config.terms)

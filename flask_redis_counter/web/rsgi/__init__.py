@@ -1,0 +1,1 @@
+"""The RSGI application: hits on a fast path, and everything else through WSGI."""

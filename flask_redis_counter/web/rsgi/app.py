@@ -1,0 +1,258 @@
+"""The service as Granian runs it (RSGI): programs' hits on the event loop, all else by Flask.
+
+Flask's dispatch costs many times what a hit does. The front answers the requests that there are
+many of, a program's hits, through the same functions as the views and byte for byte alike, and
+hands everything else to Flask in a thread. Hooks and signals of Flask do not see what it answers.
+
+Interface: https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+
+from ... import hosts
+from ...async_counter import AsyncRedisCounter
+from ...counter import Hit
+from ...extension.state import EXTENSION_KEY, State
+from ...extension.visit_filter import PREFETCHING, Sender
+from ...extension.visits import RELOAD
+from ...limits import Terms
+from ...log_throttle import LogThrottle
+from ...validation import PLAIN_NAME
+from ..negotiation import JSON, media_type
+from ..representations import HEADERS, as_json, headers_of, token_in
+from ..request_log import BEGAN, OUTAGE_LOG, REQUEST_ID, TRACES, identity_in, new_identity, say
+from ..routes.live import LIVE, Seat
+from ..security_headers import sharing
+from ..tracing import Traces
+from .events import Hub
+from .wsgi import Answer, address_of, body_of, environ_of, host_of, joined
+
+if TYPE_CHECKING:
+    from granian._granian import RSGIHTTPProtocol as HTTPProtocol
+    from granian.rsgi import Scope
+
+#: Seconds that a body may take to arrive.
+BODY_PATIENCE = 5.0
+
+#: Threads for what Flask answers. Waiting for the store releases the interpreter's lock.
+THREADS = 16
+
+# What goes with most answers, before their length: in Flask's order.
+_HEADERS = (*HEADERS.items(), ("Content-Type", JSON))
+# Headers that want a closer look.
+_TELLING = PREFETCHING | {"content-length", "transfer-encoding", "idempotency-key", "x-request-id"}
+_HITS = re.compile(rf"/counters/({PLAIN_NAME.pattern})/hits")
+_AMOUNT = re.compile(r"(?:amount=([1-9][0-9]{0,17}))?")
+
+#: A hit's name, amount, token, terms and sender, and what its request is called.
+Wanted: TypeAlias = tuple[str, int, str | None, Terms, Sender, str | None]
+
+
+class Front:
+    """An RSGI application around the service.
+
+    :param app: the service. Its settings say whether the fast path is on; where it judges
+        hosts (``TRUSTED_HOSTS``, ``SERVER_NAME``) it is off, because only Flask knows them.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        state: State = app.extensions[EXTENSION_KEY]
+        self._app = app
+        self._name = state.config.name
+        self._terms = state.config.terms
+        self._named_terms = state.config.named_terms
+        self._screen = state.screen
+        self._cors = state.config.cors
+        self._log_requests = state.config.log_requests
+        self._traces: Traces | None = app.extensions[TRACES]
+        self._outage_log: LogThrottle = app.extensions[OUTAGE_LOG]
+        self._is_watched = self._log_requests or self._traces is not None
+        self._proxies = bool(state.config.proxies)
+        judges_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
+        self._fast = state.config.fast_path and not judges_hosts
+        self._hosts = state.config.hosts
+        self._counter = AsyncRedisCounter(
+            state.config.redis_url,
+            prefix=state.config.prefix,
+            deadline=state.config.deadline,
+            durability=state.config.durability,
+            spool=state.counter.spool,
+            meter=state.counter.meter,
+            visitors=state.counter.visitors,
+        )
+        state.counter.start_replaying()  # this process is a worker
+        config = state.config
+        self._hub = Hub(config.redis_url, self._counter, config.live) if config.live else None
+        self._places = asyncio.Semaphore(2 * THREADS)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
+
+    async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
+        """Answer one request."""
+        began = time.perf_counter()
+        wanted = self._hit_in(scope) if self._fast else None
+        if wanted is None:
+            if self._hub and scope.path == "/live" and scope.method == "GET":
+                await self._go_live(self._hub, scope, began, proto)
+                return
+            answer = await self._from_flask(scope, began, await self._body(scope, proto))
+            answer.send(proto)
+            return
+        name, amount, token, terms, (visitor, client), identity = wanted
+        try:
+            hit = await self._counter.hit(
+                name, amount, token=token, visitor=visitor, client=client, terms=terms
+            )
+        except Exception as error:
+            # Not by way of the view, which would count once more.
+            self._explain(scope, began, error).send(proto)
+            return
+        if self._outage_log.lasts:
+            self._outage_log.recovered()
+        reason = None if hit.counted else RELOAD
+        body = as_json(name, hit.value, counted=hit.counted, reason=reason).encode()
+        length = ("Content-Length", str(len(body)))
+        if self._is_watched:
+            identity = self._tell(scope, began, identity)
+        if hit.replayed or self._cors or identity:
+            headers = self._rarer_headers(scope, hit, length, identity)
+        else:
+            headers = [*_HEADERS, length]
+        proto.response_bytes(200, headers, body)
+
+    def end_streams(self) -> None:
+        """End what would go on for as long as the clients like."""
+        if self._hub:
+            self._hub.close()
+
+    async def aclose(self) -> None:
+        """Close the connections, and end the threads once they have answered."""
+        self.end_streams()
+        await self._counter.aclose()
+        self._threads.shutdown(wait=False)
+
+    async def _go_live(self, hub: Hub, scope: Scope, began: float, proto: HTTPProtocol) -> None:
+        with hub.seat() as seat:
+            answer = await self._from_flask(scope, began, None, seat)
+            if answer.status == 200:
+                await hub.serve(proto, answer.headers, seat.names)
+            else:
+                answer.send(proto)
+
+    def _rarer_headers(
+        self, scope: Scope, hit: Hit, length: tuple[str, str], identity: str | None
+    ) -> list[tuple[str, str]]:
+        headers = dict([*headers_of(hit).items(), ("Content-Type", JSON), length])
+        if self._cors:
+            headers |= sharing(self._cors, scope.headers.get("origin"))
+            headers["Vary"] += ", Origin"
+        if identity is not None:
+            headers[REQUEST_ID] = identity
+        return list(headers.items())
+
+    def _tell(self, scope: Scope, began: float, identity: str | None) -> str | None:
+        """Tell the log and OpenTelemetry of a hit that was answered; return what it is called."""
+        header = partial(joined, scope.headers)
+        if self._traces is not None:
+            route = scope.path if scope.path == "/count" else "/counters/<name>/hits"
+            self._traces.add(scope.method, route, scope.path, HTTPStatus.OK, began, header)
+        if self._log_requests:
+            identity = identity or new_identity()
+            say(scope.method, scope.path, HTTPStatus.OK, began, identity, header("traceparent"))
+        return identity
+
+    async def _body(self, scope: Scope, proto: HTTPProtocol) -> io.IOBase | None:
+        """Read a body that a view looks at; the others are ignored."""
+        length = scope.headers.get("content-length")
+        is_hit = scope.method == "POST" and length is None and _HITS.fullmatch(scope.path)
+        if scope.method != "PUT" and not is_hit:
+            return None
+        return await body_of(proto, length, self._app.config["MAX_CONTENT_LENGTH"], BODY_PATIENCE)
+
+    def _hit_in(self, scope: Scope) -> Wanted | None:
+        """Return what is wanted where that is plainly a hit; None: Flask has to look at it."""
+        path, method = scope.path, scope.method
+        if path == "/count" and method in ("GET", "POST"):
+            if scope.query_string:
+                return None
+            name, amount, terms = self._name, 1, self._terms
+        elif method == "POST" and (named := _HITS.fullmatch(path)):
+            if not (query := _AMOUNT.fullmatch(scope.query_string)):
+                return None
+            if scope.http_version == "2" and "content-length" not in scope.headers:
+                return None  # there may be a body all the same
+            name, amount, terms = named[1], int(query[1] or 1), self._named_terms
+        else:
+            return None
+        headers: Any = scope.headers
+        token = identity = None
+        names = headers.keys()
+        if not _TELLING.isdisjoint(names):
+            if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+                return None
+            if not PREFETCHING.isdisjoint(names):
+                return None
+            try:
+                token = token_in(joined(headers, "idempotency-key"))
+            except HTTPException:
+                return None
+            if token is not None:
+                terms = self._screen.terms(terms, token, headers.get)
+            identity = identity_in(joined(headers, "x-request-id"))
+        accept = joined(headers, "accept") if "accept" in names else None
+        if not _is_plain(host_of(scope), self._hosts, accept or ""):
+            return None
+        header = partial(joined, headers) if self._proxies else headers.get
+        if self._screen.ignores_bots and self._screen.objection(header) is not None:
+            return None
+        sender = self._screen.sender(address_of(scope.client), header)
+        return name, amount, token, terms, sender, identity
+
+    async def _from_flask(
+        self, scope: Scope, began: float, body: io.IOBase | None, seat: Seat | None = None
+    ) -> Answer:
+        loop = asyncio.get_running_loop()
+        async with self._places:  # answers that wait for the loop take memory
+            ask = partial(self._ask_flask, scope, began, body, seat)
+            return await loop.run_in_executor(self._threads, ask)
+
+    def _ask_flask(
+        self, scope: Scope, began: float, body: io.IOBase | None, seat: Seat | None
+    ) -> Answer:
+        answer = Answer()
+        environ = environ_of(scope, body) | {BEGAN: began}
+        if self._hub:
+            environ[LIVE] = seat
+        answer.collect(self._app(environ, answer))
+        return answer
+
+    def _explain(self, scope: Scope, began: float, error: Exception) -> Answer:
+        environ = environ_of(scope) | {BEGAN: began}
+        with self._app.request_context(environ):
+            response = self._app.make_response(self._app.handle_user_exception(error))
+            response = self._app.process_response(response)
+        answer = Answer()
+        answer.collect(response(environ, answer))
+        return answer
+
+
+@lru_cache(maxsize=256)
+def _is_plain(host: str | None, allowed: tuple[str, ...], accept: str) -> bool:
+    """Whether the host is allowed, and the answer is JSON."""
+    if not hosts.is_allowed(host, allowed):
+        return False
+    try:
+        return media_type(accept) == JSON
+    except HTTPException:
+        return False

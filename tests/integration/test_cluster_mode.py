@@ -1,0 +1,34 @@
+"""A server in cluster mode, which is not supported."""
+
+import pytest
+import redis
+
+from flask_redis_counter import RedisCounter, StoreRefusedError
+from flask_redis_counter.testing import wait_until
+from flask_redis_counter.testing.stacks.process import free_port
+
+from .support import KEY
+
+
+@pytest.fixture
+def cluster(start_server):
+    """A client of a cluster of one server, and its URL."""
+    server = start_server("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with redis.Redis.from_url(server.url) as client:
+        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        # Any answer but CLUSTERDOWN.
+        wait_until(lambda: client.get("a") is None, what="the cluster")
+        yield client, server.url
+
+
+def test_a_cluster_refuses_each_hit(cluster):
+    """hit says why, nothing is counted, and check_ready says it beforehand."""
+    client, url = cluster
+    with RedisCounter(url, deadline=10) as counter:
+        with pytest.raises(StoreRefusedError, match="Redis Cluster is not supported") as caught:
+            counter.hit("visits")
+        assert caught.value.counted is False
+        assert client.get(KEY) is None
+        with pytest.raises(StoreRefusedError, match="Redis Cluster is not supported"):
+            counter.check_ready()
+    assert client.dbsize() == 0

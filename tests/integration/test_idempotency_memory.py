@@ -1,0 +1,167 @@
+"""Tokens take a bounded part of the store's memory, and the hits without one go on counting."""
+
+import asyncio
+import re
+import secrets
+
+import pytest
+import redis
+
+from flask_redis_counter import (
+    AsyncRedisCounter,
+    IdempotencyMemoryError,
+    RedisCounter,
+    StoreRefusedError,
+    Terms,
+)
+from flask_redis_counter.counting.call import MAX_PLAIN_TOKEN
+from flask_redis_counter.doctor.checks import examine
+from flask_redis_counter.testing import wait_until
+
+from .support import KEY, problem
+
+MEGABYTE = 1_000_000
+LIMIT = 20 * MEGABYTE
+SHARE = Terms(idempotency_memory=80)
+
+
+@pytest.fixture
+def full(start_server):
+    """A store of 20 MB, of which 9 are taken, and a plain client of it."""
+    store = start_server("--maxmemory", str(LIMIT), "--appendonly", "no")
+    with redis.Redis.from_url(store.url) as client:
+        client.setrange("filler", 9 * MEGABYTE, "x")
+        yield store, client
+
+
+def fill_up(client, used):
+    """Take memory until so much is used."""
+    while client.info("memory")["used_memory"] < used:
+        client.rpush("more", "x" * 50_000)
+
+
+def fill(url):
+    """Send hits with random tokens until one is refused; return how many counted, and a token."""
+
+    async def run():
+        counted, token = 0, ""
+        async with AsyncRedisCounter(url, deadline=10) as counter:
+            for _ in range(100):
+                tokens = [secrets.token_urlsafe(190)[:250] for _ in range(500)]
+                hits = (counter.hit("visits", token=it, terms=SHARE) for it in tokens)
+                told = await asyncio.gather(*hits, return_exceptions=True)
+                counted += sum(not isinstance(it, BaseException) for it in told)
+                token = token or tokens[0]
+                errors = [it for it in told if isinstance(it, BaseException)]
+                if errors:
+                    assert {type(it) for it in errors} == {IdempotencyMemoryError}
+                    return counted, token
+        raise AssertionError("no token was refused")
+
+    return asyncio.run(run())
+
+
+def test_tokens_leave_room_for_hits(full):
+    """Some 20 MB of random tokens: new ones are refused, all else counts, and nothing is lost."""
+    store, client = full
+    counted, token = fill(store.url)
+    assert counted > 5_000
+    assert client.info("memory")["used_memory"] < 0.85 * LIMIT
+    assert client.get(KEY) == b"%d" % counted
+    with RedisCounter(store.url, deadline=10) as counter:
+        assert counter.hit("visits").value == counted + 1
+        assert counter.hit("another", visitor="v").value == 1
+        with pytest.raises(IdempotencyMemoryError) as caught:
+            counter.hit("visits", token="new", terms=SHARE)
+        assert caught.value.counted is False
+        assert counter.hit("visits", token=token, terms=SHARE).replayed
+        assert counter.hit("visits", token="my own program's").value == counted + 2
+        assert counter.delete("visits") == counted + 2
+        assert counter.hit("visits", token=token, terms=SHARE).replayed, "its token was kept"
+        assert counter.value("visits") == 0
+
+
+def test_room_that_is_there_again(full):
+    """New tokens count as soon as there is memory."""
+    store, client = full
+    with RedisCounter(store.url, deadline=10) as counter:
+        fill_up(client, 17 * MEGABYTE)
+        with pytest.raises(IdempotencyMemoryError):
+            counter.hit("visits", token="t", terms=SHARE)
+        client.delete("filler")
+        wait_until(lambda: client.get("counter:{}:room") is None, what="another look")
+        assert counter.hit("visits", token="t", terms=SHARE).value == 1
+
+
+def test_a_store_that_is_full(full):
+    """It takes no hit, and gives back what a counter takes."""
+    store, client = full
+    with RedisCounter(store.url, deadline=10) as counter:
+        assert counter.hit("visits", visitor="v").value == 1
+        client.config_set("maxmemory", 1)
+        with pytest.raises(StoreRefusedError):
+            counter.hit("visits")
+        assert counter.delete("visits") == 1
+        assert client.get(KEY) is None
+
+
+@pytest.mark.parametrize("length", [MAX_PLAIN_TOKEN, MAX_PLAIN_TOKEN + 1, 255])
+def test_long_tokens_take_no_more(counter, client, length):
+    """Each is told from any other, and its record's key is bounded."""
+    one, other = "x" * (length - 1) + "1", "x" * (length - 1) + "2"
+    assert counter.hit("visits", token=one).value == 1
+    assert counter.hit("visits", token=other).value == 2
+    assert counter.hit("visits", token=one).replayed
+    assert counter.hit("visits", token=other).replayed
+    records = list(client.scan_iter(f"{KEY}:token*"))
+    assert len(records) == 2
+    assert max(map(len, records)) <= len(KEY) + len(":token-hash:") + 40
+
+
+def test_without_a_limit_no_token_is_refused(server, client, counter):
+    """Nor where the user may not ask how full the store is."""
+    assert counter.hit("visits", token="a", terms=Terms(idempotency_memory=1)).value == 1
+    client.acl_setuser("blind", enabled=True, nopass=True, keys="*", commands=["+@all", "-info"])
+    url = server.url.replace("redis://", "redis://blind:x@")
+    client.delete("counter:{}:room")
+    try:
+        with RedisCounter(url, deadline=10) as blind:
+            assert blind.hit("visits", token="b", terms=Terms(idempotency_memory=1)).value == 2
+    finally:
+        client.acl_deluser("blind")
+
+
+def test_doctor_says_that_keys_are_refused(full):
+    """It says how full the store is, how many keys expire, and that deleting frees none."""
+    store, client = full
+    with RedisCounter(store.url, deadline=10) as counter:
+        counter.hit("visits", token="t")
+    settings = {"REDIS_URL": store.url, "COUNTER_DEADLINE": "10"}
+    found = {one.subject: one for one in examine(settings)}
+    assert found["memory"].state == "ok"
+    fill_up(client, 17 * MEGABYTE)
+    found = {one.subject: one for one in examine(settings)}
+    assert found["memory"].state == "warning"
+    expiring = sum(client.ttl(key) > 0 for key in client.scan_iter())
+    said = re.search(r"of 20.0 MB.* refused.* (\d+) keys expire", found["memory"].said)
+    assert 2 <= int(said[1]) <= expiring
+    assert "also where its counter is deleted" in found["memory"].remedy
+
+
+def test_over_http(full, client_of):
+    """A problem document says what is meant; `/readyz` says so, and a hit without a key counts."""
+    store, client = full
+    web = client_of(REDIS_URL=store.url, COUNTER_DEADLINE=10)
+    key = {"Idempotency-Key": '"a"'}
+    assert web.post("/counters/visits/hits", headers=key).json["value"] == 1
+    assert web.get("/readyz").json == {"status": "ready"}
+    fill_up(client, 17 * MEGABYTE)
+    client.delete("counter:{}:room")
+    refused = problem(web.post("/counters/visits/hits", headers={"Idempotency-Key": '"b"'}), 503)
+    assert refused["counted"] is False
+    assert refused["reason"] == "idempotency_memory"
+    assert "without a key" in refused["detail"]
+    assert web.post("/counters/visits/hits", headers=key).headers["Idempotent-Replayed"] == "true"
+    assert web.post("/counters/visits/hits").json["value"] == 2
+    assert web.get("/readyz").json == {"status": "ready", "idempotency_keys": "refused"}
+    assert client.get(KEY) == b"2"

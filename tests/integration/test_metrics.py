@@ -1,0 +1,144 @@
+"""The numbers that a monitor reads, and that they add up."""
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from flask_redis_counter.testing import wait_until
+from flask_redis_counter.web.routes import metrics
+
+from .support import KEY, MAX, problem
+
+OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
+
+
+def samples(web):
+    """Return what a scrape says."""
+    response = web.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-store"
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in parse(response.text)
+        for sample in family.samples
+    }
+
+
+def became(web):
+    """Return how many hits became what."""
+    return {
+        labels[0]: count
+        for (name, *labels), count in samples(web).items()
+        if name == "counter_hits_total" and count
+    }
+
+
+def test_nothing_has_happened(web):
+    """All is there from the beginning: a rate begins at 0, not with the first hit."""
+    found = samples(web)
+    assert found["counter_hits_total", "counted"] == 0
+    assert found["counter_hits_total", "unknown"] == 0
+    assert found["counter_hit_duration_seconds_count",] == 0
+    assert found["counter_batch_hits_bucket", "+Inf"] == 0
+    assert found["counter_store_up",] == 1
+    assert found["counter_store_memory_bytes",] > 0
+    assert "counter_spool_hits" not in {name for name, *_ in found}
+
+
+def test_hits_add_up_to_the_value(web, client):
+    """By whichever route they come; what is read is no hit."""
+    web.get("/count")
+    web.get("/count", headers={"Accept": "text/html"})
+    web.post("/counters/visits/hits?amount=40")
+    web.get("/hit/visits.svg")
+    web.get("/counters/visits")
+    web.head("/count")
+    found = samples(web)
+    assert became(web) == {"counted": 4}
+    assert found["counter_added_total",] == int(client.get(KEY)) == 43
+    assert found["counter_hit_duration_seconds_count",] == 4
+    assert found["counter_hit_duration_seconds_bucket", "+Inf"] == 4
+    assert found["counter_hit_duration_seconds_sum",] > 0
+    assert found["counter_batch_hits_sum",] == 4
+
+
+def test_what_else_may_become_of_a_hit(server, client, client_of):
+    """A replay, a reload and a refusal are told apart, and add nothing."""
+    web = client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_RELOAD_SECONDS=60)
+    key = {"Idempotency-Key": "k"}
+    for _ in range(2):
+        web.post("/counters/visits/hits", headers=key)
+        web.get("/count")
+    client.set("counter:{full}", MAX)
+    problem(web.post("/counters/full/hits"), 409)
+    problem(web.post("/counters/a%20b/hits"), 400)  # never was a hit
+    assert became(web) == {"counted": 2, "replayed": 1, "left_out": 1, "not_counted": 1}
+    assert samples(web)["counter_added_total",] == int(client.get(KEY)) == 2
+
+
+def test_the_store_is_away(web_alone):
+    """The scrape says so, and does not fail with it."""
+    problem(web_alone.get("/count"), 503)
+    found = samples(web_alone)
+    assert found["counter_store_up",] == 0
+    assert became(web_alone) == {"not_counted": 1}
+    assert found["counter_round_trips_failed_total",] >= 1
+    assert found["counter_hit_duration_seconds_count",] == 1
+
+
+def test_the_store_may_not_be_asked_about_itself(web, client, server, client_of):
+    """What it says of itself is left out."""
+    client.acl_setuser("counts", enabled=True, nopass=True, keys="*", commands=["+@all", "-info"])
+    try:
+        place = server.url.removeprefix("redis://")
+        web = client_of(REDIS_URL=f"redis://counts:x@{place}", COUNTER_DEADLINE=10)
+        found = samples(web)
+    finally:
+        client.acl_deluser("counts")
+    assert found["counter_store_up",] == 1
+    assert ("counter_store_memory_bytes",) not in found
+
+
+def test_hits_that_wait_in_the_spool(own_server, tmp_path, client_of):
+    """They are not counted yet, and are told when they are; then all adds up."""
+    settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path)}
+    web = client_of(REDIS_URL=own_server.url, COUNTER_DEADLINE=0.2, **settings)
+    assert web.get("/count").status_code == 200
+    own_server.stop()
+    for _ in range(3):
+        assert web.get("/count").status_code == 202
+    assert became(web) == {"counted": 1, "spooled": 3}
+    assert samples(web)["counter_spool_hits",] == 3
+    own_server.start()
+    # They leave the spool a moment before they are told.
+    wait_until(lambda: samples(web)["counter_spool_counted_total",] == 3, what="three more")
+    found = samples(web)
+    assert found["counter_spool_hits",] == 0
+    assert found["counter_added_total",] + found["counter_spool_added_total",] == 4
+
+
+def test_openmetrics_for_who_asks(web):
+    """The newer format, which its own parser takes."""
+    web.get("/count")
+    response = web.get("/metrics", headers=OPENMETRICS)
+    assert response.headers["Content-Type"].startswith("application/openmetrics-text")
+    families = {family.name: family for family in parse_openmetrics(response.text)}
+    assert families["counter_hits"].type == "counter"
+    assert families["counter_hit_duration_seconds"].type == "histogram"
+
+
+def test_a_monitor_asks_by_address(server, client_of):
+    """As who looks after the health does, whatever hosts there are for visitors."""
+    web = client_of(REDIS_URL=server.url, COUNTER_HOSTS="visits.example", COUNTER_DEADLINE=10)
+    problem(web.get("/count"), 400)
+    assert samples(web)["counter_store_up",] == 1
+
+
+def test_without_the_library(web, monkeypatch):
+    """The answer says what to install."""
+    monkeypatch.setattr(metrics, "can_measure", lambda: False)
+    assert "pip install" in problem(web.get("/metrics"), 501)["detail"]
+
+
+def test_switched_off(server, client_of):
+    """Then there is no such page."""
+    problem(client_of(REDIS_URL=server.url, COUNTER_METRICS=False).get("/metrics"), 404)

@@ -1,0 +1,141 @@
+"""Many counters at once, and what their store says of itself."""
+
+import asyncio
+
+import pytest
+
+from flask_redis_counter import (
+    AsyncRedisCounter,
+    InvalidNameError,
+    InvalidSpanError,
+    NotAnIntegerError,
+    RedisCounter,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+from flask_redis_counter.store.pool import Store
+
+from .support import KEY, nowhere
+
+
+def names(overview):
+    """Return the counters' names."""
+    return [counter.name for counter in overview.counters]
+
+
+def test_counters_with_their_days(counter, client):
+    """Those that are asked for first, then a page of the others, with value and days."""
+    for number, name in enumerate("dcba", start=1):
+        counter.hit(name, number, visitor="someone")
+    overview = counter.overview(["c", "none"], after="", most=3, days=2)
+    assert names(overview) == ["c", "none", "a", "b"]
+    assert overview.more
+    c, none, a, _ = overview.counters
+    assert (c.value, none.value, a.value) == (2, None, 4)
+    assert [(day.hits, day.visitors) for day in a.days] == [(0, 0), (4, 1)]
+    assert a.days == tuple(counter.series("a", days=2))
+    rest = counter.overview(after="b", most=2)
+    assert (names(rest), rest.more, len(rest.counters[0].days)) == (["c", "d"], False, 30)
+    assert names(counter.overview(["a", "a"])) == ["a"]
+    assert names(counter.overview()) == []
+
+
+def test_two_round_trips(counter, client, monkeypatch):
+    """However many counters there are; one where nothing is listed."""
+    for number in range(30):
+        counter.hit(f"c{number:02}")
+    trips = []
+    ask = Store.ask
+
+    def noting(store, commands):
+        trips.append(len(commands))
+        return ask(store, commands)
+
+    monkeypatch.setattr(Store, "ask", noting)
+    assert len(counter.overview(["c00"], after="").counters) == 20
+    assert len(trips) == 2
+
+
+@pytest.mark.parametrize("key", [KEY, f"{KEY}:days"])
+def test_one_that_holds_something_else(counter, client, key):
+    """It has an error, and the others are read."""
+    counter.hit("other")
+    client.lpush(key, "text")
+    visits, other = counter.overview(["visits", "other"]).counters
+    assert isinstance(visits.error, NotAnIntegerError)
+    assert (visits.value, other.value, other.error) == (None, 1, None)
+
+
+def test_what_is_outside_the_rules(counter):
+    """It is said, and not taken for a counter that is not there."""
+    with pytest.raises(InvalidNameError):
+        counter.overview(["a b"])
+    with pytest.raises(InvalidSpanError):
+        counter.overview(["visits"], days=0)
+
+
+def test_about_the_store(counter, client, server):
+    """What it is, how long and how full."""
+    about = counter.about()
+    facts = client.info()
+    assert about.server == facts.get("server_name", "redis").capitalize()
+    assert about.version in (facts.get("valkey_version"), facts["redis_version"])
+    assert 0 <= about.uptime <= facts["uptime_in_seconds"]
+    assert about.clients >= 1
+    assert about.memory > 100_000
+    assert about.memory_limit is None
+    assert (about.append_only, about.append_only_ok, about.saved_ok) == (True, True, True)
+    client.config_set("maxmemory", "100mb")
+    try:
+        assert counter.about().memory_limit == 100 * 2**20
+    finally:
+        client.config_set("maxmemory", 0)
+
+
+def test_a_store_that_may_not_be_asked_about_itself(counter, client, server):
+    """The counters are read all the same."""
+    client.acl_setuser("mute", enabled=True, nopass=True, keys="*", commands=["+@all", "-info"])
+    counter.hit("visits")
+    url = server.url.replace("//", "//mute:x@")
+    with RedisCounter(url, deadline=10) as mute:
+        with pytest.raises(StoreRefusedError):
+            mute.about()
+        overview = mute.overview(["visits"])
+    client.acl_deluser("mute")
+    assert overview.store is None
+    assert overview.counters[0].value == 1
+
+
+def test_a_store_that_may_not_be_asked_for_names(counter, client, server):
+    """It is an error, not a list without names."""
+    commands = ["+@all", "-zrangebylex"]
+    client.acl_setuser("nameless", enabled=True, nopass=True, keys="*", commands=commands)
+    with (
+        RedisCounter(server.url.replace("//", "//nameless:x@"), deadline=10) as nameless,
+        pytest.raises(StoreRefusedError),
+    ):
+        nameless.overview(after="")
+    client.acl_deluser("nameless")
+
+
+def test_no_store():
+    """It is an error."""
+    with RedisCounter(nowhere()) as counter:
+        with pytest.raises(StoreUnavailableError):
+            counter.overview(["visits"])
+        with pytest.raises(StoreUnavailableError):
+            counter.about()
+
+
+def test_asyncio(server, client):
+    """The same, awaited."""
+
+    async def look():
+        async with AsyncRedisCounter(server.url) as counter:
+            await counter.hit("visits")
+            overview = await counter.overview(after="")
+            assert overview.store.version == (await counter.about()).version
+            return overview
+
+    overview = asyncio.run(look())
+    assert [(counter.name, counter.value) for counter in overview.counters] == [("visits", 1)]

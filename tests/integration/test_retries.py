@@ -1,0 +1,136 @@
+"""Hits that are sent again: a lost reply or a server that hangs counts none of them twice."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+import redis
+
+from flask_redis_counter import AsyncRedisCounter, OutcomeUnknownError, RedisCounter
+from flask_redis_counter.testing import StoreProcess, wait_until
+
+from .lossy_proxy import LossyProxy
+from .support import KEY, sleeps
+
+LOSSES = pytest.mark.parametrize(
+    ("hold", "token"),
+    [(True, None), (False, None), (False, "t")],
+    ids=["held", "closed", "closed-token"],
+)
+
+
+@pytest.fixture
+def proxy(server: StoreProcess) -> Iterator[LossyProxy]:
+    """A network before the server that loses replies."""
+    proxy = LossyProxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+@LOSSES
+def test_a_lost_reply(proxy, client, hold, token):
+    """The hit is sent again, is counted once, and has the right value."""
+    with RedisCounter(proxy.url, deadline=4) as counter:
+        assert counter.hit("visits").value == 1
+        proxy.lose(2 if not hold else 1, hold=hold)
+        hit = counter.hit("visits", 3, token=token)
+        assert (hit.value, hit.replayed) == (4, False)
+        assert proxy.lost >= 1
+        assert counter.hit("visits").value == 5
+    assert client.get(KEY) == b"5"
+
+
+@LOSSES
+def test_a_lost_reply_with_asyncio(proxy, client, hold, token):
+    """The same, awaited."""
+
+    async def count():
+        async with AsyncRedisCounter(proxy.url, deadline=4) as counter:
+            assert (await counter.hit("visits")).value == 1
+            proxy.lose(2 if not hold else 1, hold=hold)
+            hit = await counter.hit("visits", 3, token=token)
+            assert (hit.value, hit.replayed) == (4, False)
+            assert proxy.lost >= 1
+            assert (await counter.hit("visits")).value == 5
+
+    asyncio.run(count())
+    assert client.get(KEY) == b"5"
+
+
+def test_many_hits_whose_replies_are_lost(proxy, client):
+    """Each counts once, those with a token as well."""
+
+    def hit(number):
+        return counter.hit("visits", token=f"t{number}" if number % 5 == 0 else None).value
+
+    with RedisCounter(proxy.url, deadline=10) as counter, ThreadPoolExecutor(8) as pool:
+        proxy.lose(20, hold=False)
+        values = list(pool.map(hit, range(400)))
+    assert proxy.lost == 20
+    assert sorted(values) == list(range(1, 401))
+    assert client.get(KEY) == b"400"
+
+
+def test_plain_redis_py_counts_a_lost_reply_twice(proxy, client):
+    """What this package is for: one call of `incr`, more than one count."""
+    with redis.Redis(host="127.0.0.1", port=proxy.port, socket_timeout=2) as plain:
+        proxy.lose(1, hold=False)
+        assert plain.incr(KEY) == 2
+    assert client.get(KEY) == b"2"
+
+
+def test_the_demonstration(server, client):
+    """A server that hangs: redis-py counts one call twice or more, this package once."""
+    with redis.Redis(host="127.0.0.1", port=server.port, socket_timeout=0.2) as plain:
+        plain.ping()
+        sleeps(server, 0.7)
+        assert plain.incr("plain") >= 2
+    with RedisCounter(server.url, deadline=2) as counter:
+        counter.ping()
+        sleeps(server, 1)
+        assert counter.hit("visits").value == 1
+    assert client.get(KEY) == b"1"
+
+
+@contextmanager
+def frozen(server: StoreProcess, *, until) -> Iterator[None]:
+    """Freeze a server, and let another thread thaw it as soon as it sees something."""
+
+    def thaw() -> None:
+        try:
+            wait_until(until, what="the moment to thaw", within=10, pause=0.01)
+        finally:
+            server.signal(signal.SIGCONT)
+
+    server.signal(signal.SIGSTOP)
+    thread = threading.Thread(target=thaw)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def test_a_server_that_freezes_during_many_hits(own_server):
+    """All of them count once when it goes on, though each was sent more than once."""
+    sent = threading.Event()
+    with RedisCounter(own_server.url, deadline=3) as counter, ThreadPoolExecutor(8) as pool:
+        assert counter.hit("visits").value == 1
+        exchange = counter._store.exchange
+
+        def watched(prepare, ends):
+            try:
+                return exchange(prepare, ends)
+            except OutcomeUnknownError:
+                sent.set()
+                raise
+
+        counter._store.exchange = watched
+        with frozen(own_server, until=sent.is_set):
+            values = list(pool.map(lambda _: counter.hit("visits").value, range(50)))
+        assert sorted(values) == list(range(2, 52))
+        assert counter.value("visits") == 51

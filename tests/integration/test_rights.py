@@ -1,0 +1,240 @@
+"""Users of the store that may not run a command, and servers that lack one."""
+
+import secrets
+import threading
+from functools import partial
+from itertools import product
+
+import fakeredis
+import pytest
+
+from flask_redis_counter import (
+    CounterError,
+    Rate,
+    RedisCounter,
+    Terms,
+    TooOftenError,
+    Transfer,
+    notices,
+)
+from flask_redis_counter.doctor.checks import examine
+from flask_redis_counter.store.acl import FEATURES, acl_rules
+from flask_redis_counter.transfer.records import Day, Record
+
+from .support import KEY, MAX, contents, knows_waitaof
+
+SCREENED = {"visitor": "v", "client": "c", "terms": Terms(once_in=60, rate=Rate(5, 60))}
+
+
+@pytest.fixture
+def features(client):
+    """Return the features that this server can have."""
+    return [name for name in FEATURES if name != "fsync" or knows_waitaof(client)]
+
+
+@pytest.fixture
+def rights(features):
+    """Return the rights that all of them need."""
+    return sorted({right for name in features for right in FEATURES[name].rights})
+
+
+@pytest.fixture
+def user(server, client, features):
+    """Make users that have all rights but one, and return their URL."""
+    made = []
+
+    def make(missing=None):
+        name = f"user-{secrets.token_hex(4)}"
+        rules = [rule for rule in acl_rules("counter:", features).split() if rule != f"+{missing}"]
+        client.execute_command("ACL", "SETUSER", name, "on", "nopass", *rules)
+        made.append(name)
+        return server.url.replace("redis://", f"redis://{name}:x@")
+
+    yield make
+    if made:
+        client.acl_deluser(*made)
+
+
+def error_of(action):
+    """Return the error that something ends with, None where it does not."""
+    try:
+        action()
+    except CounterError as error:
+        return error
+    return None
+
+
+def adopt(url, mode):
+    """Import a counter with a day."""
+    with Transfer(url) as transfer:
+        days = {"2026-11-20": Day(3, 2)}
+        (adopted,) = transfer.adopt([Record("visits", 7, days)], "elsewhere", mode=mode)
+        return adopted.verdict
+
+
+ACTIONS = {
+    "hit": lambda counter, _: counter.hit("visits", 5),
+    "hit with a token": lambda counter, _: counter.hit("visits", 5, token="t"),
+    "hit under a rate": lambda counter, _: counter.hit("visits", 5, **SCREENED),
+    "set": lambda counter, _: counter.set("visits", 7),
+    "delete": lambda counter, _: counter.delete("visits"),
+    "make": lambda _, url: adopt(url, "leave"),
+    "add": lambda _, url: adopt(url, "add"),
+    "replace": lambda _, url: adopt(url, "replace"),
+}
+
+
+@pytest.mark.parametrize("value", [None, 3, 10**16])
+def test_an_error_has_changed_nothing(user, client, rights, value):
+    """Whatever a user may not do: where an error says that nothing was counted, nothing was."""
+    urls = {right: user(right) for right in rights}
+    refused = set()
+    for right, action in product(rights, ACTIONS):
+        client.flushall()
+        if value is not None:
+            client.set(KEY, value)
+            client.zadd("counter:{}:names", {"visits": 0})
+            client.hset(f"{KEY}:days", "2026-11-20", 3)
+        before = contents(client)
+        with RedisCounter(urls[right], deadline=10) as counter:
+            error = error_of(partial(ACTIONS[action], counter, urls[right]))
+        if error is not None:
+            # With a token an earlier attempt may have counted; this one has not.
+            assert error.counted is False or action == "hit with a token", (right, action)
+            left = contents(client)
+            left.pop(f"{KEY}:salt".encode(), None)
+            assert left == before, (right, action)
+            refused.add(right)
+    assert {"evalsha", "set", "incrby", "del"} - refused == set()
+
+
+def test_a_token_counts_once_without_the_right_to_record_it(user, client):
+    """Each attempt is refused, and takes back what it has counted."""
+    with RedisCounter(user("set"), deadline=10) as counter:
+        client.set(KEY, MAX - 5)
+        for _ in range(3):
+            with pytest.raises(CounterError):
+                counter.hit("visits", 5, token="t")
+    assert client.get(KEY) == b"%d" % (MAX - 5)
+
+
+def doctor(url, **settings):
+    """Return what doctor finds beside what is well, by subject."""
+    environment = {"REDIS_URL": url, "COUNTER_DEADLINE": "10", **settings}
+    return {one.subject: one for one in examine(environment) if one.state != "ok"}
+
+
+def everything(url):
+    """Use each feature, and return what it leads to."""
+    terms = Terms(rate=Rate(2, 3600))
+    with RedisCounter(url, deadline=10) as counter, Transfer(url) as transfer:
+        hits = [counter.hit("a", 10**16, visitor=v, client="c", terms=terms) for v in ("v", "w")]
+        refused = error_of(lambda: counter.hit("a", visitor="x", client="c", terms=terms))
+        again = [counter.hit("b", token="t") for _ in range(2)]
+        once = [counter.hit("c", visitor="v", terms=Terms(once_in=60)).counted for _ in range(2)]
+        days = {"2026-11-20": Day(3, 2)}
+        brought = list(transfer.adopt([Record("d", 7, days)], "elsewhere", mode="add"))
+        return (
+            [hit.value for hit in hits],
+            type(refused),
+            [hit.replayed for hit in again],
+            once,
+            [it.verdict for it in brought],
+            [(it.hits, it.visitors) for it in counter.series("a", days=1)],
+            sum(it.hits for it in counter.series("a", unit="hour", days=1)),
+            counter.set("e", 7),
+            counter.delete("e"),
+            counter.names(),
+            [(it.name, it.value, it.days.keys() != set()) for it in transfer.records()],
+            counter.about().server != "",
+        )
+
+
+def test_the_smallest_rules(user, server, client, features):
+    """With them all features work as they do without rules, and doctor has nothing to say."""
+    client.config_set("appendonly", "yes")
+    client.config_set("appendfsync", "always")
+    url = user()
+    wanted = everything(server.url)
+    client.flushall()
+    assert everything(url) == wanted
+    assert wanted[:4] == ([10**16, 2 * 10**16], TooOftenError, [False, True], [True, False])
+    assert wanted[5] == [(2 * 10**16, 2)]
+    durability = "fsync" if "fsync" in features else "memory"
+    used = {"COUNTER_RATE": "100/60", "COUNTER_ADMIN_KEY": "k" * 16}
+    assert doctor(url, COUNTER_DURABILITY=durability, **used) == {}
+
+
+def test_doctor_names_each_right_that_is_missing(user, client, rights):
+    """And a remedy that has it."""
+    used = {"COUNTER_RATE": "100/60", "COUNTER_ADMIN_KEY": "k" * 16}
+    durability = {"wait": "replica", "waitaof": "fsync"}
+    for right in rights:
+        chosen = durability.get(right, "memory")
+        found = doctor(user(right), COUNTER_DURABILITY=chosen, **used)
+        said = [one for one in found.values() if right in one.said.split(": ")[0].split()]
+        said += [one for one in found.values() if f"+{right}" in one.remedy.split()]
+        assert said, (right, found)
+        assert any(f"+{right}" in one.remedy.split() for one in said) or right == "info", right
+
+
+def test_a_hit_that_is_not_all_recorded(user, client, caplog):
+    """It counts, and the log says once for each cause what is missing."""
+    notices._logged.clear()
+    missing = {"pfadd": "visitors", "hincrby": "days", "zadd": "names", "publish": "live"}
+    for right in missing:
+        client.flushall()
+        with RedisCounter(user(right), deadline=10) as counter:
+            for value in (1, 2, 3):
+                assert counter.hit("visits", visitor=f"{value}").value == value
+    logged = [record.getMessage() for record in caplog.records]
+    parts = [line.split(": ")[1] for line in logged]
+    assert sorted(parts) == sorted(missing.values()), logged
+    with RedisCounter(user("zremrangebyscore"), deadline=10) as counter:
+        counter.hit("visits", client="c", terms=Terms(rate=Rate(3, 60)))
+    assert "rates and reloads" in caplog.records[-1].getMessage()
+
+
+def test_an_export_says_what_it_leaves_out(user, client):
+    """A counter without a name in the list; and that nothing says whether there is one."""
+    url = user("zadd")
+    with RedisCounter(url, deadline=10) as counter:
+        counter.hit("visits")
+    with Transfer(url) as transfer:
+        (bad,) = transfer.records()
+    assert bad.where == "counter 'visits'"
+    with Transfer(user("scan")) as transfer:
+        (bad,) = transfer.records()
+    assert "whether it is complete" in bad.problem
+
+
+@pytest.fixture
+def compatible():
+    """A server that is only compatible: it lacks `redis.set_repl`."""
+    server = fakeredis.TcpFakeServer(("127.0.0.1", 0), server_type="redis")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"redis://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_compatible_server(compatible):
+    """Hits under a rate count as often as it allows, and what is refused is not stored."""
+    terms = Terms(rate=Rate(3, 60))
+    with RedisCounter(compatible, deadline=10) as counter:
+        for value in (1, 2, 3):
+            assert counter.hit("visits", visitor="v", client="c", terms=terms).value == value
+        with pytest.raises(TooOftenError):
+            counter.hit("visits", visitor="v", client="c", terms=terms)
+        assert counter.value("visits") == 3
+        (today,) = counter.series("visits", days=1)
+        assert today.hits == 3
+
+
+def test_doctor_on_a_compatible_server(compatible):
+    """It says what the server lacks."""
+    found = doctor(compatible)
+    assert "info" in found["information"].said
+    assert "use a server" in found["information"].remedy

@@ -1,0 +1,162 @@
+"""The two scripts, run by hand and by a counter: answers, records, restarts."""
+
+import pytest
+import redis
+
+from flask_redis_counter import OutcomeUnknownError, RedisCounter, StoreRefusedError
+from flask_redis_counter.counting.batcher import Combiner
+from flask_redis_counter.counting.call import HIT, HIT_ONCE, RECORD_LIFE, PendingHit
+from flask_redis_counter.limits import ANY_NUMBER
+
+from .support import KEY, MAX
+
+
+@pytest.fixture
+def commands(client):
+    """What runs the two scripts by hand."""
+    for script in (HIT, HIT_ONCE):
+        client.execute_command(*script.load())
+
+    def run(script, record, first, amount):
+        describing = (f"{KEY}:{it}" for it in ("days", "hours:2026-11-23"))
+        keys = (KEY, f"{KEY}:{record}", *describing, "counter:{}:names")
+        rest = (first, amount, "2026-11-23T15", ANY_NUMBER)
+        return client.execute_command(*script.run(keys, *rest))
+
+    return run
+
+
+def test_a_repeated_number_gets_its_answer_again(commands, client):
+    """It does not count, and an older number neither counts nor has an answer."""
+    assert commands(HIT, "writer:w", 1, 5) == b"5"
+    assert commands(HIT, "writer:w", 1, 5) == b"5"
+    assert commands(HIT, "writer:v", 1, 2) == b"7"
+    assert commands(HIT, "writer:w", 2, 1) == b"8"
+    assert commands(HIT, "writer:w", 10, 1) == b"9"
+    for number in (1, 2, 9):
+        with pytest.raises(redis.ResponseError, match="STALE"):
+            commands(HIT, "writer:w", number, 5)
+    assert commands(HIT, "writer:w", 10, 1) == b"9"
+    assert client.get(KEY) == b"9"
+
+
+def test_a_number_of_a_copied_writer(commands, client):
+    """Another word behind the same number neither counts nor has an answer; its own has both."""
+    assert commands(HIT, "writer:w", "1:me", 5) == commands(HIT, "writer:w", "1:me", 5) == b"5"
+    assert client.get(f"{KEY}:writer:w") == b"1:me 5"
+    with pytest.raises(redis.ResponseError, match="TAKEN"):
+        commands(HIT, "writer:w", "1:copy", 5)
+    assert commands(HIT, "writer:w", "2:copy", 1) == b"6"
+    with pytest.raises(redis.ResponseError, match="STALE"):
+        commands(HIT, "writer:w", "1:me", 5)
+    with pytest.raises(redis.ResponseError, match="TAKEN"):
+        commands(HIT, "writer:w", "2:me", 5)
+    assert client.get(KEY) == b"6"
+
+
+def test_a_repeated_token_gets_its_answer_again(commands, client):
+    """The sender is told that it counted, everybody else that it is a replay."""
+    assert commands(HIT_ONCE, "token:t", "me", 5) == [b"5", 0]
+    assert commands(HIT_ONCE, "token:t", "me", 5) == [b"5", 0]
+    assert commands(HIT_ONCE, "token:t", "you", 5) == [b"5", 1]
+    with pytest.raises(redis.ResponseError, match="TOKENREUSED"):
+        commands(HIT_ONCE, "token:t", "me", 6)
+    assert client.get(KEY) == b"5"
+
+
+@pytest.mark.parametrize("start", [2**53 - 1, 2**53, 10**15 - 1, MAX - 2, -(2**63), -(2**53) - 2])
+def test_large_values_keep_all_digits(commands, client, counter, start):
+    """A Lua number would lose some, in the answer and in the record of it."""
+    client.set(KEY, start)
+    assert commands(HIT, "writer:w", 1, 1) == commands(HIT, "writer:w", 1, 1)
+    assert client.get(f"{KEY}:writer:w") == b"1 %d" % (start + 1)
+    assert counter.hit("visits", token="t").value == start + 2
+    assert counter.hit("visits", token="t").value == start + 2
+    assert client.get(KEY) == b"%d" % (start + 2)
+
+
+@pytest.mark.parametrize(("script", "arguments"), [(HIT, (2, 1)), (HIT_ONCE, ("me", 1))])
+def test_a_refusal_changes_nothing(commands, client, script, arguments):
+    """The counter is what it was."""
+    for held in ("text", str(MAX)):
+        client.set(KEY, held)
+        with pytest.raises(redis.ResponseError, match=r"not an integer|overflow"):
+            commands(script, "record", *arguments)
+        assert client.get(KEY) == held.encode()
+        client.flushall()
+
+
+def executed(client, commands):
+    """Return the answers to commands as the store does."""
+    answers = []
+    for command in commands:
+        try:
+            answers.append(client.execute_command(*command))
+        except redis.ResponseError as error:
+            refused = StoreRefusedError(f"the store refused: {error}")
+            refused.__cause__ = error
+            answers.append(refused)
+    return answers
+
+
+def test_a_call_that_was_split_counts_nothing_later(commands, client):
+    """Where a counter is reset after an overflow, a late packet must not count its hits again."""
+    client.set(KEY, MAX - 1)
+    combiner = Combiner()
+    hits = [PendingHit(KEY, 1, None, 9.0), PendingHit(KEY, 1, None, 9.0)]
+    batch = combiner.add(hits[0], 0.0)
+    combiner.add(hits[1], 0.0)
+    late = batch.commands()
+    batch.fail(OutcomeUnknownError("no answer yet"))
+    while not batch.over:
+        batch.take(executed(client, batch.commands()))
+    assert hits[0].outcome() == MAX
+    client.set(KEY, 0)
+    executed(client, late)
+    assert client.get(KEY) == b"0"
+
+
+def test_records_expire_and_counters_do_not(counter, client):
+    """What is kept beside a counter is gone a day after its last use."""
+    counter.hit("visits")
+    counter.hit("visits", token="a token")
+    assert client.ttl(KEY) == -1
+    (writer,) = client.scan_iter(f"{KEY}:writer:*")
+    records = [writer, f"{KEY}:token:a token"]
+    for record in records:
+        assert RECORD_LIFE - 60 < client.ttl(record) <= RECORD_LIFE
+        client.expire(record, 60)
+    counter.hit("visits")
+    counter.hit("visits", token="a token")
+    assert all(client.ttl(record) > 60 for record in records)
+
+
+def test_one_small_record_a_writer(counter, client):
+    """A thousand hits leave one record behind."""
+    for _ in range(100):
+        counter.hit("visits")
+    assert len(list(client.scan_iter(f"{KEY}:writer:*"))) == 1
+
+
+def test_scripts_that_are_flushed(counter, client):
+    """They are loaded again, and the hit counts once."""
+    values = []
+    for _ in range(5):
+        values.append(counter.hit("visits").value)
+        client.script_flush()
+        values.append(counter.hit("visits", token=f"t{len(values)}").value)
+        client.script_flush()
+    assert values == list(range(1, 11))
+
+
+def test_a_server_that_restarts(own_server):
+    """It knows the scripts no more, and all the records: a repeat does not count."""
+    with RedisCounter(own_server.url, deadline=3) as counter:
+        for number in (1, 2, 3):
+            assert counter.hit("visits").value == 2 * number - 1
+            assert counter.hit("visits", token=f"t{number}").value == 2 * number
+            own_server.kill()
+            own_server.start()
+        for number in (1, 2, 3):
+            assert counter.hit("visits", token=f"t{number}").value == 2 * number
+        assert counter.value("visits") == 6

@@ -1,0 +1,493 @@
+"""`flask-redis-counter serve`, as the process that a user starts."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+
+from flask_redis_counter import RedisCounter
+from flask_redis_counter.doctor.checks import examine
+from flask_redis_counter.store.embedded import EmbeddedStore
+from flask_redis_counter.testing import wait_until
+from flask_redis_counter.testing.stacks.process import Process, free_port
+
+from . import http2
+from .support import KEY, within
+
+
+class Serve(Process):
+    """One run of `serve`."""
+
+    def __init__(self, log, *options, **environment):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.output = log
+        command = [sys.executable, "-m", "flask_redis_counter", "serve", f"--port={self.port}"]
+        unset = dict.fromkeys(("REDIS_URL", "REDIS_HOST", "REDIS_PORT"), "")
+        super().__init__([*command, *options], log=log, environment=unset | environment)
+        self.start()
+
+    def get(self, path="/count"):
+        """Send a request."""
+        return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=5)
+
+    def ready(self):
+        """Wait for the first answer."""
+        wait_until(lambda: self.get("/healthz").ok, what="an answer")
+        return self
+
+    def children(self, name=""):
+        """Return the process ids of its children with that name."""
+        found = subprocess.check_output(["pgrep", "-P", str(self.pid), name], text=True)
+        return [int(pid) for pid in found.split()]
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start `serve`; whatever still runs afterwards is killed."""
+    started = []
+
+    def start(*options, **environment):
+        log = tmp_path / f"log{len(started)}"
+        started.append(Serve(log, *options, **environment))
+        return started[-1]
+
+    yield start
+    for run in started:
+        if run.runs():
+            run.stop()  # its embedded store as well, which a SIGKILL would leave behind
+
+
+def lines(serve):
+    """Return what was printed so far."""
+    return serve.log().splitlines()
+
+
+def test_counts_survive_a_stop(serve, tmp_path):
+    """The embedded store announces itself in one line, ends cleanly and keeps the counts."""
+    folder = tmp_path / "data"
+    run = serve(f"--data-dir={folder}").ready()
+    assert [run.get().json()["value"] for _ in range(3)] == [1, 2, 3]
+    assert lines(run) == [
+        f"store: embedded, append-only file in {folder}",
+        f"serving {run.url} (2 workers); Ctrl-C stops",
+        f"to see: {run.url}stats, {run.url}snippet, {run.url}metrics; "
+        "and flask-redis-counter doctor",
+    ]
+    for page in ("", "stats", "snippet", "metrics"):
+        assert run.get(f"/{page}").ok
+    with within(3):
+        assert run.stop() == 0
+    assert "Traceback" not in run.log()
+    with pytest.raises(requests.ConnectionError):
+        run.get()
+    again = serve(f"--data-dir={folder}").ready()
+    assert again.get().json()["value"] == 4
+
+
+def test_the_length_of_the_admin_key_is_shown(serve, server):
+    """A key that lost its end on the way, at a $ in a file .env, is seen at the start."""
+    run = serve(REDIS_URL=server.url, COUNTER_ADMIN_KEY="sixteen-or-more-characters").ready()
+    assert "admin key: 26 characters" in lines(run)
+    assert "sixteen" not in run.log()
+    found = examine({"REDIS_URL": server.url, "COUNTER_ADMIN_KEY": "sixteen-or-more-characters"})
+    assert [one.said for one in found if one.subject == "admin key"] == ["it has 26 characters"]
+
+
+def test_ctrl_c(serve, tmp_path):
+    """SIGINT to the whole group, as a terminal sends it, ends everything without a traceback."""
+    run = serve(f"--data-dir={tmp_path / 'data'}").ready()
+    assert run.get().json()["value"] == 1
+    run.signal(signal.SIGINT)
+    assert run.wait() == 0
+    assert "Traceback" not in run.log()
+    with EmbeddedStore(tmp_path / "data") as store, RedisCounter(store.url) as counter:
+        assert counter.value("visits") == 1
+
+
+def test_a_stop_while_workers_are_starting(serve, tmp_path):
+    """SIGTERM at the first answer, when other workers are not yet there, ends them as well."""
+    # More of them take longer to start on a busy machine than the time that they are given.
+    run = serve("--workers=4", f"--data-dir={tmp_path / 'data'}").ready()
+    with within(4):  # less than the time after which a worker that did not hear it is killed
+        assert run.stop() == 0
+
+
+def test_counts_survive_a_sigkill_of_everything(serve, tmp_path):
+    """Server, workers and store killed at once: what was acknowledged is there."""
+    folder = tmp_path / "data"
+    run = serve(f"--data-dir={folder}").ready()
+    assert [run.get().json()["value"] for _ in range(5)] == [1, 2, 3, 4, 5]
+    (store,) = run.children("valkey-server")
+    os.kill(store, signal.SIGKILL)
+    run.kill()
+    again = serve(f"--data-dir={folder}").ready()
+    assert again.get().json()["value"] == 6
+
+
+def test_a_killed_parent_leaves_no_worker(serve, tmp_path):
+    """Its workers end by themselves, and the next start retires the store that was left."""
+    folder = tmp_path / "data"
+    run = serve(f"--data-dir={folder}").ready()
+    assert run.get().json()["value"] == 1
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+
+    def gone():
+        try:
+            return not run.get("/healthz")
+        except requests.ConnectionError:
+            return True
+
+    wait_until(gone, what="the end of the workers")
+    again = serve(f"--data-dir={folder}").ready()
+    assert again.get().json()["value"] == 2
+
+
+def test_a_store_that_dies_comes_back(serve, tmp_path):
+    """The embedded store is started again when it dies, with its counts."""
+    run = serve(f"--data-dir={tmp_path / 'data'}").ready()
+    assert run.get().json()["value"] == 1
+    (store,) = run.children("valkey-server")
+    os.kill(store, signal.SIGKILL)
+    wait_until(lambda: run.get("/readyz").ok, what="the store's return")
+    assert run.get().json()["value"] == 2
+
+
+def test_a_configured_store(serve, server, client):
+    """With a Redis configured, no store is embedded."""
+    run = serve(REDIS_URL=server.url).ready()
+    assert run.get().json()["value"] == 1
+    assert lines(run)[0] == f"store: {server.url}"
+    assert client.get(KEY) == b"1"
+
+
+def test_a_store_that_cannot_be_reached(serve):
+    """It says so, and serves on."""
+    port = free_port()
+    run = serve(REDIS_HOST="127.0.0.1", REDIS_PORT=str(port)).ready()
+    assert f"redis://127.0.0.1:{port}/0 does not answer yet" in lines(run)[0]
+    assert run.get("/").status_code == 200
+    assert run.get().json()["counted"] is False
+
+
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_is_closed(serve, tmp_path, nohup):
+    """It ends with it, and lets go of the store; under nohup it goes on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+    try:
+        run = serve(f"--data-dir={tmp_path / 'data'}").ready()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert run.get().json()["value"] == 1
+    os.killpg(run.pid, signal.SIGHUP)
+    if nohup:
+        assert run.get().json()["value"] == 2
+    else:
+        wait_until(lambda: not run.runs(), what="its end", within=5)
+    run.stop()
+    again = serve(f"--data-dir={tmp_path / 'data'}").ready()
+    assert again.get().json()["value"] == (3 if nohup else 2)
+
+
+def test_a_log_for_machines(serve, server):
+    """Each line is an object: what it says at the start, each request, and Granian's own."""
+    settings = {"COUNTER_LOG": "json", "COUNTER_LOG_REQUESTS": "true", "COUNTER_TYPO": "x"}
+    run = serve("--workers=1", REDIS_URL=server.url, **settings).ready()
+    for _ in range(3):
+        assert run.get().headers["X-Request-ID"]
+    (worker,) = run.children()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: "nexpected exit" in run.output.read_text(), what="Granian to say so")
+    run.stop()
+    said = [json.loads(line) for line in lines(run)]
+    assert all(line["level"] and line["message"] and line["time"] for line in said)
+    assert "COUNTER_TYPO is an unknown setting" in said[0]["message"]
+    counted = [line for line in said if line.get("path") == "/count"]
+    assert [(line["status"], line["method"]) for line in counted] == [(200, "GET")] * 3
+    assert len({line["request_id"] for line in counted}) == 3
+    assert all(0 < line["duration_ms"] < 5000 for line in counted)
+    assert "127.0.0.1" not in "".join(line["message"] for line in counted)
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "said"),
+    [
+        ({"REDIS_PORT": "none"}, [], "REDIS_PORT: 'none'"),
+        ({"REDIS_URL": "redis://localhost/0?colour=red"}, [], "REDIS_URL: "),
+        ({"COUNTER_NAME": "a b"}, [], "COUNTER_NAME: 'a b'"),
+        ({"REDIS_URL": "rediss://localhost/0?ssl_cert_reqs=bogus"}, [], "REDIS_URL: "),
+        ({"REDIS_PASSWORD": "secret"}, [], "REDIS_PASSWORD: is set, but no Redis"),
+        ({"REDIS_HOST": "a"}, ["--data-dir=b"], "--data-dir: is for the embedded store"),
+        ({}, ["--data-dir=/dev/null/x"], "--data-dir: "),
+        ({}, ["--data-dir=/tmp/" + "x" * 120], "--data-dir: "),
+        ({}, ["--port=70000"], "70000"),
+        ({}, ["--workers=0"], "0 is not in the range"),
+    ],
+)
+def test_bad_settings(serve, environment, options, said):
+    """One clear line and exit code 2."""
+    run = serve(*options, **environment)
+    assert run.wait() == 2
+    error = lines(run)[-1]
+    assert error.startswith("Error: ")
+    assert said in error
+    assert "Traceback" not in run.log()
+
+
+def test_a_folder_in_use(serve, tmp_path):
+    """Two servers must not share one append-only file."""
+    serve(f"--data-dir={tmp_path / 'data'}").ready()
+    other = serve(f"--data-dir={tmp_path / 'data'}")
+    assert other.wait() == 2
+    assert "in use by another process; end that" in lines(other)[-1]
+
+
+def test_a_port_in_use(serve, server, tmp_path):
+    """Not shared in silence: one clear line, exit code 1."""
+    run = serve(REDIS_URL=server.url).ready()
+    other = serve(f"--port={run.port}", REDIS_URL=server.url)
+    assert other.wait() == 1
+    assert f"127.0.0.1:{run.port}: it is in use" in lines(other)[-1]
+
+
+def test_a_killed_worker_is_replaced(serve, server, client):
+    """The server keeps its number of workers."""
+    run = serve("--workers=1", REDIS_URL=server.url).ready()
+    (worker,) = run.children()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: run.get().json()["value"] >= 1, what="a hit after the worker's death")
+
+
+def test_slow_bodies_hold_nobody_up(serve, server, client):
+    """Clients that announce a body and do not send it take no thread away from the others."""
+    run = serve(REDIS_URL=server.url).ready()
+    with ExitStack() as held:
+        for _ in range(32):
+            slow = held.enter_context(socket.create_connection(("127.0.0.1", run.port)))
+            slow.sendall(b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx")
+            slow = held.enter_context(socket.create_connection(("127.0.0.1", run.port)))
+            slow.sendall(b"PUT /counters/a HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx")
+        for _ in range(8):
+            assert run.get("/healthz").elapsed.total_seconds() < 1
+            assert run.get("/").status_code == 200
+
+
+def test_a_body_arrives(serve, server, client):
+    """That of a PUT is read, also in chunks; what is behind it is the next request."""
+    key = "correct-horse-battery-staple"
+    run = serve("--workers=1", REDIS_URL=server.url, COUNTER_ADMIN_KEY=key).ready()
+    url, admin = f"http://127.0.0.1:{run.port}/counters/orders", {"Authorization": f"Bearer {key}"}
+    with requests.Session() as session:
+        session.headers.update(admin)
+        body = b'{"value": 7}'
+        assert session.put(url, data=body, timeout=5).json()["was"] is None
+        assert session.put(url, data=body + 65_000 * b" ", timeout=5).json()["was"] == 7
+        assert session.put(url, data=iter([body]), timeout=5).json()["was"] == 7
+        assert session.delete(url, timeout=5).json()["was"] == 7
+    assert client.get("counter:{orders}") is None
+    # The server may close such a connection, and leave the rest of the body unread.
+    for large in (70_000 * b" ", iter([70_000 * b" "])):
+        assert requests.put(url, data=large, headers=admin, timeout=5).status_code == 413
+
+
+def test_metrics_need_their_token_on_whatever_path(serve, server):
+    """However a visitor spells it, and gets it past a proxy."""
+    token = "correct-horse-battery-staple"
+    run = serve("--workers=1", REDIS_URL=server.url, COUNTER_METRICS_TOKEN=token).ready()
+
+    def ask(path, header=""):
+        with socket.create_connection(("127.0.0.1", run.port), timeout=5) as visitor:
+            request = f"GET {path} HTTP/1.1\r\nHost: a\r\n{header}Connection: close\r\n\r\n"
+            visitor.sendall(request.encode())
+            with visitor.makefile() as answer:
+                return answer.read()
+
+    for path in ("/metrics", "//metrics", "/%6detrics", "/./metrics", "/a/../metrics", "/metrics/",
+                 "/metrics?a", "http://a/metrics", "/METRICS", "/metrics;a"):  # fmt: skip
+        answer = ask(path)
+        assert answer.split()[1] in ("401", "404"), path
+        assert "counter_hits_total" not in answer
+    assert "counter_hits_total" in ask("/%6detrics", f"Authorization: Bearer {token}\r\n")
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_a_body_over_http2_has_no_length(serve, server, client, fast):
+    """It is seen all the same: a hit that has one is refused, a change is read."""
+    key = "correct-horse-battery-staple"
+    settings = {"COUNTER_ADMIN_KEY": key, "COUNTER_FAST_PATH": fast, "COUNTER_DEADLINE": "10"}
+    port = serve("--workers=1", REDIS_URL=server.url, **settings).ready().port
+    assert http2.ask(port, "POST", "/counters/a/hits", b"amount=2") == 400
+    assert client.get("counter:{a}") is None
+    assert http2.ask(port, "POST", "/counters/a/hits", b"") == 200
+    assert http2.ask(port, "POST", "/counters/a/hits") == 200
+    assert client.get("counter:{a}") == b"2"
+    assert http2.ask(port, "POST", "/count", b"ignored") == 200
+    assert client.get(KEY) == b"1"
+    admin = {"authorization": f"Bearer {key}"}
+    assert http2.ask(port, "PUT", "/counters/a", b'{"value": 7}', **admin) == 200
+    assert http2.ask(port, "PUT", "/counters/a", b"x" * 16_000, **admin) == 400
+    assert client.get("counter:{a}") == b"7"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Host: a\r\nIdempotency-Key: \xc3\xbc",
+        b"Host: a\r\nAccept: \xe9",
+        b"Host: \xe9",
+        b"Host: a\r\nHost: b",
+        "Host: bücher.example".encode(),
+        b"Host: a:99999",
+        b"Host: a..b",
+    ],
+)
+def test_a_header_that_cannot_be_understood(serve, server, client, headers):
+    """400, and nothing counted: it is not as if the header were absent."""
+    run = serve(REDIS_URL=server.url).ready()
+    with socket.create_connection(("127.0.0.1", run.port), timeout=5) as visitor:
+        visitor.sendall(b"GET /count HTTP/1.1\r\nConnection: close\r\n" + headers + b"\r\n\r\n")
+        assert visitor.recv(65536).startswith(b"HTTP/1.1 400 ")
+    assert client.dbsize() == 0
+
+
+@pytest.mark.parametrize("at", ["a header", "the path", "many headers"])
+def test_headers_that_are_too_large(serve, server, client, at):
+    """They are refused, and nothing is counted; what most clients send is not."""
+    run = serve(REDIS_URL=server.url).ready()
+
+    def ask(size):
+        path, header = "/count", f"X-Large: {size * 'a'}\r\n"
+        if at == "the path":
+            path, header = f"/count?{size * 'a'}", ""
+        elif at == "many headers":
+            header = "".join(f"X-{number}: {1000 * 'a'}\r\n" for number in range(size // 1000))
+        with socket.create_connection(("127.0.0.1", run.port), timeout=5) as visitor:
+            request = f"GET {path} HTTP/1.1\r\nHost: a\r\n{header}\r\n"
+            try:
+                visitor.sendall(request.encode())
+                return visitor.recv(65536).split()[1]
+            except ConnectionError:  # it need not take all of it, nor say anything
+                return None
+
+    assert ask(16_000) == b"200"
+    assert ask(90_000) in (None, b"414", b"431")
+    assert client.get("counter:{visits}") == b"1"
+
+
+def test_a_header_with_an_underscore_is_no_other(serve, server, client):
+    """It does not count as the header with hyphens, on no way to the answer."""
+    run = serve(REDIS_URL=server.url).ready()
+    for accept in ("application/json", "text/plain"):
+        headers = {"Idempotency_Key": "a", "Accept": accept}
+        for _ in range(2):
+            requests.get(f"http://127.0.0.1:{run.port}/count", headers=headers, timeout=5)
+    assert client.get(KEY) == b"4"
+
+
+def test_a_typo_is_pointed_out(serve, server):
+    """A COUNTER_ variable that is no setting has no effect, which is said."""
+    run = serve(REDIS_URL=server.url, COUNTER_PREFX="x").ready()
+    assert "COUNTER_PREFX is an unknown setting" in run.log()
+
+
+def test_service_links_stop_nothing(serve, server, client):
+    """Kubernetes' variables for Services named redis and counter: one warning, and hits count."""
+    links = {"REDIS_PORT": "tcp://10.0.0.11:6379", "COUNTER_PORT": "tcp://10.0.0.12:80"}
+    links |= {"COUNTER_SERVICE_HOST": "10.0.0.12", "COUNTER_PORT_80_TCP_ADDR": "10.0.0.12"}
+    run = serve("--workers=1", REDIS_URL=server.url, **links).ready()
+    assert run.get().json()["counted"]
+    (said,) = [line for line in lines(run) if line.startswith("Warning")]
+    assert "enableServiceLinks: false" in said
+    assert client.get(KEY) == b"1"
+
+
+def test_a_hit_in_flight_is_answered_before_the_end(serve, server, client):
+    """SIGTERM while the store is slow: the visitor still hears the value, and then it ends."""
+    run = serve(REDIS_URL=server.url, COUNTER_DEADLINE="10").ready()
+    assert run.get().json()["value"] == 1
+    client.client_pause(1500, all=False)  # writes wait
+    with ThreadPoolExecutor(1) as pool:
+        visit = pool.submit(run.get)
+        wait_until(lambda: client.info("clients")["blocked_clients"] == 1, what="a waiting hit")
+        assert run.stop() == 0
+        assert visit.result().json() == {"name": "visits", "value": 2, "counted": True}
+    assert client.get(KEY) == b"2"
+
+
+def test_a_store_that_may_lose_hits_is_pointed_out(serve, own_server):
+    """Keys that may be evicted, no append-only file, or one that is synced too late."""
+    url = own_server.url
+    with redis.Redis.from_url(url) as client:
+        sound = serve(REDIS_URL=url).ready()
+        assert "Warning" not in sound.log()
+        client.config_set("appendfsync", "everysec")
+        assert "always loses none" in serve(REDIS_URL=url).ready().log()
+        client.config_set("appendonly", "no")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        log = serve(REDIS_URL=url).ready().log()
+    assert "Warning: maxmemory-policy is allkeys-lru" in log
+    assert "Warning: appendonly is off" in log
+
+
+def test_a_durability_that_the_store_lacks(serve, start_server):
+    """One line and exit code 2 at the start, not an error at the first hit."""
+    store = start_server("--appendonly", "no")
+    run = serve(REDIS_URL=store.url, COUNTER_DURABILITY="fsync")
+    assert run.wait() == 2
+    assert "COUNTER_DURABILITY: durability=fsync needs" in run.log()
+    assert "Traceback" not in run.log()
+
+
+def test_a_spool_survives_a_sigkill_of_everything(serve, own_server, tmp_path):
+    """What was answered with 202 while the store was away counts once after a restart."""
+    settings = {
+        "REDIS_URL": own_server.url,
+        "COUNTER_ON_OUTAGE": "spool",
+        "COUNTER_SPOOL_DIR": str(tmp_path / "spool"),
+    }
+    run = serve(**settings).ready()
+    assert run.get().json()["value"] == 1
+    own_server.kill()
+    answers = [run.get() for _ in range(10)]
+    assert {answer.status_code for answer in answers} == {202}
+    assert answers[0].json() == {"counted": "spooled"}
+    assert run.get("/readyz").json() == {"status": "spooling", "spooled": 10}
+    run.kill()
+    own_server.start()
+    run = serve(**settings).ready()
+    assert f"spool: {tmp_path / 'spool'}/spool.sqlite3, 10 hits wait" in run.log()
+    wait_until(lambda: run.get("/readyz").json()["spooled"] == 0, what="an empty spool")
+    assert run.get().json()["value"] == 12
+    run.stop()
+
+
+def test_a_spool_that_cannot_be(serve, tmp_path):
+    """One clear line and exit code 2, before a worker starts."""
+    (tmp_path / "file").touch()
+    run = serve(COUNTER_ON_OUTAGE="spool", COUNTER_SPOOL_DIR=str(tmp_path / "file"))
+    assert run.wait() == 2
+    assert run.log().startswith("Error: COUNTER_SPOOL_DIR: cannot be used: ")
+    assert len(run.log().splitlines()) == 1
+
+
+def test_metrics_leave_nothing_behind(serve, server):
+    """The folder in which the workers add them up goes with the service."""
+    run = serve(REDIS_URL=server.url).ready()
+    run.get()
+    assert "counter_added_total 1.0\n" in run.get("/metrics").text
+    maps = Path(f"/proc/{run.children()[0]}/maps").read_text()
+    folder = Path(re.search(r"(\S+)/[^/]+\.meter$", maps, re.M)[1])
+    assert len(list(folder.iterdir())) == 2
+    assert run.stop() == 0
+    assert not folder.exists()

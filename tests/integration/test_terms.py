@@ -1,0 +1,220 @@
+"""What a hit is counted under: a visitor once in a while, a client so often."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flask_redis_counter import (
+    AsyncRedisCounter,
+    CounterOverflowError,
+    Hit,
+    InvalidAmountError,
+    Rate,
+    RedisCounter,
+    Terms,
+    TooOftenError,
+)
+from flask_redis_counter.counting.batch import Batch
+from flask_redis_counter.counting.call import HIT, HIT_ONCE, PendingHit
+
+from .support import KEY, MAX, contents
+
+RATES = "counter:{}:rates"
+HALF_AN_HOUR = Terms(once_in=1800)
+THREE_A_DAY = Terms(rate=Rate(3, 86_400))
+
+
+def test_a_visitor_counts_once_in_a_while(counter, client):
+    """A reload reads; another visitor, another counter and another while count."""
+
+    def visit(visitor, name="visits", amount=1):
+        return counter.hit(name, amount, visitor=visitor, terms=HALF_AN_HOUR)
+
+    assert visit("a") == Hit("visits", 1)
+    assert visit("b") == Hit("visits", 2)
+    assert visit("a") == visit("a", amount=7) == Hit("visits", 2, counted=False)
+    assert visit("a", "other").counted
+    assert counter.hit("visits", visitor="a") == Hit("visits", 3)
+    assert visit(None) == Hit("visits", 4)
+    assert counter.hit("visits") == Hit("visits", 5)
+    assert counter.series("visits", days=1)[0].visitors == 2
+    assert 0 < client.ttl(f"{KEY}:seen") <= 1800
+    for seen, at in client.zscan_iter(f"{KEY}:seen"):
+        client.zadd(f"{KEY}:seen", {seen: at - 1800})
+    assert visit("a") == Hit("visits", 6)
+    assert client.zcard(f"{KEY}:seen") == 1, "who came earlier is forgotten"
+    assert len(list(client.scan_iter(f"{KEY}:*"))) == 7, "something is kept for each hit"
+
+
+def test_a_visitor_with_tokens(counter, client):
+    """A new token is no new visit; a token that has counted is the same hit again."""
+
+    def visit(token, visitor="a"):
+        return counter.hit("visits", token=token, visitor=visitor, terms=HALF_AN_HOUR)
+
+    assert visit("t") == Hit("visits", 1)
+    assert visit("u") == visit(None) == Hit("visits", 1, counted=False)
+    assert visit("t") == Hit("visits", 1, replayed=True)
+    assert visit("v", "b") == Hit("visits", 2)
+    assert client.get(KEY) == b"2"
+
+
+def test_a_client_comes_too_often(counter, client, server):
+    """Its rate holds for all counters and all processes, with tokens and without."""
+    with RedisCounter(server.url, deadline=10) as other:
+        assert counter.hit("visits", client="a", terms=THREE_A_DAY).value == 1
+        assert other.hit("other", client="a", token="t", terms=THREE_A_DAY).value == 1
+        assert other.hit("visits", 5, client="a", terms=THREE_A_DAY).value == 6
+        for one in (counter, other):
+            with pytest.raises(TooOftenError) as caught:
+                one.hit("visits", client="a", terms=THREE_A_DAY)
+            assert caught.value.counted is False
+            assert caught.value.seconds == 28_800
+        with pytest.raises(TooOftenError):
+            other.hit("other", client="a", token="u", terms=THREE_A_DAY)
+        assert other.hit("other", client="a", token="t", terms=THREE_A_DAY).replayed
+        assert counter.hit("visits", client="b", terms=THREE_A_DAY).value == 7
+        assert counter.hit("visits", client="a").value == 8
+        assert counter.hit("visits", terms=THREE_A_DAY).value == 9
+        assert client.zcard(RATES) == 2
+        for one, at in client.zscan_iter(RATES):
+            client.zadd(RATES, {one: at - 28_800})
+        assert counter.hit("visits", client="a", terms=THREE_A_DAY).value == 10
+        with pytest.raises(TooOftenError):
+            counter.hit("visits", client="a", terms=THREE_A_DAY)
+        for one, at in client.zscan_iter(RATES):
+            client.zadd(RATES, {one: at - 86_400})
+        assert counter.hit("visits", client="c", terms=THREE_A_DAY).value == 11
+        assert client.zcard(RATES) == 1, "who comes no more is forgotten"
+
+
+def test_a_rate_alone(counter, client):
+    """A visitor counts as often as its client may, and is one all the same."""
+    hits = [counter.hit("visits", visitor="v", client="a", terms=THREE_A_DAY) for _ in range(3)]
+    assert hits == [Hit("visits", value) for value in (1, 2, 3)]
+    assert counter.series("visits", days=1)[0].visitors == 1
+    assert f"{KEY}:seen".encode() not in contents(client)
+
+
+def test_what_clients_use_up_is_not_written_down(own_server, tmp_path):
+    """Their addresses' hashes are in no file."""
+    with RedisCounter(own_server.url) as counter:
+        counter.hit("visits", client="203.0.113.7", terms=THREE_A_DAY)
+    own_server.stop()
+    files = [path.read_bytes() for path in tmp_path.rglob("*.aof*")]
+    assert any(KEY.encode() in written for written in files)
+    assert not any(b"rates" in written or b"203.0.113.7" in written for written in files)
+
+
+def test_many_at_once(server, client):
+    """Of those that come together as many count as may, each with its own value."""
+    terms = Terms(once_in=60, rate=Rate(10, 86_400))
+
+    async def count():
+        async with AsyncRedisCounter(server.url, deadline=10) as counter:
+            hits = [
+                counter.hit("visits", visitor=f"v{i // 2}", client=f"c{i % 2}", terms=terms)
+                for i in range(100)
+            ]
+            return await asyncio.gather(*hits, return_exceptions=True)
+
+    told = asyncio.run(count())
+    hits = [hit for hit in told if isinstance(hit, Hit)]
+    assert {type(hit) for hit in told} == {Hit, TooOftenError}
+    counted = [hit.value for hit in hits if hit.counted]
+    assert sorted(counted) == list(range(1, len(counted) + 1))
+    assert client.get(KEY) == b"%d" % len(counted)
+    # Both clients bring each visitor, who counts once: for the first of them who still may.
+    assert len(counted) == 20
+
+
+def test_threads_of_many_kinds(counter, client):
+    """Screened hits and others of one counter share batches, and nobody's value is another's."""
+
+    def count(number):
+        kind = number % 3
+        if kind == 0:
+            return counter.hit("visits", 2)
+        if kind == 1:
+            return counter.hit("visits", visitor=f"v{number % 10}", terms=HALF_AN_HOUR)
+        return counter.hit("visits", client="c", terms=Terms(rate=Rate(1000, 1)))
+
+    with ThreadPoolExecutor(16) as pool:
+        hits = list(pool.map(count, range(300)))
+    counted = [hit.value for hit in hits if hit.counted]
+    assert len(set(counted)) == len(counted) == 100 + 10 + 100
+    assert max(counted) == int(client.get(KEY)) == 200 + 10 + 100
+
+
+def sent(client, *hits):
+    """Let hits go in one batch, and send it twice; return the calls that it makes."""
+    for script in (HIT, HIT_ONCE):
+        client.execute_command(*script.load())
+    batch = Batch(list(hits), "writer", 1, "memory", 0, probing=False)
+    while not batch.over:
+        commands = batch.commands()
+        answers = [client.execute_command(*command) for command in commands]
+        assert [client.execute_command(*command) for command in commands] == answers
+        batch.take(answers)
+    return commands
+
+
+def test_a_repeated_batch_gets_its_answer_again(client):
+    """What was left out stays so, and what counted counts once."""
+    hits = [PendingHit(KEY, 1, None, visitor=one, terms=HALF_AN_HOUR) for one in "aba"]
+    hits += [PendingHit(KEY, 1, None, client="c", terms=THREE_A_DAY) for _ in range(4)]
+    assert len(sent(client, *hits)) == 1
+    assert [hit.value for hit in hits] == [1, 2, 2, 3, 4, 5, None]
+    assert [hit.counted for hit in hits] == [True, True, False, True, True, True, True]
+    assert isinstance(hits[-1].error, TooOftenError)
+    assert client.get(KEY) == b"5"
+
+
+@pytest.mark.parametrize("amount", [2**53 - 2, MAX])
+def test_amounts_that_lua_would_round(client, amount):
+    """They do not share a sum with hits that may be left out; each counts to the last digit."""
+    large = PendingHit(KEY, amount, None, visitor="a", terms=HALF_AN_HOUR)
+    again = PendingHit(KEY, 5, None, visitor="a", terms=HALF_AN_HOUR)
+    sent(client, large, again)
+    assert (large.value, again.value, again.counted) == (amount, amount, False)
+    assert client.get(KEY) == b"%d" % amount
+
+
+def test_an_overflow_remembers_nobody(counter, client):
+    """Who was not counted may come again."""
+    counter.set("visits", MAX)
+    with pytest.raises(CounterOverflowError):
+        counter.hit("visits", visitor="a", client="c", terms=Terms(once_in=60, rate=Rate(1, 60)))
+    counter.reset("visits")
+    hit = counter.hit("visits", visitor="a", client="c", terms=Terms(once_in=60, rate=Rate(1, 60)))
+    assert hit == Hit("visits", 1)
+
+
+def test_two_rates_in_one_batch(client):
+    """Each client has its own."""
+    hits = [
+        PendingHit(KEY, 1, None, client=one, terms=Terms(rate=rate))
+        for one, rate in (("a", Rate(1, 60)), ("b", Rate(2, 60)), ("a", Rate(1, 60)))
+    ]
+    sent(client, *hits)
+    assert [hit.value for hit in hits[:2]] == [1, 2]
+    assert isinstance(hits[2].error, TooOftenError)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Terms(once_in=0),
+        lambda: Terms(once_in=86_401),
+        lambda: Terms(once_in=1.5),
+        lambda: Rate(0, 60),
+        lambda: Rate(1, 0),
+        lambda: Rate(1_000_001, 60),
+        lambda: Rate(1, True),
+    ],
+)
+def test_what_are_no_terms(make):
+    """It is said when they are made."""
+    with pytest.raises(InvalidAmountError):
+        make()

@@ -1,0 +1,190 @@
+"""TLS that does not come about: each error names its cause and the remedy, as doctor does."""
+
+import asyncio
+import re
+import shutil
+from datetime import UTC, datetime
+
+import pytest
+import redis
+
+from flask_redis_counter import AsyncRedisCounter, ConfigurationError, CounterError, RedisCounter
+from flask_redis_counter.doctor.checks import examine
+from flask_redis_counter.testing import wait_until
+from flask_redis_counter.testing.stacks.process import Process, free_port
+
+trustme = pytest.importorskip("trustme")
+
+
+class TLSServer(Process):
+    """A redis-server that speaks TLS alone."""
+
+    def __init__(self, folder, name, *options):
+        self.port = free_port()
+        command = ["redis-server", "--port", "0", "--tls-port", str(self.port), "--save", ""]
+        command += ["--dir", str(folder), "--tls-ca-cert-file", "ca.pem"]
+        command += ["--tls-cert-file", f"{name}.pem", "--tls-key-file", f"{name}.key", *options]
+        super().__init__(command, log=folder / f"{name}.log")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with certificates."""
+    folder = tmp_path_factory.mktemp("tls")
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(folder / "other.pem")
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    certificates = {
+        "server": ca.issue_cert("localhost", "127.0.0.1"),
+        "client": ca.issue_cert("client@example.org"),
+        "expired": ca.issue_cert("localhost", not_after=past),
+        "elsewhere": ca.issue_cert("elsewhere.example"),
+    }
+    for name, certificate in certificates.items():
+        certificate.private_key_pem.write_to_path(folder / f"{name}.key")
+        certificate.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+    (folder / "text.pem").write_text("no certificate")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ports(folder):
+    """Servers by what they ask for, and their ports."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("no redis-server on this machine")
+    no_client = "--tls-auth-clients", "no"
+    servers = {
+        "server": TLSServer(folder, "server", *no_client),
+        "mutual": TLSServer(folder, "server"),
+        "mutual12": TLSServer(folder, "server", "--tls-protocols", "TLSv1.2"),
+        "expired": TLSServer(folder, "expired", *no_client),
+        "elsewhere": TLSServer(folder, "elsewhere", *no_client),
+    }
+    for server in servers.values():
+        server.start()
+    ready = {
+        "ssl": True,
+        "ssl_ca_certs": folder / "ca.pem",
+        "ssl_cert_reqs": "none",
+        "ssl_certfile": folder / "client.pem",
+        "ssl_keyfile": folder / "client.key",
+    }
+    for server in servers.values():
+        with redis.Redis(port=server.port, **ready) as client:
+            wait_until(client.ping, what="a TLS server")
+    yield {name: server.port for name, server in servers.items()}
+    for server in servers.values():
+        server.kill()
+
+
+CLIENT = "&ssl_certfile={folder}/client.pem&ssl_keyfile={folder}/client.key"
+FAULTS = {
+    "another CA": ("server", "?ssl_ca_certs={folder}/other.pem", r"not from a CA.*ssl_ca_certs"),
+    "no CA": ("server", "", r"not from a CA that is trusted.*ssl_ca_certs"),
+    "no certificate": ("server", "?ssl_ca_certs={folder}/text.pem", r"no certificate.*PEM"),
+    "no client": ("mutual", "?ssl_ca_certs={folder}/ca.pem", r"client certificate.*ssl_certfile"),
+    "no client, TLS 1.2": (
+        "mutual12",
+        "?ssl_ca_certs={folder}/ca.pem",
+        r"client certificate.*ssl_certfile",
+    ),
+    "another key": (
+        "mutual",
+        "?ssl_ca_certs={folder}/ca.pem&ssl_certfile={folder}/client.pem"
+        "&ssl_keyfile={folder}/server.key",
+        r"ssl_keyfile is not the key of ssl_certfile",
+    ),
+    "expired": ("expired", "?ssl_ca_certs={folder}/ca.pem", r"has expired.*renew"),
+    "host name": ("elsewhere", "?ssl_ca_certs={folder}/ca.pem", r"another host name.*connect by"),
+}
+
+
+def errors_of(url):
+    """Return what a hit says on a thread and awaited, and what doctor says."""
+    with RedisCounter(url, deadline=2) as counter, pytest.raises(CounterError) as caught:
+        counter.hit("visits")
+    said = [caught.value]
+
+    async def count():
+        async with AsyncRedisCounter(url, deadline=2) as awaited:
+            await awaited.hit("visits")
+
+    with pytest.raises(CounterError) as caught:
+        asyncio.run(count())
+    said.append(caught.value)
+    assert [error.counted for error in said] == [False, False]
+    found = examine({"REDIS_URL": url, "COUNTER_DEADLINE": "2"})
+    [failure] = [finding for finding in found if finding.state == "failure"]
+    return [*map(str, said), f"{failure.said}: {failure.remedy}"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_handshake_that_fails(ports, folder, fault):
+    """Not counted, and the error says why and what to do."""
+    server, options, expected = FAULTS[fault]
+    url = f"rediss://localhost:{ports[server]}/0{options.format(folder=folder)}"
+    for said in errors_of(url):
+        assert re.search(expected, said), said
+
+
+def test_a_port_that_speaks_tls(ports):
+    """Without TLS: it is named."""
+    for said in errors_of(f"redis://localhost:{ports['server']}/0"):
+        assert re.search("closed the connection.*if the port speaks TLS, use rediss://", said), said
+
+
+def test_a_port_that_does_not_speak_tls(server):
+    """With TLS it answers nothing, or nonsense."""
+    for said in errors_of(f"rediss://localhost:{server.port}/0"):
+        assert re.search("TLS.*use redis://|handshake", said), said
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
+def test_tls_on_both_sides(ports, folder, scheme):
+    """A certificate for each: hits count, and a loop that ends leaves no socket open."""
+    options = f"?ssl_ca_certs={folder}/ca.pem" + CLIENT.format(folder=folder)
+    url = f"{scheme}://localhost:{ports['mutual']}/0{options}"
+    with RedisCounter(url, deadline=10) as counter:
+        counter.reset("visits")
+        assert counter.hit("visits").value == 1
+    counter = AsyncRedisCounter(url, deadline=10)
+    assert [asyncio.run(counter.hit("visits")).value for _ in range(3)] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+def test_a_file_that_is_missing(option):
+    """It is named, before anything is connected."""
+    with pytest.raises(ConfigurationError, match=f"{option} names .*/nope.pem: No such file"):
+        RedisCounter(f"rediss://localhost/0?{option}=/nope.pem")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("rediss://h/0?ssl_cert_reqs=CERT_NONE", "write none for CERT_NONE"),
+        ("rediss://h/0?ssl_cert_reqs=None", "none, optional, required"),
+        ("redis://h/0?ssl_ca_certs=/ca.pem", "ssl_ca_certs is for TLS: write rediss://"),
+        ("redis://:pa#ss@h/0", "write %23"),
+        ("redis://:pa/ss@h/0", "write %2F"),
+        ("redis://:12?ss@h/0", "write %3F"),
+        ("redis://:pa[ss@h/0", "write .* as %5B"),
+        ("redis://h/0?no_such_option=1", "no option no_such_option"),
+        ("http://h/0", "valkey://"),
+    ],
+)
+def test_a_url_that_says_something_else(url, expected):
+    """The sentence says what to write, and shows nothing of the password."""
+    with pytest.raises(ConfigurationError, match=expected) as caught:
+        RedisCounter(url)
+    assert not re.search("pa|ss@", str(caught.value).replace("password", ""))
+
+
+def test_a_wrong_password(own_server):
+    """The server's words, and how a percent sign is written."""
+    with redis.Redis.from_url(own_server.url) as admin:
+        admin.config_set("requirepass", "100%41")
+    for said in errors_of(f"redis://:100%41@127.0.0.1:{own_server.port}/0"):
+        assert re.search("password", said), said
+    with RedisCounter(f"valkey://:100%2541@127.0.0.1:{own_server.port}/0") as counter:
+        assert counter.hit("visits").value == 1

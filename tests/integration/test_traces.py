@@ -1,0 +1,145 @@
+"""Requests' spans, as a collector of OpenTelemetry gets them."""
+
+import random
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from flask_redis_counter import ConfigurationError, create_app
+from flask_redis_counter.testing import wait_until
+from flask_redis_counter.web.request_log import TRACES
+
+from .support import nowhere
+from .test_serve import serve  # noqa: F401  # a fixture
+
+collector_of = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def collected(monkeypatch):
+    """Collect spans, as OpenTelemetry's own collector does, and tell the service where."""
+    spans = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            for batch in collector_of.ExportTraceServiceRequest.FromString(body).resource_spans:
+                resource = dict(map(plain, batch.resource.attributes))
+                for scope in batch.scope_spans:
+                    spans.extend((resource["service.name"], span) for span in scope.spans)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        yield spans
+        server.shutdown()
+
+
+def plain(attribute):
+    """Return an attribute's name and value."""
+    kind = attribute.value.WhichOneof("value")
+    return attribute.key, getattr(attribute.value, kind)
+
+
+def spans_of(web, collected):
+    """Return the spans so far: name, attributes and the span."""
+    web.application.extensions[TRACES].flush()
+    return [(span.name, dict(map(plain, span.attributes)), span) for _, span in collected]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "route"),
+    [
+        ("GET", "/count", 200, "/count"),
+        ("POST", "/counters/a/hits", 200, "/counters/<name>/hits"),
+        ("GET", "/counters/a", 404, "/counters/<name>"),
+        ("GET", "/nowhere", 404, None),
+    ],
+)
+def test_a_request_is_a_span_of_its_trace(
+    server, client, client_of, collected, method, path, status, route
+):
+    """With its route and its outcome, and nobody's address."""
+    web = client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_TRACES=True)
+    headers = {"traceparent": PARENT, "User-Agent": "Agent"}
+    web.open(path, method=method, headers=headers)
+    ((name, attributes, span),) = spans_of(web, collected)
+    assert name == (f"{method} {route}" if route else method)
+    expected = {"http.request.method": method, "http.response.status_code": status}
+    assert attributes == expected | {"url.path": path} | ({"http.route": route} if route else {})
+    assert span.trace_id.hex() == TRACE
+    assert span.parent_span_id.hex() == "00f067aa0ba902b7"
+    assert 0 < span.end_time_unix_nano - span.start_time_unix_nano < 10e9
+    assert collected[0][0] == "flask-redis-counter"
+
+
+def test_a_request_of_no_trace_begins_one(server, client, client_of, collected):
+    """Each its own."""
+    web = client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_TRACES=True)
+    for _ in range(2):
+        web.get("/count")
+    traces = {span.trace_id for _, _, span in spans_of(web, collected)}
+    assert len(traces) == 2
+    assert bytes(16) not in traces
+
+
+def test_a_failure_is_one_of_the_span(client_of, collected):
+    """With the error's name, and what the log says."""
+    web = client_of(REDIS_URL=nowhere(), COUNTER_TRACES=True)
+    web.get("/count")
+    ((_, attributes, span),) = spans_of(web, collected)
+    assert attributes["error.type"] == "StoreUnavailableError"
+    assert attributes["http.response.status_code"] == 503
+    assert "no connection to the store" in span.status.message
+
+
+def test_workers_send_what_they_have_when_they_end(serve, server, client, collected):  # noqa: F811
+    """A service that is stopped loses no spans, and is called what the environment says."""
+    run = serve(REDIS_URL=server.url, COUNTER_TRACES="true", OTEL_SERVICE_NAME="visits").ready()
+    for _ in range(5):
+        run.get()
+    run.stop()
+    wait_until(lambda: len(named("GET /count", collected)) == 5, what="five spans", within=5)
+    assert {service for service, _ in collected} == {"visits"}
+
+
+def named(name, collected):
+    """Return the spans of that name."""
+    return [span for _, span in collected if span.name == name]
+
+
+def test_a_collector_that_is_away_costs_no_hit(server, client, client_of, monkeypatch):
+    """Hits are answered before spans are sent."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
+    web = client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_TRACES=True)
+    assert [web.get("/count").json["value"] for _ in range(20)] == list(range(1, 21))
+
+
+def test_without_the_extra(monkeypatch):
+    """The error says what to install."""
+    monkeypatch.setattr("flask_redis_counter.config.config.find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=r"flask-redis-counter\[traces\]"):
+        create_app({"COUNTER_TRACES": True})
+
+
+def test_the_identities_of_spans(collected):
+    """They are the system's: a forked process has a copy of Python's random numbers."""
+    traces = create_app({"REDIS_URL": nowhere(), "COUNTER_TRACES": True}).extensions[TRACES]
+    for _ in range(2):
+        random.seed(1)
+        traces.add("GET", "/count", "/count", 200, 0.0, lambda _: None)
+    traces.flush()
+    (_, one), (_, other) = collected
+    assert one.trace_id != other.trace_id
+    assert one.span_id != other.span_id

@@ -1,0 +1,202 @@
+"""The cache of visitors in each process, and what other processes do to the store meanwhile."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+
+from flask_redis_counter import AsyncRedisCounter, Day, Rate, Record, RedisCounter, Terms
+from flask_redis_counter.counting.visitors import MAX_VISITORS, VisitorCache
+from flask_redis_counter.transfer.transfer import Transfer
+
+from .support import KEY, contents
+
+VISITORS = [f"192.0.2.{number} Firefox" for number in range(20)]
+
+
+def today(counter):
+    """Return the hits and the visitors of today."""
+    [point] = counter.series("visits", days=1)
+    return point.hits, point.visitors
+
+
+def delete(server, before):
+    """Delete the counter."""
+    with RedisCounter(server.url) as other:
+        assert other.delete("visits") == 20
+
+
+def flush(server, before):
+    """Empty the store."""
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+
+
+def restore(server, before):
+    """Bring back what the store was before the visitors came."""
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+        for key, dumped in before.items():
+            client.restore(key, 0, dumped)
+
+
+def replace(server, before):
+    """Import another value of the counter, with days of its own."""
+    record = Record("visits", 7, {"2020-01-01": Day(7)})
+    [adopted] = Transfer(server.url).adopt([record], "elsewhere", mode="replace")
+    assert adopted.verdict == "replaced"
+
+
+def replace_as_other_process(server, before):
+    """Delete the counter, and let another process count some of the visitors."""
+    delete(server, before)
+    with RedisCounter(server.url) as other:
+        for visitor in VISITORS[:5]:
+            other.hit("visits", visitor=visitor)
+
+
+@pytest.mark.parametrize("undo", [delete, flush, restore, replace, replace_as_other_process])
+@pytest.mark.parametrize("kwargs", [{}, {"client": "a", "terms": Terms(rate=Rate(1000, 60))}])
+def test_visitors_that_another_process_took_away(server, client, undo, kwargs):
+    """They are counted again, each of them, with the first hit that they make."""
+    with RedisCounter(server.url, deadline=10) as counter:
+        before = contents(client)
+        for visitor in VISITORS:
+            counter.hit("visits", visitor=visitor, **kwargs)
+        assert today(counter) == (20, 20)
+        undo(server, before)
+        hits, _ = today(counter)
+        for visitor in VISITORS:
+            counter.hit("visits", visitor=visitor, **kwargs)
+        assert today(counter) == (hits + 20, 20)
+        for visitor in VISITORS:
+            counter.hit("visits", visitor=visitor, **kwargs)
+        assert today(counter) == (hits + 40, 20)
+
+
+def test_a_snapshot_that_is_restored(start_server):
+    """A server that starts from an older snapshot has lost visitors, and gets them again."""
+    server = start_server("--appendonly", "no")
+    with (
+        RedisCounter(server.url, deadline=10) as counter,
+        redis.Redis.from_url(server.url) as client,
+    ):
+        RedisCounter(server.url).hit("visits", visitor="first")
+        client.save()
+        for visitor in VISITORS:
+            counter.hit("visits", visitor=visitor)
+        assert today(counter) == (21, 21)
+        server.kill()
+        server.start()
+        assert today(counter) == (1, 1)
+        for visitor in VISITORS:
+            counter.hit("visits", visitor=visitor)
+        assert today(counter) == (21, 21)
+
+
+def test_what_resets_no_visitors(server, client):
+    """A counter that is set to another value keeps its visitors: they are not told again."""
+    with RedisCounter(server.url, deadline=10) as counter, RedisCounter(server.url) as other:
+        for visitor in VISITORS:
+            counter.hit("visits", visitor=visitor)
+        other.reset("visits")
+        counter.hit("visits", visitor=VISITORS[0])
+        assert today(counter) == (21, 20)
+        assert client.get(KEY) == b"1"
+
+
+def test_hits_with_a_token(server, client):
+    """A repeat tells of no visitor; a hit that the store refuses for its mark counts once."""
+    with RedisCounter(server.url, deadline=10) as counter:
+        counter.hit("visits", visitor="a", token="1")
+        counter.hit("visits", visitor="a", token="2")
+        client.flushall()
+        assert counter.hit("visits", visitor="a", token="3").value == 1
+        assert counter.hit("visits", visitor="a", token="3").replayed
+        assert today(counter) == (1, 1)
+
+
+def test_counters_that_share_a_cache(server, client):
+    """A counter for threads, one for asyncio and their threads and loops: each visitor once."""
+    visitors = VisitorCache()
+    shared = {"deadline": 10, "visitors": visitors}
+    with RedisCounter(server.url, **shared) as counter, ThreadPoolExecutor(4) as pool:
+        awaited = AsyncRedisCounter(server.url, **shared)
+
+        async def count():
+            await asyncio.gather(*[awaited.hit("visits", visitor=it) for it in VISITORS])
+
+        for _ in range(3):
+            work = [pool.submit(asyncio.run, count()) for _ in range(2)]
+            work += [pool.submit(counter.hit, "visits", visitor=it) for it in VISITORS]
+            for one in work:
+                one.result(10)
+            assert today(counter) == (60, 20)
+            assert visitors.of(KEY).marked
+            client.flushall()
+
+
+@pytest.mark.parametrize("path", ["/count", "/counters/visits/hits"])
+def test_a_counter_that_is_deleted_over_http(server, client, client_of, path):
+    """Its visitors are visitors again, on the fast path and in Flask."""
+    key = "k" * 16
+    web = client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_ADMIN_KEY=key)
+    for _ in range(2):
+        for number in range(5):
+            environ = {"REMOTE_ADDR": f"192.0.2.{number}"}
+            assert web.post(path, environ_overrides=environ).status_code == 200
+        [day] = web.get("/counters/visits/series?days=1").json["series"]
+        assert (day["hits"], day["visitors"]) == (5, 5)
+        deleted = web.delete("/counters/visits", headers={"Authorization": f"Bearer {key}"})
+        assert deleted.status_code in (200, 204)
+
+
+def test_visitors_that_the_store_knows_are_not_sent(server, client):
+    """Only their mark is, which is another one after a while."""
+    with RedisCounter(server.url, deadline=10) as counter, client.monitor() as monitor:
+        for visitor in ("a", "a", "b", "a"):
+            counter.hit("visits", visitor=visitor)
+        client.ping()
+        sent = []
+        for command in monitor.listen():
+            if command["command"] == "PING":
+                break
+            sent.append(command["command"])
+        told = [line for line in sent if line.startswith("PFADD")]
+        assert len(told) == 2
+        assert len(client.hgetall(f"{KEY}:told")) == 1
+
+
+def test_a_user_who_may_not_record_visitors(own_server):
+    """Each hit takes one round trip all the same, and visitors count once the user may."""
+    with redis.Redis.from_url(own_server.url) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-pfadd")
+        with RedisCounter(own_server.url, deadline=10) as counter:
+            for visitor in ("a", "a", "a"):
+                counter.hit("visits", visitor=visitor)
+            assert client.info("commandstats")["cmdstat_evalsha"]["failed_calls"] <= 1  # NOSCRIPT
+            client.execute_command("ACL", "SETUSER", "default", "+pfadd")
+            counter.hit("visits", visitor="a")
+            assert today(counter) == (4, 1)
+
+
+def test_the_cache_is_bounded(monkeypatch):
+    """Beyond its size, after its time and on another day it begins again."""
+    time = 1000.0
+    monkeypatch.setattr("flask_redis_counter.series.now", lambda: time)
+    cache = VisitorCache()
+    told = cache.of("a")
+    for hour, later in (("2026-11-23T15", 0), ("2026-11-23T16", 60), ("2026-11-24T00", 1)):
+        time += later
+        told.renew(hour)
+        assert "hash" not in told.hashes
+        mark = told.mark
+        told.add(["hash"], told.mark)
+        time += 58
+        told.renew(hour)
+        assert "hash" in cache.of("a").hashes
+        assert told.mark == mark
+        time -= 58
+    told.add(map(str, range(MAX_VISITORS)), told.mark)
+    assert "1" not in cache.of("a").hashes

@@ -1,0 +1,260 @@
+"""Every setting, from the environment and from a mapping."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flask_redis_counter import ConfigurationError, CounterError
+from flask_redis_counter.config.config import Config, names_a_store
+from flask_redis_counter.config.settings import SETTINGS
+
+README = Path(__file__).parents[3] / "README.md"
+
+
+def test_defaults():
+    """Nothing given: the usual place, and the documented values."""
+    config = Config.load({})
+    assert config.redis_url == "redis://localhost:6379/0"
+    assert (config.name, config.prefix, config.deadline) == ("visits", "counter:", 0.5)
+
+
+def test_parts_make_a_url():
+    """Host, port, number and credentials become one URL, whatever characters they have."""
+    config = Config.load(
+        {
+            "REDIS_HOST": "redis",
+            "REDIS_PORT": "6380",
+            "REDIS_DB": "2",
+            "REDIS_USERNAME": "u:ser",
+            "REDIS_PASSWORD": "p@ss/word",
+        }
+    )
+    assert config.redis_url == "redis://u%3Aser:p%40ss%2Fword@redis:6380/2"
+    assert config.shown_url == "redis://u%3Aser@redis:6380/2"
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({"REDIS_URL": "rediss://a:1/3", "REDIS_HOST": "b"}, "rediss://a:1/3"),
+        ({"REDIS_URL": "redis://a", "REDIS_PASSWORD": "pw"}, "redis://:pw@a"),
+        ({"REDIS_URL": "redis://:own@a", "REDIS_PASSWORD": "pw"}, "redis://:own@a"),
+        ({"REDIS_URL": "unix:///run/store.sock?db=1"}, "unix:///run/store.sock?db=1"),
+        ({"REDIS_HOST": "::1"}, "redis://[::1]:6379/0"),
+    ],
+)
+def test_a_url_wins(given, url):
+    """A URL says where; credentials that it lacks come from their own settings."""
+    assert Config.load(given).redis_url == url
+
+
+def test_a_password_from_a_file(tmp_path):
+    """A secret's file may end with a line end, and only that is dropped."""
+    secret = tmp_path / "secret"
+    secret.write_text(" pass word \n")
+    config = Config.load({"REDIS_PASSWORD_FILE": str(secret)})
+    assert config.redis_url == "redis://:%20pass%20word%20@localhost:6379/0"
+    assert "pass" not in config.shown_url
+
+
+def test_the_earlier_source_wins_and_empty_is_not_given():
+    """`app.config` before the environment; an empty variable is one that is not set."""
+    config = Config.load({"COUNTER_NAME": "mine", "REDIS_HOST": ""}, {"COUNTER_NAME": "theirs"})
+    assert config.name == "mine"
+    assert config.redis_url == "redis://localhost:6379/0"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "http://localhost"),
+        ("REDIS_URL", "redis://"),
+        ("REDIS_URL", "redis://host:port/0"),
+        ("REDIS_URL", "redis://host:0/0"),
+        ("REDIS_URL", "redis://host/zero"),
+        ("REDIS_URL", "unix://"),
+        ("REDIS_URL", 5),
+        ("REDIS_PORT", "0"),
+        ("REDIS_PORT", "65536"),
+        ("REDIS_PORT", "6379.0"),
+        ("REDIS_DB", "-1"),
+        ("REDIS_DB", "1_0"),
+        ("REDIS_HOST", "a:6379"),
+        ("REDIS_HOST", "a/b"),
+        ("REDIS_HOST", "a b"),
+        ("REDIS_URL", "redis://:secret@host\u2100:6379/0"),
+        ("REDIS_PASSWORD_FILE", "/no/such/file"),
+        ("COUNTER_NAME", "a b"),
+        ("COUNTER_NAME", "x" * 65),
+        ("COUNTER_NAME", "data.json"),
+        ("COUNTER_NAME", ".."),
+        ("COUNTER_PREFIX", "{a}"),
+        ("COUNTER_DEADLINE", "0"),
+        ("COUNTER_DEADLINE", "61"),
+        ("COUNTER_DEADLINE", "nan"),
+        ("COUNTER_DEADLINE", "soon"),
+        ("COUNTER_FAST_PATH", "perhaps"),
+        ("COUNTER_CREATE", "2"),
+        ("COUNTER_MAX_COUNTERS", "0"),
+        ("COUNTER_MAX_COUNTERS", "1000000001"),
+        ("COUNTER_ADMIN_KEY", "fifteen-letters"),
+        ("COUNTER_ADMIN_KEY", "x" * 256),
+        ("COUNTER_ADMIN_KEY", "a key that has blanks"),
+        ("COUNTER_ADMIN_KEY", "sixteen-letters-\n"),
+        ("COUNTER_ADMIN_KEY", "k\xe9y-that-is-not-ascii"),
+        ("COUNTER_ADMIN_KEY", 1234567890123456),
+        ("COUNTER_ADMIN_KEY_FILE", "/no/such/file"),
+        ("COUNTER_ADMIN_KEY_FILE", __file__),
+        ("COUNTER_VISITORS", "some"),
+        ("COUNTER_OPT_OUT", "-1"),
+        ("COUNTER_BOTS", "Ignore"),
+        ("COUNTER_BOTS", True),
+        ("COUNTER_RELOAD_SECONDS", "-1"),
+        ("COUNTER_RELOAD_SECONDS", "86401"),
+        ("COUNTER_RELOAD_SECONDS", "1.5"),
+        ("COUNTER_RATE", "100"),
+        ("COUNTER_RATE", "0/60"),
+        ("COUNTER_RATE", "1/0"),
+        ("COUNTER_RATE", "1/86401"),
+        ("COUNTER_RATE", "1000001/1"),
+        ("COUNTER_RATE", "1.5/60"),
+        ("COUNTER_RATE", "-1/60"),
+        ("COUNTER_RATE", 100),
+        ("COUNTER_PROXIES", "proxy"),
+        ("COUNTER_PROXIES", "10.0.0.1/8"),
+        ("COUNTER_PROXIES", "10.0.0.1;10.0.0.2"),
+        ("COUNTER_PROXIES", ["10.0.0.1"]),
+        ("COUNTER_HOSTS", "https://example.org"),
+        ("COUNTER_ROOT_PATH", "counter"),
+        ("COUNTER_ROOT_PATH", "//evil.example"),
+        ("COUNTER_ROOT_PATH", "https://example.org/counter"),
+        ("COUNTER_ROOT_PATH", "/a/../b"),
+        ("COUNTER_ROOT_PATH", "/a\r\nb"),
+        ("COUNTER_HOSTS", "example.org:5000"),
+        ("COUNTER_HOSTS", "[a]"),
+        ("COUNTER_HOSTS", "fe80::1%eth0"),
+        ("COUNTER_HOSTS", "me@example.org"),
+        ("COUNTER_HOSTS", "*"),
+        ("COUNTER_HOSTS", "*.example.org"),
+        ("COUNTER_HOSTS", "a..b"),
+        ("COUNTER_HOSTS", "."),
+        ("COUNTER_HOSTS", "a!b"),
+        ("COUNTER_HOSTS", "x" * 64),
+        ("COUNTER_HOSTS", "straße.example"),
+        ("COUNTER_CORS", "example.org"),
+        ("COUNTER_CORS", "https://example.org/"),
+        ("COUNTER_CORS", "ftp://example.org"),
+        ("COUNTER_CORS", "null"),
+    ],
+)
+def test_a_bad_value_is_one_clear_line(name, value):
+    """The error names the setting, is one line, and is a ValueError."""
+    with pytest.raises(ConfigurationError, match=f"^{name}: ") as caught:
+        Config.load({name: value})
+    assert isinstance(caught.value, (CounterError, ValueError))
+    assert caught.value.setting == name
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "fast"), [("off", False), ("0", False), (False, False), ("True", True), ("", True)]
+)
+def test_a_switch(given, fast):
+    """Words, digits and booleans."""
+    assert Config.load({"COUNTER_FAST_PATH": given}).fast_path is fast
+
+
+def test_secrets_are_not_repeated():
+    """Neither a URL nor a password is quoted in an error."""
+    for place in ("host:port", "host\u2100", "host/x"):
+        with pytest.raises(ConfigurationError) as caught:
+            Config.load({"REDIS_URL": f"redis://:hunter2@{place}"})
+        assert "hunter2" not in str(caught.value)
+
+
+def test_the_admin_key_is_not_repeated(tmp_path):
+    """Neither from its setting nor from its file, whatever is wrong with it."""
+    file = tmp_path / "key"
+    for key in ("hunter2", "hunter2-with-a blank", "hunter2" * 40, "hunter2-\xfc-and-more"):
+        file.write_text(key, "utf-8")
+        for given in ({"COUNTER_ADMIN_KEY": key}, {"COUNTER_ADMIN_KEY_FILE": str(file)}):
+            with pytest.raises(ConfigurationError, match="16 to 255") as caught:
+                Config.load(given)
+            assert "hunter2" not in str(caught.value)
+            assert "hunter2" not in repr(caught.value.__cause__)
+
+
+def test_an_admin_key_from_a_file(tmp_path):
+    """As with a password; without one nobody has the key."""
+    file = tmp_path / "key"
+    file.write_text("sixteen-letters-\n")
+    assert Config.load({"COUNTER_ADMIN_KEY_FILE": str(file)}).admin_key == "sixteen-letters-"
+    assert Config.load({"COUNTER_ADMIN_KEY": "sixteen-letters-"}).admin_key == "sixteen-letters-"
+    assert Config.load({"COUNTER_ADMIN_KEY": ""}).admin_key is None
+
+
+@pytest.mark.parametrize("secret", ["REDIS_PASSWORD", "COUNTER_ADMIN_KEY"])
+def test_two_secrets_contradict(secret):
+    """One as such and a file with one: an error, not a guess."""
+    with pytest.raises(ConfigurationError, match="one of the two") as caught:
+        Config.load({secret: "sixteen-letters-", f"{secret}_FILE": "b"})
+    assert "sixteen-letters-" not in str(caught.value)
+
+
+def test_lists():
+    """With commas, blanks or both; nothing is an empty list."""
+    config = Config.load(
+        {
+            "COUNTER_PROXIES": "10.0.0.0/8,192.0.2.1 , ::1",
+            "COUNTER_HOSTS": "Example.org .example.net,",
+            "COUNTER_CORS": "https://example.org http://localhost:3000",
+        }
+    )
+    assert [str(network) for network in config.proxies] == ["10.0.0.0/8", "192.0.2.1/32", "::1/128"]
+    assert config.hosts == ("example.org", ".example.net")
+    assert config.cors == ("https://example.org", "http://localhost:3000")
+    empty = Config.load({"COUNTER_PROXIES": " , ", "COUNTER_CORS": "*"})
+    assert (empty.proxies, empty.hosts, empty.cors) == ((), (), ("*",))
+
+
+def test_how_many_counters_there_may_be():
+    """Where hits make none, an administrator still may."""
+    config = Config.load({"COUNTER_CREATE": "false", "COUNTER_MAX_COUNTERS": "7"})
+    assert (config.named_terms.max_counters, config.max_counters) == (0, 7)
+    assert config.terms.max_counters is None, "the app makes its own counter"
+    assert Config.load({"COUNTER_MAX_COUNTERS": "7"}).named_terms.max_counters == 7
+
+
+def test_reloads_need_visitors():
+    """Who does not tell visitors cannot tell a reload."""
+    with pytest.raises(ConfigurationError, match="COUNTER_VISITORS=true"):
+        Config.load({"COUNTER_RELOAD_SECONDS": "60", "COUNTER_VISITORS": "false"})
+    assert Config.load({"COUNTER_VISITORS": "false"}).terms.once_in is None
+    config = Config.load({"COUNTER_RELOAD_SECONDS": "60"})
+    assert config.terms.once_in == config.named_terms.once_in == 60
+
+
+def test_crawlers_need_their_list(monkeypatch):
+    """Where it is not installed, the error says how to."""
+    monkeypatch.setattr("flask_redis_counter.config.config.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match="pip install crawler-user-agents"):
+        Config.load({"COUNTER_BOTS": "ignore"})
+    assert Config.load({"COUNTER_BOTS": "count"}).ignore_bots is False
+
+
+def test_naming_a_store():
+    """Only a place counts as a configured store."""
+    assert names_a_store({"REDIS_HOST": "redis"})
+    assert names_a_store({"REDIS_URL": "redis://a"})
+    assert not names_a_store({"REDIS_URL": "", "REDIS_PASSWORD": "a"})
+
+
+def test_the_settings_in_the_readme():
+    """Those that it shows are as in the code; the reference in the docs has all."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*) \|$", README.read_text("utf-8"), re.M)
+    assert rows
+    for name, default, text in rows:
+        setting = SETTINGS[name]
+        assert default == ("" if setting.default in (None, ()) else f"`{setting.default}`")
+        assert text == setting.help

@@ -1,0 +1,104 @@
+"""Environment variables that Kubernetes and Docker set, and that no user gave."""
+
+import pytest
+
+from flask_redis_counter import ConfigurationError
+from flask_redis_counter.config.config import Config, names_a_store
+from flask_redis_counter.config.hints import hints_in
+from flask_redis_counter.config.service_links import is_service_link
+
+#: What Kubernetes sets for a Service named `counter` with a named port.
+KUBERNETES = {
+    "COUNTER_SERVICE_HOST": "10.96.0.7",
+    "COUNTER_SERVICE_PORT": "80",
+    "COUNTER_SERVICE_PORT_HTTP": "80",
+    "COUNTER_PORT": "tcp://10.96.0.7:80",
+    "COUNTER_PORT_80_TCP": "tcp://10.96.0.7:80",
+    "COUNTER_PORT_80_TCP_PROTO": "tcp",
+    "COUNTER_PORT_80_TCP_PORT": "80",
+    "COUNTER_PORT_80_TCP_ADDR": "10.96.0.7",
+}
+#: What Docker sets for a container that is linked as `counter`.
+DOCKER = {
+    "COUNTER_NAME": "/web/counter",
+    "COUNTER_PORT": "tcp://172.17.0.5:5000",
+    "COUNTER_ENV_PYTHON_VERSION": "3.12.11",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *KUBERNETES.items(),
+        *DOCKER.items(),
+        ("REDIS_PORT", "tcp://10.0.0.11:6379"),
+        ("REDIS_PORT", "udp://[fd00::1]:6379"),
+        ("COUNTER_METRICS_PORT", "tcp://10.0.0.12:9090"),
+    ],
+)
+def test_a_service_link_is_recognised(name, value):
+    """By its name, and by its value where the name may be a setting's."""
+    assert is_service_link(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_PORT", "6379"),
+        ("REDIS_PORT", 6379),
+        ("REDIS_PORT", "tcp://"),
+        ("COUNTER_NAME", "front-page"),
+        ("COUNTER_PORT", "5000"),
+        ("REDIS_URL", "redis://10.0.0.11:6379"),
+        ("COUNTER_DEADLNE", "1"),
+    ],
+)
+def test_a_setting_is_not_a_service_link(name, value):
+    """Neither a value that a user gave, nor a misspelt name."""
+    assert not is_service_link(name, value)
+
+
+def test_service_links_are_no_settings():
+    """`Config.load` takes neither a port nor a name from them, in whatever source they are."""
+    config = Config.load({"COUNTER_NAME": "/web/counter"}, {"REDIS_PORT": "tcp://10.0.0.11:6379"})
+    assert (config.name, config.redis_url) == ("visits", "redis://localhost:6379/0")
+    assert not names_a_store({"REDIS_PORT": "tcp://10.0.0.11:6379"})
+    host = {"REDIS_HOST": "redis", "REDIS_PORT": "tcp://10.0.0.11:6379"}
+    assert Config.load(host).redis_url == "redis://redis:6379/0"
+
+
+def test_service_links_get_one_hint():
+    """However many there are, with the word for the Pod's spec; a misspelt setting gets its own."""
+    environment = KUBERNETES | {"REDIS_PORT": "tcp://10.0.0.11:6379", "COUNTER_DEADLNE": "1"}
+    typo, links = hints_in(environment)
+    assert "COUNTER_DEADLNE is an unknown setting" in str(typo)
+    assert typo.remedy == "is it COUNTER_DEADLINE?"
+    assert "enableServiceLinks: false" in str(links)
+    assert "and 6 more" in links.said
+    assert "10." not in str(links)
+
+
+@pytest.mark.parametrize(
+    ("lost", "value"),
+    [
+        ("REDIS_HOST", "a:b"),
+        ("REDIS_PORT", "none"),
+        ("REDIS_DB", "x"),
+        ("REDIS_USERNAME", 5),
+        ("REDIS_PASSWORD_FILE", "/no/such/file"),
+    ],
+)
+def test_a_setting_that_loses_is_not_parsed(lost, value):
+    """REDIS_URL wins over the place, and over credentials that it has itself; `store=` over all."""
+    url = "redis://user:pass@a:1/2"
+    assert Config.load({"REDIS_URL": url, lost: value}).redis_url == url
+    Config.load({lost: value}, store_given=True)
+    with pytest.raises(ConfigurationError, match=lost):
+        Config.load({lost: value})
+
+
+def test_credentials_that_a_url_lacks_are_parsed():
+    """They do not lose against it."""
+    given = {"REDIS_URL": "redis://a", "REDIS_PASSWORD_FILE": "/no/such/file"}
+    with pytest.raises(ConfigurationError, match="REDIS_PASSWORD_FILE"):
+        Config.load(given)

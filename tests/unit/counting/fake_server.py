@@ -1,0 +1,129 @@
+"""What tests of hits that leave together need: a server with a ledger, and hits."""
+
+import hashlib
+import math
+
+from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
+
+from flask_redis_counter import OutcomeUnknownError, StoreRefusedError, StoreUnavailableError
+from flask_redis_counter.counting.call import HIT, HIT_ONCE, PendingHit
+from flask_redis_counter.limits import ANY_NUMBER
+from flask_redis_counter.validation import MAX_VALUE
+
+DEADLINE = 10.0
+AWAY = StoreUnavailableError("nobody listens")
+SILENT = OutcomeUnknownError("no answer")
+
+
+def refused(said, kind=ResponseError):
+    """Return an error answer as the store makes it."""
+    error = StoreRefusedError(f"the store refused: {said}")
+    error.__cause__ = kind(said)
+    return error
+
+
+class Server:
+    """What the two scripts do, with a ledger of what each command has added."""
+
+    def __init__(self, values=()):
+        self.values = dict(values)
+        self.records = {}
+        self.scripts = {}
+        self.ledger = []
+        self.loading = False
+        self.synced = 1
+
+    def restart(self):
+        """Come back with the data and without the scripts."""
+        self.scripts.clear()
+
+    def execute(self, commands):
+        """Return the answers to a round trip."""
+        return [self._execute(command) for command in commands]
+
+    def _execute(self, command):
+        if self.loading:
+            return refused("Redis is loading the dataset in memory", BusyLoadingError)
+        if command[0] == "SCRIPT LOAD":
+            digest = hashlib.sha1(command[1].encode()).hexdigest()  # noqa: S324
+            self.scripts[digest] = command[1]
+            return digest.encode()
+        if command[0] in ("WAITAOF", "WAIT"):
+            return [self.synced, 0] if command[0] == "WAITAOF" else self.synced
+        name, digest, keys, key, record, *described = command
+        assert (name, keys) == ("EVALSHA", 5)
+        first, amount, hour, limit = described[3:]
+        assert (len(hour), limit) == (13, ANY_NUMBER)
+        if digest not in self.scripts:
+            return refused("NOSCRIPT No matching script", NoScriptError)
+        if self.scripts[digest] == HIT.text:
+            return self._hit(command, key, record, first, amount)
+        assert self.scripts[digest] == HIT_ONCE.text
+        return self._hit_once(command, key, record, first, amount)
+
+    def _hit(self, command, key, record, number, amount):
+        batch, answer = self.records.get(record, ("0:", b""))
+        if batch == number:
+            return answer
+        last, this = (int(one.partition(":")[0]) for one in (batch, number))
+        if last == this:
+            return refused("TAKEN this number was another batch's: the writer was copied")
+        if last > this:
+            return refused("STALE this writer has sent later batches")
+        answer = self._incrby(command, key, amount)
+        if isinstance(answer, bytes):
+            self.records[record] = (number, answer)
+        return answer
+
+    def _hit_once(self, command, key, record, sender, amount):
+        if record in self.records:
+            first, its_sender, answer = self.records[record]
+            if first != amount:
+                return refused(f"TOKENREUSED the token stands for a hit of amount {first}")
+            return [answer, int(its_sender != sender)]
+        answer = self._incrby(command, key, amount)
+        if not isinstance(answer, bytes):
+            return answer
+        self.records[record] = (amount, sender, answer)
+        return [answer, 0]
+
+    def _incrby(self, command, key, amount):
+        value = self.values.get(key, 0)
+        if not isinstance(value, int):
+            return refused("WRONGTYPE Operation against a key holding the wrong kind of value")
+        if value + amount > MAX_VALUE:
+            return refused("increment or decrement would overflow")
+        self.values[key] = value + amount
+        self.ledger.append(command)
+        return b"%d" % (value + amount)
+
+
+def hit_of(key="visits", amount=1, token=None, ends=DEADLINE):
+    """Return a hit that arrives."""
+    return PendingHit(key, amount, token, ends)
+
+
+def added(combiner, *hits, now=0.0):
+    """Let hits arrive, and return the batch that one of them is to carry."""
+    batches = [combiner.add(hit, now) for hit in hits]
+    return next((batch for batch in batches if batch is not None), None)
+
+
+def carried(combiner, batch, server):
+    """Carry a batch to its end, and return whom to wake."""
+    while not batch.over:
+        batch.take(server.execute(batch.commands()))
+    batch.give_up(math.inf)
+    return combiner.finish(batch)
+
+
+def given_up(combiner, batch, error):
+    """Let a batch fail until its deadline is over."""
+    batch.fail(error)
+    batch.give_up(DEADLINE)
+    combiner.finish(batch)
+
+
+def values(hits):
+    """Return the hits' outcomes."""
+    return [hit.outcome() for hit in hits]

@@ -1,0 +1,190 @@
+"""The threads and the network around combiners, and the moves that they make."""
+
+from redis.exceptions import BusyLoadingError
+
+from flask_redis_counter import CounterError, StoreRefusedError, StoreUnavailableError
+from flask_redis_counter.counting.batch import LONGEST_PAUSE
+from flask_redis_counter.counting.batcher import Combiner
+from flask_redis_counter.counting.call import PendingHit
+from flask_redis_counter.validation import MAX_VALUE
+
+from .fake_server import DEADLINE, Server
+
+
+class Attempt:
+    """One packet with commands: delivered never, once or often, now or later.
+
+    No connection delivers twice what the server refused: only what was lost, or what it did.
+    """
+
+    def __init__(self, commands):
+        self.commands = commands
+        self.answers = None
+        self.lost = False
+
+    @property
+    def moves(self):
+        """Whether it may be delivered, once more or late."""
+        done = self.answers or ()
+        return self.lost or not any(isinstance(answer, StoreRefusedError) for answer in done)
+
+    def deliver(self, server):
+        """Let the server execute it; the first answers are those that come back."""
+        answers = server.execute(self.commands)
+        if self.answers is None:
+            self.answers = answers
+
+
+class Carrier:
+    """A thread that carries a batch."""
+
+    def __init__(self, writer, hit):
+        self.writer = writer
+        self.hit = hit
+        self.batch = hit.batch
+        self.attempt = None
+
+
+class Writer:
+    """A combiner with the threads around it, as `ThreadDriver` has them."""
+
+    def __init__(self, durability):
+        self.combiner = Combiner(durability, 100)
+        self.waiting = []
+        self.elected = []
+        self.vanished = []
+
+
+class World:
+    """Writers, carriers and packets on a server, and what each hit was told."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+        self.start = {"zero": 0, "high": MAX_VALUE - 25, "text": "text"}
+        self.server = Server(self.start)
+        self.writers = []
+        self.carriers = []
+        self.network = []
+        self.hits = []
+        self.seen = {}
+        self.went_with = {}
+
+    def _restore(self, writer, back):
+        copy = Writer(self.durability)
+        copy.combiner._writer = writer.combiner._writer
+        copy.combiner._number = max(0, writer.combiner._number - back)
+        self.writers.append(copy)
+
+    def _arrive(self, writer, key, amount, token):
+        hit = PendingHit(key, amount, token, self.now + DEADLINE)
+        self.hits.append(hit)
+        flying = writer.combiner.flying
+        try:
+            batch = writer.combiner.add(hit, self.now)
+        except StoreUnavailableError as error:
+            assert flying is not None, "an error at once though nobody finds out"
+            hit.error = error
+            self._returned(hit)
+            return hit
+        if batch is None:
+            writer.waiting.append(hit)
+        else:
+            # It returns with no outcome, or it carries the batch; nothing wakes it.
+            assert hit.leads, "told to carry a batch that another one leads"
+            assert batch is hit.batch is writer.combiner.flying
+            self.carriers.append(Carrier(writer, hit))
+        return hit
+
+    def _overdue(self):
+        return [
+            (writer, hit)
+            for writer in self.writers
+            for hit in (*writer.waiting, *writer.elected)
+            if hit.ends <= self.now
+        ]
+
+    def _let_go(self, writer, hit):
+        (writer.elected if hit in writer.elected else writer.waiting).remove(hit)
+        writer.combiner.leave(hit)
+        woken = writer.combiner.finish(hit.batch) if hit.leads and hit.batch is not None else []
+        self._returned(hit)
+        self._wake(writer, woken)
+
+    def _lead(self, writer):
+        hit = writer.elected.pop(0)
+        assert hit.waits
+        self.carriers.append(Carrier(writer, hit))
+
+    def _idle(self):
+        return [carrier for carrier in self.carriers if carrier.attempt is None]
+
+    def _asking(self):
+        return [carrier for carrier in self.carriers if carrier.attempt is not None]
+
+    def _answered(self):
+        return [
+            carrier
+            for carrier in self._asking()
+            if carrier.attempt.answers is not None and not carrier.attempt.lost
+        ]
+
+    def _moving(self):
+        return [attempt for attempt in self.network if attempt.moves]
+
+    def _send(self, carrier):
+        commands = carrier.batch.commands()
+        for call in carrier.batch._calls:
+            # The same command always stands for the same hits.
+            assert self.went_with.setdefault(call.command(), call.hits) == call.hits
+        carrier.attempt = Attempt(commands)
+        self.network.append(carrier.attempt)
+
+    def _stop(self, carrier):
+        if carrier.attempt is not None:
+            carrier.attempt.lost = True
+
+    def _answer(self, carrier):
+        answers, carrier.attempt = list(carrier.attempt.answers), None
+        if answers and getattr(answers[0], "__cause__", None).__class__ is BusyLoadingError:
+            carrier.batch.fail(answers[0])  # redis-py raises it, and the store with it
+        else:
+            carrier.batch.take(answers)
+        self._go_on(carrier)
+
+    def _go_on(self, carrier):
+        assert 0 <= carrier.batch.pause() <= LONGEST_PAUSE
+        if carrier.batch.over:
+            self._give_up(carrier, carrier.hit.ends)
+
+    def _give_up(self, carrier, ends):
+        carrier.batch.give_up(ends)
+        self._finish(carrier)
+
+    def _finish(self, carrier):
+        self.carriers.remove(carrier)
+        batch, combiner = carrier.batch, carrier.writer.combiner
+        flew = batch is combiner.flying
+        woken = combiner.finish(batch)
+        self._returned(carrier.hit)
+        self._wake(carrier.writer, woken)
+        if flew:
+            leading = [hit for hit in batch.hits if hit.waits and hit.leads]
+            assert leading or not any(hit.waits for hit in batch.hits), "left alone"
+
+    def _wake(self, writer, woken):
+        for hit in woken:
+            if hit in writer.waiting:
+                writer.waiting.remove(hit)
+                if hit.leads and hit.error is None and hit.batch is not None:
+                    writer.elected.append(hit)
+                else:
+                    self._returned(hit)
+
+    def _returned(self, hit):
+        """Remember what the caller of a hit was told."""
+        try:
+            told = hit.outcome(), hit.replayed
+        except CounterError as error:
+            told = error.counted
+        assert self.seen.setdefault(hit, told) == told

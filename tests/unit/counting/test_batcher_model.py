@@ -1,0 +1,314 @@
+"""Whatever threads, network and server do: each hit counts once, and is told the truth."""
+
+import itertools
+import math
+from unittest import mock
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from redis.exceptions import BusyLoadingError
+
+from flask_redis_counter import OutcomeUnknownError
+from flask_redis_counter.validation import MAX_VALUE
+
+from .fake_server import AWAY, DEADLINE, HIT, HIT_ONCE, SILENT, refused
+from .model import World, Writer
+
+
+@settings(
+    max_examples=150,
+    stateful_step_count=40,
+    deadline=None,
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+class Exactness(World, RuleBasedStateMachine):
+    """Threads, a network and a server that do whatever they may do, against a ledger."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = mock.patch("flask_redis_counter.counting.batcher.MAX_HITS", 4)
+        self.patch.start()
+
+    def teardown(self):
+        """Settle everything, deliver all that is late, and look again."""
+        try:
+            if self.writers:
+                self._settle()
+        finally:
+            self.patch.stop()
+
+    def _settle(self):
+        self.server.loading = False
+        self.server.synced = 1
+        while self.carriers or any(writer.elected for writer in self.writers):
+            for writer in self.writers:
+                while writer.elected:
+                    self._lead(writer)
+            for carrier in list(self.carriers):
+                if carrier.attempt is not None and carrier.attempt.lost:
+                    carrier.batch.fail(SILENT)
+                    carrier.attempt = None
+                if carrier.attempt is None:
+                    self._send(carrier)
+                carrier.attempt.deliver(self.server)
+                self._answer(carrier)
+        self.now += 2 * DEADLINE
+        for writer, hit in self._overdue():
+            if hit in writer.waiting:  # the one who carried it is gone
+                assert (hit.batch or writer.combiner.flying) in writer.vanished
+                self._let_go(writer, hit)
+        for attempt in self._moving():
+            attempt.deliver(self.server)
+        self.all_told_the_truth()
+        assert set(self.seen) | {hit for hit in self.hits if str(hit.error) == "gone"} == set(
+            self.hits
+        )
+        for writer in self.writers:
+            hit = self._arrive(writer, "last", 1, None)
+            while self.carriers:
+                self._send(self.carriers[0])
+                self.carriers[0].attempt.deliver(self.server)
+                self._answer(self.carriers[0])
+            assert hit.outcome() == self.server.values["last"]
+
+    # Hits
+
+    @initialize(
+        durability=st.sampled_from(["memory", "memory", "fsync", "replica"]), loaded=st.booleans()
+    )
+    def begin(self, durability, loaded):
+        """Have one writer at first, and the scripts known to the server, or not."""
+        if loaded:
+            self.server.execute([HIT.load(), HIT_ONCE.load()])
+        self.durability = durability
+        self.writers = [Writer(durability)]
+
+    @rule(
+        which=st.integers(0, 9),
+        key=st.sampled_from(["zero", "zero", "zero", "high", "high", "text"]),
+        amount=st.sampled_from([1, 1, 2, 7, 7, MAX_VALUE - 30]),
+        token=st.sampled_from([None, None, None, "t1", "t2"]),
+    )
+    def arrive(self, which, key, amount, token):
+        """Bring a hit."""
+        self._arrive(self.writers[which % len(self.writers)], key, amount, token)
+
+    @rule(which=st.integers(0, 9), count=st.integers(2, 6))
+    def arrive_at_once(self, which, count):
+        """Bring several."""
+        for _ in range(count):
+            self._arrive(self.writers[which % len(self.writers)], "high", 3, None)
+
+    @precondition(lambda self: len(self.writers) < 3 and self.carriers)
+    @rule()
+    def fork(self):
+        """Begin anew in a child, which has nothing of what its parent has in flight."""
+        self.writers.append(Writer(self.durability))
+
+    @precondition(lambda self: len(self.writers) < 4)
+    @rule(data=st.data(), back=st.integers(0, 2))
+    def restore(self, data, back):
+        """Begin anew in a copy that does not know that it is one, of now or from before."""
+        self._restore(data.draw(st.sampled_from(self.writers)), back)
+
+    @precondition(lambda self: self.hits)
+    @rule(seconds=st.sampled_from([1.0, 5.0, DEADLINE / 2, DEADLINE, DEADLINE + 2]))
+    def time_passes(self, seconds):
+        """Let the clock go on."""
+        self.now += seconds
+
+    @precondition(lambda self: self._overdue())
+    @rule(data=st.data())
+    def leave(self, data):
+        """Let a thread return whose deadline is over, woken as the leader meanwhile or not."""
+        writer, hit = data.draw(st.sampled_from(self._overdue()))
+        self._let_go(writer, hit)
+
+    @precondition(lambda self: any(writer.elected for writer in self.writers))
+    @rule(data=st.data())
+    def lead(self, data):
+        """Let a thread take over that was woken for it."""
+        self._lead(data.draw(st.sampled_from([one for one in self.writers if one.elected])))
+
+    # Carriers
+
+    @precondition(lambda self: self._idle())
+    @rule(data=st.data())
+    def send(self, data):
+        """Send a batch; what becomes of it, other rules say."""
+        self._send(data.draw(st.sampled_from(self._idle())))
+
+    @precondition(lambda self: self._idle())
+    @rule(data=st.data())
+    def round_trip(self, data):
+        """Send, execute and answer, without a disturbance."""
+        carrier = data.draw(st.sampled_from(self._idle()))
+        self._send(carrier)
+        carrier.attempt.deliver(self.server)
+        self._answer(carrier)
+
+    @precondition(lambda self: self._moving())
+    @rule(data=st.data())
+    def deliver(self, data):
+        """Let a packet arrive, for the first time or once more, in time or late."""
+        data.draw(st.sampled_from(self._moving())).deliver(self.server)
+
+    @precondition(lambda self: self._moving())
+    @rule(data=st.data(), count=st.integers(1, 3))
+    def deliver_in_part(self, data, count):
+        """Let the server crash in the middle of a packet."""
+        attempt = data.draw(st.sampled_from(self._moving()))
+        attempt.lost = True
+        self.server.execute(attempt.commands[:count])
+        self.server.restart()
+
+    @precondition(lambda self: self._answered())
+    @rule(data=st.data())
+    def answer(self, data):
+        """Let the answers come back."""
+        self._answer(data.draw(st.sampled_from(self._answered())))
+
+    @precondition(lambda self: self._asking())
+    @rule(data=st.data())
+    def lose(self, data):
+        """Let a carrier wait in vain, whatever the server did or will do."""
+        carrier = data.draw(st.sampled_from(self._asking()))
+        carrier.attempt.lost = True
+        carrier.attempt = None
+        carrier.batch.fail(SILENT)
+
+    @precondition(lambda self: self._idle())
+    @rule(data=st.data(), executed=st.booleans())
+    def send_in_vain(self, data, executed):
+        """Send, and hear nothing of it."""
+        carrier = data.draw(st.sampled_from(self._idle()))
+        self._send(carrier)
+        if executed:
+            carrier.attempt.deliver(self.server)
+        self._stop(carrier)
+        carrier.attempt = None
+        carrier.batch.fail(SILENT)
+
+    @precondition(lambda self: self._idle())
+    @rule(data=st.data(), error=st.sampled_from([AWAY, refused("", BusyLoadingError)]))
+    def refuse(self, data, error):
+        """Let an attempt fail before anything is sent."""
+        carrier = data.draw(st.sampled_from(self._idle()))
+        carrier.batch.fail(error)
+        self._go_on(carrier)
+
+    @precondition(lambda self: self._idle())
+    @rule(data=st.data())
+    def turn_away(self, data):
+        """Let the server refuse all that there is, for good."""
+        carrier = data.draw(st.sampled_from(self._idle()))
+        carrier.batch.fail(refused("NOAUTH Authentication required."))
+        self._go_on(carrier)
+
+    @precondition(lambda self: self._idle())
+    @rule(data=st.data(), all_of_them=st.booleans())
+    def give_up(self, data, all_of_them):
+        """Find no time for another attempt."""
+        carrier = data.draw(st.sampled_from(self._idle()))
+        self._give_up(carrier, math.inf if all_of_them else carrier.hit.ends)
+
+    @precondition(lambda self: self.carriers)
+    @rule(data=st.data())
+    def interrupt(self, data):
+        """Interrupt a thread that carries a batch, as Ctrl-C does."""
+        carrier = data.draw(st.sampled_from(self.carriers))
+        self._stop(carrier)
+        if carrier.batch.sent:
+            carrier.batch.fail(OutcomeUnknownError("the hit was interrupted"))
+        carrier.hit.error = OutcomeUnknownError("the hit was interrupted")
+        self._finish(carrier)
+
+    @precondition(lambda self: self.carriers)
+    @rule(data=st.data())
+    def vanish(self, data):
+        """Interrupt a thread where nothing can be told any more."""
+        carrier = data.draw(st.sampled_from(self.carriers))
+        self._stop(carrier)
+        self.carriers.remove(carrier)
+        carrier.writer.vanished.append(carrier.batch)
+        carrier.hit.error = OutcomeUnknownError("gone")
+
+    # The server
+
+    @precondition(lambda self: self.server.scripts and self.carriers)
+    @rule()
+    def flush_scripts(self):
+        """Forget the scripts, as SCRIPT FLUSH does, and a restart."""
+        self.server.restart()
+
+    @precondition(lambda self: self.carriers or self.server.loading)
+    @rule()
+    def load(self):
+        """Begin or end to load the data."""
+        self.server.loading = not self.server.loading
+
+    @precondition(lambda self: self.durability != "memory" and self.carriers)
+    @rule()
+    def sync(self):
+        """Have a disk, or a replica, that is quick enough from now on, or is not."""
+        self.server.synced = 1 - self.server.synced
+
+    # What must hold
+
+    @invariant()
+    def somebody_carries(self):
+        """A batch in flight has one who carries it, or who was woken for it; or he is gone."""
+        for writer in self.writers:
+            flying = writer.combiner.flying
+            if flying is None:
+                assert not writer.combiner._queue
+            elif flying not in writer.vanished:
+                carrying = [one for one in self.carriers if one.batch is flying]
+                elected = [hit for hit in writer.elected if hit.batch is flying]
+                assert len(carrying) + len(elected) == 1
+            queued = [hit for hit in writer.waiting if hit.batch is None]
+            assert list(writer.combiner._queue) == queued
+            assert all(hit.batch is None or hit.waits for hit in writer.elected)
+
+    @invariant()
+    def all_told_the_truth(self):
+        """What each caller was told is what the ledger says."""
+        counted = dict.fromkeys(self.hits, 0)
+        for command in self.server.ledger:
+            for hit in self.went_with[command]:
+                counted[hit] += 1
+        assert all(times <= 1 for times in counted.values())
+        for key in ("zero", "high"):
+            hits = [hit for hit in self.hits if hit.key == key]
+            total = self.start[key] + sum(hit.amount for hit in hits if counted[hit])
+            assert self.server.values[key] == total <= MAX_VALUE
+            self._values_are_unique(key, hits, total)
+        for hit, told in self.seen.items():
+            if told is False:
+                assert not counted[hit], "counted, and told that it was not"
+            elif told != "unknown":
+                assert counted[hit] == (not told[1]), "replayed, or not, and told otherwise"
+        self._tokens_count_once(counted)
+
+    def _values_are_unique(self, key, hits, total):
+        told = [(self.seen[hit], hit) for hit in hits if isinstance(self.seen.get(hit), tuple)]
+        reached = self.start[key]
+        for value, amount in sorted(
+            (value, hit.amount) for (value, again), hit in told if not again
+        ):
+            assert reached <= value - amount, "a value was handed out twice"
+            reached = value
+        assert reached <= total
+
+    def _tokens_count_once(self, counted):
+        for key, token in itertools.product(("zero", "high"), ("t1", "t2")):
+            hits = [hit for hit in self.hits if (hit.key, hit.token) == (key, token)]
+            assert sum(counted[hit] for hit in hits) <= 1
+            told = [self.seen[hit] for hit in hits if isinstance(self.seen.get(hit), tuple)]
+            assert len({value for value, _ in told}) <= 1
+            assert not told or sum(counted[hit] for hit in hits) == 1
+
+
+TestExactness = Exactness.TestCase

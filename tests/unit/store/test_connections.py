@@ -1,0 +1,61 @@
+"""What a server says of itself decides whether its WAITAOF can be believed."""
+
+import pytest
+from redis.exceptions import NoPermissionError, ResponseError
+
+from flask_redis_counter import StoreUnsuitableError, notices
+from flask_redis_counter.store.connections import check_fsync
+
+REDIS_8 = b"# Server\r\nredis_version:8.0.2\r\n"
+REDIS_7 = b"# Server\r\nredis_version:7.2.4\r\n"
+VALKEY = b"# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n"
+DENIED = NoPermissionError("no permission")
+
+
+@pytest.fixture(autouse=True)
+def _no_notices():
+    notices._logged.clear()
+
+
+def policy(word):
+    """Return the answer to CONFIG GET."""
+    return [b"appendfsync", word]
+
+
+@pytest.mark.parametrize(
+    ("server", "word"),
+    [(REDIS_8, b"everysec"), (REDIS_8, b"no"), (REDIS_7, b"always"), (VALKEY, b"always")],
+)
+def test_a_server_that_waits(server, word, caplog):
+    """Redis 8 does always, the others with appendfsync always."""
+    check_fsync([[0, 0], server, policy(word)])
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("word", [b"everysec", b"no"])
+def test_a_valkey_that_does_not_wait(word):
+    """It is refused, with the remedy."""
+    with pytest.raises(StoreUnsuitableError, match="appendfsync always on Valkey"):
+        check_fsync([[0, 0], VALKEY, policy(word)])
+
+
+@pytest.mark.parametrize(
+    ("server", "word"),
+    [(REDIS_7, policy(b"everysec")), (VALKEY, DENIED), (DENIED, DENIED), (DENIED, policy(b"no"))],
+)
+def test_a_server_that_cannot_be_judged(server, word, caplog):
+    """Once it is logged that nothing shows whether it waits."""
+    check_fsync([[0, 0], server, word])
+    check_fsync([[0, 0], server, word])
+    (message,) = caplog.messages
+    assert "appendfsync always" in message
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(DENIED, "needs WAITAOF: no permission"), (ResponseError("unknown command"), "appendonly on")],
+)
+def test_a_server_without_the_command(error, said):
+    """It is refused, and so is a user who may not wait."""
+    with pytest.raises(StoreUnsuitableError, match=said):
+        check_fsync([error, REDIS_8, policy(b"always")])

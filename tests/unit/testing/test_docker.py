@@ -1,0 +1,50 @@
+"""The proxy's script, as containers are to read it."""
+
+import pytest
+
+from flask_redis_counter.testing.stacks import proxy as proxy_module
+from flask_redis_counter.testing.stacks.docker import proxy_script, run
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    """An installed script, and a cache for its copy."""
+    script = tmp_path / "proxy.py"
+    script.write_text("print('a proxy')\n")
+    monkeypatch.setattr(proxy_module, "__file__", str(script))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return script
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    """Look for the script again in each test."""
+    proxy_script.cache_clear()
+    yield
+    proxy_script.cache_clear()
+
+
+def test_proxy_script_is_the_installed_one_that_all_may_read(script):
+    """It is mounted as it is."""
+    script.chmod(0o644)
+    assert proxy_script() == str(script)
+
+
+def test_proxy_script_that_only_its_owner_may_read_is_copied_once(script, tmp_path):
+    """All processes of the user mount one copy, which any user may read."""
+    script.chmod(0o600)
+    first = proxy_script()
+    proxy_script.cache_clear()
+    assert proxy_script() == first
+    (copy,) = (tmp_path / "cache" / "flask-redis-counter").iterdir()
+    assert str(copy) == first
+    assert copy.stat().st_mode & 0o777 == 0o644
+    assert copy.read_text() == script.read_text()
+
+
+def test_proxy_script_without_a_cache_is_the_installed_one(script, tmp_path):
+    """The run goes on, and only a container that cannot read it fails."""
+    script.chmod(0o600)
+    (tmp_path / "cache").write_text("no folder")
+    assert proxy_script() == str(script)
+    assert run("true") == ""

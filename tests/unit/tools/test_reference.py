@@ -1,0 +1,189 @@
+"""The reference pages of the docs."""
+
+import re
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import pytest
+
+import flask_redis_counter
+from flask_redis_counter import testing
+from flask_redis_counter.cli.main import main
+from flask_redis_counter.config.settings import SETTINGS, Setting
+from flask_redis_counter.extension.commands import counter_group
+from flask_redis_counter.store.acl import FEATURES
+from flask_redis_counter.web.openapi.document import document
+
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
+
+# Not by its name: with the folder of the checkout on the path, the package there would be tested.
+reference = SimpleNamespace(**runpy.run_path(str(ROOT / "tools" / "reference.py")))
+
+
+def described(**members):
+    """Return the description of a service with one operation."""
+    schema = {"components": {"schemas": members.pop("schemas", {})}}
+    operation = {"summary": "Look", "responses": {"200": {"description": "Seen."}}} | members
+    return {"info": {"description": "A service.\n"}, "paths": {"/it": {"get": operation}}} | schema
+
+
+def test_settings_and_their_defaults():
+    """Where the store is comes first; a default is shown as it would be set."""
+    known = [
+        Setting("COUNTER_A", str, True, "A switch."),
+        Setting("REDIS_B", str, None, "Nothing."),
+        Setting("COUNTER_C", str, (), "A list."),
+        Setting("COUNTER_D", str, 0.5, "A number."),
+    ]
+    assert reference.settings(known) == (
+        "## Where the store is\n\n### REDIS_B\n\nNothing.\n\nNot set by default.\n\n"
+        "## What the counters do\n\n### COUNTER_A\n\nA switch.\n\nBy default `true`.\n\n"
+        "### COUNTER_C\n\nA list.\n\nNot set by default.\n\n"
+        "### COUNTER_D\n\nA number.\n\nBy default `0.5`."
+    )
+
+
+def test_every_setting_is_there():
+    """With all that the code says of it."""
+    text = reference.filled((DOCS / "configuration.md").read_text("utf-8"))
+    for setting in SETTINGS.values():
+        assert f"### {setting.name}\n\n{setting.help}\n\n" in text
+
+
+def test_every_operation_is_there():
+    """Once, with the link to each document that it has."""
+    text = reference.filled((DOCS / "http.md").read_text("utf-8"))
+    operations = [
+        f"{method.upper()} {path}"
+        for path, methods in document()["paths"].items()
+        for method in methods
+    ]
+    assert sorted(re.findall(r"^### ([A-Z]+ /.*)$", text, re.M)) == sorted(operations)
+    documents = {name.lower() for name in document()["components"]["schemas"]}
+    assert set(re.findall(r"\(#([a-z]+)\)", text)) - {"problems"} <= documents
+
+
+def test_an_operation_in_words():
+    """Its parameters and answers are tables; problems are told once, for all operations."""
+    page = reference.http(
+        described(
+            parameters=[
+                {
+                    "name": "by",
+                    "in": "query",
+                    "description": "Day | hour.",
+                    "schema": {"enum": ["day", "hour"], "default": "day"},
+                }
+            ],
+            security=[{"admin": []}],
+            responses={
+                "200": {
+                    "description": "Seen.",
+                    "content": {
+                        "application/json": {"schema": {"$ref": "#/components/schemas/Seen"}},
+                        "text/html": {},
+                    },
+                },
+                "404": {"description": "There is none."},
+            },
+        )
+    )
+    assert page == (
+        "A service.\n\n## Operations\n\n### GET /it\n\nLook.\n\n"
+        "Takes the admin key: `Authorization: Bearer …`.\n\n"
+        "| parameter | in | what it says | value |\n| --- | --- | --- | --- |\n"
+        "| `by` | query | Day \\| hour. | `day` or `hour` |\n\n"
+        "| answer | when | forms |\n| --- | --- | --- |\n"
+        "| 200 OK | Seen. | `application/json` ([Seen](#seen)), `text/html` |\n\n"
+        "[Problems](#problems): 404.\n\n"
+        "## Problems\n\n| status | when |\n| --- | --- |\n| 404 Not Found | There is none. |\n\n"
+        "## Documents"
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"const": False}, "`false`"),
+        ({"const": "spooled\n"}, "`spooled\\n`"),
+        ({"type": "integer", "minimum": 1, "maximum": 9}, "integer, 1 to 9"),
+        ({"type": "integer", "minimum": 0}, "integer, 0 or more"),
+        ({"type": "integer", "default": 3}, "integer, by default `3`"),
+        ({"type": "string", "pattern": "^A-Z$"}, "string, `^A-Z$`"),
+        ({"anyOf": [{"type": "null"}, {"enum": ["a"]}]}, "null or `a`"),
+        ({"type": "array", "items": {"type": "string"}, "maxItems": 2}, "array of string, up to 2"),
+        ({"type": "array"}, "array"),
+        ({"type": "object", "properties": {"a": {"const": 1}}}, "object of `a` (`1`)"),
+        ({}, "anything"),
+    ],
+)
+def test_a_schema_in_words(schema, words):
+    """Whatever the description uses."""
+    page = reference.http(described(schemas={"It": {"properties": {"x": schema}}}))
+    assert page.endswith(
+        f"### It\n\n| member | what it says | value |\n| --- | --- | --- |\n"
+        f"| `x`, if any |  | {words} |"
+    )
+
+
+def test_a_document_that_is_a_mere_value():
+    """It has no members, and its pattern is left as it is."""
+    page = reference.http(described(schemas={"It": {"type": "string", "pattern": "^A-Z$"}}))
+    assert page.endswith("### It\n\nValue: string, `^A-Z$`.")
+
+
+def test_a_member_of_a_variant_is_told():
+    """Also where the document has it in some cases only."""
+    hit = {
+        "description": "A hit.",
+        "required": ["name"],
+        "properties": {"name": {"type": "string"}},
+        "oneOf": [{"properties": {"why": False}}, {"properties": {"why": {"enum": ["bot"]}}}],
+    }
+    page = reference.http(described(schemas={"Hit": hit}))
+    assert "### Hit\n\nA hit.\n\n" in page
+    assert "| `name` |  | string |\n| `why`, if any |  | `bot` |" in page
+
+
+def test_every_command_is_there():
+    """With its path and its help; one that is hidden is not."""
+    text = reference.filled((DOCS / "commands.md").read_text("utf-8"))
+    told = [
+        f"{path} {name}"
+        for path in ("flask-redis-counter", "flask counter")
+        for name in re.findall(rf"^### {path} (\w+)\n\n```text\nUsage: {path} \1 ", text, re.M)
+    ]
+    assert len(told) == len(set(told))
+    own = {"flask counter doctor"}  # which sees other settings than the service's
+    assert set(told) == {f"flask-redis-counter {name}" for name in main.commands} | own
+    assert counter_group.commands.keys() <= main.commands.keys()
+    secret = click.Group("it", commands={"no": click.Command("no", hidden=True)})
+    assert "no" not in reference.commands([("it", secret)]).split()
+
+
+def test_every_public_name_is_in_the_library_reference():
+    """And of the tools for tests each that it has is there."""
+    text = reference.filled((DOCS / "library.md").read_text("utf-8"))
+    found = re.findall(r"^\.\. auto\w+:: (?:flask_redis_counter\.)?(\w+)$", text, re.M)
+    assert len(found) == len(set(found))
+    assert set(flask_redis_counter.__all__) <= set(found)
+    assert set(found) - set(flask_redis_counter.__all__) <= set(testing.__all__)
+
+
+def test_every_feature_has_its_rights():
+    """And one line has them all, with the keys and the channels."""
+    text = reference.filled((DOCS / "operating.md").read_text("utf-8"))
+    for name in FEATURES:
+        assert re.search(rf"^\| {name} \|.*~counter:\* .*\+", text, re.M), name
+    (line,) = re.findall(r"^ACL SETUSER counter on >PASSWORD (.*)$", text, re.M)
+    assert {"~counter:*", "&counter:*", "+config|get", "+pfadd"} <= set(line.split())
+
+
+def test_a_page_gets_what_it_asks_for():
+    """And keeps the rest."""
+    page = reference.filled("# A\n\n<!-- reference: commands -->\n\nB <!-- reference: none -->")
+    assert page.startswith("# A\n\n## flask-redis-counter\n")
+    assert page.endswith("\n\nB <!-- reference: none -->")

@@ -1,0 +1,221 @@
+"""Counters as lines of JSON and as CSV."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_redis_counter.transfer.formats import (
+    End,
+    begin_csv,
+    begin_json,
+    end_csv,
+    end_json,
+    from_csv,
+    from_json,
+    to_csv,
+    to_json,
+)
+from flask_redis_counter.transfer.records import BadRecord, Day, Record
+
+MAX = 2**63 - 1
+names = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)
+values = st.integers(-(2**63), MAX)
+counts = st.integers(0, MAX)
+days = st.dictionaries(st.dates().map(str), st.builds(Day, counts, st.none() | counts), max_size=5)
+several = st.lists(st.builds(Record, names, values, days), unique_by=lambda record: record.name)
+
+
+@given(several)
+def test_json_there_and_back(records):
+    """What is written is read as it was, with all digits."""
+    assert list(from_json(map(to_json, records))) == records
+
+
+@given(several)
+def test_csv_there_and_back(records):
+    """The same, without the days."""
+    lines = ["name,value\n", *map(to_csv, records)]
+    assert list(from_csv(lines)) == [Record(it.name, it.value) for it in records]
+
+
+@given(st.lists(st.text()))
+def test_whatever_the_lines(lines):
+    """Nothing raises, and what is no counter says in which line it is."""
+    for read in (from_json, from_csv):
+        for it in read(lines):
+            assert isinstance(it, Record | End) or it.where.startswith("line ")
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists))
+def test_whatever_the_document(document):
+    """A value of the wrong type is a mistake, not a crash."""
+    for field in ("name", "value", "days"):
+        line = json.dumps({"name": "a", "value": 1, "days": {}} | {field: document})
+        (it,) = from_json([line])
+        assert isinstance(it, BadRecord | Record)
+        assert isinstance(it, BadRecord) or (field, document) in {("name", it.name)}
+
+
+def test_a_line_as_it_is_documented():
+    """One line a counter, days in their order."""
+    day = {"2026-11-20": Day(5, 3), "2026-11-19": Day(7)}
+    assert to_json(Record("orders", 12, day)) == (
+        '{"name": "orders", "value": 12, "days": {"2026-11-19": {"hits": 7}, '
+        '"2026-11-20": {"hits": 5, "visitors": 3}}}\n'
+    )
+    assert to_json(Record("orders", -1)) == '{"name": "orders", "value": -1}\n'
+    assert to_csv(Record("orders", -1)) == "orders,-1\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{", "is no JSON"),
+        ("[1]", "is no object"),
+        ("[" * 100_000, ""),
+        ('{"value": 1}', "lacks 'name'"),
+        ('{"name": "a"}', "lacks 'value'"),
+        ('{"name": "a", "vlaue": 1, "value": 2}', "'vlaue'"),
+        ('{"name": "a b", "value": 1}', "'a b' is no counter name"),
+        ('{"name": "a", "value": 1.0}', "1.0"),
+        ('{"name": "a", "value": true}', "True"),
+        ('{"name": "a", "value": "1"}', "'1'"),
+        ('{"name": "a", "value": 9223372036854775808}', "9223372036854775808"),
+        ('{"name": "a", "value": ' + "9" * 5000 + "}", ""),
+        ('{"name": "a", "value": NaN}', "nan"),
+        ('{"name": "a", "value": 1, "value": 2}', "twice"),
+        ('{"name": "a", "value": 1, "days": []}', "days"),
+        ('{"name": "a", "value": 1, "days": {"20261120": {"hits": 1}}}', "'20261120' is no date"),
+        ('{"name": "a", "value": 1, "days": {"2026-02-30": {"hits": 1}}}', "'2026-02-30'"),
+        ('{"name": "a", "value": 1, "days": {"2026-11-20": 1}}', "is no object"),
+        ('{"name": "a", "value": 1, "days": {"2026-11-20": {"hits": -1}}}', "-1"),
+        ('{"name": "a", "value": 1, "days": {"2026-11-20": {"visitors": 1}}}', "'hits'"),
+        ('{"name": "\udcff", "value": 1}', "'\\udcff' is no counter name"),
+    ],
+)
+def test_what_is_no_counter_in_json(line, problem):
+    """It is told with its line; those around it are read, and blank lines are none."""
+    good = to_json(Record("good", 1))
+    bad, record = from_json(["\n", line, good])
+    assert bad.where == "line 2"
+    assert problem in bad.problem
+    assert record == Record("good", 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("a", "name,value"),
+        ("a,1,2", "name,value"),
+        ("a b,1", "'a b' is no counter name"),
+        ("a,", "the value '' is not an integer"),
+        ("a,1.0", "the value '1.0' is not an integer"),
+        ("a,1e3", "'1e3'"),
+        ("a, 1", "' 1'"),
+        ("a,00012", "the value '00012' has leading zeros: write 12"),
+        ("a,-012", "the value '-012' has leading zeros: write -12"),
+        ("a,9223372036854775808", "9223372036854775808"),
+        ("a,99999999999999999999", "the value '99999999999999999999' is not an integer of up to"),
+        ('a,"1"x', "name,value"),
+        ("#counters=x", "name,value"),
+    ],
+)
+def test_what_is_no_counter_in_csv(line, problem):
+    """The same."""
+    bad, record = from_csv(["name,value\r\n", "\r\n", line + "\r\n", '"good","1"\r\n'])
+    assert bad.where == "line 3"
+    assert problem in bad.problem
+    assert record == Record("good", 1)
+
+
+def test_csv_says_what_it_is():
+    """Without its first line nobody knows; an empty file has no counters."""
+    (bad,) = from_csv(["a,1\n", "b,2\n"])
+    assert str(bad) == "line 1: the first line of CSV is name,value"
+    assert list(from_csv([])) == list(from_json([])) == []
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_csv_of_spreadsheets(separator):
+    """from_csv takes the separators of spreadsheets, also where a line names it first."""
+    rows = [f"name{separator}value\r\n", f'"a"{separator}1\r\n', f"b{separator}x\r\n"]
+    for before in ([], [f"sep={separator}\r\n"], ["\r\n"]):
+        record, bad = from_csv([*before, *rows])
+        assert record == Record("a", 1)
+        assert bad.where == f"line {len(before) + 3}"
+
+
+def exported(records, form):
+    """Return the lines of an export."""
+    if form == "csv":
+        return [begin_csv(len(records)), *map(to_csv, records), end_csv(len(records))]
+    return [begin_json(len(records)), *map(to_json, records), end_json(len(records))]
+
+
+READERS = {"csv": from_csv, "ndjson": from_json}
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_a_complete_export(form):
+    """The end mark of an export is read as such, also of one without counters."""
+    for records in ([], [Record("a", 1), Record("b", 2)]):
+        *found, end = READERS[form](exported(records, form))
+        assert found == records
+        assert end == End(len(records))
+
+
+def test_two_exports_in_one_file():
+    """Each has its own marks; a name is in one of them."""
+    lines = exported([Record("a", 1)], "ndjson") + exported([Record("b", 2)], "ndjson")
+    assert list(from_json(lines)) == [Record("a", 1), End(1), Record("b", 2), End(1)]
+
+
+def test_an_export_that_was_cut_off():
+    """from_json says how many of how many counters are there, wherever the file ends."""
+    text = "".join(exported([Record("a", 1), Record("b", 2), Record("c", 3)], "ndjson"))
+    whole = text.removesuffix(text.splitlines(keepends=True)[-1])
+    for cut in range(len(begin_json(3)), len(whole) + 1):
+        *_, last = from_json(text[:cut].splitlines(keepends=True))
+        lines = text[:cut].count("\n") + (not text[:cut].endswith("\n"))
+        here = lines - 1
+        assert last.where == f"line {lines}"
+        assert last.problem.startswith("the export was cut off here: it has no end mark, and ")
+        assert f"and {here} of about 3 counters" in last.problem
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_an_export_that_lacks_lines(form):
+    """The end mark has the number of counters, and another number is a mistake."""
+    lines = exported([Record("a", 1), Record("b", 2)], form)
+    del lines[1]
+    record, bad, end = READERS[form](lines)
+    assert (record, end) == (Record("b", 2), End(2))
+    assert str(bad) == "line 3: the export has 2 counters, and 1 of them are here"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"format": "flask-redis-counter", "version": 2, "expected": 1}',
+        '{"format": "other", "version": 1, "expected": 1}',
+        '{"format": "flask-redis-counter"}',
+        '{"format": "flask-redis-counter", "version": 1, "expected": -1}',
+        '{"counters": -1}',
+        '{"counters": true}',
+        '{"counters": "1"}',
+    ],
+)
+def test_marks_that_are_wrong(line):
+    """A mark of another format, or without its number, is a mistake."""
+    (bad,) = from_json([line])
+    assert isinstance(bad, BadRecord)
+
+
+def test_a_name_comes_once():
+    """Otherwise nobody knows which of the two is meant."""
+    lines = [to_json(Record("a", 1)), to_json(Record("b", 2)), to_json(Record("a", 1))]
+    first, second, bad = from_json(lines)
+    assert (first.name, second.name) == ("a", "b")
+    assert str(bad) == "line 3: 'a' is in line 1 as well"

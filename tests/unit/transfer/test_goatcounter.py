@@ -1,0 +1,157 @@
+"""The export of GoatCounter."""
+
+import csv
+import io
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_redis_counter.transfer.goatcounter import HEADER, GoatCounterExport, name_of
+from flask_redis_counter.transfer.records import BadRecord, Day, Record
+from flask_redis_counter.validation import check_name
+
+SECOND, FIRST = csv.reader(
+    [
+        "2Path,Title,Event,UserAgent,Browser,System,Session,Bot,Referrer,Referrer scheme,"
+        "Screen size,Location,FirstVisit,Date",
+        "1Path,Title,Event,Bot,Session,FirstVisit,Referrer,Referrer scheme,Browser,Screen size,"
+        "Location,Date",
+    ]
+)
+
+
+def export(*views, header=SECOND):
+    """Return the lines of an export: views are path, bot, first visit and date."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(header)
+    for path, bot, first, date in views:
+        known = {header[0]: path, "Bot": bot, "FirstVisit": first, "Date": date}
+        writer.writerow([known.get(name, 'a "title",\nof two lines') for name in header])
+    return io.StringIO(text.getvalue(), newline="")
+
+
+def test_page_views_are_added_up():
+    """By path and by day in UTC; bots are left out, first visits are visitors."""
+    read = GoatCounterExport(
+        export(
+            ("/", "0", "1", "2026-11-20T00:07:10Z"),
+            ("/", "0", "0", "2026-11-20T23:59:59Z"),
+            ("/", "0", "1", "2026-11-20T23:30:00-01:00"),
+            ("/", "3", "1", "2026-11-20T00:07:10Z"),
+            ("/blog/my post/", "0", "0", "2026-11-21T10:00:00Z"),
+            ("click-cv", "0", "1", "2026-11-21T10:00:00Z"),
+            ("/only/bots", "1", "1", "2026-11-21T10:00:00Z"),
+        )
+    )
+    assert list(read) == [
+        Record("home", 3, {"2026-11-20": Day(2, 1), "2026-11-21": Day(1, 1)}, "/"),
+        Record("blog-my-post", 1, {"2026-11-21": Day(1, 0)}, "/blog/my post"),
+        Record("click-cv", 1, {"2026-11-21": Day(1, 1)}, "click-cv"),
+    ]
+    assert read.bots == 2
+
+
+def test_the_first_version():
+    """Other columns, and words for truth."""
+    views = [
+        ("/a", "0", "true", "2020-12-01T00:07:10Z"),
+        ("/a", "0", "false", "2020-12-01T01:00:00Z"),
+    ]
+    assert list(GoatCounterExport(export(*views, header=FIRST))) == [
+        Record("a", 2, {"2020-12-01": Day(2, 1)}, "/a")
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.dates().map(str))))
+def test_no_view_is_lost(views):
+    """The counters hold as many as there are rows, and so do their days."""
+    lines = export(*((f"/{path}", int(bot), 1, f"{day}T12:00:00Z") for path, bot, day in views))
+    read = GoatCounterExport(lines)
+    records = {it.name: it for it in read}
+    hits = Counter(path for path, bot, _ in views if not bot)
+    assert {name: it.value for name, it in records.items()} == hits
+    assert read.bots == len(views) - hits.total()
+    for it in records.values():
+        assert sum(day.hits for day in it.days.values()) == it.value
+
+
+@pytest.mark.parametrize(
+    "header", [["3Path", *SECOND[1:]], ["Path"], SECOND[:-1], ["name", "value"]]
+)
+def test_another_format(header):
+    """A version that nobody knows is not read, however it looks."""
+    (bad,) = GoatCounterExport(export(("/a", "0", "1", "2020-12-01T00:07:10Z"), header=header))
+    assert bad == BadRecord("line 1", "is not the header row of GoatCounter's version 1 or 2")
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        ("", "0", "1", "2020-12-01T00:07:10Z"),
+        ("/a", "", "1", "2020-12-01T00:07:10Z"),
+        ("/a", "-1", "1", "2020-12-01T00:07:10Z"),
+        ("/a", "0", "yes", "2020-12-01T00:07:10Z"),
+        ("/a", "0", "1", "2020-12-01T00:07:10"),
+        ("/a", "0", "1", "yesterday"),
+    ],
+)
+def test_what_is_no_page_view(view):
+    """It is told with its line, in which its last field ends; the others count."""
+    good = ("/good", "0", "1", "2020-12-01T00:07:10Z")
+    bad, record = GoatCounterExport(export(good, view, good))
+    lines = 1 + 2 * (1 + len(SECOND) - 4)
+    assert bad.where == f"line {lines}"
+    assert (record.name, record.value) == ("good", 2)
+
+
+def test_two_paths_of_one_name():
+    """The second path is a mistake that names both, with the page views that are lost."""
+    date = "2020-12-01T00:07:10Z"
+    views = [(path, "0", "1", date) for path in ("/a/b", "/a/b/", "/a-b")]
+    first, both = GoatCounterExport(export(*views))
+    assert first == Record("a-b", 1, {"2020-12-01": Day(1, 1)}, "/a-b")
+    assert str(both) == "path '/a/b': becomes 'a-b', as '/a-b' does"
+    assert both.views == 2
+
+
+def test_one_path_in_two_spellings():
+    """Percent-encoding, as browsers send it, is the same path."""
+    date = "2020-12-01T00:07:10Z"
+    views = [(path, "0", "1", date) for path in ("/日本語/", "/%E6%97%A5%E6%9C%AC%E8%AA%9E")]
+    (record,) = GoatCounterExport(export(*views))
+    assert record == Record("xn--wgv71a119e", 2, {"2020-12-01": Day(2, 2)}, "/日本語")
+
+
+def test_names_of_paths():
+    """They are as documented."""
+    names = {
+        "/": "home",
+        "/about.html": "about.html",
+        "/blog/my post/": "blog-my-post",
+        "/a?b=c&d": "a-b-c-d",
+        "event": "event",
+        "/é": "xn--9ca",
+        "/日本語/": "xn--wgv71a119e",
+        "/blog/über uns/": "blog-xn--ber-goa-uns",
+        "/" + "x" * 64: "x" * 64,
+        "/" + "x" * 65: "x" * 55 + "-5bdfee24",
+        "?": "-",
+    }
+    assert {path: name_of(path) for path in names} == names
+
+
+@given(st.text(min_size=1))
+def test_a_path_has_a_name(path):
+    """name_of returns a valid name, whatever the path."""
+    assert check_name(name_of(path))
+
+
+def test_the_first_line_tells_what_it_is():
+    """With quotes or without."""
+    assert HEADER.match("2Path,Title")
+    assert HEADER.match('"2Path","Title"')
+    assert not HEADER.match("name,value")
+    assert not HEADER.match("Path,Title")

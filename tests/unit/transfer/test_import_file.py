@@ -1,0 +1,219 @@
+"""Files that are brought in."""
+
+import gzip
+import io
+import json
+import re
+import tracemalloc
+import zipfile
+
+import pytest
+
+from flask_redis_counter import Record, UnreadableError
+from flask_redis_counter.transfer.formats import (
+    COLUMNS,
+    begin_json,
+    end_csv,
+    end_json,
+    to_csv,
+    to_json,
+)
+from flask_redis_counter.transfer.import_file import MAX_LINE, MOST_SHOWN, of_file
+from flask_redis_counter.transfer.records import Day
+
+RECORDS = [Record(f"n{number}", number) for number in range(2500)]
+JSON = "".join(map(to_json, RECORDS))
+CSV = ",".join(COLUMNS) + "\n" + "".join(map(to_csv, RECORDS))
+
+
+def zipped(**members):
+    """Return a ZIP file."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "/").replace("_dot_", "."), content)
+    return file.getvalue()
+
+
+def zipped_one(content):
+    """Return a ZIP file with one file in it."""
+    return zipped(counters_dot_txt=content)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read a file that has such a content."""
+
+    def read(content, form=None, watch=lambda _: None):
+        (tmp_path / "file").write_bytes(content)
+        return of_file(tmp_path / "file", form, watch)
+
+    return read
+
+
+@pytest.mark.parametrize("text", [JSON, CSV], ids=["ndjson", "csv"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zipped_one], ids=["plain", "gzip", "zip"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_is_read_as_often_as_needed(read, text, pack, encoding):
+    """A file is known by its first line, compressed or not; the progress adds up to its size."""
+    told = []
+    content = pack(text.encode(encoding))
+    intake = read(content, watch=told.append)
+    assert list(intake.records()) == list(intake.records()) == RECORDS
+    assert (intake.total, intake.bad_total) == (2500, 0)
+    assert min(told) >= 0
+    assert 0 < sum(told) <= len(content)
+
+
+def test_what_is_bad_is_counted(read):
+    """All of it, and the first is kept; the others are there."""
+    intake = read((JSON + "broken\n" * 30).encode())
+    assert (intake.total, intake.bad_total, len(intake.bad)) == (2500, 30, MOST_SHOWN)
+    assert intake.bad[0].where == "line 2501"
+    assert list(intake.records()) == RECORDS
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"name,value\n", zipped_one(b"")])
+def test_an_empty_file(read, content):
+    """of_file refuses a file without counters, which says nothing about a store."""
+    with pytest.raises(UnreadableError, match="it is empty: there are no counters in it"):
+        read(content)
+
+
+def test_a_goatcounter_export_without_rows(read):
+    """A header row alone is an export without page views."""
+    with pytest.raises(UnreadableError, match="it is empty: there are no page views in it"):
+        read(b"2Path,Title,Event,Bot,FirstVisit,Date\n")
+
+
+def test_an_export_of_an_empty_store(read):
+    """Its end mark says that nothing is missing."""
+    assert read((begin_json(0) + end_json(0)).encode()).complete
+
+
+def test_whether_a_file_is_complete(read):
+    """An end mark says so; CSV without one may lack lines."""
+    assert read((begin_json(2500) + JSON + end_json(2500)).encode()).complete is True
+    assert read((CSV + end_csv(2500)).encode()).complete is True
+    assert read(JSON.encode()).complete is None
+    assert read(CSV.encode()).complete is False
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zipped_one])
+def test_a_line_without_end(read, pack):
+    """A line is bounded, so that a small compressed file does not take all memory."""
+    content = pack(JSON.encode() + b'{"name": "' + b"x" * (8 * MAX_LINE))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnreadableError, match=f"line 2501 is longer than {MAX_LINE} char"):
+            read(content)
+        assert tracemalloc.get_traced_memory()[1] < 5 * MAX_LINE
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'[{"name": "a", "value": 1}]', "it is a JSON array: write one object a line"),
+        (
+            zipped(xl__workbook_dot_xml="x", b="y"),
+            "it is an Excel workbook: save it as CSV with the columns name,value",
+        ),
+        (zipped(a="x", b="y"), "it is a ZIP file with 2 files: extract the one with the counters"),
+        (zipped_one(CSV)[:-40], "cannot be read: "),
+        (
+            b'{"hour": "2026-03-05T19:00:00Z", "path_id": 211, "ref_id": 1, "count": 4}\n',
+            "it is one file of a GoatCounter JSON export: import the ZIP file",
+        ),
+        (b"<html>\n", "its first line is neither JSON nor .* but '<html>'"),
+        ("naïve,value\n".encode("utf-16")[:-1], "cannot be read: "),
+    ],
+    ids=["array", "xlsx", "zip of two", "cut zip", "hit_stats", "html", "odd utf-16"],
+)
+def test_other_formats(read, content, problem):
+    """of_file names the format that it found, and the way to one that it reads."""
+    with pytest.raises(UnreadableError, match=problem):
+        read(content)
+
+
+STATS = [
+    {"hour": "2026-03-05T19:00:00Z", "path_id": 1, "ref_id": 1, "count": 4},
+    {"hour": "2026-03-05T23:00:00Z", "path_id": 1, "ref_id": 2, "count": 3},
+    {"hour": "2026-03-06T00:00:00Z", "path_id": 1, "ref_id": 1, "count": 2},
+    {"hour": "2026-03-06T00:00:00Z", "path_id": 2, "ref_id": 1, "count": 1},
+]
+PATHS = [{"id": 1, "path": "/日本語/", "title": "x"}, {"id": 2, "event": True, "path": "sign-up"}]
+
+
+def archive(version="1.0", stats=STATS):
+    """Return a JSON export of GoatCounter."""
+    lines = {
+        name: "".join(json.dumps(row) + "\n" for row in rows)
+        for name, rows in (
+            ("paths_dot_jsonl", PATHS),
+            ("hit_stats_dot_jsonl", stats),
+            ("languages_dot_jsonl", []),
+        )
+    }
+    info = json.dumps({"export_version": version, "goatcounter_version": "2.8"}, indent=4)
+    return zipped(info_dot_json=info, **lines)
+
+
+@pytest.mark.parametrize("form", [None, "goatcounter"])
+def test_a_json_export_of_goatcounter(read, form):
+    """Its visits are added up by path and day."""
+    intake = read(archive(), form)
+    assert list(intake.records()) == [
+        Record("xn--wgv71a119e", 9, {"2026-03-05": Day(7, 7), "2026-03-06": Day(2, 2)}, "/日本語"),
+        Record("sign-up", 1, {"2026-03-06": Day(1, 1)}, "sign-up"),
+    ]
+    assert (intake.total, intake.bad_total, intake.lost_views) == (2, 0, 0)
+
+
+def test_a_json_export_with_mistakes(read):
+    """Each is named with its file and line, and the visits that are lost with it are counted."""
+    more = [
+        {"hour": "2026-03-05T19:00:00Z", "path_id": 9, "count": 5},
+        {"hour": "yesterday", "path_id": 1, "count": 2},
+        {"hour": "2026-03-05T19:00:00", "path_id": 1, "count": 2},
+        {"hour": "2026-03-05T19:00:00Z", "path_id": 1, "count": "2"},
+        {"hour": "2026-03-05T19:00:00Z", "path_id": 1, "count": -2},
+        [],
+    ]
+    intake = read(archive(stats=STATS + more))
+    assert sum(record.value for record in intake.records()) == 10
+    assert intake.bad_total == len(more)
+    assert str(intake.bad[0]) == "hit_stats.jsonl, line 5: its path_id 9 is not in paths.jsonl"
+    assert intake.lost_views == 5 + 2 + 2 + 1 + 1
+
+
+def test_another_version_of_the_json_export(read):
+    """It is refused; a minor version is compatible."""
+    assert read(archive("1.3")).total == 2
+    (bad,) = read(archive("2.0")).bad
+    assert re.match(r"info\.json: export_version is '2\.0', not 1\.x", str(bad))
+
+
+def test_the_format_may_be_said(read):
+    """It is believed, and then all lines are wrong."""
+    assert read(CSV.encode(), "ndjson").bad_total == 2501
+    assert read(CSV.encode(), "goatcounter").bad_total == 1
+
+
+@pytest.mark.parametrize("change", [lambda text: text[:-30], lambda text: text + text])
+def test_a_file_that_changes(read, tmp_path, change):
+    """It is not what was checked, and that is said."""
+    intake = read(JSON.encode())
+    (tmp_path / "file").write_text(change(JSON))
+    records = intake.records()
+    with pytest.raises(UnreadableError, match="it was changed"):
+        list(records)
+
+
+def test_a_file_that_is_gone(read, tmp_path):
+    """The same."""
+    intake = read(JSON.encode())
+    (tmp_path / "file").unlink()
+    with pytest.raises(UnreadableError, match="cannot be read: No such file"):
+        list(intake.records())

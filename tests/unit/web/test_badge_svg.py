@@ -1,0 +1,201 @@
+"""The drawing of badges, without a counter."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.datastructures import MultiDict
+
+from flask_redis_counter import create_app
+from flask_redis_counter.validation import MAX_VALUE, MIN_VALUE
+from flask_redis_counter.web.badge_response import LONGEST_LABEL, Look, look_in
+from flask_redis_counter.web.badge_svg import (
+    COLORS,
+    CONTRAST,
+    Badge,
+    Side,
+    color_of,
+    contrast,
+    length,
+    written,
+)
+
+APP = create_app({})
+SVG = "{http://www.w3.org/2000/svg}"
+VALUES = st.integers(MIN_VALUE, MAX_VALUE)
+COLOR = st.from_regex(r"#[0-9a-f]{6}", fullmatch=True)
+TEXT = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=LONGEST_LABEL)
+
+
+def drawn(badge):
+    """Return the picture, parsed."""
+    with APP.app_context():
+        return ElementTree.fromstring(APP.jinja_env.get_template("badge.svg").render(badge=badge))  # noqa: S314, it is ours
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "comma", "short"),
+    [
+        (0, "0", "0", "0"),
+        (999, "999", "999", "999"),
+        (1000, "1000", "1,000", "1k"),
+        (1234, "1234", "1,234", "1.2k"),
+        (-1299, "-1299", "-1,299", "-1.2k"),
+        (99_999, "99999", "99,999", "99.9k"),
+        (999_999, "999999", "999,999", "999k"),
+        (1_000_000, "1000000", "1,000,000", "1M"),
+        (MAX_VALUE, "9223372036854775807", "9,223,372,036,854,775,807", "9.2E"),
+        (MIN_VALUE, "-9223372036854775808", "-9,223,372,036,854,775,808", "-9.2E"),
+    ],
+)
+def test_numbers(value, plain, comma, short):
+    """Each format, at its bounds."""
+    assert [written(value, form) for form in ("plain", "comma", "short")] == [plain, comma, short]
+
+
+@given(VALUES)
+def test_no_format_says_too_much(value):
+    """Two are exact; the short one is nearer to zero, by less than a tenth of it."""
+    assert int(written(value, "plain")) == int(written(value, "comma").replace(",", "")) == value
+    short = written(value, "short")
+    sign, whole, tenth, unit = re.fullmatch(r"(-?)(\d{1,3})(?:\.(\d))?([kMGTPE]?)", short).groups()
+    said = int(whole + (tenth or "0")) * 1000 ** " kMGTPE".index(unit or " ") // 10
+    assert said <= abs(value) <= said * 1.1
+    assert (sign == "-") == (value < 0)
+
+
+def test_lengths():
+    """As Verdana has them; an accent takes no room, and what is not in the table some."""
+    assert length("") == 0
+    assert length("visits") == pytest.approx(
+        (592 + 274 + 521 + 274 + 394 + 521) * 11 / 1000, abs=0.05
+    )
+    assert length("iiii") < length("nnnn") < length("WWWW")
+    assert length("é") == length("e\N{COMBINING ACUTE ACCENT}") == length("e")
+    assert length("訪問") == length("방문") == 22
+    assert length("Ж") > 0
+
+
+@given(TEXT, TEXT)
+def test_a_text_is_as_long_as_its_parts(one, other):
+    """To the tenths of a pixel that they are rounded to."""
+    assert length(one + other) == pytest.approx(length(one) + length(other), abs=0.16)
+
+
+@pytest.mark.parametrize(
+    ("text", "color"),
+    [("blue", COLORS["blue"]), ("abc", "#aabbcc"), ("#ABCDEF", "#abcdef"), ("0969da", "#0969da")],
+)
+def test_colors(text, color):
+    """By name, or by hexadecimal digits."""
+    assert color_of(text) == color
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ab", "abcd", "#", "##abc", "\u0661\u0661\u0661", "abc\n", "url(x)"]
+)
+def test_no_colors(text):
+    """Nothing else gets into the picture."""
+    assert color_of(text) is None
+
+
+def test_contrast():
+    """Black on white has the most there is, and a colour on itself none."""
+    assert contrast("#000000", "#ffffff") == contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert contrast("#777777", "#777777") == 1
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
+
+
+@given(COLOR)
+def test_each_color_can_be_read_on(color):
+    """The text has the contrast that WCAG asks for, whatever is behind it."""
+    side = Side("1", color)
+    assert contrast(color, side.ink) >= CONTRAST
+    assert side.ink == "#ffffff" or contrast(color, "#ffffff") < CONTRAST
+
+
+def test_named_colors_keep_white_text():
+    """But for the two that are there for being light."""
+    dark = {name for name, color in COLORS.items() if Side("", color).ink == "#000000"}
+    assert dark == {"brightgreen", "lightgrey"}
+
+
+@given(TEXT, TEXT, COLOR)
+def test_the_picture(label, message, color):
+    """Well-formed, with the texts as they were given, in a row, on what is wide enough."""
+    badge = Badge(Side(label, "#555555"), Side(message, color))
+    picture = drawn(badge)
+    assert picture.attrib["role"] == "img"
+    title = picture.find(f"{SVG}title").text
+    assert title == picture.attrib["aria-label"] == f"{label}: {message}"
+    texts, grounds = picture.findall(f"{SVG}g/{SVG}text"), picture.findall(f"{SVG}g/{SVG}rect")
+    assert [text.text for text in texts] == [label, message]
+    at = 0
+    for text, ground in zip(texts, grounds, strict=True):
+        wide = float(ground.attrib["width"])
+        assert float(ground.attrib["x"]) == at
+        assert float(text.attrib["x"]) == at + wide / 2
+        assert 2 * 5 <= wide - float(text.attrib["textLength"]) < 2 * 5 + 1
+        at += wide
+    assert at == float(picture.attrib["width"])
+
+
+def test_the_picture_has_no_style_of_its_own():
+    """A page's security policy may forbid inline styles and scripts: attributes are no styles."""
+    names = {
+        name for part in drawn(Badge(Side("a", "#000000"), Side("1", "#000000"))).iter()
+        for name in (part.tag.removeprefix(SVG), *part.attrib)
+    }  # fmt: skip
+    assert not names & {"style", "script", "foreignObject"}
+    assert not any(name.startswith("on") for name in names)
+
+
+def test_what_a_proxy_answers_in_place_of_a_badge():
+    """The picture that HAProxy has, while no replica answers, is drawn as the others are."""
+    unavailable = Badge(Side("", COLORS["grey"]), Side("unavailable", COLORS["lightgrey"]))
+    picture = ElementTree.parse(Path(__file__).parents[3] / "deploy" / "unavailable.svg").getroot()  # noqa: S314, it is ours
+    assert ElementTree.tostring(picture).strip() == ElementTree.tostring(drawn(unavailable))
+
+
+def test_a_badge_without_a_label():
+    """It is the message alone."""
+    picture = drawn(Badge(Side("", "#555555"), Side("12", "#000000")))
+    assert [text.text for text in picture.iter(f"{SVG}text")] == ["12"]
+    assert picture.attrib["aria-label"] == "12"
+
+
+PLAIN = Look("visits", "#0969da", "#555555", "plain")
+
+
+@pytest.mark.parametrize(
+    ("query", "look"),
+    [
+        ({"label": "x" * (LONGEST_LABEL + 1)}, replace(PLAIN, label="x" * LONGEST_LABEL)),
+        ({"label": "a\0b"}, replace(PLAIN, label="ab")),
+        ({"label": "a\u202eb\ufffe"}, replace(PLAIN, label="ab")),
+        ({"label": ["a", "b"]}, replace(PLAIN, label="a")),
+        ({"color": "BLUE"}, PLAIN),
+        ({"color": "Red", "label_color": "#ABC"},
+         replace(PLAIN, color="#cf222e", label_color="#aabbcc")),
+        ({"color": "chartreuse"}, PLAIN),
+        ({"color": ["red", "green"]}, replace(PLAIN, color="#cf222e")),
+        ({"label_color": "12345"}, PLAIN),
+        ({"format": "long"}, PLAIN),
+        ({"format": ""}, PLAIN),
+        ({"lable": "a", "v": "2", "amp;color": "red", "maxAge": "60", "logo": "redis"}, PLAIN),
+    ],
+)  # fmt: skip
+def test_look_in_ignores_what_it_cannot_read(query, look):
+    """look_in returns the default for an unreadable value, and ignores unknown parameters."""
+    assert look_in(MultiDict(query), "visits") == look
+
+
+def test_what_a_badge_looks_like_unasked():
+    """It has the counter's name, and blanks of a label count once, as they are shown."""
+    assert look_in(MultiDict(), "visits").label == "visits"
+    assert look_in(MultiDict({"label": " all  my\tvisits "}), "visits").label == "all my visits"
+    assert look_in(MultiDict({"label": ""}), "visits").label == ""
