@@ -37,7 +37,7 @@ DOCS_TOOLS = ["furo>=2025.12.19", "myst-parser>=5,<6", "sphinx>=9,<10"]
 TESTS = ["tests/unit", "tests/integration", "tests/docs"]
 TEST_TOOLS = [
     "asgiref>=3.8",
-    "fakeredis[lua]>=2.32",
+    "fakeredis[lua]>=2.41",
     "gevent>=24.2",
     "hypothesis>=6.108",
     "pytest-xdist>=3.6",
@@ -233,7 +233,9 @@ def minimums(session: nox.Session) -> None:
     session.install("uv")
     python = f"--python={session.bin}/python"
     # Flask's own dependencies as well: people upgrade one package at a time.
-    core = f"{session.create_tmp()}/core.txt"
+    # Not in session.create_tmp(): it makes TMPDIR too long for the Unix sockets of the tests.
+    core = str(ROOT / "artifacts" / "minimums.txt")
+    Path(core).parent.mkdir(exist_ok=True)
     resolve = ["uv", "pip", "compile", "--resolution=lowest", python, "--quiet"]
     session.run(*resolve, "setup.cfg", f"--output-file={core}")
     lowest = ["uv", "pip", "install", "--resolution=lowest-direct", python, f"--constraint={core}"]

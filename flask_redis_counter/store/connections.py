@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from ssl import CERT_NONE
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -105,6 +106,9 @@ class Connector:
             kwargs["socket_connect_timeout"] = timeout
         self._secure = issubclass(pool.connection_class, library.SSLConnection)
         _check_options(kwargs, secure=self._secure)
+        if kwargs.get("ssl_cert_reqs") in ("none", CERT_NONE):
+            # redis-py 6.0 raises a ValueError here: OpenSSL checks no name without a certificate.
+            kwargs.setdefault("ssl_check_hostname", False)
         self._connect = partial(pool.connection_class, **kwargs)
         problem = None
         try:

@@ -67,6 +67,7 @@ def ports(folder):
         "ssl": True,
         "ssl_ca_certs": folder / "ca.pem",
         "ssl_cert_reqs": "none",
+        "ssl_check_hostname": False,
         "ssl_certfile": folder / "client.pem",
         "ssl_keyfile": folder / "client.key",
     }
@@ -150,6 +151,16 @@ def test_tls_on_both_sides(ports, folder, scheme):
         assert counter.hit("visits").value == 1
     counter = AsyncRedisCounter(url, deadline=10)
     assert [asyncio.run(counter.hit("visits")).value for _ in range(3)] == [2, 3, 4]
+
+
+def test_no_check_of_the_certificate(ports):
+    """`ssl_cert_reqs=none` accepts a certificate for another host, from an unknown CA."""
+    url = f"rediss://localhost:{ports['elsewhere']}/0?ssl_cert_reqs=none"
+    with RedisCounter(url, deadline=10) as counter:
+        counter.reset("visits")
+        assert counter.hit("visits").value == 1
+    counter = AsyncRedisCounter(url, deadline=10)
+    assert asyncio.run(counter.hit("visits")).value == 2
 
 
 @pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
