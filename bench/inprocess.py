@@ -12,9 +12,9 @@ from typing import Any
 import redis
 
 from flask_redis_counter import RedisCounter
-from flask_redis_counter.counting.call import HIT, Call
-from flask_redis_counter.series import this_hour
-from flask_redis_counter.store.pool import Store
+from flask_redis_counter.counting.call import HIT, ScriptCall
+from flask_redis_counter.series import current_hour
+from flask_redis_counter.store.pool import ConnectionPool
 
 #: Seconds that each measurement takes.
 SECONDS = 2.0
@@ -69,10 +69,12 @@ def measure(client: redis.Redis, *, rounds: int) -> InProcess:
 
 def _without_combiner(url: str) -> Callable[[], object]:
     """Return a hit that sends the same script on the same connections, with nothing between."""
-    store = Store(url, deadline=0.5)
+    store = ConnectionPool(url, deadline=0.5)
     store.call_many([HIT.load()])
     number = iter(range(1, 10**9))
-    example: Sequence[Any] = Call("counter:{bare}", 1, "bench", 0, None, this_hour()).command()
+    example: Sequence[Any] = ScriptCall(
+        "counter:{bare}", 1, "bench", 0, None, current_hour()
+    ).command()
     _, _, count, *rest = example
     keys, (_, *described) = rest[:count], rest[count:]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import redis
 
-from flask_redis_counter.testing import StoreProcess
+from flask_redis_counter.testing import RedisServerProcess
 
 
 @contextmanager
 def running_store() -> Iterator[redis.Redis]:
     """Run an empty store on a free port of 127.0.0.1, with an append-only file."""
     with tempfile.TemporaryDirectory(prefix="bench-store-") as folder:
-        server = StoreProcess(Path(folder), options=["--appendfsync", "everysec"])
+        server = RedisServerProcess(Path(folder), options=["--appendfsync", "everysec"])
         server.start()
         try:
             with redis.Redis(host="127.0.0.1", port=server.port) as client:

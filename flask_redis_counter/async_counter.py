@@ -11,32 +11,32 @@ from typing import Any, Self, TypeVar, overload
 import redis.asyncio
 
 from .counter import Hit, key_of, pending_hit
-from .counting.async_dispatcher import AsyncDriver
-from .counting.batcher import KEEPING
-from .counting.metrics import Meter
+from .counting.async_dispatcher import AsyncDispatcher
+from .counting.batcher import SYNC_SHARE
+from .counting.metrics import HitMetrics
 from .counting.per_loop import PerLoop
 from .counting.visitors import VisitorCache
 from .errors import ConfigurationError, StoreError
 from .forking import ForkSafe
-from .limits import ALWAYS, Terms
-from .series import Point, Unit
-from .spool.replayer import end_replaying, replayer_of
+from .limits import NO_LIMITS, Limits
+from .series import SeriesPoint, Unit
+from .spool.replayer import get_replayer, stop_replayer
 from .spool.spool import Spool
 from .store import overview, queries
-from .store.async_pool import AsyncStore
-from .store.connections import Connector
+from .store.async_pool import AsyncConnectionPool
+from .store.connections import ConnectionFactory
 from .store.overview import Overview, StoreInfo
-from .store.pool import Store
-from .store.queries import RAISED, Operation
+from .store.pool import ConnectionPool
+from .store.queries import RAISE, Operation
 from .validation import (
-    DEFAULT_DEADLINE,
     DEFAULT_PREFIX,
+    DEFAULT_TIMEOUT,
     MIN_VALUE,
     Durability,
-    check_deadline,
     check_durability,
     check_integer,
     check_prefix,
+    check_timeout,
 )
 
 _T = TypeVar("_T")
@@ -48,10 +48,12 @@ class _Loop:
     __slots__ = ("driver", "store")
 
     def __init__(
-        self, connect: Connector, deadline: float, durability: Durability, meter: Meter
+        self, connect: ConnectionFactory, deadline: float, durability: Durability, meter: HitMetrics
     ) -> None:
-        self.store = AsyncStore(connect, deadline=deadline, durability=durability)
-        self.driver = AsyncDriver(self.store, deadline=deadline, durability=durability, meter=meter)
+        self.store = AsyncConnectionPool(connect, deadline=deadline, durability=durability)
+        self.driver = AsyncDispatcher(
+            self.store, deadline=deadline, durability=durability, meter=meter
+        )
 
     async def close(self) -> None:
         await self.store.close()
@@ -77,17 +79,17 @@ class AsyncRedisCounter(ForkSafe):
         store: str | redis.asyncio.Redis,
         *,
         prefix: str = DEFAULT_PREFIX,
-        deadline: float = DEFAULT_DEADLINE,
+        deadline: float = DEFAULT_TIMEOUT,
         durability: Durability = "memory",
         spool: Spool | None = None,
-        meter: Meter | None = None,
+        meter: HitMetrics | None = None,
         visitors: VisitorCache | None = None,
     ) -> None:
         self.prefix = check_prefix(prefix)
-        self.deadline = check_deadline(deadline)
+        self.deadline = check_timeout(deadline)
         self.durability = check_durability(durability)
-        self.meter = meter or Meter()
-        connect = Connector(store, redis.asyncio, None)
+        self.meter = meter or HitMetrics()
+        connect = ConnectionFactory(store, redis.asyncio, None)
         self._loops = PerLoop(
             partial(_Loop, connect, self.deadline, self.durability, self.meter), _Loop.close
         )
@@ -97,7 +99,9 @@ class AsyncRedisCounter(ForkSafe):
         if spool is not None:
             if not isinstance(store, str):
                 raise ConfigurationError("store", "with a spool it must be a URL")
-            self._replayed_to = Store(store, deadline=self.deadline, durability=self.durability)
+            self._replayed_to = ConnectionPool(
+                store, deadline=self.deadline, durability=self.durability
+            )
 
     async def hit(
         self,
@@ -107,7 +111,7 @@ class AsyncRedisCounter(ForkSafe):
         token: str | None = None,
         visitor: str | None = None,
         client: str | None = None,
-        terms: Terms = ALWAYS,
+        terms: Limits = NO_LIMITS,
     ) -> Hit:
         """Count; see :meth:`RedisCounter.hit`."""
         key = key_of(self.prefix, name)
@@ -119,7 +123,7 @@ class AsyncRedisCounter(ForkSafe):
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 await asyncio.to_thread(self.spool.keep, pending)
-                replayer_of(self.spool, self._replayed_to, self.meter).wake()
+                get_replayer(self.spool, self._replayed_to, self.meter).wake()
             self.meter.failed(pending, asyncio.get_running_loop().time() + self.deadline)
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
 
@@ -135,16 +139,16 @@ class AsyncRedisCounter(ForkSafe):
     async def values(self, names: Iterable[str]) -> dict[str, int]: ...
     @overload
     async def values(
-        self, names: Iterable[str], default: _T, broken: _T = RAISED
+        self, names: Iterable[str], default: _T, broken: _T = RAISE
     ) -> dict[str, int | _T]: ...
     async def values(
-        self, names: Iterable[str], default: Any = 0, broken: Any = RAISED
+        self, names: Iterable[str], default: Any = 0, broken: Any = RAISE
     ) -> dict[str, Any]:
         """Read many counters in one round trip; see :meth:`RedisCounter.values`."""
         keys = {name: key_of(self.prefix, name) for name in names}
         return await self._ask(queries.read_many(keys, default, broken))
 
-    async def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[Point]:
+    async def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[SeriesPoint]:
         """Return the hits of the last days; see :meth:`RedisCounter.series`."""
         return await self._ask(queries.series(key_of(self.prefix, name), unit, days))
 
@@ -152,10 +156,10 @@ class AsyncRedisCounter(ForkSafe):
         self, name: str, value: int, *, max_counters: int | None = None, only_new: bool = False
     ) -> int | None:
         """Set a counter and return the value that it had; see :meth:`RedisCounter.set`."""
-        operation = queries.swap(
+        operation = queries.set_value(
             key_of(self.prefix, name),
             check_integer(value, MIN_VALUE),
-            Terms(max_counters).limit,
+            Limits(max_counters).limit,
             only_new,
         )
         return await queries.run_async(operation, self._here().store.call_many)
@@ -179,16 +183,16 @@ class AsyncRedisCounter(ForkSafe):
 
     async def check_ready(self) -> None:
         """Check that the store would take a hit; see :meth:`RedisCounter.check_ready`."""
-        patience = self._here().store.patience * KEEPING
+        patience = self._here().store.patience * SYNC_SHARE
         await self._ask(queries.check_ready(self.prefix, self.durability, patience))
 
     async def risks(self) -> list[str]:
         """Return how the store is set up to lose hits; see :meth:`RedisCounter.risks`."""
-        return list((await self._ask(queries.risks())).values())
+        return list((await self._ask(queries.durability_warnings())).values())
 
     async def about(self) -> StoreInfo:
         """Return what the store says of itself; see :meth:`RedisCounter.about`."""
-        return await self._ask(overview.about())
+        return await self._ask(overview.store_info())
 
     async def overview(
         self,
@@ -205,7 +209,7 @@ class AsyncRedisCounter(ForkSafe):
     async def aclose(self) -> None:
         """End the replayer and close this loop's idle connections; the counter stays usable."""
         if self.spool is not None:
-            await asyncio.to_thread(end_replaying, self.spool)
+            await asyncio.to_thread(stop_replayer, self.spool)
         await self._here().store.close()
 
     async def __aenter__(self) -> Self:
@@ -224,7 +228,7 @@ class AsyncRedisCounter(ForkSafe):
         self._loops.enter()
         self.visitors.enter()
         if self.spool is not None:
-            replayer_of(self.spool, self._replayed_to, self.meter)
+            get_replayer(self.spool, self._replayed_to, self.meter)
 
     async def _ask(self, operation: Operation[_T]) -> _T:
         return await queries.run_async(operation, self._here().store.ask)

@@ -16,38 +16,38 @@ import click
 from .errors import ConfigurationError, CounterError
 
 #: Exit codes beside 0: it failed; options or settings are wrong; Ctrl-C; nobody reads its output.
-FAILED, WRONG, INTERRUPTED, UNREAD = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGPIPE
+FAILED, USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
 #: The widest bar, the narrowest, and what stands beside it.
-WIDEST, NARROWEST, BESIDE = 36, 6, 34
+MAX_BAR, MIN_BAR, BAR_MARGIN = 36, 6, 34
 
 
 @contextmanager
-def ending(so_far: Callable[[], str]) -> Iterator[None]:
+def exit_on_error(so_far: Callable[[], str]) -> Iterator[None]:
     """End the command with one line and an exit code, whatever ends it.
 
     :param so_far: says what was done.
     """
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        with _heard():
+        with redeliver_signals():
             yield
     except ConfigurationError as error:
-        _say(f"Error: {error}", WRONG)
+        _exit(f"Error: {error}", USAGE_ERROR)
     except CounterError as error:
-        _say(f"Error: {error}; {so_far()}", FAILED)
+        _exit(f"Error: {error}; {so_far()}", FAILED)
     except BrokenPipeError:
-        _say(f"Stopped: nobody reads the output any more; {so_far()}", UNREAD)
+        _exit(f"Stopped: nobody reads the output any more; {so_far()}", BROKEN_PIPE)
     except OSError as error:
-        _say(f"Error: {error.strerror or error}; {so_far()}", FAILED)
+        _exit(f"Error: {error.strerror or error}; {so_far()}", FAILED)
     except KeyboardInterrupt:
-        _say(f"Stopped: {so_far()}", INTERRUPTED)
+        _exit(f"Stopped: {so_far()}", INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
-def _heard() -> Iterator[None]:
+def redeliver_signals() -> Iterator[None]:
     """Let a signal come again that came within a destructor, which lets no exception out."""
     hook = sys.unraisablehook
     timers: list[threading.Timer] = []
@@ -69,19 +69,19 @@ def _heard() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
-def _say(line: str, code: int) -> None:
+def _exit(line: str, code: int) -> None:
     click.echo(line, err=True)
     raise SystemExit(code)
 
 
 @contextmanager
-def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show how far it is, where somebody looks on: on standard error, if that is a terminal.
 
     :returns: what is told how much more is done.
     """
-    width = min(WIDEST, _columns() - BESIDE)
-    if width < NARROWEST:
+    width = min(MAX_BAR, _columns() - BAR_MARGIN)
+    if width < MIN_BAR:
         yield lambda _: None
         return
     # Drawn anew only when there is something to see: that takes longer than what it tells of.
@@ -108,7 +108,7 @@ def _columns() -> int:
 
 
 @contextmanager
-def standard_output() -> Iterator[IO[str]]:
+def checked_stdout() -> Iterator[IO[str]]:
     """Write to standard output, and be sure at the end that it was taken.
 
     Not :data:`sys.stdout`: what that could not write it tries to write again when the process
@@ -129,5 +129,5 @@ def standard_output() -> Iterator[IO[str]]:
 
 def print_line(line: str) -> None:
     """Write a line to standard output, and raise :class:`OSError` where that does not take it."""
-    with standard_output() as stream:
+    with checked_stdout() as stream:
         stream.write(line + "\n")

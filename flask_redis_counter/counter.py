@@ -9,32 +9,32 @@ from typing import Any, NamedTuple, Self, TypeVar, overload
 
 import redis
 
-from .counting.batcher import KEEPING
+from .counting.batcher import SYNC_SHARE
 from .counting.call import PendingHit
-from .counting.dispatcher import ThreadDriver
-from .counting.metrics import Meter
+from .counting.dispatcher import Dispatcher
+from .counting.metrics import HitMetrics
 from .counting.visitors import VisitorCache, hash_visitor
 from .errors import StoreError, StoreUnavailableError
 from .forking import ForkSafe
-from .limits import ALWAYS, Terms
-from .series import Point, Unit
-from .spool.replayer import end_replaying, replayer_of
+from .limits import NO_LIMITS, Limits
+from .series import SeriesPoint, Unit
+from .spool.replayer import get_replayer, stop_replayer
 from .spool.spool import Spool
 from .store import overview, queries
 from .store.overview import Overview, StoreInfo
-from .store.pool import Store
-from .store.queries import RAISED, Operation
+from .store.pool import ConnectionPool
+from .store.queries import RAISE, Operation
 from .validation import (
-    DEFAULT_DEADLINE,
     DEFAULT_PREFIX,
+    DEFAULT_TIMEOUT,
     MIN_VALUE,
     Durability,
-    check_deadline,
     check_durability,
+    check_idempotency_key,
     check_integer,
     check_name,
     check_prefix,
-    check_token,
+    check_timeout,
 )
 
 _T = TypeVar("_T")
@@ -90,17 +90,17 @@ class RedisCounter(ForkSafe):
         store: str | redis.Redis,
         *,
         prefix: str = DEFAULT_PREFIX,
-        deadline: float = DEFAULT_DEADLINE,
+        deadline: float = DEFAULT_TIMEOUT,
         durability: Durability = "memory",
         spool: Spool | None = None,
-        meter: Meter | None = None,
+        meter: HitMetrics | None = None,
         visitors: VisitorCache | None = None,
     ) -> None:
         self.prefix = check_prefix(prefix)
-        self.deadline = check_deadline(deadline)
+        self.deadline = check_timeout(deadline)
         self.durability = check_durability(durability)
-        self._store = Store(store, deadline=self.deadline, durability=self.durability)
-        self.meter = meter or Meter()
+        self._store = ConnectionPool(store, deadline=self.deadline, durability=self.durability)
+        self.meter = meter or HitMetrics()
         self.visitors = visitors or VisitorCache()
         self.spool = spool
         super().__init__()
@@ -113,7 +113,7 @@ class RedisCounter(ForkSafe):
         token: str | None = None,
         visitor: str | None = None,
         client: str | None = None,
-        terms: Terms = ALWAYS,
+        terms: Limits = NO_LIMITS,
         ask: bool = True,
     ) -> Hit:
         """Count.
@@ -132,18 +132,18 @@ class RedisCounter(ForkSafe):
             the spool, or fails as one that did not reach the store.
         :raises InvalidNameError: the name is outside the rules.
         :raises InvalidAmountError: the amount is outside its bounds.
-        :raises InvalidTokenError: the token is outside the rules.
-        :raises UnknownCounterError: not counted: the terms let a hit make no counter.
+        :raises InvalidIdempotencyKeyError: the token is outside the rules.
+        :raises CounterNotFoundError: not counted: the terms let a hit make no counter.
         :raises TooManyCountersError: not counted: there are as many as the terms allow.
-        :raises TooOftenError: not counted: the client comes more often than the terms allow.
+        :raises RateLimitExceededError: not counted: the client exceeds the rate limit.
         :raises IdempotencyMemoryError: not counted: the store has no memory for another token.
-        :raises TokenReusedError: not counted: the token was used with another amount.
+        :raises IdempotencyKeyReusedError: not counted: the token was used with another amount.
         :raises StoreUnavailableError: not counted: the store was not reached in time.
-        :raises StoreRefusedError: not counted: the store is full, read-only, loading …
+        :raises StoreRejectedError: not counted: the store is full, read-only, loading …
         :raises OutcomeUnknownError: perhaps counted: the store was asked and did not answer.
             With a token, also where this call did not reach the store, because one before it
             may have; the same call again finds out.
-        :raises SpooledError: not yet counted: it waits in the spool. With a spool, one of the
+        :raises HitSpooledError: not yet counted: it waits in the spool. With a spool, one of the
             three above says that the spool is full, or that its disk refuses.
         :raises NotAnIntegerError: not counted: the key holds something else.
         :raises CounterOverflowError: not counted: the value would pass 2**63 - 1.
@@ -159,7 +159,7 @@ class RedisCounter(ForkSafe):
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 self.spool.keep(pending)
-                replayer_of(self.spool, self._store, self.meter).wake()
+                get_replayer(self.spool, self._store, self.meter).wake()
             self.meter.failed(pending, time.monotonic() + self.deadline)
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
 
@@ -181,11 +181,9 @@ class RedisCounter(ForkSafe):
     def values(self, names: Iterable[str]) -> dict[str, int]: ...
     @overload
     def values(
-        self, names: Iterable[str], default: _T, broken: _T = RAISED
+        self, names: Iterable[str], default: _T, broken: _T = RAISE
     ) -> dict[str, int | _T]: ...
-    def values(
-        self, names: Iterable[str], default: Any = 0, broken: Any = RAISED
-    ) -> dict[str, Any]:
+    def values(self, names: Iterable[str], default: Any = 0, broken: Any = RAISE) -> dict[str, Any]:
         """Read many counters in one round trip.
 
         :param default: what to return for one that does not exist.
@@ -197,7 +195,7 @@ class RedisCounter(ForkSafe):
         keys = {name: key_of(self.prefix, name) for name in names}
         return self._ask(queries.read_many(keys, default, broken))
 
-    def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[Point]:
+    def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[SeriesPoint]:
         """Return the hits of the last days, today's last, or of each hour of them.
 
         In UTC, by the clock of the process that took the hit; a day without hits is a zero.
@@ -206,7 +204,7 @@ class RedisCounter(ForkSafe):
         :param unit: ``day`` or ``hour``.
         :param days: how far to go back, today included: 1 to 3660 days, 1 to 7 by hour.
         :raises InvalidNameError: the name is outside the rules.
-        :raises InvalidSpanError: the unit or the days are outside the rules.
+        :raises InvalidPeriodError: the unit or the days are outside the rules.
         :raises StoreError: the store did not answer in time, or refused.
         """
         return self._ask(queries.series(key_of(self.prefix, name), unit, days))
@@ -228,10 +226,10 @@ class RedisCounter(ForkSafe):
         :raises StoreError: the store did not answer in time, or refused; ``counted``
             says whether the counter may have been set.
         """
-        operation = queries.swap(
+        operation = queries.set_value(
             key_of(self.prefix, name),
             check_integer(value, MIN_VALUE),
-            Terms(max_counters).limit,
+            Limits(max_counters).limit,
             only_new,
         )
         return queries.run(operation, self._store.call_many)
@@ -279,7 +277,7 @@ class RedisCounter(ForkSafe):
 
         :raises StoreError: it did not answer in time, or would refuse.
         """
-        patience = self._store.patience * KEEPING
+        patience = self._store.patience * SYNC_SHARE
         self._ask(queries.check_ready(self.prefix, self.durability, patience))
 
     def risks(self) -> list[str]:
@@ -287,14 +285,14 @@ class RedisCounter(ForkSafe):
 
         :raises StoreError: it did not answer in time.
         """
-        return list(self._ask(queries.risks()).values())
+        return list(self._ask(queries.durability_warnings()).values())
 
     def about(self) -> StoreInfo:
         """Return what the store says of itself.
 
         :raises StoreError: it did not answer in time, or refused.
         """
-        return self._ask(overview.about())
+        return self._ask(overview.store_info())
 
     def overview(
         self,
@@ -311,7 +309,7 @@ class RedisCounter(ForkSafe):
         :param most: not more than so many of the latter.
         :param days: how far to go back, today included: 1 to 3660 days.
         :raises InvalidNameError: a name is outside the rules.
-        :raises InvalidSpanError: the days are outside the rules.
+        :raises InvalidPeriodError: the days are outside the rules.
         :raises StoreError: the store did not answer in time, or refused.
         """
         key = partial(key_of, self.prefix)
@@ -327,7 +325,7 @@ class RedisCounter(ForkSafe):
     def close(self) -> None:
         """End the replayer and close the idle connections; the counter stays usable."""
         if self.spool is not None:
-            end_replaying(self.spool)
+            stop_replayer(self.spool)
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -340,11 +338,11 @@ class RedisCounter(ForkSafe):
     def _reset(self) -> None:
         # Another process is another writer, and carries nothing of its parent's.
         self.visitors.enter()
-        self._driver = ThreadDriver(
+        self._driver = Dispatcher(
             self._store, deadline=self.deadline, durability=self.durability, meter=self.meter
         )
         if self.spool is not None:
-            replayer_of(self.spool, self._store, self.meter)
+            get_replayer(self.spool, self._store, self.meter)
 
     def _ask(self, operation: Operation[_T]) -> _T:
         self.enter()
@@ -357,14 +355,14 @@ def pending_hit(
     token: str | None,
     visitor: str | None,
     client: str | None,
-    terms: Terms,
+    terms: Limits,
     visitors: VisitorCache,
 ) -> PendingHit:
     """Return a hit that may be sent; raises what :meth:`RedisCounter.hit` does before sending."""
     return PendingHit(
         key,
         check_integer(amount, 1),
-        None if token is None else check_token(token),
+        None if token is None else check_idempotency_key(token),
         visitor=None if visitor is None else hash_visitor(visitor),
         client=None if client is None else hash_visitor(client),
         terms=terms,

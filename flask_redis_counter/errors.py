@@ -4,23 +4,23 @@ CounterError
 ├── ConfigurationError        a setting is missing, malformed or out of bounds
 ├── InvalidNameError          a counter name outside the rules
 ├── InvalidAmountError        an amount or a value outside the rules
-├── InvalidTokenError         a token outside the rules
-├── InvalidSpanError          days of a series outside the rules
-├── TokenReusedError          a token that stands for a hit of another amount
+├── InvalidIdempotencyKeyError         a token outside the rules
+├── InvalidPeriodError          days of a series outside the rules
+├── IdempotencyKeyReusedError          a token that stands for a hit of another amount
 ├── CounterExistsError        there is one of that name, and only a new one was to be set
-├── UnknownCounterError       there is none of that name, and none is made
+├── CounterNotFoundError       there is none of that name, and none is made
 ├── TooManyCountersError      the same, because there are as many as there may be
-├── TooOftenError             the client comes more often than it may
+├── RateLimitExceededError             the client comes more often than it may
 ├── IdempotencyMemoryError    the store's memory is too full for another token
 ├── NotAnIntegerError         the key holds something that is no integer
 ├── CounterOverflowError      the value would leave the signed 64-bit range
-├── UnreadableError           a file of counters that cannot be read, or is none
-├── SpooledError              written down here, to be counted when the store is back
+├── ImportFileError           a file of counters that cannot be read, or is none
+├── HitSpooledError              written down here, to be counted when the store is back
 ├── SpoolError                not written down either: the spool is full, or its disk refuses
 └── StoreError                the store did not do what it was asked
     ├── StoreUnavailableError     not reached in time: not counted
-    ├── StoreRefusedError         reached, and refused: not counted
-    │   └── StoreUnsuitableError      it cannot do what the durability asks for
+    ├── StoreRejectedError         reached, and refused: not counted
+    │   └── DurabilityUnsupportedError      it cannot do what the durability asks for
     └── OutcomeUnknownError       sent, no answer: perhaps counted
 """
 
@@ -33,7 +33,7 @@ from typing import ClassVar, Literal
 _CREDENTIALS = re.compile(r"//.*@", re.DOTALL)
 
 
-def shown(value: object) -> str:
+def printable(value: object) -> str:
     """Return a value as it may stand in a message, which often ends in a log.
 
     Text and numbers are shown, credentials in a URL are not, and of all else its type alone: a
@@ -79,7 +79,7 @@ class InvalidNameError(CounterError, ValueError):
 
     def __init__(self, name: object, further: str = "") -> None:
         super().__init__(
-            f"{shown(name)} is no counter name: use 1 to 64 characters of A-Z a-z 0-9 . _ -"
+            f"{printable(name)} is no counter name: use 1 to 64 characters of A-Z a-z 0-9 . _ -"
             + further
         )
         self.name = name
@@ -92,11 +92,11 @@ class InvalidAmountError(CounterError, ValueError):
     """
 
     def __init__(self, amount: object, bounds: str) -> None:
-        super().__init__(f"{shown(amount)} is out of bounds: use an integer {bounds}")
+        super().__init__(f"{printable(amount)} is out of bounds: use an integer {bounds}")
         self.amount = amount
 
 
-class InvalidTokenError(CounterError, ValueError):
+class InvalidIdempotencyKeyError(CounterError, ValueError):
     """A token is not 1 to 255 printable ASCII characters.
 
     :ivar token: what was given.
@@ -107,7 +107,7 @@ class InvalidTokenError(CounterError, ValueError):
         self.token = token
 
 
-class InvalidSpanError(CounterError, ValueError):
+class InvalidPeriodError(CounterError, ValueError):
     """What a series is asked for is neither of days nor of hours, or goes too far back."""
 
 
@@ -115,7 +115,7 @@ class CounterExistsError(CounterError):
     """There is a counter of that name, and only a new one was to be set: it was left as it is."""
 
 
-class UnknownCounterError(CounterError):
+class CounterNotFoundError(CounterError):
     """There is no counter of that name, to be read or deleted, or to be hit where none is made.
 
     :ivar name: the name.
@@ -130,7 +130,7 @@ class TooManyCountersError(CounterError):
     """There is no counter of that name, and no room for another one: not counted."""
 
 
-class TooOftenError(CounterError):
+class RateLimitExceededError(CounterError):
     """The client comes more often than its rate allows: not counted.
 
     :ivar seconds: after how many seconds it may come again.
@@ -145,7 +145,7 @@ class IdempotencyMemoryError(CounterError):
     """The store's memory is too full for another token: not counted. Without a token it counts."""
 
 
-class TokenReusedError(CounterError):
+class IdempotencyKeyReusedError(CounterError):
     """The token stands for a hit of another amount, which was counted; this one was not.
 
     :ivar amount: the amount that the token stands for.
@@ -181,11 +181,11 @@ class CounterOverflowError(CounterError):
         self.key = key
 
 
-class UnreadableError(CounterError):
+class ImportFileError(CounterError):
     """A file of counters cannot be read, or nobody knows what it is."""
 
 
-class SpooledError(CounterError):
+class HitSpooledError(CounterError):
     """The store did not take the hit; it was written down here, and will be counted once."""
 
     counted = "spooled"
@@ -211,11 +211,11 @@ class StoreUnavailableError(StoreError):
     remedy = ""
 
 
-class StoreRefusedError(StoreError):
+class StoreRejectedError(StoreError):
     """The store answered that it will not (full, read-only, loading, no permission …)."""
 
 
-class StoreUnsuitableError(StoreRefusedError):
+class DurabilityUnsupportedError(StoreRejectedError):
     """The server lacks what the durability asks for: it is too old, or set up without it."""
 
 

@@ -18,7 +18,7 @@ _AMBIGUOUS = re.compile("[\xdf\u03c2\u200c\u200d]")
 
 
 @lru_cache(maxsize=256)
-def is_allowed(header: str | None, allowed: tuple[str, ...] = ()) -> bool:
+def is_allowed_host(header: str | None, allowed: tuple[str, ...] = ()) -> bool:
     """Return whether a ``Host`` header is well-formed and names an allowed host.
 
     A request without the header (HTTP/1.0) is well-formed.
@@ -39,7 +39,7 @@ def is_allowed(header: str | None, allowed: tuple[str, ...] = ()) -> bool:
 
 
 def normalize(host: str) -> str:
-    """Return an allowed host as :func:`is_allowed` compares it.
+    """Return an allowed host as :func:`is_allowed_host` compares it.
 
     :param host: a name or an address; ``.example.org`` is the name with all below it.
     :raises ValueError: no well-formed header can name it.

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from .validation import check_integer
 
 #: More counters than there will be: a hit makes its own, however many there are.
-ANY_NUMBER = 2**53 - 1
+UNLIMITED = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateLimit:
     """How often a client may come: so many hits at once, and as many in each span of time.
 
     :ivar hits: 1 to 1,000,000.
@@ -28,7 +28,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Limits:
     """What a hit is counted under; by default it always is.
 
     :ivar max_counters: make the counter only while there are fewer than so many; 0: never; None:
@@ -43,7 +43,7 @@ class Terms:
 
     max_counters: int | None = None
     once_in: int | None = None
-    rate: Rate | None = None
+    rate: RateLimit | None = None
     idempotency_memory: int | None = None
     #: How many counters there may be before another one is refused.
     limit: int = field(init=False, repr=False)
@@ -51,8 +51,8 @@ class Terms:
     screen: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        limit = ANY_NUMBER if self.max_counters is None else self.max_counters
-        object.__setattr__(self, "limit", check_integer(limit, 0, ANY_NUMBER))
+        limit = UNLIMITED if self.max_counters is None else self.max_counters
+        object.__setattr__(self, "limit", check_integer(limit, 0, UNLIMITED))
         if self.once_in is not None:
             check_integer(self.once_in, 1, 86_400)
         if self.idempotency_memory is not None:
@@ -61,4 +61,4 @@ class Terms:
 
 
 #: A hit always counts.
-ALWAYS = Terms()
+NO_LIMITS = Limits()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from .errors import InvalidSpanError, shown
+from .errors import InvalidPeriodError, printable
 
 #: What a series counts by.
 Unit: TypeAlias = Literal["day", "hour"]
@@ -24,7 +24,7 @@ now = time.time
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SeriesPoint:
     """A day or an hour of a counter.
 
     :ivar start: when it begins, in UTC.
@@ -44,29 +44,31 @@ class Point:
         return {"start": f"{self.start:%Y-%m-%d}", "hits": self.hits, "visitors": self.visitors}
 
 
-def this_hour() -> str:
+def current_hour() -> str:
     """Return the hour that it is, as ``2026-11-23T15``."""
     return _named(int(now() // 3600))
 
 
-def span(unit: Unit, days: int) -> tuple[datetime, ...]:
+def bucket_starts(unit: Unit, days: int) -> tuple[datetime, ...]:
     """Return when each of the last days begins, or each of their hours, oldest first.
 
     The last one is the day, or the hour, that it is.
 
-    :raises InvalidSpanError: the unit is another one, or there are too many days.
+    :raises InvalidPeriodError: the unit is another one, or there are too many days.
     """
     if not isinstance(unit, str) or unit not in MAX_DAYS:
-        raise InvalidSpanError(f"{shown(unit)} is neither day nor hour")
+        raise InvalidPeriodError(f"{printable(unit)} is neither day nor hour")
     most = MAX_DAYS[unit]
     if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= most:
-        raise InvalidSpanError(f"{shown(days)} days by {unit}: use an integer from 1 to {most}")
-    return _span(unit, days, this_hour())
+        raise InvalidPeriodError(
+            f"{printable(days)} days by {unit}: use an integer from 1 to {most}"
+        )
+    return _span(unit, days, current_hour())
 
 
-def recent() -> list[str]:
+def hourly_dates() -> list[str]:
     """Return the dates of all hours that are kept."""
-    return [f"{start:%Y-%m-%d}" for start in span("day", MAX_DAYS["hour"] + 2)]
+    return [f"{start:%Y-%m-%d}" for start in bucket_starts("day", MAX_DAYS["hour"] + 2)]
 
 
 @lru_cache(maxsize=8)

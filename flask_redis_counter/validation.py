@@ -10,17 +10,17 @@ from .errors import (
     ConfigurationError,
     CounterError,
     CounterExistsError,
+    CounterNotFoundError,
     CounterOverflowError,
+    IdempotencyKeyReusedError,
     IdempotencyMemoryError,
     InvalidAmountError,
+    InvalidIdempotencyKeyError,
     InvalidNameError,
-    InvalidTokenError,
     NotAnIntegerError,
-    StoreRefusedError,
-    TokenReusedError,
+    StoreRejectedError,
     TooManyCountersError,
-    UnknownCounterError,
-    shown,
+    printable,
 )
 
 #: The largest and the smallest value of a counter: a signed 64-bit integer.
@@ -28,7 +28,7 @@ MAX_VALUE = 2**63 - 1
 MIN_VALUE = -(2**63)
 
 DEFAULT_PREFIX = "counter:"
-DEFAULT_DEADLINE = 0.5
+DEFAULT_TIMEOUT = 0.5
 
 #: What a hit waits for: the server's memory, its disk, or a replica.
 Durability: TypeAlias = Literal["memory", "fsync", "replica"]
@@ -37,16 +37,15 @@ Durability: TypeAlias = Literal["memory", "fsync", "replica"]
 MAX_NAME = 64
 NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}")
 #: What a name that is read may end in, to say the form.
-FORMS = (".json", ".txt", ".svg")
+FORMAT_SUFFIXES = (".json", ".txt", ".svg")
 
+_NO_SUFFIX = "".join(rf"(?<!{re.escape(suffix)})" for suffix in FORMAT_SUFFIXES)
 #: A name that HTTP makes and changes counters of: each address then means one counter, whatever is
 #: done there. Clients take "." and ".." for folders, and never send them.
-PLAIN_NAME = re.compile(
-    rf"(?!\.{{1,2}}(?:/|$)){NAME.pattern}{''.join(rf'(?<!{re.escape(form)})' for form in FORMS)}"
-)
+URL_SAFE_NAME = re.compile(rf"(?!\.{{1,2}}(?:/|$)){NAME.pattern}{_NO_SUFFIX}")
 
 _PREFIX = re.compile(r"[A-Za-z0-9._:/-]{0,64}")
-_TOKEN = re.compile(r"[ -~]{1,255}")
+_IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 
@@ -70,15 +69,15 @@ def rates_key(key: str) -> str:
     return f"{key.partition('{')[0]}{{}}:rates"
 
 
-def name_in(key: str) -> str:
+def name_from_key(key: str) -> str:
     """Return the name of the counter that a key belongs to."""
     return key.partition("{")[2].removesuffix("}")
 
 
-def check_token(token: object) -> str:
-    """Return the token, or raise :class:`InvalidTokenError`."""
-    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise InvalidTokenError(token)
+def check_idempotency_key(token: object) -> str:
+    """Return the token, or raise :class:`InvalidIdempotencyKeyError`."""
+    if not isinstance(token, str) or not _IDEMPOTENCY_KEY.fullmatch(token):
+        raise InvalidIdempotencyKeyError(token)
     return str.__str__(token)
 
 
@@ -86,7 +85,7 @@ def check_prefix(prefix: object) -> str:
     """Return the prefix, or raise :class:`ConfigurationError`."""
     if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
         raise ConfigurationError(
-            "prefix", f"{shown(prefix)} is not 0 to 64 characters of A-Z a-z 0-9 . _ : / -"
+            "prefix", f"{printable(prefix)} is not 0 to 64 characters of A-Z a-z 0-9 . _ : / -"
         )
     return prefix
 
@@ -125,7 +124,7 @@ def _problem_of(url: str) -> str | None:
     return None if re.fullmatch(r"/?[0-9]*", parts.path) else "names a database that is no integer"
 
 
-def check_deadline(deadline: Any) -> float:
+def check_timeout(deadline: Any) -> float:
     """Return the deadline in seconds, or raise :class:`ConfigurationError`."""
     try:
         seconds = float(deadline)
@@ -133,7 +132,7 @@ def check_deadline(deadline: Any) -> float:
         seconds = 0.0
     if not 0.01 <= seconds <= 60:
         raise ConfigurationError(
-            "deadline", f"{shown(deadline)} is not a number of seconds from 0.01 to 60"
+            "deadline", f"{printable(deadline)} is not a number of seconds from 0.01 to 60"
         )
     return seconds
 
@@ -142,7 +141,9 @@ def check_durability(durability: Any) -> Durability:
     """Return the durability, or raise :class:`ConfigurationError`."""
     known = get_args(Durability)
     if durability not in known:
-        raise ConfigurationError("durability", f"{shown(durability)} is none of {', '.join(known)}")
+        raise ConfigurationError(
+            "durability", f"{printable(durability)} is none of {', '.join(known)}"
+        )
     return durability  # type: ignore[no-any-return]
 
 
@@ -153,14 +154,14 @@ def check_integer(number: object, low: int, high: int = MAX_VALUE) -> int:
     return int(number)
 
 
-def number_in(answer: Any, key: str, default: Any) -> Any:
+def parse_integer(answer: Any, key: str, default: Any) -> Any:
     """Return the integer that an answer to ``GET`` holds, or the default where there is none.
 
     :raises NotAnIntegerError: the key holds something else.
-    :raises StoreRefusedError: the answer is an error.
+    :raises StoreRejectedError: the answer is an error.
     """
-    if isinstance(answer, StoreRefusedError):
-        raise explained(answer, key) from answer.__cause__
+    if isinstance(answer, StoreRejectedError):
+        raise translate_error(answer, key) from answer.__cause__
     if answer is None:
         return default
     # int() alone would also take " 1" and "1_0", which the server does not count on.
@@ -169,7 +170,7 @@ def number_in(answer: Any, key: str, default: Any) -> Any:
     return int(answer)
 
 
-def explained(error: StoreRefusedError, key: str) -> CounterError:
+def translate_error(error: StoreRejectedError, key: str) -> CounterError:
     """Return the error that the server's words stand for; its codes are too coarse."""
     said = str(error)
     if "WRONGTYPE" in said or "not an integer" in said:
@@ -177,16 +178,18 @@ def explained(error: StoreRefusedError, key: str) -> CounterError:
     if "would overflow" in said:
         return CounterOverflowError(key)
     if "TOKENREUSED" in said:
-        return TokenReusedError(said.rpartition(" ")[2])
+        return IdempotencyKeyReusedError(said.rpartition(" ")[2])
     if "NOROOM the" in said:
         return IdempotencyMemoryError(
             "not counted: the store's memory is too full for another idempotency key; "
             "a hit without a key counts"
         )
     if "EXISTING there" in said:
-        return CounterExistsError(f"there is a counter {name_in(key)!r} already")
+        return CounterExistsError(f"there is a counter {name_from_key(key)!r} already")
     if "UNKNOWN there" in said:
-        return UnknownCounterError(name_in(key), ", and a hit makes none")
+        return CounterNotFoundError(name_from_key(key), ", and a hit makes none")
     if "TOOMANY there" in said:
-        return TooManyCountersError(f"there is no counter {name_in(key)!r}, and no room for one")
+        return TooManyCountersError(
+            f"there is no counter {name_from_key(key)!r}, and no room for one"
+        )
     return error

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flask_redis_counter.testing import Entry
+from flask_redis_counter.testing import Endpoint
 
 pytest_plugins = ["flask_redis_counter.testing.plugin"]
 
@@ -16,4 +16,4 @@ def docker_compose_file():
 @pytest.fixture(scope="session")
 def stack_entry():
     """Where the guestbook is reached."""
-    return Entry("web", 8000, ready="/healthz")
+    return Endpoint("web", 8000, ready="/healthz")

@@ -17,16 +17,16 @@ from click.shell_completion import get_completion_class
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from ..config.config import Config, names_a_store
+from ..config.config import Config, is_store_configured
 from ..config.hints import hints_in
 from ..counter import RedisCounter
-from ..doctor.checks import examine
-from ..doctor.report import report
-from ..errors import ConfigurationError, SpoolError, StoreError, StoreUnsuitableError
-from ..extension.commands import Commands, counter_group
+from ..doctor.checks import run_checks
+from ..doctor.report import print_report
+from ..errors import ConfigurationError, DurabilityUnsupportedError, SpoolError, StoreError
+from ..extension.commands import CounterGroup, counter_group
 from ..spool.spool import Spool
-from ..store.embedded import EmbeddedStore, standing_in
-from ..web.json_logging import write_json, writes_json
+from ..store.embedded import EmbeddedValkey, embedded_fallback
+from ..web.json_logging import configure_json_logging, is_json_logging
 from ..web.server import check_installed
 from ..web.server import serve as serve_app
 from .transfer import export_command, import_command
@@ -34,7 +34,7 @@ from .transfer import export_command, import_command
 _log = logging.getLogger(__name__)
 
 
-class _Main(Commands):
+class _Main(CounterGroup):
     """The commands of the service, whose app the other commands are for."""
 
     program = "flask-redis-counter"
@@ -60,7 +60,7 @@ main.add_command(import_command)
 def _app(ctx: click.Context) -> Flask:
     from ..web.app import create_app  # not for those who need none
 
-    ctx.with_resource(standing_in(os.environ))
+    ctx.with_resource(embedded_fallback(os.environ))
     return create_app()
 
 
@@ -73,8 +73,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     Exit codes: 0 all is well, 1 there is something to do.
     """
     with suppress(ConfigurationError):  # it is among the findings
-        ctx.with_resource(standing_in(os.environ))
-    report(examine(os.environ), as_json)
+        ctx.with_resource(embedded_fallback(os.environ))
+    print_report(run_checks(os.environ), as_json)
 
 
 @main.command(with_appcontext=False)
@@ -116,32 +116,32 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
         check_installed()
         config = Config.load(os.environ)
         if config.log_json:
-            write_json()
+            configure_json_logging()
         for hint in hints_in(os.environ):
             _warn(str(hint))
         if config.metrics and config.metrics_dir is None:
             _share_metrics(stack)
         if config.spool_dir is not None:
             spool = Spool(config.spool_dir, megabytes=config.spool_mb)
-            _say(f"spool: {spool.path}, {_waiting(spool)} hits wait")
+            _print_status(f"spool: {spool.path}, {_describe_spool(spool)} hits wait")
         if config.admin_key is not None:
             # An unquoted $ in a file .env has cut off the rest of many a key.
-            _say(f"admin key: {len(config.admin_key)} characters")
-        if names_a_store(os.environ):
+            _print_status(f"admin key: {len(config.admin_key)} characters")
+        if is_store_configured(os.environ):
             if data_dir is not None:
                 raise ConfigurationError(
                     "--data-dir", "is for the embedded store, but a Redis is configured"
                 )
-            _say_whether_reachable(config)
+            _print_reachability(config)
         else:
             for name in ("REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_PASSWORD_FILE"):
                 if os.environ.get(name):
                     raise ConfigurationError(
                         name, "is set, but no Redis is configured: set REDIS_URL or REDIS_HOST"
                     )
-            store = stack.enter_context(EmbeddedStore(data_dir))
+            store = stack.enter_context(EmbeddedValkey(data_dir))
             os.environ["REDIS_URL"] = store.url
-            _say(f"store: embedded, append-only file in {store.folder}")
+            _print_status(f"store: embedded, append-only file in {store.folder}")
         place = f"[{host}]" if ":" in host else host
         serve_app(
             host=host,
@@ -149,19 +149,19 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
             workers=workers,
             listeners=config.live,
             log_json=config.log_json,
-            started=lambda: _say_where(f"http://{place}:{port}/", workers),
+            started=lambda: _print_urls(f"http://{place}:{port}/", workers),
         )
 
 
-def _say(text: str) -> None:
-    if writes_json():
+def _print_status(text: str) -> None:
+    if is_json_logging():
         _log.info(text)
     else:
         click.echo(text)
 
 
 def _warn(text: str) -> None:
-    if writes_json():
+    if is_json_logging():
         _log.warning(text)
     else:
         click.echo(f"Warning: {text}", err=True)
@@ -181,26 +181,26 @@ def _share_metrics(stack: ExitStack) -> None:
         os.environ["COUNTER_METRICS_DIR"] = folder
 
 
-def _say_where(url: str, workers: int) -> None:
-    _say(f"serving {url} ({workers} workers); Ctrl-C stops")
-    _say(f"to see: {url}stats, {url}snippet, {url}metrics; and flask-redis-counter doctor")
+def _print_urls(url: str, workers: int) -> None:
+    _print_status(f"serving {url} ({workers} workers); Ctrl-C stops")
+    _print_status(f"to see: {url}stats, {url}snippet, {url}metrics; and flask-redis-counter doctor")
 
 
-def _waiting(spool: Spool) -> int | str:
+def _describe_spool(spool: Spool) -> int | str:
     try:
         return spool.length()
     except SpoolError:
         return "nobody knows how many"
 
 
-def _say_whether_reachable(config: Config) -> None:
+def _print_reachability(config: Config) -> None:
     try:
         with RedisCounter(
             config.redis_url, deadline=config.deadline, durability=config.durability
         ) as counter:
             counter.ping()
             risks = counter.risks()
-    except StoreUnsuitableError as error:
+    except DurabilityUnsupportedError as error:
         raise ConfigurationError("COUNTER_DURABILITY", f"{error}") from error
     except StoreError as error:
         _warn(
@@ -208,6 +208,6 @@ def _say_whether_reachable(config: Config) -> None:
             f"({error})"
         )
     else:
-        _say(f"store: {config.shown_url}")
+        _print_status(f"store: {config.shown_url}")
         for risk in risks:
             _warn(risk)

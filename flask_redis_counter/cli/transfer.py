@@ -16,18 +16,18 @@ from typing import get_args
 import click
 
 from ..config.config import Config
-from ..console import FAILED, bar, ending, print_line, standard_output
-from ..errors import ConfigurationError, UnreadableError
-from ..store.embedded import standing_in
-from ..transfer.atomic_file import whole_file
+from ..console import FAILED, checked_stdout, exit_on_error, print_line, progress_bar
+from ..errors import ConfigurationError, ImportFileError
+from ..store.embedded import embedded_fallback
+from ..transfer.atomic_file import atomic_write
 from ..transfer.formats import begin_csv, begin_json, end_csv, end_json, to_csv, to_json
-from ..transfer.import_file import Format, Intake, held, of_file
-from ..transfer.importing import Mode, Verdict
-from ..transfer.records import BadRecord
-from ..transfer.redis_source import ForeignRedis
+from ..transfer.import_file import Format, ImportBatch, from_records, read_file
+from ..transfer.importing import ImportStatus, OnConflict
+from ..transfer.records import InvalidRecord
+from ..transfer.redis_source import RedisSource
 from ..transfer.transfer import Transfer
 
-_SAID: dict[Verdict, str] = {
+_STATUS_TEXT: dict[ImportStatus, str] = {
     "made": "made",
     "added": "added to",
     "replaced": "replaced",
@@ -67,23 +67,23 @@ def export_command(file: Path | None, form: str | None, as_json: bool) -> None:
     if as_json and to_stdout:
         raise click.UsageError("--json needs a FILE: standard output has the counters")
     form = form or ("csv" if file and file.suffix.lower() == ".csv" else "ndjson")
-    bad: list[BadRecord] = []
+    bad: list[InvalidRecord] = []
     done = 0
 
     def so_far() -> str:
         return "the export is not complete" if to_stdout else f"{file} is as it was"
 
-    with ending(so_far):
-        click.get_current_context().with_resource(standing_in(os.environ))
+    with exit_on_error(so_far):
+        click.get_current_context().with_resource(embedded_fallback(os.environ))
         config = Config.load(os.environ)
         with _transfer(config) as transfer:
             total = transfer.size()
-            place = standard_output() if file is None or to_stdout else whole_file(file)
-            with bar("Exporting", total) as advance, place as stream:
+            place = checked_stdout() if file is None or to_stdout else atomic_write(file)
+            with progress_bar("Exporting", total) as advance, place as stream:
                 begin, line, end = _WRITERS[form]
                 stream.write(begin(total))
                 for record in transfer.records(days=form != "csv"):
-                    if isinstance(record, BadRecord):
+                    if isinstance(record, InvalidRecord):
                         bad.append(record)
                     else:
                         stream.write(line(record))
@@ -94,7 +94,7 @@ def export_command(file: Path | None, form: str | None, as_json: bool) -> None:
             print_line(json.dumps({"file": str(file), "exported": done, "bad": len(bad)}))
         else:
             click.echo(f"{done} counters exported", err=True)
-        _tell_of(bad, len(bad))
+        _print_errors(bad, len(bad))
     if bad:
         raise SystemExit(FAILED)
 
@@ -161,9 +161,9 @@ def import_command(
         raise click.UsageError("what is no file has no name: say with --source where it is from")
     if source == "":
         raise click.UsageError("--source is empty")
-    mode: Mode = "add" if add else "replace" if replace else "leave"
-    tally: Counter[Verdict] = Counter()
-    intake: Intake | None = None
+    mode: OnConflict = "add" if add else "replace" if replace else "leave"
+    tally: Counter[ImportStatus] = Counter()
+    intake: ImportBatch | None = None
 
     def so_far() -> str:
         if intake is None or not tally:
@@ -173,26 +173,26 @@ def import_command(
             "the others, and none counts twice"
         )
 
-    with ending(so_far):
-        click.get_current_context().with_resource(standing_in(os.environ))
+    with exit_on_error(so_far):
+        click.get_current_context().with_resource(embedded_fallback(os.environ))
         config = Config.load(os.environ)
-        with _transfer(config) as transfer, _local(file) as path:
+        with _transfer(config) as transfer, _from_file(file) as path:
             transfer.size()  # whether there is a store, before all else
             if path is not None:
                 source = source or path.name
                 try:
-                    with bar("Checking", path.stat().st_size) as advance:
-                        intake = of_file(path, form, advance)
-                except UnreadableError as error:
-                    raise UnreadableError(f"{source}: {error}") from error
+                    with progress_bar("Checking", path.stat().st_size) as advance:
+                        intake = read_file(path, form, advance)
+                except ImportFileError as error:
+                    raise ImportFileError(f"{source}: {error}") from error
             else:
-                address, intake = _of_redis(url or "", match, strip, key, name)
+                address, intake = _from_redis(url or "", match, strip, key, name)
                 source = source or address
             if intake.bad_total and not skip_bad:
-                _tell_of(intake.bad, intake.bad_total)
+                _print_errors(intake.bad, intake.bad_total)
                 click.echo("Nothing was written; --skip-bad goes on without them.", err=True)
                 raise SystemExit(FAILED)
-            with bar("Importing", intake.total) as advance:
+            with progress_bar("Importing", intake.total) as advance:
                 for it in transfer.adopt(intake.records(), source, mode=mode):
                     tally[it.verdict] += 1
                     if it.error is not None:
@@ -220,14 +220,14 @@ def _transfer(config: Config) -> Transfer:
 
 
 @contextmanager
-def _local(file: str | None) -> Iterator[Path | None]:
+def _from_file(file: str | None) -> Iterator[Path | None]:
     """Return a file that can be read twice: what cannot is copied."""
     if file is None or Path(file).is_file():
         yield None if file is None else Path(file)
         return
     with tempfile.NamedTemporaryFile() as copy:
         if file == "-" and sys.stdin is None:
-            raise UnreadableError("standard input is closed")
+            raise ImportFileError("standard input is closed")
         if file == "-":
             shutil.copyfileobj(sys.stdin.buffer, copy)
         else:
@@ -237,22 +237,22 @@ def _local(file: str | None) -> Iterator[Path | None]:
         yield Path(copy.name)
 
 
-def _of_redis(
+def _from_redis(
     url: str, match: str | None, strip: str, key: str | None, name: str | None
-) -> tuple[str, Intake]:
+) -> tuple[str, ImportBatch]:
     """Return where another Redis is, and the counters that its keys hold."""
     try:
-        foreign = ForeignRedis(url)
+        foreign = RedisSource(url)
     except ConfigurationError as error:
         raise ConfigurationError("--redis", error.problem) from error
     with foreign:
         if key is not None:
-            return foreign.address, held(foreign.read([key.encode()], name=name or key))
-        with bar("Reading", foreign.size()) as advance:
-            return foreign.address, held(foreign.matching(match or "*", strip, advance))
+            return foreign.address, from_records(foreign.read([key.encode()], name=name or key))
+        with progress_bar("Reading", foreign.size()) as advance:
+            return foreign.address, from_records(foreign.matching(match or "*", strip, advance))
 
 
-def _tell_of(bad: Iterable[BadRecord], total: int) -> None:
+def _print_errors(bad: Iterable[InvalidRecord], total: int) -> None:
     shown = 0
     for it in bad:
         click.echo(f"Error: {it}", err=True)
@@ -261,19 +261,21 @@ def _tell_of(bad: Iterable[BadRecord], total: int) -> None:
         click.echo(f"Error: and {total - shown} more", err=True)
 
 
-def _summarize(source: str, intake: Intake, tally: Counter[Verdict], as_json: bool) -> None:
+def _summarize(
+    source: str, intake: ImportBatch, tally: Counter[ImportStatus], as_json: bool
+) -> None:
     if intake.bad_total:
-        _tell_of(intake.bad, intake.bad_total)
+        _print_errors(intake.bad, intake.bad_total)
         views = f", {intake.lost_views} page views with them" if intake.lost_views else ""
         click.echo(f"{intake.bad_total} were left out{views}", err=True)
     if as_json:
-        verdicts = {verdict: tally[verdict] for verdict in get_args(Verdict)}
+        verdicts = {verdict: tally[verdict] for verdict in get_args(ImportStatus)}
         facts = {"source": source, "counters": intake.total, **verdicts}
         left_out = {"bad": intake.bad_total, "lost_views": intake.lost_views, "bots": intake.bots}
         print_line(json.dumps(facts | left_out))
         return
     print_line(f"{intake.total} counters from {source}")
-    for verdict, said in _SAID.items():
+    for verdict, said in _STATUS_TEXT.items():
         if tally[verdict]:
             print_line(f"{tally[verdict]:>8} {said}")
     if intake.bots:

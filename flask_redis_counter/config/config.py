@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from ..errors import ConfigurationError, CounterError, shown
-from ..limits import Terms
+from ..errors import ConfigurationError, CounterError, printable
+from ..limits import Limits
 from ..validation import Durability
 from .service_links import is_service_link
 from .settings import SETTINGS, Network, Setting
@@ -60,8 +60,8 @@ class Config:
     spool_dir: str | None
     spool_mb: int
     fast_path: bool
-    terms: Terms
-    named_terms: Terms
+    terms: Limits
+    named_terms: Limits
     max_counters: int
     admin_key: str | None
     visitors: bool
@@ -109,15 +109,15 @@ class Config:
         if values["COUNTER_RELOAD_SECONDS"] and not values["COUNTER_VISITORS"]:
             raise ConfigurationError("COUNTER_RELOAD_SECONDS", "COUNTER_VISITORS=true is needed")
         ignore_bots = values["COUNTER_BOTS"] == "ignore"
-        if ignore_bots and not _is_there("crawleruseragents"):
+        if ignore_bots and not _is_installed("crawleruseragents"):
             raise ConfigurationError("COUNTER_BOTS", "pip install crawler-user-agents")
         log_json = values["COUNTER_LOG"] == "json"
-        if values["COUNTER_TRACES"] and not _is_there("opentelemetry.exporter.otlp.proto.http"):
+        if values["COUNTER_TRACES"] and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
             problem = "pip install 'flask-redis-counter[traces]'"
             raise ConfigurationError("COUNTER_TRACES", problem)
-        if log_json and not _is_there("pythonjsonlogger"):
+        if log_json and not _is_installed("pythonjsonlogger"):
             raise ConfigurationError("COUNTER_LOG", "pip install python-json-logger")
-        terms = Terms(
+        terms = Limits(
             once_in=values["COUNTER_RELOAD_SECONDS"] or None,
             rate=values["COUNTER_RATE"],
             idempotency_memory=values["COUNTER_IDEMPOTENCY_MEMORY"],
@@ -170,14 +170,14 @@ class Config:
         return f"{self.shown_url} {self.prefix}"
 
 
-def _is_there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # nor is what it is in
         return False
 
 
-def names_a_store(source: Mapping[str, Any]) -> bool:
+def is_store_configured(source: Mapping[str, Any]) -> bool:
     """Whether the source says where the store is."""
     names = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
     return any(source.get(name) and not is_service_link(name, source[name]) for name in names)
@@ -211,7 +211,7 @@ def _parsed(setting: Setting, given: Mapping[str, Any]) -> Any:
     except ValueError as error:
         # A password must not end up in a log, nor a URL that may hold one.
         secret = any(word in setting.name for word in ("URL", "PASSWORD", "KEY", "TOKEN"))
-        said = "its value" if secret else shown(value)
+        said = "its value" if secret else printable(value)
         raise ConfigurationError(setting.name, f"{said} {error}") from error
 
 

@@ -12,16 +12,16 @@ from typing import Any, TypeAlias
 
 from ..errors import InvalidAmountError
 from ..hosts import normalize
-from ..limits import Rate
+from ..limits import RateLimit
 from ..validation import (
-    DEFAULT_DEADLINE,
     DEFAULT_PREFIX,
-    FORMS,
-    PLAIN_NAME,
-    check_deadline,
+    DEFAULT_TIMEOUT,
+    FORMAT_SUFFIXES,
+    URL_SAFE_NAME,
     check_durability,
     check_name,
     check_prefix,
+    check_timeout,
     check_url,
 )
 
@@ -54,9 +54,9 @@ def _text(given: Any) -> str:
 
 def _own_name(given: Any) -> str:
     name = check_name(given)
-    if not PLAIN_NAME.fullmatch(name):
+    if not URL_SAFE_NAME.fullmatch(name):
         raise ValueError(
-            f"ends in one of {', '.join(FORMS)}, or is a folder: its address is another's"
+            f"ends in one of {', '.join(FORMAT_SUFFIXES)}, or is a folder: its address is another's"
         )
     return name
 
@@ -92,11 +92,11 @@ def _switch(given: Any) -> bool:
     return word in ("1", "true", "yes", "on")
 
 
-def _rate(given: Any) -> Rate:
+def _rate(given: Any) -> RateLimit:
     found = re.fullmatch(r"([0-9]{1,7})/([0-9]{1,5})", _text(given))
     if found:
         with suppress(InvalidAmountError):
-            return Rate(int(found[1]), int(found[2]))
+            return RateLimit(int(found[1]), int(found[2]))
     raise ValueError("is no HITS/SECONDS, as 100/60, of 1000000/86400 at most")
 
 
@@ -202,8 +202,8 @@ SETTINGS = {
         ),
         Setting(
             "COUNTER_DEADLINE",
-            check_deadline,
-            DEFAULT_DEADLINE,
+            check_timeout,
+            DEFAULT_TIMEOUT,
             "Seconds that a count may take at the most, 0.01 to 60.",
         ),
         Setting(

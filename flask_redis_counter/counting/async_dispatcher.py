@@ -6,15 +6,15 @@ import asyncio
 import math
 
 from ..errors import CounterError, StoreError
-from ..store.async_pool import AsyncStore
+from ..store.async_pool import AsyncConnectionPool
 from ..validation import Durability
 from .batch import Batch
-from .batcher import KEEPING, Combiner
+from .batcher import SYNC_SHARE, Batcher
 from .call import PendingHit
-from .metrics import Meter
+from .metrics import HitMetrics
 
 
-class AsyncDriver:
+class AsyncDispatcher:
     """Sends hits in batches over one store, in its event loop: there it is one writer.
 
     :param deadline: seconds that one hit may take.
@@ -23,12 +23,17 @@ class AsyncDriver:
     """
 
     def __init__(
-        self, store: AsyncStore, *, deadline: float, durability: Durability, meter: Meter
+        self,
+        store: AsyncConnectionPool,
+        *,
+        deadline: float,
+        durability: Durability,
+        meter: HitMetrics,
     ) -> None:
         self._store = store
         self._deadline = deadline
         self._meter = meter
-        self._combiner = Combiner(durability, int(store.patience * KEEPING * 1000))
+        self._combiner = Batcher(durability, int(store.patience * SYNC_SHARE * 1000))
         self._pump: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 

@@ -17,12 +17,12 @@ from ..errors import (
     CounterError,
     OutcomeUnknownError,
     StoreError,
-    StoreRefusedError,
+    StoreRejectedError,
     StoreUnavailableError,
 )
 from ..store.connections import Command, is_passing, outcome_of
 from ..validation import Durability
-from .call import HIT, HIT_ONCE, Call, PendingHit, is_stale, is_taken
+from .call import HIT, HIT_ONCE, PendingHit, ScriptCall, is_stale, is_taken
 
 #: Seconds between two attempts: the most after the first failure, and the most at all.
 FIRST_PAUSE = 0.01
@@ -69,7 +69,7 @@ class Batch:
         self._durability = durability
         self._patience = patience
         # Until it is first sent, hits may still leave it.
-        self._calls: list[Call] | None = None
+        self._calls: list[ScriptCall] | None = None
         self._loading = False
         self._telling = False
         self._failures = 0
@@ -113,21 +113,21 @@ class Batch:
             commands.append(("WAIT", 1, self._patience))
         return commands
 
-    def take(self, answers: list[Any]) -> list[Call]:
+    def take(self, answers: list[Any]) -> list[ScriptCall]:
         """Take the answers to :meth:`commands`, an error of the store standing in its place.
 
         Returns the calls whose hits have got their outcome by it.
         """
-        kept = self._durability == "memory" or _is_kept(answers.pop())
+        kept = self._durability == "memory" or _keeps_numbers(answers.pop())
         loaded, self._loading = self._loading, False
         if loaded:
             del answers[:2]
-        open_calls: list[Call] = []
-        settled: list[Call] = []
+        open_calls: list[ScriptCall] = []
+        settled: list[ScriptCall] = []
         for call, answer in zip(self._calls or (), answers, strict=True):
-            passing = isinstance(answer, StoreRefusedError) and is_passing(answer.__cause__)
+            passing = isinstance(answer, StoreRejectedError) and is_passing(answer.__cause__)
             self._answered = self._answered or not passing
-            if isinstance(answer, StoreRefusedError):
+            if isinstance(answer, StoreRejectedError):
                 open_calls += self._refused(call, answer, loaded)
             elif not kept:
                 self._unsettled = True
@@ -152,12 +152,12 @@ class Batch:
         """Take note of an attempt that failed as a whole."""
         self._failures += 1
         # What a server said explains more than that no other was found in its place.
-        told = isinstance(self._error, StoreRefusedError)
+        told = isinstance(self._error, StoreRejectedError)
         if not (told and isinstance(error, StoreUnavailableError)):
             self._error = error
         if isinstance(error, OutcomeUnknownError):
             self._unsettled = True
-        elif isinstance(error, StoreRefusedError) and not is_passing(error.__cause__):
+        elif isinstance(error, StoreRejectedError) and not is_passing(error.__cause__):
             self._answered = True
             # A new connection introduces itself again: the password may have been another one.
             again = isinstance(error.__cause__, AuthenticationError) and self._failures == 1
@@ -194,33 +194,35 @@ class Batch:
             if hit.waits and (hit.ends <= ends or self.over):
                 hit.error = error
 
-    def _called(self) -> list[Call]:
-        calls: dict[str, Call] = {}
-        single: list[Call] = []
+    def _called(self) -> list[ScriptCall]:
+        calls: dict[str, ScriptCall] = {}
+        single: list[ScriptCall] = []
         for hit in self.hits:
             if hit.error is not None:
                 continue  # it left
             call = calls.get(hit.key)
             if hit.token is not None:
-                single.append(Call.of(hit, self._writer, self._number, hit.token))
+                single.append(ScriptCall.of(hit, self._writer, self._number, hit.token))
             elif call is None:
-                calls[hit.key] = Call.of(hit, self._writer, self._number, None)
+                calls[hit.key] = ScriptCall.of(hit, self._writer, self._number, None)
             elif not call.takes(hit):
                 single.append(self._alone(hit))
             else:
                 call.join(hit)
         return [*calls.values(), *single]
 
-    def _alone(self, hit: PendingHit) -> Call:
+    def _alone(self, hit: PendingHit) -> ScriptCall:
         # A number stands for one call of a counter; a token of its own tells this one apart.
-        return Call.of(hit, self._writer, self._number, secrets.token_hex(8))
+        return ScriptCall.of(hit, self._writer, self._number, secrets.token_hex(8))
 
-    def _refused(self, call: Call, error: StoreRefusedError, loaded: bool) -> list[Call]:
+    def _refused(
+        self, call: ScriptCall, error: StoreRejectedError, loaded: bool
+    ) -> list[ScriptCall]:
         """Return the calls that are to be sent in place of one that the store refused."""
         if isinstance(error.__cause__, NoScriptError):
             self._loading = True
             self._error = (
-                StoreRefusedError("the store does not take the script that counts")
+                StoreRejectedError("the store does not take the script that counts")
                 if loaded
                 else StoreUnavailableError("there was no time to load the script that counts")
             )
@@ -257,7 +259,7 @@ class Batch:
         return unknown
 
 
-def _is_kept(answer: Any) -> bool:
+def _keeps_numbers(answer: Any) -> bool:
     if isinstance(answer, list):  # WAITAOF: on how many disks here, and on how many replicas'
         answer = answer[0]
     return isinstance(answer, int) and answer >= 1

@@ -19,10 +19,10 @@ MAX_HITS = 1000
 
 #: The share of the time for an answer that the server may spend on disk or replica: its answer is
 #: to come in time also when that takes too long.
-KEEPING = 0.8
+SYNC_SHARE = 0.8
 
 
-class Combiner:
+class Batcher:
     """Gathers hits into batches, of which one is in flight at a time.
 
     It is one writer. A batch that is given up without an answer makes it another one: whatever

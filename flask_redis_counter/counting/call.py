@@ -13,32 +13,32 @@ from typing import Any, Self
 
 from ..errors import (
     CounterError,
+    DurabilityUnsupportedError,
     OutcomeUnknownError,
-    StoreRefusedError,
+    RateLimitExceededError,
+    StoreRejectedError,
     StoreUnavailableError,
-    StoreUnsuitableError,
-    TooOftenError,
 )
-from ..limits import ALWAYS, ANY_NUMBER, Rate, Terms
+from ..limits import NO_LIMITS, UNLIMITED, Limits, RateLimit
 from ..notices import warn_skipped
-from ..series import this_hour
+from ..series import current_hour
 from ..store.connections import Command
 from ..validation import MAX_VALUE, names_key, rates_key
 from .visitors import ToldVisitors
 
 #: Seconds after which the store forgets a writer that is gone, and a client's token: the scripts'
 #: LIFE.
-RECORD_LIFE = 24 * 60 * 60
+RECORD_TTL = 24 * 60 * 60
 
 #: The longest token that is part of its record's key as it is: any other way of writing a UUID is.
 #: A longer one takes no more memory, by its hash.
-MAX_PLAIN_TOKEN = 40
+MAX_PLAIN_KEY = 40
 
 #: The largest sum of amounts that a script in Lua has all digits of.
-MOST_ADDED = 2**53 - 1
+MAX_LUA_INTEGER = 2**53 - 1
 
 #: What became of a screened hit: the digits that the scripts answer.
-COUNTED, REPLAYED, SEEN, TOO_OFTEN = "0123"
+COUNTED, REPLAYED, DUPLICATE, RATE_LIMITED = "0123"
 
 
 class Script:
@@ -115,7 +115,7 @@ class PendingHit:
         *,
         visitor: str | None = None,
         client: str | None = None,
-        terms: Terms = ALWAYS,
+        terms: Limits = NO_LIMITS,
         told: ToldVisitors | None = None,
     ) -> None:
         self.key = key
@@ -127,12 +127,12 @@ class PendingHit:
         self.client = client
         self.terms = terms
         self.once_in = 0
-        self.rate: Rate | None = None
+        self.rate: RateLimit | None = None
         if terms.screen:
             self.once_in = (terms.once_in or 0) if visitor is not None else 0
             self.rate = terms.rate if client is not None else None
         self.batch: Any = None
-        self.call: Call | None = None
+        self.call: ScriptCall | None = None
         self.leads = False
         self.value: int | None = None
         self.error: CounterError | None = None
@@ -148,13 +148,13 @@ class PendingHit:
     def outcome(self) -> int:
         """Return its value, or raise why there is none."""
         if self.error is not None:
-            raise _own(self.error if self.token is None else _with_token(self.error))
+            raise _copy_error(self.error if self.token is None else _as_retried(self.error))
         if self.value is None:
             raise OutcomeUnknownError("the hit was given up")
         return self.value
 
 
-class Call:
+class ScriptCall:
     """One call of a script: the hits of a counter that count together, or one with a token."""
 
     __slots__ = (
@@ -197,21 +197,21 @@ class Call:
         # generator, and Python's secrets takes twice as long.
         self.sender = sender or os.urandom(8).hex()
         self.hits: list[PendingHit] = []
-        self._limit = ANY_NUMBER
+        self._limit = UNLIMITED
         # Visitors that the store is told of; it knows the others if it still has the mark.
         self._visitors: dict[str, None] = {}
         self._told: ToldVisitors | None = None
         self._mark = ""
         self._known: Container[str | None] = _NOT_MARKED
         self._screened = False
-        self._rate: Rate | None = None
+        self._rate: RateLimit | None = None
         # The percentage of the store's memory from which on the token is refused.
         self._share: int | None = None
 
     @classmethod
     def of(cls, hit: PendingHit, writer: str, number: int, token: str | None) -> Self:
         """Return a call for one hit, to which others may be added."""
-        call = cls(hit.key, 0, writer, number, token, this_hour())
+        call = cls(hit.key, 0, writer, number, token, current_hour())
         call._limit = hit.terms.limit
         if hit.token is not None:
             call._share = hit.terms.idempotency_memory
@@ -231,7 +231,7 @@ class Call:
             return self.amount + hit.amount <= MAX_VALUE
         if self._rate is not None and hit.rate not in (None, self._rate):
             return False
-        return self.amount + hit.amount <= MOST_ADDED
+        return self.amount + hit.amount <= MAX_LUA_INTEGER
 
     def join(self, hit: PendingHit) -> None:
         """Let a hit count together with the others."""
@@ -270,7 +270,7 @@ class Call:
                 process,
                 self._mark,
                 int(self._known is not _NOT_MARKED),
-                _secret(day),
+                _salt_seed(day),
                 *visitors,
             )
         elif self._told is not None:  # it knows all visitors, if it has the mark
@@ -281,7 +281,7 @@ class Call:
         counted = (self.amount, self.hour, self._limit, *more)
         if self.token is not None:
             sender = self.sender if self._share is None else f"{self.sender}:{self._share}"
-            record = f"{self.key}:{_token_record(self.token)}"
+            record = f"{self.key}:{_idempotency_record(self.token)}"
             return HIT_ONCE.run((self.key, record, *keys), sender, *counted)
         record = f"{self.key}:writer:{self.writer}"
         return HIT.run((self.key, record, *keys), f"{self.number}:{self.sender}", *counted)
@@ -289,7 +289,7 @@ class Call:
     def _screening(self) -> Iterator[str | int]:
         """Return what the scripts decide by which hits count."""
         yield max(hit.once_in for hit in self.hits)
-        rate = self._rate or Rate(1, 1)
+        rate = self._rate or RateLimit(1, 1)
         yield f"{rate.seconds / rate.hits:.6f}"
         yield rate.seconds
         for hit in self.hits:
@@ -334,11 +334,11 @@ class Call:
                 value += hit.amount
             if hit.error is not None:
                 continue
-            if verdict == TOO_OFTEN and self._rate is not None:
-                hit.error = TooOftenError(self._rate.seconds / self._rate.hits)
+            if verdict == RATE_LIMITED and self._rate is not None:
+                hit.error = RateLimitExceededError(self._rate.seconds / self._rate.hits)
             else:
                 hit.value = value
-                hit.counted = verdict != SEEN
+                hit.counted = verdict != DUPLICATE
                 hit.replayed = verdict == REPLAYED
         visitors = {
             hit.visitor for hit, it in zip(self.hits, verdicts, strict=True) if it == COUNTED
@@ -381,12 +381,12 @@ class Call:
 
 def is_taken(error: BaseException | None) -> bool:
     """Whether a copied process has used the number of a call, which then never counts."""
-    return isinstance(error, StoreRefusedError) and str(error.__cause__).startswith("TAKEN")
+    return isinstance(error, StoreRejectedError) and str(error.__cause__).startswith("TAKEN")
 
 
 def is_stale(error: BaseException | None) -> bool:
     """Whether the writer of a call went on to later numbers: once it was settled, or as a copy."""
-    return isinstance(error, StoreRefusedError) and str(error.__cause__).startswith("STALE")
+    return isinstance(error, StoreRejectedError) and str(error.__cause__).startswith("STALE")
 
 
 @lru_cache(maxsize=1024)
@@ -395,22 +395,22 @@ def _keys(key: str, day: str) -> tuple[str, ...]:
     return (f"{key}:days", f"{key}:hours:{day}", names_key(key))
 
 
-def _token_record(token: str) -> str:
-    if len(token) <= MAX_PLAIN_TOKEN:
+def _idempotency_record(token: str) -> str:
+    if len(token) <= MAX_PLAIN_KEY:
         return f"token:{token}"
     return f"token-hash:{hashlib.blake2b(token.encode(), digest_size=20).hexdigest()}"
 
 
 @lru_cache(maxsize=2)
-def _secret(_day: str) -> str:
+def _salt_seed(_day: str) -> str:
     """Return what may become the salt of a day; nobody else knows it, and it is soon forgotten."""
     return secrets.token_hex(16)
 
 
-def _with_token(error: CounterError) -> CounterError:
+def _as_retried(error: CounterError) -> CounterError:
     """Return what an error says of a hit that may have been sent before, under its token."""
-    unsent = isinstance(error, StoreUnavailableError | StoreRefusedError)
-    if not unsent or isinstance(error, StoreUnsuitableError):
+    unsent = isinstance(error, StoreUnavailableError | StoreRejectedError)
+    if not unsent or isinstance(error, DurabilityUnsupportedError):
         return error
     unknown = OutcomeUnknownError(
         f"this attempt did not count, and whether one before it did, the store knows: {error}"
@@ -419,7 +419,7 @@ def _with_token(error: CounterError) -> CounterError:
     return unknown
 
 
-def _own(error: CounterError) -> CounterError:
+def _copy_error(error: CounterError) -> CounterError:
     """Return an error of one's own: several threads must not raise the same object."""
     own = type(error).__new__(type(error))
     own.args = error.args

@@ -8,15 +8,15 @@ from contextlib import suppress
 
 from ..errors import CounterError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from ..store.connections import Command
-from ..store.pool import Store
+from ..store.pool import ConnectionPool
 from ..validation import Durability
 from .batch import Batch
-from .batcher import KEEPING, Combiner
+from .batcher import SYNC_SHARE, Batcher
 from .call import PendingHit
-from .metrics import Meter
+from .metrics import HitMetrics
 
 
-class ThreadDriver:
+class Dispatcher:
     """Sends hits in batches over one store.
 
     There is no thread in here: the one whose hit leads a batch carries it, and wakes the
@@ -28,13 +28,13 @@ class ThreadDriver:
     """
 
     def __init__(
-        self, store: Store, *, deadline: float, durability: Durability, meter: Meter
+        self, store: ConnectionPool, *, deadline: float, durability: Durability, meter: HitMetrics
     ) -> None:
         self._store = store
         self._deadline = deadline
         self._meter = meter
         self._lock = threading.Lock()
-        self._combiner = Combiner(durability, int(store.patience * KEEPING * 1000))
+        self._combiner = Batcher(durability, int(store.patience * SYNC_SHARE * 1000))
         self._leader: int | None = None
 
     def count(self, hit: PendingHit) -> None:

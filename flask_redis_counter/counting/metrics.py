@@ -22,7 +22,7 @@ from ..log_throttle import LogThrottle
 from .metrics_slots import Slot, SlotFolder
 
 if TYPE_CHECKING:
-    from .call import Call, PendingHit
+    from .call import PendingHit, ScriptCall
 
 #: Seconds, the bounds between which the times of hits are counted.
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class MetricsSnapshot:
     """The numbers of one meter, or of several together.
 
     :ivar outcomes: how many hits became what, by :data:`OUTCOMES`. ``replayed`` had counted
@@ -77,7 +77,7 @@ class Reading:
     added_later: int
 
 
-class Meter(ForkSafe):
+class HitMetrics(ForkSafe):
     """The numbers of this process; a forked child begins its own.
 
     Thread-safe. Numbers begin anew beyond 2**64 - 1.
@@ -94,7 +94,7 @@ class Meter(ForkSafe):
         super().__init__()
         self.enter()
 
-    def settled(self, calls: Sequence[Call], now: float) -> None:
+    def settled(self, calls: Sequence[ScriptCall], now: float) -> None:
         """Take note of the hits that one round trip has settled.
 
         :param now: the time by which their deadlines are set, and the deadline on top.
@@ -156,7 +156,7 @@ class Meter(ForkSafe):
             self._numbers[_LATER] += hits
             self._numbers[_ADDED_LATER] = (self._numbers[_ADDED_LATER] + amount) % _MOST
 
-    def reading(self) -> Reading:
+    def reading(self) -> MetricsSnapshot:
         """Return the numbers: with a folder, those of all processes that share it."""
         self.enter()
         with self._lock:
@@ -213,8 +213,8 @@ def _slots(folder: str | Path, service: str) -> SlotFolder:
 _BECAME = {False: _NOT_COUNTED, "unknown": _UNKNOWN, "spooled": _SPOOLED}
 
 
-def _reading(numbers: Sequence[int]) -> Reading:
-    return Reading(
+def _reading(numbers: Sequence[int]) -> MetricsSnapshot:
+    return MetricsSnapshot(
         outcomes=dict(zip(OUTCOMES, numbers, strict=False)),
         added=numbers[_ADDED],
         seconds=numbers[_MICROSECONDS] / 1e6,

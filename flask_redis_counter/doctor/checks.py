@@ -17,26 +17,26 @@ from ..config.hints import hints_in
 from ..counting.metrics import claim_slot
 from ..errors import (
     ConfigurationError,
+    DurabilityUnsupportedError,
     SpoolError,
     StoreError,
-    StoreRefusedError,
-    StoreUnsuitableError,
+    StoreRejectedError,
 )
 from ..series import now
 from ..spool.spool import Spool
 from ..store import queries
-from ..store.pool import Store
+from ..store.pool import ConnectionPool
 from ..store.queries import Operation
-from .result import Finding
+from .result import Diagnostic
 from .trial import acl_remedy, try_features, try_hit, try_records
 
 #: The oldest server that has all that the scripts use; Valkey began after it.
-OLDEST = (6, 2)
+MIN_REDIS_VERSION = (6, 2)
 
 _SECTIONS = ("server", "memory", "persistence", "replication", "keyspace")
 
 #: Seconds by which the clocks may differ.
-DRIFT = 2.0
+MAX_CLOCK_DRIFT = 2.0
 
 # By the server's setting: what it is about, and its remedy.
 _CONFIG = "on the server: CONFIG SET {0}, and the same in its configuration file"
@@ -48,9 +48,9 @@ _RISKS = {
 }
 
 
-def examine(
+def run_checks(
     *sources: Mapping[str, Any], store: str | redis.Redis | None = None, serves: bool = True
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     """Look at one thing after the other; what cannot be looked at any more is left out.
 
     :param sources: where the settings are; an earlier one wins.
@@ -59,23 +59,25 @@ def examine(
     """
     for source in sources:
         for hint in hints_in(source):
-            yield Finding("warning", "settings", *hint)
+            yield Diagnostic("warning", "settings", *hint)
     try:
         config = Config.load(*sources, store_given=store is not None)
         target = config.redis_url if store is None else store
-        pool = Store(target, deadline=config.deadline, durability=config.durability)
+        pool = ConnectionPool(target, deadline=config.deadline, durability=config.durability)
     except ConfigurationError as error:
-        yield Finding("failure", "settings", str(error), "correct it, and look again")
+        yield Diagnostic("failure", "settings", str(error), "correct it, and look again")
         return
     if store is not None:
         config = replace(config, redis_url=store if isinstance(store, str) else _url_of(store))
-    yield Finding("ok", "settings", f"counter {config.name}, prefix {config.prefix}")
+    yield Diagnostic("ok", "settings", f"counter {config.name}, prefix {config.prefix}")
     if not config.enabled:
         remedy = "set it to true, but in tests"
-        yield Finding("warning", "settings", "COUNTER_ENABLED is false: pages do not count", remedy)
+        yield Diagnostic(
+            "warning", "settings", "COUNTER_ENABLED is false: pages do not count", remedy
+        )
     if serves:
         if config.admin_key is not None:
-            yield Finding("ok", "admin key", f"it has {len(config.admin_key)} characters")
+            yield Diagnostic("ok", "admin key", f"it has {len(config.admin_key)} characters")
         yield from _server()
     else:  # what an app does not have
         config = replace(config, live=0, admin_key=None)
@@ -95,15 +97,15 @@ def _url_of(client: redis.Redis) -> str:
     return f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
 
-def _server() -> Iterator[Finding]:
+def _server() -> Iterator[Diagnostic]:
     if find_spec("granian"):
-        yield Finding("ok", "server", "the production server is installed")
+        yield Diagnostic("ok", "server", "the production server is installed")
     else:
         remedy = "pip install 'flask-redis-counter[server]', or serve with another WSGI server"
-        yield Finding("warning", "server", "the production server is not installed", remedy)
+        yield Diagnostic("warning", "server", "the production server is not installed", remedy)
 
 
-def _spool(config: Config) -> Iterator[Finding]:
+def _spool(config: Config) -> Iterator[Diagnostic]:
     if config.spool_dir is None:
         return
     try:
@@ -111,55 +113,59 @@ def _spool(config: Config) -> Iterator[Finding]:
         waiting = spool.length()
     except (ConfigurationError, SpoolError) as error:
         remedy = "give the service a folder that it may write to, on a disk that has room"
-        yield Finding("failure", "spool", str(error), remedy)
+        yield Diagnostic("failure", "spool", str(error), remedy)
     else:
-        yield Finding("ok", "spool", f"{waiting} hits wait in {spool.path}")
+        yield Diagnostic("ok", "spool", f"{waiting} hits wait in {spool.path}")
 
 
-def _metrics(config: Config) -> Iterator[Finding]:
+def _metrics(config: Config) -> Iterator[Diagnostic]:
     if config.metrics_dir is None:
         return
     try:
         claim_slot(config.metrics_dir, config.service)
     except OSError as error:
         remedy = "make room, or name a folder that it may write to"
-        yield Finding("warning", "metrics", f"COUNTER_METRICS_DIR cannot be used: {error}", remedy)
+        yield Diagnostic(
+            "warning", "metrics", f"COUNTER_METRICS_DIR cannot be used: {error}", remedy
+        )
     else:
-        yield Finding("ok", "metrics", f"worker processes add up in {config.metrics_dir}")
+        yield Diagnostic("ok", "metrics", f"worker processes add up in {config.metrics_dir}")
 
 
-def _store(config: Config, store: Store, target: str | redis.Redis) -> Iterator[Finding]:
+def _store(
+    config: Config, store: ConnectionPool, target: str | redis.Redis
+) -> Iterator[Diagnostic]:
     began = time.perf_counter()
     try:
         queries.run(queries.ping(), store.ask)
-    except StoreUnsuitableError as error:
+    except DurabilityUnsupportedError as error:
         remedy = "take another COUNTER_DURABILITY"
         if "appendfsync" in str(error):
             remedy = f"{_RISKS['appendfsync'][1]}; or {remedy}"
         elif "permission" in str(error):
             remedy = acl_remedy(config)
-        yield Finding("failure", "durability", str(error), remedy)
+        yield Diagnostic("failure", "durability", str(error), remedy)
         return
-    except StoreRefusedError as error:
+    except StoreRejectedError as error:
         remedy = "set REDIS_USERNAME and REDIS_PASSWORD, or wait until it has loaded its data"
         if isinstance(error.__cause__, NoPermissionError):
             remedy = acl_remedy(config)
-        yield Finding("failure", "store", f"{config.shown_url}: {error}", remedy)
+        yield Diagnostic("failure", "store", f"{config.shown_url}: {error}", remedy)
         return
     except StoreError as error:
         remedy = "start it, or say in REDIS_URL, or REDIS_HOST and REDIS_PORT, where it is"
         known = getattr(error, "remedy", "")
         said = str(error).removesuffix(f": {known}")
-        yield Finding("failure", "store", f"{config.shown_url}: {said}", known or remedy)
+        yield Diagnostic("failure", "store", f"{config.shown_url}: {said}", known or remedy)
         return
     took = (time.perf_counter() - began) * 1000
-    yield Finding("ok", "store", f"{config.shown_url} answers, the first time in {took:.1f} ms")
+    yield Diagnostic("ok", "store", f"{config.shown_url} answers, the first time in {took:.1f} ms")
     try:
         facts = queries.run(_facts(), store.ask)
-        risks = queries.run(queries.risks(), store.ask)
+        risks = queries.run(queries.durability_warnings(), store.ask)
     except StoreError as error:
         remedy = "let this user run INFO, to have it examined"
-        yield Finding("warning", "store", f"it may not be asked about itself: {error}", remedy)
+        yield Diagnostic("warning", "store", f"it may not be asked about itself: {error}", remedy)
     else:
         for look in (_version, _role, _clock, _memory, _disk):
             yield from look(config, facts)
@@ -179,60 +185,60 @@ def _facts() -> Operation[dict[str, str]]:
     ]
     facts: dict[str, str] = {}
     for section in sections:
-        if isinstance(section, StoreRefusedError):
+        if isinstance(section, StoreRejectedError):
             raise section
-        facts |= queries.facts_in(section)
+        facts |= queries.parse_info(section)
     if isinstance(clock, list):
         facts["ahead"] = str(int(clock[0]) + int(clock[1]) / 1e6 - now())
     return facts
 
 
-def _version(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
+def _version(_: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
     name = facts.get("server_name", "redis")
     version = facts.get(f"{name}_version") or facts.get("redis_version", "")
     said = f"{name.capitalize()} {version}"
     # What Valkey calls its redis_version is the Redis that it can do all of.
     numbers = tuple(int(part) for part in facts.get("redis_version", "0").split(".")[:2])
-    if numbers >= OLDEST:
-        yield Finding("ok", "version", said)
+    if numbers >= MIN_REDIS_VERSION:
+        yield Diagnostic("ok", "version", said)
     else:
-        yield Finding("failure", "version", said, "upgrade to Redis 6.2 or later, or to Valkey")
+        yield Diagnostic("failure", "version", said, "upgrade to Redis 6.2 or later, or to Valkey")
 
 
-def _role(config: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
+def _role(config: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
     if facts.get("role") == "slave":
         place = f"{facts.get('master_host')}:{facts.get('master_port')}"
         said = f"a replica, which takes no hits, of {place}"
-        yield Finding("failure", "role", said, "set REDIS_URL to the primary")
+        yield Diagnostic("failure", "role", said, "set REDIS_URL to the primary")
         return
     replicas = facts.get("connected_slaves", "0")
     said = f"a primary with {replicas} replicas"
     if replicas == "0" and config.durability == "replica":
         remedy = "connect a replica, or take another COUNTER_DURABILITY"
-        yield Finding("failure", "role", f"{said}, and COUNTER_DURABILITY waits for one", remedy)
+        yield Diagnostic("failure", "role", f"{said}, and COUNTER_DURABILITY waits for one", remedy)
     else:
-        yield Finding("ok", "role", said)
+        yield Diagnostic("ok", "role", said)
 
 
-def _clock(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
+def _clock(_: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
     if "ahead" not in facts:
         return
     ahead = float(facts["ahead"])
     said = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this one"
-    if abs(ahead) <= DRIFT:
-        yield Finding("ok", "clock", f"the store's is as this one, within {DRIFT:g} s")
+    if abs(ahead) <= MAX_CLOCK_DRIFT:
+        yield Diagnostic("ok", "clock", f"the store's is as this one, within {MAX_CLOCK_DRIFT:g} s")
     else:
         remedy = "synchronise both (NTP): days are counted by this clock, and end by the store's"
-        yield Finding("warning", "clock", f"the store's is {said}", remedy)
+        yield Diagnostic("warning", "clock", f"the store's is {said}", remedy)
 
 
-def _memory(config: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
+def _memory(config: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
     used, limit = (int(facts.get(name, 0)) for name in ("used_memory", "maxmemory"))
     if not limit:
         said = f"{used / 1e6:.1f} MB, and no limit: nothing bounds what idempotency keys take"
-        yield Finding("ok", "memory", said)
+        yield Diagnostic("ok", "memory", said)
     elif used * 100 < limit * (config.terms.idempotency_memory or 100):
-        yield Finding("ok", "memory", f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB")
+        yield Diagnostic("ok", "memory", f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB")
     else:
         expiring = sum(map(int, re.findall(r"expires=(\d+)", " ".join(facts.values()))))
         said = (
@@ -243,10 +249,10 @@ def _memory(config: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
             "raise maxmemory, or wait: an idempotency key is kept for a day after its last use, "
             "also where its counter is deleted; COUNTER_RATE bounds how many an address may send"
         )
-        yield Finding("warning", "memory", said, remedy)
+        yield Diagnostic("warning", "memory", said, remedy)
 
 
-def _disk(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
+def _disk(_: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
     failed = [
         what
         for what, name in {
@@ -257,16 +263,16 @@ def _disk(_: Config, facts: Mapping[str, str]) -> Iterator[Finding]:
     ]
     if failed:
         said = f"its last write {' and its last one '.join(failed)} failed"
-        yield Finding("failure", "disk", said, "see its log: is the disk full, or not its own?")
+        yield Diagnostic("failure", "disk", said, "see its log: is the disk full, or not its own?")
 
 
-def _risks(facts: Mapping[str, str], risks: Mapping[str, str]) -> Iterator[Finding]:
+def _risks(facts: Mapping[str, str], risks: Mapping[str, str]) -> Iterator[Diagnostic]:
     at_risk = set()
     for setting, risk in risks.items():
         subject, remedy = _RISKS[setting]
         at_risk.add(subject)
-        yield Finding("warning", subject, risk, remedy)
+        yield Diagnostic("warning", subject, risk, remedy)
     if "eviction" not in at_risk:
-        yield Finding("ok", "eviction", facts.get("maxmemory_policy", "noeviction"))
+        yield Diagnostic("ok", "eviction", facts.get("maxmemory_policy", "noeviction"))
     if "persistence" not in at_risk:
-        yield Finding("ok", "persistence", "an append-only file, synced before each answer")
+        yield Diagnostic("ok", "persistence", "an append-only file, synced before each answer")

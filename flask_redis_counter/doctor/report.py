@@ -11,10 +11,10 @@ from textwrap import wrap
 import click
 
 from ..console import FAILED
-from .result import Finding
+from .result import Diagnostic
 
 
-def report(findings: Iterable[Finding], as_json: bool) -> None:
+def print_report(findings: Iterable[Diagnostic], as_json: bool) -> None:
     """Print findings, and end with exit code 1 where there is something to do."""
     found = list(findings)
     if as_json:
@@ -25,7 +25,7 @@ def report(findings: Iterable[Finding], as_json: bool) -> None:
         raise SystemExit(FAILED)
 
 
-def _print(found: list[Finding]) -> None:
+def _print(found: list[Diagnostic]) -> None:
     colors = {"ok": "green", "warning": "yellow", "failure": "red"}
     subjects = max(len(finding.subject) for finding in found)
     room = max(30, min(100, shutil.get_terminal_size().columns) - subjects - 11)

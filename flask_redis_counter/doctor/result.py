@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnostic:
     """What one look has found.
 
     :ivar state: ``ok``; ``warning``, hits may be lost or refused one day; ``failure``, they are.

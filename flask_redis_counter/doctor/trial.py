@@ -15,19 +15,21 @@ from ..counter import RedisCounter, key_of
 from ..errors import CounterError, StoreError
 from ..store import queries
 from ..store.acl import FEATURES, acl_rules, try_channel, try_rights
-from ..store.pool import Store
-from .result import Finding
+from ..store.pool import ConnectionPool
+from .result import Diagnostic
 
 
-def try_features(config: Config, store: Store, target: str | redis.Redis) -> Iterator[Finding]:
+def try_features(
+    config: Config, store: ConnectionPool, target: str | redis.Redis
+) -> Iterator[Diagnostic]:
     """Try each command that the features need; those in use fail where one is missing."""
     key = key_of(config.prefix, f"doctor-{secrets.token_hex(8)}")
     try:
         errors = queries.run(try_rights(key), store.ask)
-        with closing(Store(target, deadline=config.deadline)) as listening:
+        with closing(ConnectionPool(target, deadline=config.deadline)) as listening:
             errors |= queries.run(try_channel(key), listening.ask)
     except StoreError as error:
-        yield Finding("warning", "rights", f"cannot be tried: {error}", "see its log")
+        yield Diagnostic("warning", "rights", f"cannot be tried: {error}", "see its log")
         return
     used = _features(config)
     missing = False
@@ -40,12 +42,12 @@ def try_features(config: Config, store: Store, target: str | redis.Redis) -> Ite
             if isinstance(first.__cause__, NoPermissionError):
                 remedy = acl_remedy(config)
             said = f"{FEATURES[name].without}, for want of {' '.join(lacking)}: {first}"
-            yield Finding("failure" if name in used else "warning", name, said, remedy)
+            yield Diagnostic("failure" if name in used else "warning", name, said, remedy)
     if not missing:
-        yield Finding("ok", "rights", "this user may run all commands that are needed")
+        yield Diagnostic("ok", "rights", "this user may run all commands that are needed")
 
 
-def try_hit(config: Config, target: str | redis.Redis) -> Iterator[Finding]:
+def try_hit(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
     """Count twice under one token on a counter of its own, which goes with it."""
     name = f"doctor-{secrets.token_hex(8)}"
     try:
@@ -53,16 +55,16 @@ def try_hit(config: Config, target: str | redis.Redis) -> Iterator[Finding]:
             first, again = (counter.hit(name, token=name) for _ in range(2))
             counter.delete(name)
     except CounterError as error:
-        yield Finding("failure", "hit", f"a hit was tried: {error}", _remedy(config, error))
+        yield Diagnostic("failure", "hit", f"a hit was tried: {error}", _remedy(config, error))
         return
     if (first.value, again.value, again.replayed) == (1, 1, True):
-        yield Finding("ok", "hit", "one was sent twice and counted once; it was taken back")
+        yield Diagnostic("ok", "hit", "one was sent twice and counted once; it was taken back")
     else:
         said = f"one was sent twice, and answered {first.value} and {again.value}"
-        yield Finding("failure", "hit", said, "report this: it must not be")
+        yield Diagnostic("failure", "hit", said, "report this: it must not be")
 
 
-def try_records(config: Config, target: str | redis.Redis) -> Iterator[Finding]:
+def try_records(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
     """Count once, and see that the day, the visitor and the name are recorded."""
     name = f"doctor-{secrets.token_hex(8)}"
     try:
@@ -78,7 +80,7 @@ def try_records(config: Config, target: str | redis.Redis) -> Iterator[Finding]:
     missing = " and ".join(what for what, there in found.items() if not there)
     if missing:
         remedy = "see the warning in the log, or use a server such as Redis or Valkey"
-        yield Finding("failure", "recorded", f"a hit counted without its {missing}", remedy)
+        yield Diagnostic("failure", "recorded", f"a hit counted without its {missing}", remedy)
 
 
 def acl_remedy(config: Config) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-from ..errors import CounterError, OutcomeUnknownError, SpooledError, StoreUnavailableError
+from ..errors import CounterError, HitSpooledError, OutcomeUnknownError, StoreUnavailableError
 
 #: How many times as long as the last question took in vain no other one is asked: so that a
 #: server spends at most a third of its time on waiting.
@@ -45,6 +45,6 @@ class CircuitBreaker:
 
 
 def _is_outage(error: BaseException | None) -> bool:
-    if isinstance(error, SpooledError):
+    if isinstance(error, HitSpooledError):
         error = error.__cause__
     return isinstance(error, StoreUnavailableError | OutcomeUnknownError)

@@ -19,28 +19,28 @@ from click.shell_completion import CompletionItem
 from flask import current_app
 from flask.cli import AppGroup, ScriptInfo
 
-from ..console import FAILED, INTERRUPTED, WRONG
-from ..doctor.checks import examine
-from ..doctor.report import report
-from ..doctor.result import Finding
+from ..console import FAILED, INTERRUPTED, USAGE_ERROR
+from ..doctor.checks import run_checks
+from ..doctor.report import print_report
+from ..doctor.result import Diagnostic
 from ..errors import (
     ConfigurationError,
     CounterError,
+    CounterNotFoundError,
     InvalidNameError,
-    InvalidSpanError,
+    InvalidPeriodError,
     StoreError,
-    UnknownCounterError,
 )
 from ..series import Unit
-from ..store.queries import PAGE
+from ..store.queries import PAGE_SIZE
 from ..validation import MAX_VALUE, MIN_VALUE
 from .state import current_state
 
 # Errors of who types, not of the store.
-_MISTAKES = (ConfigurationError, InvalidNameError, InvalidSpanError)
+_MISTAKES = (ConfigurationError, InvalidNameError, InvalidPeriodError)
 
 
-class Commands(AppGroup):
+class CounterGroup(AppGroup):
     """Commands that end with one line, and an exit code, whatever ends them.
 
     :cvar program: what is typed before each of them.
@@ -54,7 +54,7 @@ class Commands(AppGroup):
             return super().invoke(ctx)
         except CounterError as error:
             click.echo(f"Error: {error}".rstrip(".") + self._hint(error), err=True)
-            raise SystemExit(WRONG if isinstance(error, _MISTAKES) else FAILED) from error
+            raise SystemExit(USAGE_ERROR if isinstance(error, _MISTAKES) else FAILED) from error
         except BrokenPipeError:
             raise  # click ends without a word
         except OSError as error:  # what is printed finds no room, as in /dev/full
@@ -67,10 +67,10 @@ class Commands(AppGroup):
         """Return what to try next."""
         if isinstance(error, StoreError):
             return f"; {self.program} doctor says more"
-        return "; list shows all" if isinstance(error, UnknownCounterError) else ""
+        return "; list shows all" if isinstance(error, CounterNotFoundError) else ""
 
 
-counter_group = Commands("counter", help="Read and change counters.")
+counter_group = CounterGroup("counter", help="Read and change counters.")
 
 
 def _names(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -99,7 +99,7 @@ def get(names: tuple[str, ...], as_json: bool) -> None:
     values: dict[str, int] = {}
     for name, value in found.items():
         if value is None and name not in own:
-            raise UnknownCounterError(name)
+            raise CounterNotFoundError(name)
         values[name] = value or 0
     if as_json:
         click.echo(json.dumps(values))
@@ -150,7 +150,7 @@ def delete(name: str, as_json: bool) -> None:
     """Delete NAME with its days, and print the value that it had."""
     old = current_state().counter.delete(name)
     if old is None:
-        raise UnknownCounterError(name)
+        raise CounterNotFoundError(name)
     _one(name, old, as_json)
 
 
@@ -190,7 +190,7 @@ def list_(as_json: bool) -> None:
     """
     counter = current_state().counter
     values: dict[str, int | None] = {}
-    while page := counter.names(after=max(values, default=""), most=PAGE):
+    while page := counter.names(after=max(values, default=""), most=PAGE_SIZE):
         values |= counter.values(page, default=None, broken=None)
     if as_json:
         click.echo(json.dumps(values))
@@ -251,14 +251,14 @@ def doctor(as_json: bool) -> None:
 
     Exit codes: 0 all is well, 1 there is something to do.
     """
-    report(_examine(), as_json)
+    print_report(_examine(), as_json)
 
 
-def _examine() -> Iterator[Finding]:
+def _examine() -> Iterator[Diagnostic]:
     state = current_state()
-    yield from examine(current_app.config, os.environ, store=state.store, serves=False)
+    yield from run_checks(current_app.config, os.environ, store=state.store, serves=False)
     for problem in state.views.uncounted(current_app):
-        yield Finding("failure", "views", *problem)
+        yield Diagnostic("failure", "views", *problem)
 
 
 def _one(name: str, value: int, as_json: bool) -> None:

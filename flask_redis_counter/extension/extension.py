@@ -16,16 +16,16 @@ from flask import Flask, current_app, g, has_request_context, request
 from ..config.config import Config
 from ..config.hints import hints_in
 from ..counter import Hit, RedisCounter
-from ..counting.metrics import Meter
-from ..errors import CounterError, InvalidNameError, SpooledError, TooOftenError
+from ..counting.metrics import HitMetrics
+from ..errors import CounterError, HitSpooledError, InvalidNameError, RateLimitExceededError
 from ..log_throttle import LogThrottle
 from ..spool.spool import Spool
 from ..validation import check_name
 from .circuit_breaker import CircuitBreaker
 from .commands import counter_group
 from .counted_views import CountedViews
-from .state import EXTENSION_KEY, State, current_state
-from .visit_filter import Screen
+from .state import EXTENSION_KEY, ExtensionState, current_state
+from .visit_filter import VisitFilter
 from .visits import HitRequest
 
 _P = ParamSpec("_P")
@@ -73,12 +73,12 @@ class FlaskRedisCounter:
             deadline=config.deadline,
             durability=config.durability,
             spool=spool,
-            meter=Meter(config.metrics_dir, service=config.service),
+            meter=HitMetrics(config.metrics_dir, service=config.service),
         )
-        app.extensions[EXTENSION_KEY] = State(
+        app.extensions[EXTENSION_KEY] = ExtensionState(
             counter,
             config,
-            Screen(config),
+            VisitFilter(config),
             CircuitBreaker(),
             self._views,
             self._store,
@@ -117,7 +117,7 @@ class FlaskRedisCounter:
 
         :param token: what makes this hit recognisable: hits of a counter with the same token
             count once.
-        :raises TooOftenError: not counted: the address comes more often than ``COUNTER_RATE``.
+        :raises RateLimitExceededError: not counted: the address exceeds ``COUNTER_RATE``.
         """
         state = current_state()
         name = state.name_or_default(name)
@@ -190,7 +190,7 @@ class FlaskRedisCounter:
 
 
 @contextmanager
-def _watched(state: State) -> Iterator[None]:
+def _watched(state: ExtensionState) -> Iterator[None]:
     """Remember, also for the rest of the request, that the store did not answer."""
     try:
         with state.breaker.watch():
@@ -212,7 +212,7 @@ def _counter_of(view: Any) -> str:
         raise InvalidNameError(name, '; write @visits.counted("name")') from error
 
 
-def _count(state: State, name: str, token: Callable[[], str | None] | None) -> None:
+def _count(state: ExtensionState, name: str, token: Callable[[], str | None] | None) -> None:
     """Count a visit of a view; what fails is logged."""
     if not state.config.enabled:
         return
@@ -229,9 +229,9 @@ def _count(state: State, name: str, token: Callable[[], str | None] | None) -> N
                 terms=state.config.terms,
                 ask=not state.breaker.is_open(),
             )
-    except SpooledError:
+    except HitSpooledError:
         _log.debug("a visit of %r waits in the spool", name)  # the spool says so as well
-    except TooOftenError as error:
+    except RateLimitExceededError as error:
         _log.debug("a visit of %r: %s", name, error)
     except CounterError as error:
         state.hit_log.log(
@@ -241,7 +241,7 @@ def _count(state: State, name: str, token: Callable[[], str | None] | None) -> N
         state.hit_log.recovered()
 
 
-def _read(state: State, names: tuple[str, ...]) -> dict[str, int | None]:
+def _read(state: ExtensionState, names: tuple[str, ...]) -> dict[str, int | None]:
     """Return the values of counters, None for what cannot be read; what fails is logged."""
     unread: dict[str, int | None] = dict.fromkeys(names)
     if not state.config.enabled:

@@ -12,14 +12,14 @@ from ..counter import RedisCounter
 from ..log_throttle import LogThrottle
 from .circuit_breaker import CircuitBreaker
 from .counted_views import CountedViews
-from .visit_filter import Screen
+from .visit_filter import VisitFilter
 
 #: Where an app's state lives in ``app.extensions``.
 EXTENSION_KEY = "flask-redis-counter"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ExtensionState:
     """The counters and the settings of one app.
 
     :ivar breaker: whether its pages ask the store.
@@ -31,7 +31,7 @@ class State:
 
     counter: RedisCounter
     config: Config
-    screen: Screen
+    screen: VisitFilter
     breaker: CircuitBreaker
     views: CountedViews
     store: str | redis.Redis | None
@@ -46,12 +46,12 @@ class State:
         return self.config.name if name is None else name
 
 
-def current_state() -> State:
+def current_state() -> ExtensionState:
     """Return the current app's state.
 
     :raises RuntimeError: there is no current app, or it was not initialised.
     """
-    state: State | None = current_app.extensions.get(EXTENSION_KEY)
+    state: ExtensionState | None = current_app.extensions.get(EXTENSION_KEY)
     if state is None:
         raise RuntimeError("this app has no counters: call FlaskRedisCounter.init_app(app)")
     return state

@@ -11,16 +11,16 @@ from typing import TypeAlias
 from ..config.settings import Network, is_root_path
 
 #: Returns a request's header, None where there is none; several of one name with commas between.
-Headers: TypeAlias = Callable[[str], str | None]
+HeaderGetter: TypeAlias = Callable[[str], str | None]
 
 # Some proxies also say from which port they were asked, which is another one each time.
-_PLACE = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([^:]*):[0-9]{1,5}")
+_HOST_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([^:]*):[0-9]{1,5}")
 
 # The IPv4 clients of a server that has IPv6 alone (RFC 6052).
 _NAT64 = ip_network("64:ff9b::/96")
 
 
-class Proxies:
+class TrustedProxies:
     """The proxies that are believed, by their addresses.
 
     :param networks: where they are.
@@ -29,7 +29,7 @@ class Proxies:
     def __init__(self, networks: tuple[Network, ...]) -> None:
         self._networks = networks
 
-    def client(self, peer: str, headers: Headers) -> str:
+    def client(self, peer: str, headers: HeaderGetter) -> str:
         """Return a client's address: the nearest one that no proxy of ours has.
 
         Each proxy adds on the right of ``X-Forwarded-For`` whom it was asked by; what lies
@@ -37,9 +37,9 @@ class Proxies:
 
         :param peer: the address that the request came from.
         """
-        hops = _listed(headers("x-forwarded-for"))
+        hops = _split_list(headers("x-forwarded-for"))
         while hops and _is_in(peer, self._networks):
-            place = _PLACE.fullmatch(hops[-1])
+            place = _HOST_PORT.fullmatch(hops[-1])
             address = place[1] or place[2] if place else hops[-1]
             if not _is_address(address):
                 break
@@ -47,17 +47,17 @@ class Proxies:
             hops.pop()
         return peer
 
-    def scheme(self, peer: str, headers: Headers) -> str | None:
+    def scheme(self, peer: str, headers: HeaderGetter) -> str | None:
         """Return by which scheme a proxy was asked, as ``X-Forwarded-Proto`` has it, if it does.
 
         :param peer: the address that the request came from.
         """
         if not _is_in(peer, self._networks):
             return None
-        scheme = _listed(headers("x-forwarded-proto"))[-1].lower()
+        scheme = _split_list(headers("x-forwarded-proto"))[-1].lower()
         return scheme if scheme in ("http", "https") else None
 
-    def prefix(self, peer: str, headers: Headers) -> str | None:
+    def prefix(self, peer: str, headers: HeaderGetter) -> str | None:
         """Return the path that a proxy has removed from the request (``X-Forwarded-Prefix``).
 
         :param peer: the address that the request came from.
@@ -66,7 +66,7 @@ class Proxies:
         if not _is_in(peer, self._networks):
             return None
         # The nearest proxy knows the whole; what lies further left may be the client's own.
-        path = _listed(headers("x-forwarded-prefix"))[-1].rstrip("/")
+        path = _split_list(headers("x-forwarded-prefix"))[-1].rstrip("/")
         return path if is_root_path(path) else None
 
 
@@ -92,7 +92,7 @@ def client_key(address: str, ipv6_prefix: int) -> str:
     return str(client)
 
 
-def _listed(header: str | None) -> list[str]:
+def _split_list(header: str | None) -> list[str]:
     return [word.strip() for word in (header or "").split(",")]
 
 

@@ -9,23 +9,23 @@ from importlib import import_module
 from typing import TypeAlias
 
 from ..config.config import Config
-from ..limits import Terms
-from .trusted_proxies import Headers, Proxies, client_key
+from ..limits import Limits
+from .trusted_proxies import HeaderGetter, TrustedProxies, client_key
 
 #: What tells a visitor, and a client, from others; None where nobody is to be told.
-Sender: TypeAlias = tuple[str | None, str | None]
+Identity: TypeAlias = tuple[str | None, str | None]
 
 #: With what a browser says that nobody looks at the page yet.
-PREFETCHING = frozenset({"sec-purpose", "purpose", "x-purpose", "x-moz"})
+PREFETCH_HEADERS = frozenset({"sec-purpose", "purpose", "x-purpose", "x-moz"})
 _EARLY = ("prefetch", "prerender", "preview")
 
 
 @lru_cache(maxsize=8)
-def _each_time(terms: Terms) -> Terms:
+def _each_time(terms: Limits) -> Limits:
     return replace(terms, once_in=None)
 
 
-class Screen:
+class VisitFilter:
     """What an app's settings say of those who visit.
 
     :param config: the settings.
@@ -36,7 +36,7 @@ class Screen:
         self._opt_out = config.opt_out
         self._rated = config.terms.rate is not None
         self._ipv6_prefix = config.ipv6_prefix
-        self._proxies = Proxies(config.proxies) if config.proxies else None
+        self._proxies = TrustedProxies(config.proxies) if config.proxies else None
         self._is_crawler: Callable[[str], bool] | None = None
         if config.ignore_bots:
             crawlers = import_module("crawleruseragents")
@@ -47,9 +47,9 @@ class Screen:
         """Whether the user agent decides what is a visit."""
         return self._is_crawler is not None
 
-    def objection(self, headers: Headers) -> str | None:
+    def objection(self, headers: HeaderGetter) -> str | None:
         """Return in a word why a request is no visit, None where it is one."""
-        for name in PREFETCHING:
+        for name in PREFETCH_HEADERS:
             value = headers(name)
             if value is not None and value.strip().lower().startswith(_EARLY):
                 return "prefetch"
@@ -57,7 +57,7 @@ class Screen:
             return "bot"
         return None
 
-    def terms(self, terms: Terms, token: str | None, headers: Headers) -> Terms:
+    def terms(self, terms: Limits, token: str | None, headers: HeaderGetter) -> Limits:
         """Return the terms of a hit: a program's hits with keys are different hits, not reloads.
 
         A page's script sends a key as well, a new one with each load; browsers add ``Origin``.
@@ -66,7 +66,7 @@ class Screen:
             return terms
         return _each_time(terms)
 
-    def client(self, peer: str, headers: Headers) -> str:
+    def client(self, peer: str, headers: HeaderGetter) -> str:
         """Return what tells a client from others.
 
         :param peer: the address that the request came from.
@@ -74,7 +74,7 @@ class Screen:
         address = self._proxies.client(peer, headers) if self._proxies is not None else peer
         return client_key(address, self._ipv6_prefix)
 
-    def sender(self, peer: str, headers: Headers) -> Sender:
+    def sender(self, peer: str, headers: HeaderGetter) -> Identity:
         """Return who sends a hit.
 
         :param peer: the address that the request came from.

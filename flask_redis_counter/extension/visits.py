@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from flask import Request
 
 from ..counter import Hit, RedisCounter
-from ..limits import Terms
-from .state import State
+from ..limits import Limits
+from .state import ExtensionState
 
 #: Why a hit did not count whose visitor had, a moment before.
-RELOAD = "reload"
+DUPLICATE_VISIT = "reload"
 
 #: Why a HEAD or OPTIONS request is not a visit.
 METHOD = "method"
@@ -32,7 +32,7 @@ class HitRequest:
     client: str | None
 
     @classmethod
-    def of(cls, request: Request, state: State) -> HitRequest:
+    def of(cls, request: Request, state: ExtensionState) -> HitRequest:
         """Return what a request says, under an app's settings."""
         headers = request.headers.get
         if request.method in ("HEAD", "OPTIONS"):
@@ -48,7 +48,7 @@ class HitRequest:
         amount: int,
         *,
         token: str | None,
-        terms: Terms,
+        terms: Limits,
         ask: bool = True,
     ) -> tuple[Hit, str | None]:
         """Count where it is a visit, else read; raises what :meth:`RedisCounter.hit` does.
@@ -59,4 +59,4 @@ class HitRequest:
             return Hit(name, counter.value(name), counted=False), self.skip_reason
         whose = {"visitor": self.visitor, "client": self.client}
         hit = counter.hit(name, amount, token=token, **whose, terms=terms, ask=ask)
-        return hit, None if hit.counted else RELOAD
+        return hit, None if hit.counted else DUPLICATE_VISIT

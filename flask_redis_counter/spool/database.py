@@ -48,7 +48,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-class SpoolFile(ForkSafe):
+class SpoolDatabase(ForkSafe):
     """A database for all threads and processes that name the same file.
 
     The file is open during a transaction only. SQLite keeps the locks of a process in its memory,

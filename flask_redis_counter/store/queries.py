@@ -15,20 +15,20 @@ from typing import Any, TypeAlias, TypeVar
 
 from redis.exceptions import NoScriptError
 
-from ..errors import CounterError, NotAnIntegerError, StoreError, StoreRefusedError
-from ..series import Point, Unit, recent, span
-from ..validation import Durability, explained, names_key, number_in
+from ..errors import CounterError, NotAnIntegerError, StoreError, StoreRejectedError
+from ..series import SeriesPoint, Unit, bucket_starts, hourly_dates
+from ..validation import Durability, names_key, parse_integer, translate_error
 from .connections import Command, outcome_of
 
 _SCRIPTS = files(__package__).joinpath("lua")
-_SWAP = _SCRIPTS.joinpath("swap.lua").read_text("utf-8")
+_SET = _SCRIPTS.joinpath("swap.lua").read_text("utf-8")
 _DELETE = _SCRIPTS.joinpath("delete.lua").read_text("utf-8")
 
 #: How many names one round trip reads at the most.
-PAGE = 1000
+PAGE_SIZE = 1000
 
 #: Says that a key which holds something else is an error, and no value stands for it.
-RAISED: Any = object()
+RAISE: Any = object()
 
 _T = TypeVar("_T")
 
@@ -67,7 +67,7 @@ async def run_async(
         return end.value  # type: ignore[no-any-return]
 
 
-def together(*operations: Operation[Any]) -> Operation[list[Any]]:
+def gather(*operations: Operation[Any]) -> Operation[list[Any]]:
     """Carry operations out side by side, so that each step of them all is one round trip.
 
     :returns: their results; an error of ours stands in the place of one that failed.
@@ -94,7 +94,7 @@ def together(*operations: Operation[Any]) -> Operation[list[Any]]:
 def read(key: str, default: Any) -> Operation[Any]:
     """Read one counter."""
     (answer,) = yield [("GET", key)]
-    return number_in(answer, key, default)
+    return parse_integer(answer, key, default)
 
 
 def read_many(keys: Mapping[str, str], default: Any, broken: Any) -> Operation[dict[str, Any]]:
@@ -106,39 +106,39 @@ def read_many(keys: Mapping[str, str], default: Any, broken: Any) -> Operation[d
     values = {}
     for (name, key), answer in zip(keys.items(), answers, strict=True):
         try:
-            values[name] = number_in(answer, key, default)
+            values[name] = parse_integer(answer, key, default)
         except NotAnIntegerError:
-            if broken is RAISED:
+            if broken is RAISE:
                 raise
             values[name] = broken
     return values
 
 
-def swap(key: str, value: int, limit: int, only_new: bool) -> Operation[int | None]:
+def set_value(key: str, value: int, limit: int, only_new: bool) -> Operation[int | None]:
     """Set a counter and return the value that it had, None where it is made."""
-    (answer,) = yield [("EVAL", _SWAP, 2, key, names_key(key), value, limit, int(only_new))]
-    return _old_value(answer, key)
+    (answer,) = yield [("EVAL", _SET, 2, key, names_key(key), value, limit, int(only_new))]
+    return _parse_old_value(answer, key)
 
 
 def delete(key: str) -> Operation[int | None]:
     """Delete a counter with all that describes it, and return the value that it had."""
-    hours = [f"{key}:hours:{date}" for date in recent()]
+    hours = [f"{key}:hours:{date}" for date in hourly_dates()]
     beside = [f"{key}:{it}" for it in ("days", "visitors", "salt", "told", "seen", "imported")]
     keys = (key, names_key(key), *beside, *hours)
     (answer,) = yield [("EVAL", _DELETE, len(keys), *keys)]
-    return _old_value(answer, key)
+    return _parse_old_value(answer, key)
 
 
-def _old_value(answer: Any, key: str) -> int | None:
-    if isinstance(answer, StoreRefusedError):
+def _parse_old_value(answer: Any, key: str) -> int | None:
+    if isinstance(answer, StoreRejectedError):
         raise outcome_of(answer, key) from answer.__cause__
-    old: int | None = number_in(answer, key, None)
+    old: int | None = parse_integer(answer, key, None)
     return old
 
 
-def series(key: str, unit: Unit, days: int) -> Operation[list[Point]]:
+def series(key: str, unit: Unit, days: int) -> Operation[list[SeriesPoint]]:
     """Read the hits of the last days, or of their hours."""
-    starts = span(unit, days)
+    starts = bucket_starts(unit, days)
     if unit == "hour":
         return (yield from _hours(key, starts))
     dates, visitor_fields = _day_fields(starts)
@@ -149,14 +149,14 @@ def series(key: str, unit: Unit, days: int) -> Operation[list[Point]]:
         ("PFCOUNT", f"{key}:visitors"),
     ]
     for answer in (counted, visitors, last, visiting):
-        if isinstance(answer, StoreRefusedError):
-            raise explained(answer, f"{key}:days") from answer.__cause__
-    hits = [number_in(number, f"{key}:days", 0) for number in counted]
+        if isinstance(answer, StoreRejectedError):
+            raise translate_error(answer, f"{key}:days") from answer.__cause__
+    hits = [parse_integer(number, f"{key}:days", 0) for number in counted]
     unique = [
-        visiting if date == last else number_in(number, f"{key}:days", 0)
+        visiting if date == last else parse_integer(number, f"{key}:days", 0)
         for date, number in zip(dates, visitors, strict=True)
     ]
-    return [Point(*point) for point in zip(starts, hits, unique, strict=True)]
+    return [SeriesPoint(*point) for point in zip(starts, hits, unique, strict=True)]
 
 
 @lru_cache(maxsize=8)
@@ -166,27 +166,27 @@ def _day_fields(starts: tuple[datetime, ...]) -> tuple[list[bytes], list[bytes]]
     return dates, [b"visitors:" + date for date in dates]
 
 
-def _hours(key: str, starts: tuple[datetime, ...]) -> Operation[list[Point]]:
+def _hours(key: str, starts: tuple[datetime, ...]) -> Operation[list[SeriesPoint]]:
     by_day: dict[str, list[str]] = {}
     for start in starts:
         by_day.setdefault(f"{start:%Y-%m-%d}", []).append(f"{start:%H}")
     answers = yield [("HMGET", f"{key}:hours:{date}", *hours) for date, hours in by_day.items()]
     hits: list[int] = []
     for answer, date in zip(answers, by_day, strict=True):
-        if isinstance(answer, StoreRefusedError):
-            raise explained(answer, f"{key}:hours:{date}") from answer.__cause__
-        hits += [number_in(number, f"{key}:hours:{date}", 0) for number in answer]
-    return [Point(start, number) for start, number in zip(starts, hits, strict=True)]
+        if isinstance(answer, StoreRejectedError):
+            raise translate_error(answer, f"{key}:hours:{date}") from answer.__cause__
+        hits += [parse_integer(number, f"{key}:hours:{date}", 0) for number in answer]
+    return [SeriesPoint(start, number) for start, number in zip(starts, hits, strict=True)]
 
 
 def names(prefix: str, after: str = "", most: int | None = None) -> Operation[list[str]]:
     """Return the names of all counters in their order, or as many of those behind a name."""
     found: list[str] = []
     while most is None or len(found) < most:
-        page = PAGE if most is None else min(PAGE, most - len(found))
+        page = PAGE_SIZE if most is None else min(PAGE_SIZE, most - len(found))
         behind = f"({found[-1] if found else after}" if found or after else "-"
         (answer,) = yield [("ZRANGEBYLEX", names_key(prefix), behind, "+", "LIMIT", 0, page)]
-        if isinstance(answer, StoreRefusedError):
+        if isinstance(answer, StoreRejectedError):
             raise answer
         found += [name.decode() for name in answer]
         if len(answer) < page:
@@ -197,7 +197,7 @@ def names(prefix: str, after: str = "", most: int | None = None) -> Operation[li
 def ping() -> Operation[None]:
     """Ask for a sign of life."""
     (answer,) = yield [("PING",)]
-    if isinstance(answer, StoreRefusedError):
+    if isinstance(answer, StoreRejectedError):
         raise answer
 
 
@@ -222,17 +222,17 @@ def check_ready(prefix: str, durability: Durability, patience: float) -> Operati
         commands.append(("WAIT", 1, int(patience * 1000)))
     answers = yield commands
     for answer in answers:
-        if isinstance(answer, StoreRefusedError):
+        if isinstance(answer, StoreRejectedError):
             expected = isinstance(answer.__cause__, NoScriptError) or "not an integer" in str(
                 answer
             )
             if not expected:
                 raise answer
     if durability == "replica" and answers[-1] == 0:
-        raise StoreRefusedError("no replica is connected, and durability=replica waits for one")
+        raise StoreRejectedError("no replica is connected, and durability=replica waits for one")
 
 
-def risks() -> Operation[dict[str, str]]:
+def durability_warnings() -> Operation[dict[str, str]]:
     """Find out how the server is set up to lose what it has acknowledged, by its own setting."""
     # Managed servers allow INFO, and often not CONFIG.
     *sections, config = yield [
@@ -242,8 +242,8 @@ def risks() -> Operation[dict[str, str]]:
     ]
     facts: dict[str, str] = {}
     for section in sections:
-        if not isinstance(section, StoreRefusedError):
-            facts |= facts_in(section)
+        if not isinstance(section, StoreRejectedError):
+            facts |= parse_info(section)
     found = {}
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
@@ -260,7 +260,7 @@ def risks() -> Operation[dict[str, str]]:
             f"appendfsync is {config[1].decode()}: when the store dies while its disk is slow, or "
             "the power fails, the hits of the last seconds are lost; always loses none"
         )
-    elif isinstance(config, StoreRefusedError):
+    elif isinstance(config, StoreRejectedError):
         found["config"] = (
             "appendfsync cannot be read: unless it is always, the hits of the last seconds are "
             "lost when the power fails"
@@ -268,7 +268,7 @@ def risks() -> Operation[dict[str, str]]:
     return found
 
 
-def facts_in(section: bytes) -> dict[str, str]:
+def parse_info(section: bytes) -> dict[str, str]:
     """Return what a section of INFO says."""
     lines = section.decode("utf-8", "replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)

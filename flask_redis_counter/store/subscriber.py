@@ -11,29 +11,29 @@ from typing import Any
 import redis.asyncio
 
 from ..log_throttle import LogThrottle
-from ..validation import name_in
-from .connections import REFUSALS, Connector, refusal
+from ..validation import name_from_key
+from .connections import REJECTIONS, ConnectionFactory, rejected
 
 #: Seconds for which a counter that rang is left alone: one that is hit all the time would ring
 #: with each batch, in every process that hears it.
-REST = 0.25
+THROTTLE = 0.25
 
 #: Seconds of silence after which the store is asked for a sign of life, and may take to give it.
-QUIET = 15.0
+KEEPALIVE_INTERVAL = 15.0
 
 #: Seconds between attempts to reach a store that is away, at first and at the most.
 FIRST_PAUSE, LAST_PAUSE = 0.25, 4.0
 
 #: Seconds that a connection may take.
-PATIENCE = 2.0
+CONNECT_TIMEOUT = 2.0
 
 #: What a counter's channel is called, after its key; the scripts publish there.
-SUFFIX = ":live"
+CHANNEL_SUFFIX = ":live"
 
 _log = logging.getLogger(__name__)
 
 
-class Bell:
+class CounterSubscriber:
     """Rings when a counter may have another value: hit, set, or not heard of for a while.
 
     Never raises; while the store is away it does not ring, and for what was missed when it is back.
@@ -43,7 +43,7 @@ class Bell:
     """
 
     def __init__(self, store: str, rings: Callable[[str], None]) -> None:
-        self._connector = Connector(store, redis.asyncio, None)
+        self._connector = ConnectionFactory(store, redis.asyncio, None)
         self._rings = rings
         self._wanted: set[str] = set()
         self._resting: set[str] = set()
@@ -53,15 +53,15 @@ class Bell:
 
     def want(self, key: str) -> None:
         """Ring for the counter of this key, from now on; the first time as soon as it does."""
-        self._wanted.add(key + SUFFIX)
-        self._tell("SUBSCRIBE", key + SUFFIX)
+        self._wanted.add(key + CHANNEL_SUFFIX)
+        self._tell("SUBSCRIBE", key + CHANNEL_SUFFIX)
         if self._hearing is None:
             self._hearing = asyncio.get_running_loop().create_task(self._hear())
 
     def leave(self, key: str) -> None:
         """Ring for it no more; who wants nothing has no connection."""
-        self._wanted.discard(key + SUFFIX)
-        self._tell("UNSUBSCRIBE", key + SUFFIX)
+        self._wanted.discard(key + CHANNEL_SUFFIX)
+        self._tell("UNSUBSCRIBE", key + CHANNEL_SUFFIX)
         if not self._wanted:
             self.close()
 
@@ -76,7 +76,7 @@ class Bell:
         while True:
             connection = self._connector()
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(CONNECT_TIMEOUT):
                     await connection.connect()
                 self._connection = connection
                 self._tell("SUBSCRIBE", *self._wanted)
@@ -84,7 +84,7 @@ class Bell:
                 self._trouble.recovered()
                 await self._hear_on(connection)
             except Exception as error:  # a host name, for one, can fail with a UnicodeError
-                shown = refusal(error) if isinstance(error, REFUSALS) else error
+                shown = rejected(error) if isinstance(error, REJECTIONS) else error
                 said = "no news of hits: %s"
                 self._trouble.log(logging.INFO, said, str(shown) or type(error).__name__)
             finally:
@@ -98,7 +98,7 @@ class Bell:
     async def _hear_on(self, connection: Any) -> None:
         asked = False
         while True:
-            answer = await connection.read_response(timeout=QUIET)
+            answer = await connection.read_response(timeout=KEEPALIVE_INTERVAL)
             if answer is None:
                 if asked:
                     raise TimeoutError("the store gives no sign of life")
@@ -113,8 +113,8 @@ class Bell:
         if message:
             self._resting.add(channel)
             self._tell("UNSUBSCRIBE", channel)
-            asyncio.get_running_loop().call_later(REST, self._wake, self._connection, channel)
-        self._rings(name_in(channel.removesuffix(SUFFIX)))
+            asyncio.get_running_loop().call_later(THROTTLE, self._wake, self._connection, channel)
+        self._rings(name_from_key(channel.removesuffix(CHANNEL_SUFFIX)))
 
     def _wake(self, connection: Any, channel: str) -> None:
         if connection is self._connection and channel in self._resting:

@@ -3,44 +3,44 @@
 from . import direct
 from .faults.fault import Event
 from .faults.faults import Faults
-from .faults.nemesis import MakeNemesis, Nemesis
+from .faults.nemesis import Nemesis, NemesisFactory
 from .stacks.compose import ComposeStack
 from .stacks.process_stack import ProcessStack, Program
 from .stacks.proxy import Proxy
-from .stacks.redis_server import StoreProcess
-from .stacks.stack import Completed, Entry, Replica, Stack, StackError, StackTimeoutError
+from .stacks.redis_server import RedisServerProcess
+from .stacks.stack import CommandResult, Endpoint, Replica, Stack, StackError, StackTimeoutError
 from .waiting import WaitTimeoutError, wait_until
 from .workload.chaos import Report, run_chaos
-from .workload.checker import Verdict, check
-from .workload.clients import Tally, count, hammer
-from .workload.history import History, Operation
+from .workload.checker import CheckResult, check
+from .workload.clients import Tally, count, run_load
+from .workload.history import History, Op
 
 __all__ = [
-    "Completed",
+    "CheckResult",
+    "CommandResult",
     "ComposeStack",
-    "Entry",
+    "Endpoint",
     "Event",
     "Faults",
     "History",
-    "MakeNemesis",
     "Nemesis",
-    "Operation",
+    "NemesisFactory",
+    "Op",
     "ProcessStack",
     "Program",
     "Proxy",
+    "RedisServerProcess",
     "Replica",
     "Report",
     "Stack",
     "StackError",
     "StackTimeoutError",
-    "StoreProcess",
     "Tally",
-    "Verdict",
     "WaitTimeoutError",
     "check",
     "count",
     "direct",
-    "hammer",
     "run_chaos",
+    "run_load",
     "wait_until",
 ]

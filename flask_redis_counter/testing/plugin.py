@@ -20,11 +20,11 @@ from pathlib import Path
 import pytest
 
 from .faults.faults import Faults
-from .faults.nemesis import Kinds, MakeNemesis, Nemesis
+from .faults.nemesis import FaultFactories, Nemesis, NemesisFactory
 from .stacks.compose import ComposeStack, unique_project
 from .stacks.docker import PROXY_VARIABLE, proxy_script
 from .stacks.sharing import SharedStacks, remove_abandoned
-from .stacks.stack import READY_TIMEOUT, Entry, Stack, StackError, StackTimeoutError
+from .stacks.stack import READY_TIMEOUT, Endpoint, Stack, StackError, StackTimeoutError
 
 #: pytest shows the line of the test, and not ours.
 __tracebackhide__ = True
@@ -175,7 +175,7 @@ def docker_compose_project_name() -> str:
 
 
 @pytest.fixture(scope="session")
-def stack_entry() -> Entry | None:
+def stack_entry() -> Endpoint | None:
     """Say where the stack is reached, and which path says that it is ready. Override it."""
     return None
 
@@ -200,7 +200,7 @@ def compose_stack(
     docker_compose_file: str | Path | Sequence[str | Path],
     docker_compose_project_name: str,
     docker_ip: str,
-    stack_entry: Entry | None,
+    stack_entry: Endpoint | None,
 ) -> Iterator[ComposeStack]:
     """One stack of containers for all tests, and workers, that have the same Compose files."""
     files = _listed(docker_compose_file)
@@ -268,10 +268,10 @@ def faults(stack: Stack, request: pytest.FixtureRequest) -> Faults:
 @pytest.fixture
 def nemesis(
     faults: Faults, pytestconfig: pytest.Config, request: pytest.FixtureRequest
-) -> MakeNemesis:
+) -> NemesisFactory:
     """Make a nemesis: ``with nemesis({"redis killed": lambda: faults.killed("redis")}):``."""
 
-    def make(kinds: Kinds, *, rate: float = 20.0) -> Nemesis:
+    def make(kinds: FaultFactories, *, rate: float = 20.0) -> Nemesis:
         made = Nemesis(kinds, seed=pytestconfig.option.nemesis_seed, rate=rate)
         request.node.stash.setdefault(_NEMESES, []).append(made)
         return made

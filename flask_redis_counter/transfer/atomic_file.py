@@ -11,7 +11,7 @@ from typing import IO
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[str]]:
+def atomic_write(path: Path) -> Iterator[IO[str]]:
     """Write a file that takes its name when it is whole and on the disk; otherwise nothing is left.
 
     A device or a pipe is written to as it is.

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from ..validation import check_integer
-from .records import BadRecord, Day, Record, checked
+from .records import CounterRecord, DayRecord, InvalidRecord, validate_record
 
 #: The header row of CSV; it has no days.
 COLUMNS = ["name", "value"]
@@ -70,7 +70,7 @@ def end_csv(counters: int) -> str:
     return f"#counters={counters}\n"
 
 
-def to_json(record: Record) -> str:
+def to_json(record: CounterRecord) -> str:
     """Return a counter as a line of JSON."""
     document: dict[str, Any] = {"name": record.name, "value": record.value}
     if record.days:
@@ -83,17 +83,19 @@ def to_json(record: Record) -> str:
     return json.dumps(document) + "\n"
 
 
-def to_csv(record: Record) -> str:
+def to_csv(record: CounterRecord) -> str:
     """Return a counter as a line of CSV: a name needs no quotes."""
     return f"{record.name},{record.value}\n"
 
 
-def from_json(lines: Iterable[str]) -> Iterator[Record | BadRecord | End]:
+def from_json(lines: Iterable[str]) -> Iterator[CounterRecord | InvalidRecord | End]:
     """Read counters, one a line, with or without the marks of an export."""
-    return each_once(((n, line) for n, line in enumerate(lines, 1) if line.strip()), _parsed)
+    return reject_duplicates(
+        ((n, line) for n, line in enumerate(lines, 1) if line.strip()), _parsed
+    )
 
 
-def from_csv(lines: Iterable[str]) -> Iterator[Record | BadRecord | End]:
+def from_csv(lines: Iterable[str]) -> Iterator[CounterRecord | InvalidRecord | End]:
     """Read counters from CSV with the columns ``name,value``, separated by ``,`` ``;`` or tabs."""
     lines = iter(lines)
     blank: list[str] = []  # lines before the header row; they count in the numbers of lines
@@ -106,9 +108,9 @@ def from_csv(lines: Iterable[str]) -> Iterator[Record | BadRecord | End]:
     rows = csv_rows(chain(blank, [first], lines), header_row[1] if header_row else ",")
     number, header = next(rows, (1, COLUMNS))
     if header != COLUMNS:
-        yield BadRecord(f"line {number}", f"the first line of CSV is {','.join(COLUMNS)}")
+        yield InvalidRecord(f"line {number}", f"the first line of CSV is {','.join(COLUMNS)}")
         return
-    yield from each_once(rows, _of_row)
+    yield from reject_duplicates(rows, _of_row)
 
 
 def csv_rows(lines: Iterable[str], separator: str = ",") -> Iterator[tuple[int, list[str]]]:
@@ -128,9 +130,9 @@ def csv_rows(lines: Iterable[str], separator: str = ",") -> Iterator[tuple[int, 
                 yield reader.line_num, row
 
 
-def each_once(
-    rows: Iterable[tuple[int, _T]], parse: Callable[[_T], Record | Begin | End]
-) -> Iterator[Record | BadRecord | End]:
+def reject_duplicates(
+    rows: Iterable[tuple[int, _T]], parse: Callable[[_T], CounterRecord | Begin | End]
+) -> Iterator[CounterRecord | InvalidRecord | End]:
     """Return what rows hold, each name once.
 
     A repeated name is a mistake, and so is an export that lacks counters or its end mark.
@@ -143,14 +145,14 @@ def each_once(
             it = parse(row)
         except (ValueError, RecursionError) as error:
             here += 1
-            yield BadRecord(f"line {number}", str(error))
+            yield InvalidRecord(f"line {number}", str(error))
             continue
         if isinstance(it, Begin):
             begin, here = it, 0
         elif isinstance(it, End):
             if it.counters != here:
                 problem = f"the export has {it.counters} counters, and {here} of them are here"
-                yield BadRecord(f"line {number}", problem)
+                yield InvalidRecord(f"line {number}", problem)
             yield it
             begin = None
         else:
@@ -159,9 +161,9 @@ def each_once(
                 yield it
             else:
                 problem = f"{it.name!r} is in line {first[it.name]} as well"
-                yield BadRecord(f"line {number}", problem)
+                yield InvalidRecord(f"line {number}", problem)
     if begin is not None:
-        yield BadRecord(
+        yield InvalidRecord(
             f"line {number}",
             f"the export was cut off here: it has no end mark, and {here} of about "
             f"{begin.expected} counters; export again",
@@ -183,7 +185,7 @@ def parse_integer(text: str) -> int:
     )
 
 
-def _parsed(line: str) -> Record | Begin | End:
+def _parsed(line: str) -> CounterRecord | Begin | End:
     try:
         document = json.loads(line, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
@@ -196,8 +198,8 @@ def _parsed(line: str) -> Record | Begin | End:
     days = fields.get("days", {})
     if not isinstance(days, dict):
         raise ValueError("its days are no object")
-    described = {day: Day(**_fields(it, "hits", "visitors")) for day, it in days.items()}
-    return checked(Record(fields["name"], fields["value"], described))
+    described = {day: DayRecord(**_fields(it, "hits", "visitors")) for day, it in days.items()}
+    return validate_record(CounterRecord(fields["name"], fields["value"], described))
 
 
 def _begin_of(document: dict[str, Any]) -> Begin:
@@ -229,10 +231,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
-def _of_row(row: list[str]) -> Record | End:
+def _of_row(row: list[str]) -> CounterRecord | End:
     if len(row) == 1 and (mark := _CSV_END.fullmatch(row[0])):
         return End(int(mark[1]))
     if len(row) != len(COLUMNS):
         raise ValueError(f"is not {','.join(COLUMNS)}")
     name, value = row
-    return checked(Record(name, parse_integer(value)))
+    return validate_record(CounterRecord(name, parse_integer(value)))

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from ..validation import MAX_NAME
 from .formats import csv_rows
-from .records import BadRecord, Day, Record
+from .records import CounterRecord, DayRecord, InvalidRecord
 
 #: The beginning of the header row, with the format's version in front.
 HEADER = re.compile(r'"?([0-9]+)Path[",]')
@@ -58,7 +58,7 @@ class PageViews:
         day[0] += hits
         day[1] += visitors
 
-    def records(self) -> Iterator[Record | BadRecord]:
+    def records(self) -> Iterator[CounterRecord | InvalidRecord]:
         """Return a counter for each path, sorted by path."""
         path_of: dict[str, str] = {}
         for path, days in sorted(self._paths.items()):
@@ -66,10 +66,12 @@ class PageViews:
             hits = sum(day[0] for day in days.values())
             first = path_of.setdefault(name, path)
             if first == path:
-                yield Record(name, hits, {date: Day(*day) for date, day in days.items()}, path)
+                yield CounterRecord(
+                    name, hits, {date: DayRecord(*day) for date, day in days.items()}, path
+                )
             else:
                 problem = f"becomes {name!r}, as {first!r:.200} does"
-                yield BadRecord(f"path {path!r:.200}", problem, hits)
+                yield InvalidRecord(f"path {path!r:.200}", problem, hits)
 
 
 class GoatCounterExport:
@@ -87,14 +89,14 @@ class GoatCounterExport:
         self._views = PageViews()
         self.bots = 0
 
-    def __iter__(self) -> Iterator[Record | BadRecord]:
+    def __iter__(self) -> Iterator[CounterRecord | InvalidRecord]:
         """Read all rows; return those that are not page views, and then the counters."""
         number, header = next(self._rows, (1, []))
         columns = [header[0].lstrip("0123456789"), *header[1:]] if header else []
         version = header[0].removesuffix("Path") if header else ""
         missing = [name for name in _NEEDED if name not in columns]
         if version not in VERSIONS or missing:
-            yield BadRecord(
+            yield InvalidRecord(
                 f"line {number}",
                 f"is not the header row of GoatCounter's version {' or '.join(VERSIONS)}",
             )
@@ -105,7 +107,7 @@ class GoatCounterExport:
                     raise ValueError(f"has {len(row)} fields, not {len(columns)}")
                 self._add(**{name: row[columns.index(name)] for name in _NEEDED})
             except ValueError as error:
-                yield BadRecord(f"line {number}", str(error), views=1)
+                yield InvalidRecord(f"line {number}", str(error), views=1)
         yield from self._views.records()
 
     # The arguments are the names of the columns.
@@ -128,13 +130,13 @@ class GoatCounterArchive:
         self._lines = lines
         self._views = PageViews()
 
-    def __iter__(self) -> Iterator[Record | BadRecord]:
+    def __iter__(self) -> Iterator[CounterRecord | InvalidRecord]:
         """Read all lines; return those that are not statistics, and then the counters."""
         info = json.loads("".join(self._lines(INFO)))
         version = str(info.get("export_version"))
         if version.partition(".")[0] != JSON_VERSION:
             problem = f"export_version is {version!r:.20}, not {JSON_VERSION}.x"
-            yield BadRecord(INFO, problem)
+            yield InvalidRecord(INFO, problem)
             return
         paths: dict[int, str] = {}
         for where, row in self._rows(PATHS):
@@ -142,7 +144,7 @@ class GoatCounterArchive:
                 case {"id": int(number), "path": str(path)} if path:
                     paths[number] = path
                 case _:
-                    yield BadRecord(where, "has no id and path")
+                    yield InvalidRecord(where, "has no id and path")
         for where, row in self._rows(HIT_STATS):
             problem, visits = "has no hour, path_id and count", 1
             match row:
@@ -156,7 +158,7 @@ class GoatCounterArchive:
                         problem = f"its path_id {number} is not in {PATHS}"
                     except ValueError as error:
                         problem = str(error)
-            yield BadRecord(where, problem, max(visits, 0))
+            yield InvalidRecord(where, problem, max(visits, 0))
         yield from self._views.records()
 
     def _rows(self, member: str) -> Iterator[tuple[str, Any]]:

@@ -14,62 +14,72 @@ from urllib.parse import quote
 from redis.exceptions import NoScriptError
 
 from ..counting.call import Script
-from ..errors import NotAnIntegerError, StoreRefusedError
+from ..errors import NotAnIntegerError, StoreRejectedError
 from ..notices import warn_skipped
-from ..series import recent, this_hour
+from ..series import current_hour, hourly_dates
 from ..store.connections import outcome_of
 from ..store.queries import Operation
 from ..validation import names_key
-from .records import Day, Record
+from .records import CounterRecord, DayRecord
 
-ADOPT = Script("adopt.lua")
+IMPORT = Script("adopt.lua")
 
 #: What becomes of a counter that is there already.
-Mode: TypeAlias = Literal["leave", "add", "replace"]
+OnConflict: TypeAlias = Literal["leave", "add", "replace"]
 
 #: What has become of a counter: it was made, added to or replaced; it is as its source has
 #: brought it before; it was left alone, because it was there or because its source has less of
 #: it than before; or it could not be changed.
-Verdict: TypeAlias = Literal["made", "added", "replaced", "same", "left", "less", "refused"]
+ImportStatus: TypeAlias = Literal["made", "added", "replaced", "same", "left", "less", "refused"]
 
-_DONE: dict[str, Verdict] = {"make": "made", "add": "added", "set": "replaced"}
+_DONE: dict[str, ImportStatus] = {"make": "made", "add": "added", "set": "replaced"}
 
 #: What a source has brought that has not been here.
-NO_DAY = Day(0)
-NOTHING = Record("", 0)
+EMPTY_DAY = DayRecord(0)
+EMPTY_RECORD = CounterRecord("", 0)
 
 
-def adopted(key: str, record: Record, source: str, mode: Mode, limit: int) -> Operation[Verdict]:
+def import_counter(
+    key: str, record: CounterRecord, source: str, mode: OnConflict, limit: int
+) -> Operation[ImportStatus]:
     """Bring one counter in.
 
     The script does what it is told if the counter is as it is believed to be: at first that it
     is not there, and then as the script has answered.
     """
-    field = _field(source, record)
-    verb, before, brought, change = "make", "", NOTHING, record
+    field = _source_field(source, record)
+    verb, before, brought, change = "make", "", EMPTY_RECORD, record
     while True:
         described = [f"{key}:{it}" for it in ("imported", "days", "visitors", "told", "salt")]
         keys = [key, names_key(key), *described]
         if verb == "set":
-            keys += [f"{key}:hours:{date}" for date in recent()]
-        after = _written(record, brought)
-        command = ADOPT.run(
-            keys, verb, limit, field, before, after, change.value, this_hour()[:10], *_days(change)
+            keys += [f"{key}:hours:{date}" for date in hourly_dates()]
+        after = _serialize(record, brought)
+        command = IMPORT.run(
+            keys,
+            verb,
+            limit,
+            field,
+            before,
+            after,
+            change.value,
+            current_hour()[:10],
+            *_days(change),
         )
         (answer,) = yield [command]
-        if isinstance(answer, StoreRefusedError) and isinstance(answer.__cause__, NoScriptError):
-            _, answer = yield [ADOPT.load(), command]  # the server was started anew
-        if isinstance(answer, StoreRefusedError):
+        if isinstance(answer, StoreRejectedError) and isinstance(answer.__cause__, NoScriptError):
+            _, answer = yield [IMPORT.load(), command]  # the server was started anew
+        if isinstance(answer, StoreRejectedError):
             raise outcome_of(answer, key) from answer.__cause__
         if isinstance(answer, list):
             warn_skipped(answer[1].decode("utf-8", "replace"))
         if answer == 1 or isinstance(answer, list):
             return _DONE[verb]
         before = "" if answer == 0 else answer.decode()
-        brought = _read(before, key) if before else NOTHING
+        brought = _parse(before, key) if before else EMPTY_RECORD
         if answer == 0:
             verb, change = "make", record
-        elif before == _written(record, brought) or (
+        elif before == _serialize(record, brought) or (
             mode != "add" and before and _same(brought, record)
         ):
             return "same"
@@ -83,13 +93,13 @@ def adopted(key: str, record: Record, source: str, mode: Mode, limit: int) -> Op
             verb, change = "add", _difference(record, brought)
 
 
-def _field(source: str, record: Record) -> str:
+def _source_field(source: str, record: CounterRecord) -> str:
     """Return under what it is kept what a source has brought: in ASCII, as all that is sent."""
     words = filter(None, (source, record.origin))
     return " ".join(quote(it, "!#$&'()*+,/:;=?@[]~", errors="surrogateescape") for it in words)
 
 
-def _written(record: Record, brought: Record) -> str:
+def _serialize(record: CounterRecord, brought: CounterRecord) -> str:
     """Return what a source has brought as it is kept: ``12 2026-11-20=5/3 2026-11-21=7``.
 
     Days that it no longer tells of stay in there: it has brought them.
@@ -100,36 +110,36 @@ def _written(record: Record, brought: Record) -> str:
     return " ".join(words)
 
 
-def _read(written: str, key: str) -> Record:
+def _parse(written: str, key: str) -> CounterRecord:
     try:
         value, *days = written.split(" ")
         found = {}
         for day in days:
             date, _, numbers = day.partition("=")
             hits, _, visitors = numbers.partition("/")
-            found[date] = Day(int(hits), int(visitors) if visitors else None)
-        return Record("", int(value), found)
+            found[date] = DayRecord(int(hits), int(visitors) if visitors else None)
+        return CounterRecord("", int(value), found)
     except ValueError as error:
         raise NotAnIntegerError(f"{key}:imported") from error
 
 
-def _same(brought: Record, record: Record) -> bool:
+def _same(brought: CounterRecord, record: CounterRecord) -> bool:
     """Whether the hits are the same; visitors are a number only when their day is over."""
-    known = {date: brought.days.get(date, NO_DAY).hits for date in record.days}
+    known = {date: brought.days.get(date, EMPTY_DAY).hits for date in record.days}
     hits = {date: day.hits for date, day in record.days.items()}
     return brought.value == record.value and known == hits
 
 
-def _difference(record: Record, brought: Record) -> Record:
+def _difference(record: CounterRecord, brought: CounterRecord) -> CounterRecord:
     days = {}
     for date, day in record.days.items():
-        before = brought.days.get(date, NO_DAY)
+        before = brought.days.get(date, EMPTY_DAY)
         hits, visitors = day.hits - before.hits, (day.visitors or 0) - (before.visitors or 0)
         if hits or visitors:
-            days[date] = Day(hits, visitors or None)
-    return Record(record.name, record.value - brought.value, days)
+            days[date] = DayRecord(hits, visitors or None)
+    return CounterRecord(record.name, record.value - brought.value, days)
 
 
-def _days(record: Record) -> Iterator[str | int]:
+def _days(record: CounterRecord) -> Iterator[str | int]:
     for date, day in sorted(record.days.items()):
         yield from (date, day.hits, "" if day.visitors is None else day.visitors)

@@ -13,7 +13,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class DayRecord:
     """A day of a counter, in UTC.
 
     :ivar hits: what was counted in it.
@@ -25,7 +25,7 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CounterRecord:
     """A counter as it is carried from one store to another.
 
     :ivar name: its name.
@@ -36,12 +36,12 @@ class Record:
 
     name: str
     value: int
-    days: Mapping[str, Day] = field(default_factory=dict)
+    days: Mapping[str, DayRecord] = field(default_factory=dict)
     origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class BadRecord:
+class InvalidRecord:
     """What is no counter in something that was read.
 
     :ivar where: the line, or the key.
@@ -57,7 +57,7 @@ class BadRecord:
         return f"{self.where}: {self.problem}"
 
 
-def checked(record: Record) -> Record:
+def validate_record(record: CounterRecord) -> CounterRecord:
     """Return a counter that may be brought in.
 
     :raises ValueError: it is none: its name, its value or a day is outside the rules.

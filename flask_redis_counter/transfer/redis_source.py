@@ -7,19 +7,19 @@ from typing import Self
 
 from redis.connection import parse_url
 
-from ..errors import CounterError, NotAnIntegerError, StoreRefusedError
-from ..store.pool import Store
+from ..errors import CounterError, NotAnIntegerError, StoreRejectedError
+from ..store.pool import ConnectionPool
 from ..store.queries import Operation, run
-from ..validation import check_name, check_url, number_in
-from .records import BadRecord, Record
+from ..validation import check_name, check_url, parse_integer
+from .records import CounterRecord, InvalidRecord
 
 _TYPES = {b"hash": "a hash", b"list": "a list", b"set": "a set", b"zset": "a sorted set"}
 
 #: How many keys one round trip looks at.
-PAGE = 500
+PAGE_SIZE = 500
 
 
-class ForeignRedis:
+class RedisSource:
     """Another Redis.
 
     :param url: where it is.
@@ -28,7 +28,7 @@ class ForeignRedis:
     """
 
     def __init__(self, url: str, *, deadline: float = 10) -> None:
-        self._store = Store(check_url(url), deadline=deadline)
+        self._store = ConnectionPool(check_url(url), deadline=deadline)
         parts = parse_url(url)  # type: ignore[no-untyped-call]
         place = parts.get("path") or f"{parts.get('host', 'localhost')}:{parts.get('port', 6379)}"
         self.address = f"{place}/{parts.get('db', 0)}"
@@ -39,7 +39,7 @@ class ForeignRedis:
 
     def matching(
         self, pattern: str, strip: str = "", seen: Callable[[int], None] = lambda _: None
-    ) -> Iterator[Record | BadRecord]:
+    ) -> Iterator[CounterRecord | InvalidRecord]:
         """Return the counters whose keys match a pattern; what is none is told by its key.
 
         :param pattern: as for ``SCAN``: ``hits:*``.
@@ -55,18 +55,21 @@ class ForeignRedis:
             keys = [key for key in dict.fromkeys(answer) if key not in found]
             found.update(keys)
             for it in self.read(keys, strip):
-                if isinstance(it, BadRecord) or first.setdefault(it.name, it.origin) == it.origin:
+                if (
+                    isinstance(it, InvalidRecord)
+                    or first.setdefault(it.name, it.origin) == it.origin
+                ):
                     yield it
                 else:
                     problem = f"becomes {it.name!r}, as {first[it.name]!r} does"
-                    yield BadRecord(f"key {it.origin!r:.200}", problem)
-            seen(PAGE)
+                    yield InvalidRecord(f"key {it.origin!r:.200}", problem)
+            seen(PAGE_SIZE)
             if cursor == b"0":
                 return
 
     def read(
         self, keys: Sequence[bytes], strip: str = "", name: str | None = None
-    ) -> Iterator[Record | BadRecord]:
+    ) -> Iterator[CounterRecord | InvalidRecord]:
         """Return the counters that keys hold; what is none is told by its key.
 
         :param name: what they are all called; None: what is left of the key.
@@ -78,21 +81,21 @@ class ForeignRedis:
         for key, answer in zip(keys, answers, strict=True):
             text = key.decode("utf-8", "surrogateescape")
             try:
-                value = number_in(answer, text, None)
+                value = parse_integer(answer, text, None)
                 called = check_name(name or text.removeprefix(strip))
             except CounterError as error:
-                if isinstance(error, StoreRefusedError):
+                if isinstance(error, StoreRejectedError):
                     raise
                 if isinstance(error, NotAnIntegerError):
                     problem = f"holds {types.get(key, 'a string')}, which is not an integer"
                 else:
                     problem = str(error)
-                yield BadRecord(f"key {text!r:.200}", problem)
+                yield InvalidRecord(f"key {text!r:.200}", problem)
                 continue
             if value is not None:
-                yield Record(called, value, origin=text)
+                yield CounterRecord(called, value, origin=text)
             elif name is not None:
-                yield BadRecord(f"key {text!r:.200}", "is not there")
+                yield InvalidRecord(f"key {text!r:.200}", "is not there")
 
     def close(self) -> None:
         """Close the connections."""
@@ -107,14 +110,14 @@ class ForeignRedis:
 
 def _size() -> Operation[int]:
     (answer,) = yield [("DBSIZE",)]
-    if isinstance(answer, StoreRefusedError):
+    if isinstance(answer, StoreRejectedError):
         raise answer
     return int(answer)
 
 
 def _scanned(cursor: bytes, pattern: str) -> Operation[tuple[bytes, list[bytes]]]:
-    (answer,) = yield [("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE)]
-    if isinstance(answer, StoreRefusedError):
+    (answer,) = yield [("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE_SIZE)]
+    if isinstance(answer, StoreRejectedError):
         raise answer
     behind, keys = answer
     return behind, keys
@@ -128,7 +131,7 @@ def _values(keys: Sequence[bytes]) -> Operation[tuple[list[object], dict[bytes, 
     wrong = [
         key
         for key, answer in pairs
-        if isinstance(answer, StoreRefusedError) and "WRONGTYPE" in str(answer)
+        if isinstance(answer, StoreRejectedError) and "WRONGTYPE" in str(answer)
     ]
     types = (yield [("TYPE", key) for key in wrong]) if wrong else []
     return answers, {

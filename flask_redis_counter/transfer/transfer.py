@@ -16,38 +16,38 @@ from ..errors import (
     CounterOverflowError,
     NotAnIntegerError,
     StoreError,
-    StoreRefusedError,
+    StoreRejectedError,
 )
-from ..limits import Terms
-from ..series import this_hour
+from ..limits import Limits
+from ..series import current_hour
 from ..store.connections import Command
-from ..store.pool import Store
-from ..store.queries import Operation, names, run, together
+from ..store.pool import ConnectionPool
+from ..store.queries import Operation, gather, names, run
 from ..validation import (
     DEFAULT_PREFIX,
     NAME,
     check_prefix,
-    explained,
-    name_in,
+    name_from_key,
     names_key,
-    number_in,
+    parse_integer,
+    translate_error,
 )
-from .importing import ADOPT, Mode, Verdict, adopted
-from .records import BadRecord, Day, Record, checked
+from .importing import IMPORT, ImportStatus, OnConflict, import_counter
+from .records import CounterRecord, DayRecord, InvalidRecord, validate_record
 
 #: How many counters one round trip carries at the most, and about how many of their days.
-BATCH = 250
-DAYS = 5_000
+COUNTERS_PER_BATCH = 250
+DAYS_PER_BATCH = 5_000
 
 #: Seconds that a store may be away before a transfer gives up, and between two attempts.
-PATIENCE = 30.0
-PAUSE = 0.1
+OUTAGE_TIMEOUT = 30.0
+RETRY_DELAY = 0.1
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
+class ImportResult:
     """What has become of a counter that was brought in.
 
     :ivar name: its name.
@@ -56,7 +56,7 @@ class Adopted:
     """
 
     name: str
-    verdict: Verdict
+    verdict: ImportStatus
     error: CounterError | None = None
 
 
@@ -75,7 +75,7 @@ class Transfer:
         self, store: str | redis.Redis, *, prefix: str = DEFAULT_PREFIX, deadline: float = 10
     ) -> None:
         self.prefix = check_prefix(prefix)
-        self._store = Store(store, deadline=deadline)
+        self._store = ConnectionPool(store, deadline=deadline)
 
     def size(self) -> int:
         """Return how many counters there are.
@@ -84,7 +84,7 @@ class Transfer:
         """
         return run(_size(self.prefix), self._store.ask)
 
-    def records(self, *, days: bool = True) -> Iterator[Record | BadRecord]:
+    def records(self, *, days: bool = True) -> Iterator[CounterRecord | InvalidRecord]:
         """Return all counters, sorted by name; one that is deleted meanwhile may be missing.
 
         The visitors of the day that it is are not yet a number, and are left out.
@@ -94,28 +94,28 @@ class Transfer:
         """
         after = ""
         while True:
-            page = self._run(names(self.prefix, after, BATCH))
+            page = self._run(names(self.prefix, after, COUNTERS_PER_BATCH))
             reads = (_exported(self.prefix, name, days) for name in page)
-            for name, it in zip(page, self._run(together(*reads)), strict=True):
+            for name, it in zip(page, self._run(gather(*reads)), strict=True):
                 if isinstance(it, StoreError):
                     raise it
                 if isinstance(it, CounterError):
-                    yield BadRecord(f"counter {name!r}", str(it))
+                    yield InvalidRecord(f"counter {name!r}", str(it))
                 elif it is not None:
                     yield it
-            if len(page) < BATCH:
+            if len(page) < COUNTERS_PER_BATCH:
                 break
             after = page[-1]
         yield from self._unlisted()
 
     def adopt(
         self,
-        records: Iterable[Record],
+        records: Iterable[CounterRecord],
         source: str,
         *,
-        mode: Mode = "leave",
+        mode: OnConflict = "leave",
         max_counters: int | None = None,
-    ) -> Iterator[Adopted]:
+    ) -> Iterator[ImportResult]:
         """Bring counters in, and tell of each what has become of it.
 
         One that is not there is made. What a source has brought of a counter it never brings
@@ -129,18 +129,18 @@ class Transfer:
         :raises TooManyCountersError: there are as many as that.
         :raises StoreError: the store did not answer, or refused.
         """
-        limit = Terms(max_counters).limit
+        limit = Limits(max_counters).limit
         self._run(_loaded())
         for batch in _batches(records):
             calls = (
-                adopted(key_of(self.prefix, record.name), record, source, mode, limit)
+                import_counter(key_of(self.prefix, record.name), record, source, mode, limit)
                 for record in batch
             )
-            for record, it in zip(batch, self._run(together(*calls)), strict=True):
+            for record, it in zip(batch, self._run(gather(*calls)), strict=True):
                 if not isinstance(it, CounterError):
-                    yield Adopted(record.name, it)
+                    yield ImportResult(record.name, it)
                 elif isinstance(it, NotAnIntegerError | CounterOverflowError):
-                    yield Adopted(record.name, "refused", it)
+                    yield ImportResult(record.name, "refused", it)
                 else:
                     raise it
 
@@ -154,22 +154,22 @@ class Transfer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _unlisted(self) -> Iterator[BadRecord]:
+    def _unlisted(self) -> Iterator[InvalidRecord]:
         """Find counters that are missing from the list of names, and so from what was read."""
         found: set[str] = set()
         cursor = 0
         while True:
             try:
                 cursor, missing = self._run(_scanned(self.prefix, cursor))
-            except StoreRefusedError as error:
-                yield BadRecord(
+            except StoreRejectedError as error:
+                yield InvalidRecord(
                     "the list of names", f"nothing says whether it is complete: {error}"
                 )
                 return
             for name in missing:
                 if name not in found:
                     found.add(name)
-                    yield BadRecord(
+                    yield InvalidRecord(
                         f"counter {name!r}",
                         "missing from the list of names, and left out: hit or set it here once, "
                         "and see flask-redis-counter doctor",
@@ -182,26 +182,26 @@ class Transfer:
 
     def _sent(self, commands: list[Command]) -> list[Any]:
         """Send until there is an answer: nothing here does more when it is sent twice."""
-        ends = time.monotonic() + PATIENCE
+        ends = time.monotonic() + OUTAGE_TIMEOUT
         while True:
             try:
                 return self._store.call_many(commands)
             except StoreError as error:
-                final = isinstance(error, StoreRefusedError)
+                final = isinstance(error, StoreRejectedError)
                 if final and not isinstance(error.__cause__, BusyLoadingError):
                     raise
-                if time.monotonic() + PAUSE > ends:
+                if time.monotonic() + RETRY_DELAY > ends:
                     raise
-            time.sleep(PAUSE)
+            time.sleep(RETRY_DELAY)
 
 
-def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
-    batch: list[Record] = []
+def _batches(records: Iterable[CounterRecord]) -> Iterator[list[CounterRecord]]:
+    batch: list[CounterRecord] = []
     days = 0
     for record in records:
-        batch.append(checked(record))
+        batch.append(validate_record(record))
         days += len(record.days)
-        if len(batch) == BATCH or days >= DAYS:
+        if len(batch) == COUNTERS_PER_BATCH or days >= DAYS_PER_BATCH:
             yield batch
             batch, days = [], 0
     if batch:
@@ -210,7 +210,7 @@ def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 def _size(prefix: str) -> Operation[int]:
     (answer,) = yield [("ZCARD", names_key(prefix))]
-    if isinstance(answer, StoreRefusedError):
+    if isinstance(answer, StoreRejectedError):
         raise answer
     return int(answer)
 
@@ -218,10 +218,10 @@ def _size(prefix: str) -> Operation[int]:
 def _scanned(prefix: str, cursor: int) -> Operation[tuple[int, list[str]]]:
     """Look at some of the store's keys; return the next cursor, and the names that are missing."""
     (answer,) = yield [("SCAN", cursor, "MATCH", f"{prefix}{{*}}", "COUNT", 1000)]
-    if isinstance(answer, StoreRefusedError):
+    if isinstance(answer, StoreRejectedError):
         raise answer
     following, keys = answer
-    found = [name for name in (name_in(key.decode()) for key in keys) if NAME.fullmatch(name)]
+    found = [name for name in (name_from_key(key.decode()) for key in keys) if NAME.fullmatch(name)]
     if not found:
         return int(following), []
     scores = yield [("ZSCORE", names_key(prefix), name) for name in found]
@@ -231,15 +231,15 @@ def _scanned(prefix: str, cursor: int) -> Operation[tuple[int, list[str]]]:
 
 
 def _loaded() -> Operation[None]:
-    yield [ADOPT.load()]
+    yield [IMPORT.load()]
 
 
-def _exported(prefix: str, name: str, days: bool) -> Operation[Record | None]:
+def _exported(prefix: str, name: str, days: bool) -> Operation[CounterRecord | None]:
     """Read a counter with its days; None: it is gone."""
     key = key_of(prefix, name)
     if not days:
         (value,) = yield [("GET", key)]
-        return None if value is None else Record(name, number_in(value, key, 0))
+        return None if value is None else CounterRecord(name, parse_integer(value, key, 0))
     value, fields, visiting = yield [
         ("GET", key),
         ("HGETALL", f"{key}:days"),
@@ -248,14 +248,14 @@ def _exported(prefix: str, name: str, days: bool) -> Operation[Record | None]:
     if value is None:
         return None
     for answer in (fields, visiting):
-        if isinstance(answer, StoreRefusedError):
-            raise explained(answer, f"{key}:days") from answer.__cause__
+        if isinstance(answer, StoreRejectedError):
+            raise translate_error(answer, f"{key}:days") from answer.__cause__
     words = [field.decode() for field in fields]
     found = dict(zip(words[::2], words[1::2], strict=True))
     last = found.pop("last", None)
     if last is not None:
         found[f"visitors:{last}"] = str(visiting)
-    found.pop(f"visitors:{this_hour()[:10]}", None)
+    found.pop(f"visitors:{current_hour()[:10]}", None)
     visitors = {
         date.removeprefix("visitors:"): int(number)
         for date, number in found.items()
@@ -263,5 +263,5 @@ def _exported(prefix: str, name: str, days: bool) -> Operation[Record | None]:
     }
     hits = {date: int(number) for date, number in found.items() if ":" not in date}
     dates = sorted(hits.keys() | visitors.keys())
-    described = {date: Day(hits.get(date, 0), visitors.get(date)) for date in dates}
-    return Record(name, number_in(value, key, 0), described)
+    described = {date: DayRecord(hits.get(date, 0), visitors.get(date)) for date in dates}
+    return CounterRecord(name, parse_integer(value, key, 0), described)

@@ -12,7 +12,7 @@ from werkzeug.routing import Map, MapAdapter
 from .. import hosts
 from ..errors import ConfigurationError
 from ..extension.extension import FlaskRedisCounter
-from ..extension.state import EXTENSION_KEY, State
+from ..extension.state import EXTENSION_KEY, ExtensionState
 from . import problems, proxy_scheme, ranking, request_log, security_headers
 from .openapi import document
 from .routes import badges, counters, health, live, metrics, pages, snippet, stats
@@ -43,7 +43,7 @@ class Service(Flask):
         if request is not None and adapter is not None and not adapter.server_name:
             # Werkzeug 3.1.7 refuses a host with an underscore, and later ones leave it out.
             host = request.headers.get("Host")
-            if host and hosts.is_allowed(host):
+            if host and hosts.is_allowed_host(host):
                 adapter.server_name = request.host = host
         return adapter
 
@@ -58,7 +58,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_mapping(MAX_CONTENT_LENGTH=64 * 1024)
     app.config.from_mapping(config or {})
     FlaskRedisCounter(app)
-    state: State = app.extensions[EXTENSION_KEY]
+    state: ExtensionState = app.extensions[EXTENSION_KEY]
     if not state.config.enabled:
         raise ConfigurationError(
             "COUNTER_ENABLED", "false is for apps: a service that counts nothing has no use"

@@ -16,11 +16,11 @@ from flask import Response, render_template, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
-from .badge_svg import COLORS, Badge, Format, Side, color_of, written
+from .badge_svg import COLORS, Badge, Format, Side, format_number, parse_color
 from .negotiation import SVG, media_type
 
 #: The largest number of characters of a label.
-LONGEST_LABEL = 64
+MAX_LABEL = 64
 
 #: The query parameters that a badge reads.
 PARAMETERS = ("label", "color", "label_color", "format")
@@ -31,7 +31,7 @@ STATUS = "Counter-Status"
 #: Response header: whether the visit was counted, in the words of the JSON documents.
 COUNTED = "Counted"
 
-_WORDS = {
+_ERROR_LABELS = {
     HTTPStatus.ACCEPTED: "noted",
     HTTPStatus.NOT_FOUND: "unknown",
     HTTPStatus.CONFLICT: "full",
@@ -43,7 +43,7 @@ _PATH = re.compile(r"/(?:counters|hit|stats)/(.*)\.svg", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class BadgeStyle:
     """Label, colours and number format of a badge."""
 
     label: str
@@ -53,7 +53,7 @@ class Look:
 
     def badge(self, value: int) -> Badge:
         """Return the badge of a value."""
-        return self._with(Side(written(value, self.form), self.color))
+        return self._with(Side(format_number(value, self.form), self.color))
 
     def word(self, word: str) -> Badge:
         """Return the badge that has a word in place of a value."""
@@ -63,7 +63,7 @@ class Look:
         return Badge(Side(self.label, self.label_color), message)
 
 
-def look_in(query: MultiDict[str, str], name: str) -> Look:
+def parse_style(query: MultiDict[str, str], name: str) -> BadgeStyle:
     """Return the look that a query asks for; a picture never fails because of its query.
 
     Unknown parameters are ignored, the first of several counts, and an unreadable value is the
@@ -72,33 +72,35 @@ def look_in(query: MultiDict[str, str], name: str) -> Look:
     :param name: the counter, which is the default of the label.
     """
     form: Any = query.get("format", "plain")
-    return Look(
-        label_in(query.get("label", name)),
-        color_of(query.get("color", "")) or COLORS["blue"],
-        color_of(query.get("label_color", "")) or COLORS["grey"],
+    return BadgeStyle(
+        parse_label(query.get("label", name)),
+        parse_color(query.get("color", "")) or COLORS["blue"],
+        parse_color(query.get("label_color", "")) or COLORS["grey"],
         form if form in get_args(Format) else "plain",
     )
 
 
-def label_in(text: str) -> str:
-    """Return a label without what cannot be seen, of :data:`LONGEST_LABEL` characters or fewer."""
+def parse_label(text: str) -> str:
+    """Return a label without what cannot be seen, of :data:`MAX_LABEL` characters or fewer."""
     # A picture shows several blanks as one, whose width counts once.
     shown = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
-    return shown[:LONGEST_LABEL]
+    return shown[:MAX_LABEL]
 
 
-def word_for(status: int) -> str:
+def error_label(status: int) -> str:
     """Return the word that a badge has in place of a value."""
     given = HTTPStatus(status)
-    return _WORDS.get(given, "invalid" if given < HTTPStatus.INTERNAL_SERVER_ERROR else "broken")
+    return _ERROR_LABELS.get(
+        given, "invalid" if given < HTTPStatus.INTERNAL_SERVER_ERROR else "broken"
+    )
 
 
-def drawn(badge: Badge, *, headers: dict[str, str] | None = None) -> Response:
+def badge_response(badge: Badge, *, headers: dict[str, str] | None = None) -> Response:
     """Return the response of a badge."""
     return Response(render_template("badge.svg", badge=badge), mimetype=SVG, headers=headers)
 
 
-def is_wanted() -> bool:
+def is_badge_request() -> bool:
     """Whether the current request is for a picture."""
     if request.method not in ("GET", "HEAD"):
         return False
@@ -112,7 +114,7 @@ def is_wanted() -> bool:
         return False
 
 
-def in_place_of(status: HTTPStatus, counted: str) -> Response:
+def error_badge(status: HTTPStatus, counted: str) -> Response:
     """Return the picture that says in a word why there is no value.
 
     :param status: the status that the answer has where no picture is wanted.
@@ -120,7 +122,7 @@ def in_place_of(status: HTTPStatus, counted: str) -> Response:
     """
     path = _PATH.fullmatch(request.path)
     name = path[1] if path else (request.view_args or {}).get("name", "")
-    response = drawn(look_in(request.args, name).word(word_for(status)))
+    response = badge_response(parse_style(request.args, name).word(error_label(status)))
     response.headers[STATUS] = str(status.value)
     if request.path.startswith("/hit/"):
         response.headers[COUNTED] = counted

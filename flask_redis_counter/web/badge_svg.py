@@ -69,14 +69,14 @@ class Side:
         return "#ffffff" if contrast(self.color, "#ffffff") >= CONTRAST else "#000000"
 
     @property
-    def length(self) -> float:
+    def text_width(self) -> float:
         """How long the text is, in pixels."""
-        return length(self.text)
+        return text_width(self.text)
 
     @property
     def width(self) -> int:
         """How wide the ground is: whole pixels, whose edges are sharp."""
-        return int(-(-self.length // 1)) + 2 * PADDING
+        return int(-(-self.text_width // 1)) + 2 * PADDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Badge:
         return sum(side.width for side in self.sides)
 
 
-def length(text: str) -> float:
+def text_width(text: str) -> float:
     """Return how long a text is in Verdana of 11 pixels."""
     return round(sum(map(_advance, text)) * SIZE / 1000, 1)
 
@@ -115,7 +115,7 @@ def _advance(character: str) -> int:
     return _ADVANCES.get(base, _WIDE if east_asian_width(character) in "FW" else _OTHER)
 
 
-def written(value: int, form: Format) -> str:
+def format_number(value: int, form: Format) -> str:
     """Return a number as text; what is short is rounded towards zero, and never says too much."""
     if form == "plain":
         return str(value)
@@ -130,7 +130,7 @@ def written(value: int, form: Format) -> str:
     return str(value)
 
 
-def color_of(text: str) -> str | None:
+def parse_color(text: str) -> str | None:
     """Return a colour as ``#rrggbb``, given its name or its hexadecimal digits, or None."""
     if (name := text.lower()) in COLORS:
         return COLORS[name]

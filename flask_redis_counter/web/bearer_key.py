@@ -16,7 +16,7 @@ from ..extension.state import current_state
 from ..forking import ForkSafe
 
 #: Wrong keys that a client may give in each window before it is refused, by each process.
-MAX_GUESSES = 10
+MAX_WRONG_KEYS = 10
 
 #: Seconds of a window; and the least time between two lines of the log.
 WINDOW = 60.0
@@ -30,7 +30,7 @@ _KEY = "flask-redis-counter.guesses"
 _log = logging.getLogger(__name__)
 
 
-class Guesses(ForkSafe):
+class WrongKeys(ForkSafe):
     """The wrong keys of the last minute, by client."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Guesses(ForkSafe):
     def wait(self, client: str) -> float:
         """Return the seconds for which a client is refused, 0 where it is not."""
         guesses, ends = self._clients.get(client, (0, 0.0))
-        return max(0.0, ends - monotonic()) if guesses >= MAX_GUESSES else 0.0
+        return max(0.0, ends - monotonic()) if guesses >= MAX_WRONG_KEYS else 0.0
 
     def add(self, client: str, setting: str) -> None:
         """Note a wrong key, and log it: one line a minute, without the key and the address."""
@@ -75,7 +75,7 @@ def require_key(key: str, setting: str, realm: str) -> None:
     """
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        guesses: Guesses = current_app.extensions.setdefault(_KEY, Guesses())
+        guesses: WrongKeys = current_app.extensions.setdefault(_KEY, WrongKeys())
         client = current_state().screen.client(request.remote_addr or "", request.headers.get)
         if seconds := guesses.wait(client):
             raise TooManyRequests("Too many wrong keys.", retry_after=math.ceil(seconds))

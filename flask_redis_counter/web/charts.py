@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from ..series import Point
+from ..series import SeriesPoint
 
 WIDTH, HEIGHT = 400, 180
 
@@ -39,12 +39,12 @@ text { fill: #56606c; }
 
 
 @lru_cache(maxsize=1)
-def can_draw() -> bool:
+def charts_available() -> bool:
     """Whether pygal is installed."""
     return find_spec("pygal") is not None
 
 
-def step_of(days: int) -> int:
+def days_per_bar(days: int) -> int:
     """Return how many days a bar is of: one, or seven."""
     return 1 if days <= BARS else 7
 
@@ -59,13 +59,13 @@ def _pygal() -> Any:
 
 
 @lru_cache(maxsize=64)
-def draw(days: tuple[Point, ...]) -> str:
+def draw(days: tuple[SeriesPoint, ...]) -> str:
     """Return an SVG with a bar a day: its height is the hits, its foot the unique visitors.
 
     Where there are too many days a bar is a week: the sums of its days. The first ones may be
     left out for that.
     """
-    step = step_of(len(days))
+    step = days_per_bar(len(days))
     begins = range(len(days) % step, len(days), step)
     bars = [days[begin : begin + step] for begin in begins]
     hits = [sum(day.hits for day in bar) for bar in bars]

@@ -37,7 +37,7 @@ _KEY = "flask-redis-counter.costly"
 _P = ParamSpec("_P")
 
 
-class Limiter(ForkSafe):
+class ConcurrencyLimiter(ForkSafe):
     """The turn to compute, and the responses of the last second."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Limiter(ForkSafe):
         return response
 
 
-def costly(
+def limit_concurrency(
     *parameters: str, cached: bool = False
 ) -> Callable[[Callable[_P, Response]], Callable[_P, Response]]:
     """Decorate a view: one at a time is computed in each process; too many at once are a 503.
@@ -100,7 +100,9 @@ def costly(
             if cached and not (request.if_none_match or request.if_match):
                 query = tuple(tuple(request.args.getlist(name)) for name in parameters)
                 key = (request.endpoint, request.root_path, *kwargs.values(), query)
-            limiter: Limiter = current_app.extensions.setdefault(_KEY, Limiter())
+            limiter: ConcurrencyLimiter = current_app.extensions.setdefault(
+                _KEY, ConcurrencyLimiter()
+            )
             return limiter.respond(key, lambda: view(*args, **kwargs))
 
         return limited

@@ -12,9 +12,9 @@ PACKAGE = logging.getLogger("flask_redis_counter")
 _NAME = "json"
 
 
-def write_json() -> None:
+def configure_json_logging() -> None:
     """Let all that this package logs be JSON on standard error, here and in what is forked."""
-    if not writes_json():
+    if not is_json_logging():
         handler = logging.StreamHandler()
         handler.setFormatter(json_formatter())
         handler.name = _NAME
@@ -22,7 +22,7 @@ def write_json() -> None:
         PACKAGE.setLevel(logging.INFO)
 
 
-def writes_json() -> bool:
+def is_json_logging() -> bool:
     """Whether it is."""
     return any(handler.name == _NAME for handler in PACKAGE.handlers)
 

@@ -13,28 +13,28 @@ from werkzeug.exceptions import HTTPException
 from ..errors import (
     CounterError,
     CounterExistsError,
+    CounterNotFoundError,
     CounterOverflowError,
+    DurabilityUnsupportedError,
+    HitSpooledError,
+    IdempotencyKeyReusedError,
     IdempotencyMemoryError,
     InvalidAmountError,
+    InvalidIdempotencyKeyError,
     InvalidNameError,
-    InvalidSpanError,
-    InvalidTokenError,
+    InvalidPeriodError,
     NotAnIntegerError,
     OutcomeUnknownError,
-    SpooledError,
-    StoreRefusedError,
+    RateLimitExceededError,
+    StoreRejectedError,
     StoreUnavailableError,
-    StoreUnsuitableError,
-    TokenReusedError,
     TooManyCountersError,
-    TooOftenError,
-    UnknownCounterError,
 )
 from ..validation import MAX_VALUE
 from . import badge_response
 from .negotiation import HTML, TEXT, media_type, wants_page
 from .representations import HEADERS, NO_MEMORY
-from .request_log import failed
+from .request_log import record_failure
 
 #: The form of an error for programs.
 PROBLEM = "application/problem+json"
@@ -47,16 +47,16 @@ _VISITS = frozenset({"counter.count", "counters.hit"})
 
 # What a client is told; the log has the cause, which may name hosts and keys.
 _UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
-_ANSWERS: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
+_RESPONSES: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
     InvalidNameError: (HTTPStatus.BAD_REQUEST, None),
-    InvalidTokenError: (HTTPStatus.BAD_REQUEST, None),
-    TokenReusedError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
+    InvalidIdempotencyKeyError: (HTTPStatus.BAD_REQUEST, None),
+    IdempotencyKeyReusedError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     InvalidAmountError: (HTTPStatus.BAD_REQUEST, None),
-    InvalidSpanError: (HTTPStatus.BAD_REQUEST, None),
+    InvalidPeriodError: (HTTPStatus.BAD_REQUEST, None),
     CounterExistsError: (HTTPStatus.PRECONDITION_FAILED, None),
-    UnknownCounterError: (HTTPStatus.NOT_FOUND, None),
+    CounterNotFoundError: (HTTPStatus.NOT_FOUND, None),
     TooManyCountersError: (HTTPStatus.CONFLICT, None),
-    TooOftenError: (HTTPStatus.TOO_MANY_REQUESTS, None),
+    RateLimitExceededError: (HTTPStatus.TOO_MANY_REQUESTS, None),
     IdempotencyMemoryError: (_UNAVAILABLE, None),
     CounterOverflowError: (
         HTTPStatus.CONFLICT,
@@ -68,8 +68,8 @@ _ANSWERS: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
         "It was left untouched.",
     ),
     StoreUnavailableError: (_UNAVAILABLE, "The store cannot be reached. Nothing was counted."),
-    StoreRefusedError: (_UNAVAILABLE, "The store refused the command. Nothing was counted."),
-    StoreUnsuitableError: (_UNAVAILABLE, "The store is set up wrongly. Nothing was counted."),
+    StoreRejectedError: (_UNAVAILABLE, "The store refused the command. Nothing was counted."),
+    DurabilityUnsupportedError: (_UNAVAILABLE, "The store is set up wrongly. Nothing was counted."),
     OutcomeUnknownError: (
         _UNAVAILABLE,
         "The store gave no answer that would settle it. The visit may have been counted.",
@@ -80,20 +80,20 @@ _ANSWERS: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
 def init_app(app: Flask) -> None:
     """Let the app answer every error as a problem."""
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(SpooledError, _spooled)
-    app.register_error_handler(CounterError, answer_to)
+    app.register_error_handler(HitSpooledError, _spooled)
+    app.register_error_handler(CounterError, error_response)
     app.register_error_handler(Exception, _bug)
 
 
-def problem(status: HTTPStatus, detail: str, **members: Any) -> Response:
+def problem_response(status: HTTPStatus, detail: str, **members: Any) -> Response:
     """Answer a problem document, or a page or a picture that says the same.
 
     :param members: further members of the document.
     """
     document = {"type": "about:blank", "title": status.phrase, "status": status.value}
     document |= {"detail": detail, **members}
-    if badge_response.is_wanted():
-        response = badge_response.in_place_of(status, str(members.get("counted", False)).lower())
+    if badge_response.is_badge_request():
+        response = badge_response.error_badge(status, str(members.get("counted", False)).lower())
     elif wants_page(request.headers.get("Accept", "")):
         visit = request.endpoint in _VISITS
         if not visit:
@@ -111,9 +111,9 @@ def problem(status: HTTPStatus, detail: str, **members: Any) -> Response:
     return response
 
 
-def _spooled(error: SpooledError) -> Response:
-    if badge_response.is_wanted():
-        response = badge_response.in_place_of(HTTPStatus.ACCEPTED, "spooled")
+def _spooled(error: HitSpooledError) -> Response:
+    if badge_response.is_badge_request():
+        response = badge_response.error_badge(HTTPStatus.ACCEPTED, "spooled")
         response.headers.update(HEADERS)
         return response
     form = media_type(request.headers.get("Accept", ""))
@@ -126,16 +126,16 @@ def _spooled(error: SpooledError) -> Response:
     return Response(body, HTTPStatus.ACCEPTED, mimetype=form, headers=HEADERS)
 
 
-def answer_to(error: CounterError) -> Response:
+def error_response(error: CounterError) -> Response:
     """Answer what became of a counter as a problem; what is not the client's fault is logged."""
-    status, detail = _ANSWERS.get(
+    status, detail = _RESPONSES.get(
         type(error), (HTTPStatus.INTERNAL_SERVER_ERROR, "The counter failed.")
     )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        failed(error)
+        record_failure(error)
     members = {"reason": NO_MEMORY} if isinstance(error, IdempotencyMemoryError) else {}
-    response = problem(status, detail or f"{error}.", counted=error.counted, **members)
-    if isinstance(error, TooOftenError):
+    response = problem_response(status, detail or f"{error}.", counted=error.counted, **members)
+    if isinstance(error, RateLimitExceededError):
         response.headers["Retry-After"] = str(math.ceil(error.seconds))
     return response
 
@@ -143,7 +143,7 @@ def answer_to(error: CounterError) -> Response:
 def _http_error(error: HTTPException) -> Response | HTTPException:
     if error.code is None or error.code < 400:
         return error  # a redirect of the router
-    response = problem(HTTPStatus(error.code), error.description or "")
+    response = problem_response(HTTPStatus(error.code), error.description or "")
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value
@@ -151,5 +151,7 @@ def _http_error(error: HTTPException) -> Response | HTTPException:
 
 
 def _bug(error: Exception) -> Response:
-    failed(error)
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something is wrong here; the log says what.")
+    record_failure(error)
+    return problem_response(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Something is wrong here; the log says what."
+    )

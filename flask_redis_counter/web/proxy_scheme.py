@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from ..extension.state import EXTENSION_KEY, State
-from ..extension.trusted_proxies import Proxies
+from ..extension.state import EXTENSION_KEY, ExtensionState
+from ..extension.trusted_proxies import TrustedProxies
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -20,11 +20,11 @@ def init_app(app: Flask) -> None:
     Not Werkzeug's ProxyFix, which counts proxies and believes whoever asks. The host is the one of
     the ``Host`` header, which is judged: a proxy is to pass it on.
     """
-    state: State = app.extensions[EXTENSION_KEY]
+    state: ExtensionState = app.extensions[EXTENSION_KEY]
     config = state.config
     if not config.proxies and not config.root_path:
         return
-    proxies = Proxies(config.proxies)
+    proxies = TrustedProxies(config.proxies)
     ask = app.wsgi_app
 
     def ask_behind_proxies(

@@ -12,14 +12,14 @@ from ..errors import CounterError
 from ..extension.state import current_state
 
 #: How many counters are read at the most; of more, those first by name are ranked.
-MOST = 10_000
+MAX_COUNTERS = 10_000
 
-#: Of more counters than this the ranking is kept for :data:`LIFE` seconds: it takes a while.
-MANY = 100
-LIFE = 10.0
+#: Of more counters than this the ranking is kept for :data:`TTL` seconds: it takes a while.
+CACHE_FROM = 100
+TTL = 10.0
 
 #: How many values one round trip reads.
-STEP = 1000
+VALUES_PER_READ = 1000
 
 _EXTENSION = "redis_counter_ranking"
 
@@ -56,13 +56,13 @@ class RankingCache:
         if self._kept is not None and now < self._until:
             return self._kept
         # One thread reads; the others go on with the ranking that there is.
-        self._until = now + LIFE
+        self._until = now + TTL
         try:
             ranking = _read(counter)
         except CounterError:
             self._until = now
             raise
-        self._kept = ranking if len(ranking.names) > MANY else None
+        self._kept = ranking if len(ranking.names) > CACHE_FROM else None
         return ranking
 
 
@@ -81,13 +81,13 @@ def current_ranking() -> Ranking:
 
 
 def _read(counter: RedisCounter) -> Ranking:
-    names = counter.names(most=MOST + 1)
-    is_whole = len(names) <= MOST
-    names = names[:MOST]
+    names = counter.names(most=MAX_COUNTERS + 1)
+    is_whole = len(names) <= MAX_COUNTERS
+    names = names[:MAX_COUNTERS]
     values: dict[str, int] = {}
     # In steps, which keep to the deadline each.
-    for begin in range(0, len(names), STEP):
-        values |= counter.values(names[begin : begin + STEP], default=0, broken=0)
+    for begin in range(0, len(names), VALUES_PER_READ):
+        values |= counter.values(names[begin : begin + VALUES_PER_READ], default=0, broken=0)
     # Sorting is stable: of equal ones the first by name is first.
     ranked = sorted(values, key=values.__getitem__, reverse=True)
     return Ranking(ranked, is_whole)

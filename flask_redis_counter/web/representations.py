@@ -9,7 +9,7 @@ from werkzeug.exceptions import BadRequest
 
 from ..counter import Hit
 from ..errors import InvalidAmountError
-from ..validation import FORMS, MAX_VALUE, PLAIN_NAME, check_integer, check_name
+from ..validation import FORMAT_SUFFIXES, MAX_VALUE, URL_SAFE_NAME, check_integer, check_name
 
 #: What goes with every answer that has counted, or might have.
 HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
@@ -25,21 +25,22 @@ QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')
 BARE = re.compile(r"[!#-+\--:<-\[\]-~]{1,255}")
 
 
-def plain(name: str) -> str:
+def require_url_safe_name(name: str) -> str:
     """Return the name of a counter that is to be made or changed.
 
     :raises InvalidNameError: it is outside the rules.
     :raises BadRequest: it is within them, and is another counter's where that is read.
     """
-    if not PLAIN_NAME.fullmatch(check_name(name)):
+    if not URL_SAFE_NAME.fullmatch(check_name(name)):
         raise BadRequest(
             f"Nothing is made or changed here under the name {name}: a name that ends in "
-            f"{', '.join(FORMS)} is read as another's in that form, and . and .. are folders."
+            f"{', '.join(FORMAT_SUFFIXES)} is read as another's in that form, "
+            "and . and .. are folders."
         )
     return name
 
 
-def token_in(header: str | None) -> str | None:
+def parse_idempotency_key(header: str | None) -> str | None:
     """Return the token that an ``Idempotency-Key`` header holds, None where there is none.
 
     Syntax: draft-ietf-httpapi-idempotency-key-header.
@@ -58,17 +59,17 @@ def token_in(header: str | None) -> str | None:
     )
 
 
-def amount_in(query: MultiDict[str, str]) -> int:
+def parse_amount(query: MultiDict[str, str]) -> int:
     """Return the ``amount`` of a query, 1 where there is none.
 
     :raises InvalidAmountError: it is no integer from 1 to 2**63 - 1, or there are several.
     :raises BadRequest: there is something else, perhaps an amount in other words.
     """
-    only(query, "amount")
-    return integer_in(query, "amount", 1, MAX_VALUE, 1)
+    reject_unknown_params(query, "amount")
+    return get_integer(query, "amount", 1, MAX_VALUE, 1)
 
 
-def integer_in(query: MultiDict[str, str], name: str, low: int, high: int, default: int) -> int:
+def get_integer(query: MultiDict[str, str], name: str, low: int, high: int, default: int) -> int:
     """Return a number of a query.
 
     :raises InvalidAmountError: it is no integer from ``low`` to ``high``, or there are several.
@@ -81,7 +82,7 @@ def integer_in(query: MultiDict[str, str], name: str, low: int, high: int, defau
     return check_integer(int(given[0]), low, high)
 
 
-def text_in(query: MultiDict[str, str], name: str, default: str) -> str:
+def get_text(query: MultiDict[str, str], name: str, default: str) -> str:
     """Return a text of a query.
 
     :raises BadRequest: there are several.
@@ -103,7 +104,7 @@ def integer_or(query: MultiDict[str, str], name: str, low: int, high: int, defau
     return int(text)
 
 
-def only(query: MultiDict[str, str], *names: str) -> None:
+def reject_unknown_params(query: MultiDict[str, str], *names: str) -> None:
     """Reject a query of the JSON API that has other parameters: one may be a misspelt name.
 
     Pages and pictures ignore what they do not know instead: links to them get parameters from
@@ -116,7 +117,7 @@ def only(query: MultiDict[str, str], *names: str) -> None:
         raise BadRequest(f"This takes no {unknown}, {known}.")
 
 
-def as_json(name: str, value: int, *, counted: bool, reason: str | None = None) -> str:
+def render_json(name: str, value: int, *, counted: bool, reason: str | None = None) -> str:
     """Return the document of a counter's value; neither word has what JSON would escape.
 
     :param reason: why it did not count, where it might have.
@@ -126,6 +127,6 @@ def as_json(name: str, value: int, *, counted: bool, reason: str | None = None) 
     return f'{{"name": "{name}", "value": {value}, "counted": {said}{why}}}\n'
 
 
-def headers_of(hit: Hit) -> dict[str, str]:
+def hit_headers(hit: Hit) -> dict[str, str]:
     """Return what goes with the answer to a hit."""
     return HEADERS | REPLAYED if hit.replayed else HEADERS

@@ -15,18 +15,18 @@ from flask import Flask, Response, g, request
 from flask.logging import default_handler, has_level_handler
 
 from ..errors import CounterError, StoreError
-from ..extension.state import EXTENSION_KEY, State
+from ..extension.state import EXTENSION_KEY, ExtensionState
 from ..log_throttle import LogThrottle
-from .json_logging import write_json
-from .tracing import Traces
+from .json_logging import configure_json_logging
+from .tracing import Tracer
 
 #: What an answer says whose it is.
 REQUEST_ID = "X-Request-ID"
 
 #: Under what the front tells the views when a request came, by :func:`time.perf_counter`.
-BEGAN = "flask_redis_counter.began"
+STARTED_AT_KEY = "flask_redis_counter.began"
 
-#: Where an app keeps its :class:`.traces.Traces`, None where it has none.
+#: Where an app keeps its :class:`.traces.Tracer`, None where it has none.
 TRACES = "flask-redis-counter.traces"
 
 #: Where an app keeps the log of requests that failed for want of the store.
@@ -42,29 +42,29 @@ _log = logging.getLogger(__name__)
 
 def init_app(app: Flask) -> None:
     """Let the app log its requests, and answer with their identities."""
-    state: State = app.extensions[EXTENSION_KEY]
+    state: ExtensionState = app.extensions[EXTENSION_KEY]
     each = state.config.log_requests
     if state.config.log_json:
-        write_json()
+        configure_json_logging()
     elif not has_level_handler(app.logger):
         app.logger.addHandler(default_handler)
     if each:
         _log.setLevel(logging.INFO)
 
-    traces = Traces() if state.config.traces else None
+    traces = Tracer() if state.config.traces else None
     app.extensions[TRACES] = traces
     outage_log = LogThrottle(_log, "hits are counted again")
     app.extensions[OUTAGE_LOG] = outage_log
 
     @app.before_request
     def begin() -> None:
-        request.environ.setdefault(BEGAN, time.perf_counter())
+        request.environ.setdefault(STARTED_AT_KEY, time.perf_counter())
 
     @app.after_request
     def end(response: Response) -> Response:
-        identity = identity_in(request.headers.get(REQUEST_ID))
+        identity = parse_request_id(request.headers.get(REQUEST_ID))
         failure = g.get("failure")
-        began = request.environ.get(BEGAN, time.perf_counter())
+        began = request.environ.get(STARTED_AT_KEY, time.perf_counter())
         if traces is not None:
             rule = None if request.url_rule is None else str(request.url_rule)
             headers = request.headers.get
@@ -72,32 +72,32 @@ def init_app(app: Flask) -> None:
                 request.method, rule, request.path, response.status_code, began, headers, failure
             )
         if each or failure is not None:
-            identity = identity or new_identity()
+            identity = identity or new_request_id()
             trace = request.headers.get("traceparent")
             throttle = outage_log if isinstance(failure, StoreError) and not each else None
             what = (request.method, request.path, response.status_code)
-            say(*what, began, identity, trace, failure, throttle)
+            log_request(*what, began, identity, trace, failure, throttle)
         if identity is not None:
             response.headers[REQUEST_ID] = identity
         return response
 
 
-def failed(error: Exception) -> None:
+def record_failure(error: Exception) -> None:
     """Keep for the log why the request failed."""
     g.failure = error
 
 
-def identity_in(header: str | None) -> str | None:
+def parse_request_id(header: str | None) -> str | None:
     """Return what a proxy, or the client, calls the request; None where that is malformed."""
     return header if header is not None and _ID.fullmatch(header) else None
 
 
-def new_identity() -> str:
+def new_request_id() -> str:
     """Return an identity for a request that has none."""
     return secrets.token_hex(16)
 
 
-def say(
+def log_request(
     method: str,
     path: str,
     status: int,

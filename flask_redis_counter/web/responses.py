@@ -15,18 +15,18 @@ from werkzeug.exceptions import (
 
 from .. import hosts
 from ..counter import Hit
-from ..errors import UnknownCounterError
+from ..errors import CounterNotFoundError
 from ..extension.state import current_state
 from ..extension.visits import HitRequest
-from ..limits import Terms
+from ..limits import Limits
 from .negotiation import HTML, TEXT
-from .representations import HEADERS, as_json, headers_of, token_in
+from .representations import HEADERS, hit_headers, parse_idempotency_key, render_json
 from .request_log import OUTAGE_LOG
 
 
-def hold_back() -> None:
+def reject_invalid_request() -> None:
     """Answer 4xx to a request that is malformed or too large, before anything counts."""
-    if not hosts.is_allowed(request.headers.get("Host"), current_state().config.hosts):
+    if not hosts.is_allowed_host(request.headers.get("Host"), current_state().config.hosts):
         raise BadRequest(
             "The Host header is malformed, or names a host that this is not. Send ASCII (xn--… for "
             "an international name) and a port from 1 to 65535."
@@ -57,13 +57,13 @@ def body() -> bytes:
     return data
 
 
-def visit(name: str, amount: int, terms: Terms) -> tuple[Hit, str | None]:
+def record_visit(name: str, amount: int, terms: Limits) -> tuple[Hit, str | None]:
     """Count, where the request is a visit, and return what became of it.
 
     :returns: the hit, and why it did not count if it did not.
     """
     state = current_state()
-    token = token_in(request.headers.get("Idempotency-Key"))
+    token = parse_idempotency_key(request.headers.get("Idempotency-Key"))
     terms = state.screen.terms(terms, token, request.headers.get)
     asked = HitRequest.of(request, state)
     hit, reason = asked.count(state.counter, name, amount, token=token, terms=terms)
@@ -72,31 +72,31 @@ def visit(name: str, amount: int, terms: Terms) -> tuple[Hit, str | None]:
     return hit, reason
 
 
-def counted(form: str, name: str, amount: int, terms: Terms) -> Response:
+def hit_response(form: str, name: str, amount: int, terms: Limits) -> Response:
     """Count, and answer the value."""
-    hit, reason = visit(name, amount, terms)
-    body = _rendered(form, name, hit.value, counted=hit.counted, reason=reason)
-    return Response(body, mimetype=form, headers=headers_of(hit))
+    hit, reason = record_visit(name, amount, terms)
+    body = _render(form, name, hit.value, counted=hit.counted, reason=reason)
+    return Response(body, mimetype=form, headers=hit_headers(hit))
 
 
-def stands_at(form: str, name: str, value: int) -> Response:
+def value_response(form: str, name: str, value: int) -> Response:
     """Answer a value that was read."""
-    body = _rendered(form, name, value, counted=False)
+    body = _render(form, name, value, counted=False)
     return Response(body, mimetype=form, headers=HEADERS)
 
 
-def value_of(name: str) -> int:
+def get_or_404(name: str) -> int:
     """Return what a counter stands at.
 
-    :raises UnknownCounterError: there is none of that name.
+    :raises CounterNotFoundError: there is none of that name.
     """
     value: int | None = current_state().counter.value(name, None)
     if value is None:
-        raise UnknownCounterError(name)
+        raise CounterNotFoundError(name)
     return value
 
 
-def kept(response: Response) -> Response:
+def make_conditional(response: Response) -> Response:
     """Let the client keep what it reads, and ask whether it still holds: 304.
 
     :raises PreconditionFailed: the client wants it only where it holds (``If-Match``).
@@ -112,11 +112,11 @@ def kept(response: Response) -> Response:
     return response
 
 
-def _rendered(form: str, name: str, value: int, *, counted: bool, reason: str | None = None) -> str:
+def _render(form: str, name: str, value: int, *, counted: bool, reason: str | None = None) -> str:
     if form == HTML:
         about = {"name": name, "value": value, "counted": counted, "reason": reason}
         each_time = current_state().config.terms.once_in is None
         return render_template("count.html", **about, each_time=each_time)
     if form == TEXT:
         return f"{value}\n"
-    return as_json(name, value, counted=counted, reason=reason)
+    return render_json(name, value, counted=counted, reason=reason)

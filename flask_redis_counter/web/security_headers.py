@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from flask import Flask, Response, request
 
-from ..extension.state import EXTENSION_KEY, State
+from ..extension.state import EXTENSION_KEY, ExtensionState
 from .negotiation import HTML
 
 # No browser takes what it gets for something else; none does so with JSON.
-_CERTAIN = {"X-Content-Type-Options": "nosniff"}
+_NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 
 _PAGES = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; "
@@ -33,23 +33,23 @@ _PREFLIGHT = {
 
 def init_app(app: Flask) -> None:
     """Guard every answer of the app."""
-    state: State = app.extensions[EXTENSION_KEY]
+    state: ExtensionState = app.extensions[EXTENSION_KEY]
 
     @app.after_request
     def guard(response: Response) -> Response:
         if not response.is_json:
-            response.headers.update(_CERTAIN)
+            response.headers.update(_NOSNIFF)
         if response.mimetype == HTML:
             response.headers.update(_PAGES)
         if state.config.cors:
-            response.headers.update(sharing(state.config.cors, request.headers.get("Origin")))
+            response.headers.update(cors_headers(state.config.cors, request.headers.get("Origin")))
             response.vary.add("Origin")
             if request.method == "OPTIONS":
                 response.headers.update(_PREFLIGHT)
         return response
 
 
-def sharing(allowed: tuple[str, ...], origin: str | None) -> dict[str, str]:
+def cors_headers(allowed: tuple[str, ...], origin: str | None) -> dict[str, str]:
     """Return the headers that let a page of an origin read an answer, none where it may not.
 
     :param allowed: the origins whose pages may; ``*`` is every one.

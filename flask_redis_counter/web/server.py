@@ -18,14 +18,14 @@ from ..errors import ConfigurationError, CounterError
 from .json_logging import json_formatter
 
 if TYPE_CHECKING:
-    from .rsgi.app import Front
+    from .rsgi.app import RSGIApp
 
 #: Seconds that requests in flight may take when the server stops.
-GRACE = 5
+SHUTDOWN_TIMEOUT = 5
 
 #: Bytes that a request's line and headers may take, about, and those of unsent responses that are
 #: buffered for a connection: Granian would take megabytes.
-HEADERS = 32 * 1024
+MAX_HEADER_BYTES = 32 * 1024
 
 #: How many connections may wait to be taken.
 BACKLOG = 1024
@@ -64,19 +64,19 @@ def serve(
         loop=Loops.uvloop,
         websockets=False,
         workers=workers,
-        http1_settings=HTTP1Settings(max_buffer_size=HEADERS),
-        http2_settings=HTTP2Settings(max_headers_size=HEADERS),
+        http1_settings=HTTP1Settings(max_buffer_size=MAX_HEADER_BYTES),
+        http2_settings=HTTP2Settings(max_headers_size=MAX_HEADER_BYTES),
         # What Granian takes at once by itself, and those who only listen.
         backpressure=BACKLOG // workers + listeners,
         log_level=LogLevels.warning,
         log_dictconfig=_granians_log() if log_json else None,
         respawn_failed_workers=True,
-        workers_kill_timeout=GRACE,
+        workers_kill_timeout=SHUTDOWN_TIMEOUT,
     )
     hangs_up = signal.getsignal(signal.SIGHUP)
-    server.on_startup(lambda: _end_with_terminal(hangs_up))
+    server.on_startup(lambda: _stop_on_sighup(hangs_up))
     server.on_startup(started)
-    _let_workers_hear_sigterm()
+    _unblock_sigterm_in_workers()
     server.serve(target_loader=_load_app, wrap_loader=False)
 
 
@@ -112,13 +112,13 @@ def _check_address(host: str, port: int) -> None:
         raise CounterError(f"cannot listen on {host}:{port}: {reason}") from error
 
 
-def _end_with_terminal(before: Any) -> None:
+def _stop_on_sighup(before: Any) -> None:
     # Granian would begin anew, and hold the port and the embedded store's folder for nobody.
     ends = before != signal.SIG_IGN  # nohup wants it to stay
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM) if ends else signal.SIG_IGN)
 
 
-def _let_workers_hear_sigterm() -> None:
+def _unblock_sigterm_in_workers() -> None:
     # The handler that is forked along belongs to the parent, and would swallow the signal until
     # the worker has its own: the parent would wait for GRACE, and then kill it. The signal is held
     # back from before the fork until its default action, to end the worker, is there again.
@@ -137,14 +137,14 @@ def _let_workers_hear_sigterm() -> None:
 
 def _load_app() -> Any:
     from .app import create_app
-    from .rsgi.app import Front
+    from .rsgi.app import RSGIApp
 
     # Ctrl-C reaches a terminal's whole process group. The parent answers it with SIGTERM to
     # its workers, and a Granian worker that gets both at once may hang.
     # SIGTERM is held back until the loop runs: before that, uvloop's handler swallows it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    front = Front(create_app())
+    front = RSGIApp(create_app())
 
     class Worker:
         """The front, which lets SIGTERM through once the loop runs."""
@@ -159,7 +159,7 @@ def _load_app() -> Any:
     return Worker
 
 
-def _end(front: Front) -> None:
+def _end(front: RSGIApp) -> None:
     # Granian waits for all streams, and no one tells them. Its own handler for SIGTERM has made
     # way for this one; that for SIGINT does the same, and is let through once.
     try:
@@ -177,5 +177,5 @@ def _stop_with_parent() -> None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
         # A worker that was still starting had no handler for that yet.
-        time.sleep(GRACE)
+        time.sleep(SHUTDOWN_TIMEOUT)
         os._exit(1)

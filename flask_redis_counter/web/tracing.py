@@ -20,7 +20,7 @@ HEADERS = ("traceparent", "tracestate", "baggage")
 SERVICE = "flask-redis-counter"
 
 
-class Traces:
+class Tracer:
     """Sends the spans of this process, from a thread."""
 
     def __init__(self) -> None:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from flask_redis_counter.testing import StoreProcess
+from flask_redis_counter.testing import RedisServerProcess
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
     """A real store."""
-    store = StoreProcess(tmp_path_factory.mktemp("store"))
+    store = RedisServerProcess(tmp_path_factory.mktemp("store"))
     store.start()
     yield store
     store.stop()

@@ -8,10 +8,10 @@ from types import MappingProxyType
 import pytest
 
 from flask_redis_counter.store.embedded import server_binary
-from flask_redis_counter.testing import ComposeStack, Entry, ProcessStack, Program, Stack
+from flask_redis_counter.testing import ComposeStack, Endpoint, ProcessStack, Program, Stack
 from flask_redis_counter.testing.plugin import watch
 from flask_redis_counter.testing.stacks.compose import unique_project
-from flask_redis_counter.testing.stacks.docker import engine_answers, run
+from flask_redis_counter.testing.stacks.docker import engine_answers, run_docker
 
 ROOT = Path(__file__).parents[2]
 FILES = [str(ROOT / "docker-compose.yml"), str(ROOT / "docker-compose.test.yml")]
@@ -22,8 +22,8 @@ SCALE_FILES = [
 VALKEY_FILE = str(ROOT / "tests" / "e2e" / "docker-compose.valkey.yml")
 
 #: Where the service is reached, directly and behind the load balancer.
-WEB = Entry("web", 5000, ready="/readyz")
-BALANCER = Entry("lb", 5000, ready="/readyz")
+WEB = Endpoint("web", 5000, ready="/readyz")
+BALANCER = Endpoint("lb", 5000, ready="/readyz")
 
 #: What sets and deletes counters; the Compose file of the tests has it as well.
 ADMIN_KEY = "the-key-of-the-tests"
@@ -93,7 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def image(pytestconfig: pytest.Config) -> None:
     """Build the images once."""
     if pytestconfig.stash[KIND] == "compose":
-        run("docker", "compose", f"--file={FILES[0]}", f"--file={SCALE_FILES[0]}", "build")
+        run_docker("docker", "compose", f"--file={FILES[0]}", f"--file={SCALE_FILES[0]}", "build")
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +103,7 @@ def docker_compose_file() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def stack_entry() -> Entry:
+def stack_entry() -> Endpoint:
     """Say where the service is reached."""
     return WEB
 

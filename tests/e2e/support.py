@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import requests
 
-from flask_redis_counter.testing import Stack, Tally, hammer, wait_until
+from flask_redis_counter.testing import Stack, Tally, run_load, wait_until
 
 #: Hits that must be acknowledged before a disturbance, and again after it.
 ENOUGH = 50
@@ -36,7 +36,7 @@ def under_load(stack: Stack, disturb: Callable[[], object], *, clients: int = 8)
         return time.monotonic() < ends
 
     with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(hammer, stack.url, clients=clients, go_on=go_on)
+        load = pool.submit(run_load, stack.url, clients=clients, go_on=go_on)
         try:
             wait_until(lambda: progress["now"] >= ENOUGH, what=f"{ENOUGH} hits")
             disturb()

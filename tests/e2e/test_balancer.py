@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 import requests
 
-from flask_redis_counter.testing import ComposeStack, Entry, wait_until
+from flask_redis_counter.testing import ComposeStack, Endpoint, wait_until
 from flask_redis_counter.testing.stacks.compose import unique_project
 
 from .conftest import FILES, ROOT, SCALE_FILES
@@ -23,7 +23,9 @@ def balanced(image):
     """A balancer with many replicas, which trusts the proxy that the tests are."""
     files = [*FILES, *SCALE_FILES, ROOT / "tests" / "e2e" / "docker-compose.many.yml"]
     scale = {"web": MANY, "redis": 0}
-    with ComposeStack(files, unique_project("counter"), entry=Entry("lb", 5000), scale=scale) as up:
+    with ComposeStack(
+        files, unique_project("counter"), entry=Endpoint("lb", 5000), scale=scale
+    ) as up:
         yield up
 
 

@@ -1,7 +1,7 @@
 """Everything at once: many clients, and one fault after the other."""
 
 from flask_redis_counter.testing import run_chaos
-from flask_redis_counter.testing.workload.chaos import ENOUGH, FAULTS
+from flask_redis_counter.testing.workload.chaos import FAULTS, WARMUP_HITS
 
 
 def test_chaos(new_stack, pytestconfig):
@@ -13,7 +13,7 @@ def test_chaos(new_stack, pytestconfig):
     keyed, unkeyed, mixed = (report.verdicts[crowd] for crowd in ("keyed", "unkeyed", "mixed"))
     assert keyed.unknown == 0, "a hit with a key is repeated until it is acknowledged"
     for verdict in (keyed, unkeyed, mixed):
-        assert verdict.acknowledged >= ENOUGH * len(FAULTS)
+        assert verdict.acknowledged >= WARMUP_HITS * len(FAULTS)
         assert verdict.refused + verdict.settled, "nobody was refused: that was no chaos"
         assert verdict.reads
     assert keyed.settled + unkeyed.unknown, "no answer was lost on its way: that was no chaos"

@@ -7,7 +7,7 @@ import requests
 
 from flask_redis_counter.testing import ComposeStack, StackError
 from flask_redis_counter.testing.stacks.compose import unique_project
-from flask_redis_counter.testing.stacks.docker import run
+from flask_redis_counter.testing.stacks.docker import run_docker
 
 from .conftest import FILES
 
@@ -37,7 +37,7 @@ def test_the_store_is_published_to_nobody(stack):
     assert all(not published for published in known["NetworkSettings"]["Ports"].values())
     (network,) = known["NetworkSettings"]["Networks"]
     assert network.endswith("_store")
-    assert json.loads(run("docker", "network", "inspect", network))[0]["Internal"] is True
+    assert json.loads(run_docker("docker", "network", "inspect", network))[0]["Internal"] is True
 
 
 def test_a_hit_is_on_the_disk_before_it_is_acknowledged(stack):

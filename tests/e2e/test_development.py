@@ -8,7 +8,7 @@ import requests
 
 from flask_redis_counter.testing import ComposeStack, StackError, wait_until
 from flask_redis_counter.testing.stacks.compose import unique_project
-from flask_redis_counter.testing.stacks.docker import run
+from flask_redis_counter.testing.stacks.docker import run_docker
 
 from .conftest import ROOT, WEB
 
@@ -32,7 +32,7 @@ def test_an_edit_is_served_without_a_rebuild(tmp_path):
     stack = ComposeStack(files, unique_project("counter"), entry=WEB)
     stack.compose("build")
     whose = "import flask_redis_counter; print(flask_redis_counter.__file__)"
-    built = run("docker", "run", "--rm", "flask-redis-counter:dev", "python", "-c", whose)
+    built = run_docker("docker", "run", "--rm", "flask-redis-counter:dev", "python", "-c", whose)
     assert built.strip() == "/src/flask_redis_counter/__init__.py"
     try:
         with pytest.raises(StackError, match=r"cannot read /src/.*: chmod -R go\+rX"):

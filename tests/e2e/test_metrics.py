@@ -4,7 +4,7 @@ from collections import Counter
 
 import requests
 
-from flask_redis_counter.testing import hammer
+from flask_redis_counter.testing import run_load
 
 from .support import under_load, value
 
@@ -32,7 +32,7 @@ def scraped(stack):
 def test_two_replicas_add_up_to_the_counters(new_stack):
     """Each hit is in the metrics of one replica, through an outage as well."""
     with new_stack(replicas=2) as stack:
-        tally = hammer(stack.url, clients=8, go_on=lambda tally: len(tally.values) < 500)
+        tally = run_load(stack.url, clients=8, go_on=lambda tally: len(tally.values) < 500)
         tally.check(before=0, after=value(stack))
         answer = requests.post(f"{stack.url()}/counters/orders/hits?amount=7", timeout=5)
         assert answer.json()["value"] == 7

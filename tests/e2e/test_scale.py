@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from flask_redis_counter.testing import Tally, count, hammer
+from flask_redis_counter.testing import Tally, count, run_load
 
 from .support import under_load, value
 
@@ -17,7 +17,7 @@ METRICS = ["/metrics", "//metrics", "/%6Detrics", "/%2fmetrics", "///m%65trics?x
 def test_three_replicas_and_one_killed_under_load(new_stack):
     """Replicas count without gaps or repeats, and go on when one of them is killed."""
     with new_stack(replicas=3) as stack:
-        tally = hammer(stack.url, clients=12, go_on=lambda tally: len(tally.values) < 300)
+        tally = run_load(stack.url, clients=12, go_on=lambda tally: len(tally.values) < 300)
         tally.check(before=0, after=value(stack))
         assert tally.refused + tally.unknown <= 6, "a whole stack answers"
 

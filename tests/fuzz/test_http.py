@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from werkzeug.exceptions import HTTPException
 
 from flask_redis_counter import create_app
-from flask_redis_counter.store.embedded import EmbeddedStore
+from flask_redis_counter.store.embedded import EmbeddedValkey
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.process import Process, free_port
 from flask_redis_counter.web.negotiation import HTML, JSON, TEXT, media_type
 from flask_redis_counter.web.openapi.document import document
-from flask_redis_counter.web.representations import token_in
+from flask_redis_counter.web.representations import parse_idempotency_key
 
 requests = pytest.importorskip("requests")
 schemathesis = pytest.importorskip("schemathesis", reason="`nox -s fuzz` brings it along")
@@ -139,7 +139,7 @@ def serve_from(folder):
 
 def flask_on(folder):
     """Ask the app as a WSGI server would."""
-    with EmbeddedStore(folder) as store:
+    with EmbeddedValkey(folder) as store:
         config = {"COUNTER_DEADLINE": PATIENCE, "COUNTER_ADMIN_KEY": ADMIN_KEY}
         app = create_app({"REDIS_URL": store.url, **config})
         # It would ask again without the key, and not know whom.
@@ -188,7 +188,7 @@ def test_any_headers(case, accept, key, where):
             if negotiates(case.operation):
                 assert understood(media_type, accept), "the Accept header is malformed"
             if "Idempotency-Key" in case.operation.headers:
-                assert understood(token_in, key), "the Idempotency-Key is malformed"
+                assert understood(parse_idempotency_key, key), "the Idempotency-Key is malformed"
 
     case.headers.update({"Accept": accept, "Idempotency-Key": key})
     case.call_and_validate(additional_checks=[is_refused_where_malformed], **where)

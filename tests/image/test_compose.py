@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flask_redis_counter.config.settings import SETTINGS
-from flask_redis_counter.testing.stacks.docker import run
+from flask_redis_counter.testing.stacks.docker import run_docker
 
 ROOT = Path(__file__).parents[2]
 BASE = "docker-compose.yml"
@@ -46,7 +46,7 @@ def together(files, folder=ROOT):
     """Return what Compose makes of the files; it refuses what is malformed or unknown."""
     arguments = [f"--file={ROOT / file}" for file in files]
     arguments.append(f"--project-directory={folder}")
-    return json.loads(run("docker", "compose", *arguments, "config", "--format=json"))
+    return json.loads(run_docker("docker", "compose", *arguments, "config", "--format=json"))
 
 
 def test_no_file_is_left_out():
@@ -148,7 +148,7 @@ def test_the_balancer_can_read_its_configuration(tmp_path):
         file.chmod(0o600)
     deploy.chmod(0o700)
     files = [f"--file={tmp_path / name}" for name in (BASE, SCALE)]
-    run("docker", "compose", *files, "build", "lb")
+    run_docker("docker", "compose", *files, "build", "lb")
     image = together((BASE, SCALE))["services"]["lb"]["image"]
     config = "/usr/local/etc/haproxy/haproxy.cfg"
-    run("docker", "run", "--rm", "--network=none", image, "haproxy", "-c", "-f", config)
+    run_docker("docker", "run", "--rm", "--network=none", image, "haproxy", "-c", "-f", config)

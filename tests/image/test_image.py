@@ -12,8 +12,8 @@ import redis
 import requests
 
 from flask_redis_counter.testing import StackError, wait_until
-from flask_redis_counter.testing.stacks.docker import run
-from flask_redis_counter.web.server import GRACE
+from flask_redis_counter.testing.stacks.docker import run_docker
+from flask_redis_counter.web.server import SHUTDOWN_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 TAG = "flask-redis-counter:test"
@@ -25,7 +25,7 @@ MEGABYTE = 1_000_000
 @pytest.fixture(scope="session")
 def image():
     """The production image."""
-    run("docker", "build", "--quiet", "--tag", TAG, str(ROOT))
+    run_docker("docker", "build", "--quiet", "--tag", TAG, str(ROOT))
     return TAG
 
 
@@ -37,19 +37,21 @@ def container(image):
     published = ["--publish=127.0.0.1::5000", "--env=REDIS_HOST=127.0.0.1"]
     # As Docker's client may set them, of a proxy that does not reach the container.
     proxied = ["--env=HTTP_PROXY=http://127.0.0.1:9", "--env=http_proxy=http://127.0.0.1:9"]
-    run("docker", "run", "--detach", f"--name={name}", *confined, *published, *proxied, image)
+    run_docker(
+        "docker", "run", "--detach", f"--name={name}", *confined, *published, *proxied, image
+    )
     yield name
-    run("docker", "rm", "--force", "--volumes", name)
+    run_docker("docker", "rm", "--force", "--volumes", name)
 
 
 def inspected(what):
     """Return what Docker knows of an image or a container."""
-    return json.loads(run("docker", "inspect", what))[0]
+    return json.loads(run_docker("docker", "inspect", what))[0]
 
 
 def wait_for_answer(container):
     """Wait until the container answers, and return its URL."""
-    port = run("docker", "port", container, "5000").split()[0].rpartition(":")[2]
+    port = run_docker("docker", "port", container, "5000").split()[0].rpartition(":")[2]
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: requests.get(f"{url}/healthz", timeout=2).ok, what="an answer")
     return url
@@ -78,15 +80,15 @@ def test_configuration(image):
 def test_no_build_tools(image):
     """The environment has no pip; only the locked versions are in it."""
     with pytest.raises(StackError, match="No module named pip"):
-        run("docker", "run", "--rm", image, "python", "-m", "pip", "--version")
+        run_docker("docker", "run", "--rm", image, "python", "-m", "pip", "--version")
     with pytest.raises(StackError):
-        run("docker", "run", "--rm", image, "gcc", "--version")
+        run_docker("docker", "run", "--rm", image, "gcc", "--version")
     code = (
         "from importlib.metadata import distributions as d;"
         "print(*sorted(f'{x.name.lower()}=={x.version}'.replace('_', '-') for x in "
         "d(path=[__import__('sysconfig').get_path('purelib')])))"
     )
-    installed = run("docker", "run", "--rm", image, "python", "-c", code).split()
+    installed = run_docker("docker", "run", "--rm", image, "python", "-c", code).split()
     locked = (ROOT / "requirements.txt").read_text("utf-8")
     for pin in installed:
         assert pin in locked or pin.startswith("flask-redis-counter=="), pin
@@ -110,7 +112,9 @@ print(json.dumps({"programs": sorted(programs), "packages": packages, "writable"
 
 def inventory(image, *options):
     """Return what an image has."""
-    return json.loads(run("docker", "run", "--rm", *options, image, "python", "-c", INVENTORY))
+    return json.loads(
+        run_docker("docker", "run", "--rm", *options, image, "python", "-c", INVENTORY)
+    )
 
 
 def test_nothing_came_along(image):
@@ -135,7 +139,7 @@ def test_it_runs_confined(container):
     url = wait_for_answer(container)
     assert requests.get(url, timeout=5).status_code == 200
     assert requests.get(f"{url}/count", timeout=5).json()["counted"] is False
-    assert run("docker", "exec", container, "id", "-u").strip() == "10001"
+    assert run_docker("docker", "exec", container, "id", "-u").strip() == "10001"
     wait_until(
         lambda: inspected(container)["State"]["Health"]["Status"] == "healthy", what="healthy"
     )
@@ -145,7 +149,7 @@ def test_sigterm_ends_it_soon(container):
     """PID 1 gets the signal and ends within two seconds, with exit code 0."""
     wait_for_answer(container)
     begun = time.monotonic()
-    run("docker", "stop", "--time=10", container)
+    run_docker("docker", "stop", "--time=10", container)
     assert time.monotonic() - begun < 2 + 0.5
     assert inspected(container)["State"]["ExitCode"] == 0
 
@@ -155,7 +159,7 @@ def store(counting):
     """A store in the network of a container that counts, and a client of it."""
     name = f"{counting}-store"
     server = ["redis-server", "--save", "", "--protected-mode", "no"]
-    run(
+    run_docker(
         "docker",
         "run",
         "--detach",
@@ -164,11 +168,11 @@ def store(counting):
         STORE,
         *server,
     )
-    port = run("docker", "port", counting, "6379").split()[0].rpartition(":")[2]
+    port = run_docker("docker", "port", counting, "6379").split()[0].rpartition(":")[2]
     with redis.Redis(port=int(port), socket_timeout=5) as client:
         wait_until(client.ping, what="an answer of the store")
         yield client
-    run("docker", "rm", "--force", "--volumes", name)
+    run_docker("docker", "rm", "--force", "--volumes", name)
 
 
 @pytest.fixture
@@ -177,9 +181,9 @@ def counting(image):
     name = f"counter-image-{secrets.token_hex(4)}"
     published = ["--publish=127.0.0.1::5000", "--publish=127.0.0.1::6379"]
     settings = ["--env=REDIS_HOST=127.0.0.1", "--env=COUNTER_DEADLINE=30"]
-    run("docker", "run", "--detach", f"--name={name}", *published, *settings, image)
+    run_docker("docker", "run", "--detach", f"--name={name}", *published, *settings, image)
     yield name
-    run("docker", "rm", "--force", "--volumes", name)
+    run_docker("docker", "rm", "--force", "--volumes", name)
 
 
 def test_sigterm_lets_a_hit_in_flight_count(counting, store):
@@ -190,18 +194,20 @@ def test_sigterm_lets_a_hit_in_flight_count(counting, store):
         store.client_pause(60_000, all=False)
         hit = pool.submit(requests.get, f"{url}/count", timeout=60)
         wait_until(lambda: held_up(store), what="a hit that is held up")
-        run("docker", "kill", "--signal=TERM", counting)
-        wait_until(lambda: refuses(url), what="no new visitors", within=GRACE)
+        run_docker("docker", "kill", "--signal=TERM", counting)
+        wait_until(lambda: refuses(url), what="no new visitors", within=SHUTDOWN_TIMEOUT)
         assert not hit.done()
         store.client_unpause()
         released = time.time()
         answer = hit.result()
     assert (answer.status_code, answer.json()["value"]) == (200, 2)
-    ended = run("docker", "wait", counting).strip()
+    ended = run_docker("docker", "wait", counting).strip()
     assert ended == "0"
     finished = datetime.fromisoformat(inspected(counting)["State"]["FinishedAt"])
     assert finished.timestamp() - released < 2
-    counted = run("docker", "exec", f"{counting}-store", "redis-cli", "GET", "counter:{visits}")
+    counted = run_docker(
+        "docker", "exec", f"{counting}-store", "redis-cli", "GET", "counter:{visits}"
+    )
     assert counted.strip() == "2"
 
 
@@ -222,13 +228,13 @@ def refuses(url):
 def test_without_a_store_it_says_what_to_do(image):
     """One clear line, exit code 2."""
     with pytest.raises(StackError, match=r"ended with 2:\s+Error: REDIS_URL: .*set REDIS_URL"):
-        run("docker", "run", "--rm", image)
+        run_docker("docker", "run", "--rm", image)
 
 
 def test_the_development_target():
     """It runs Flask's own server, reachable from outside, with reload."""
     tag = f"{TAG}-dev"
-    run("docker", "build", "--quiet", "--target", "dev", "--tag", tag, str(ROOT))
+    run_docker("docker", "build", "--quiet", "--target", "dev", "--tag", tag, str(ROOT))
     assert inspected(tag)["Config"]["Cmd"] == [
         *("flask", "--app", "flask_redis_counter", "run", "--host=0.0.0.0", "--reload"),
     ]

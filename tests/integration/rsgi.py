@@ -7,7 +7,7 @@ from functools import cache
 from types import SimpleNamespace
 from urllib.parse import unquote
 
-from flask_redis_counter.web.rsgi.app import Front
+from flask_redis_counter.web.rsgi.app import RSGIApp
 
 
 class Headers:
@@ -89,7 +89,7 @@ def close_fronts():
 
 def as_wsgi(app):
     """Return a WSGI application that asks the front of a Flask app."""
-    front = Front(app)
+    front = RSGIApp(app)
     FRONTS.append(front)
 
     def wsgi(environ, start_response):

@@ -453,7 +453,7 @@ def test_a_hit_with_a_body_of_unknown_length(admin, client, data, status):
 
 def test_a_body_that_does_not_come(server, client, monkeypatch):
     """The front waits for a while, and then says 400."""
-    monkeypatch.setattr("flask_redis_counter.web.rsgi.app.BODY_PATIENCE", 0.05)
+    monkeypatch.setattr("flask_redis_counter.web.rsgi.app.BODY_TIMEOUT", 0.05)
     app = create_app({"REDIS_URL": server.url, "COUNTER_ADMIN_KEY": ADMIN_KEY})
     web = Client(as_wsgi(app), app.response_class)
     over = threading.Event()

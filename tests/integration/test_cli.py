@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from flask_redis_counter import RedisCounter, Spool
 from flask_redis_counter.cli.main import main
 from flask_redis_counter.config.settings import SETTINGS
-from flask_redis_counter.store.embedded import EmbeddedStore
+from flask_redis_counter.store.embedded import EmbeddedValkey
 from flask_redis_counter.testing import wait_until
 
 from .support import KEY, contents, heed, nowhere
@@ -99,7 +99,7 @@ def test_without_a_redis_the_embedded_store_is_meant(cli, tmp_path):
     """Whether it serves at this moment or not; the counts are the same."""
     folder = {"COUNTER_DATA_DIR": str(tmp_path)}
     assert cli("hit", **folder) == "1\n"
-    with EmbeddedStore(tmp_path):
+    with EmbeddedValkey(tmp_path):
         assert cli("hit", **folder) == "2\n"
         assert "unix://" in cli("doctor", **folder)
     assert cli("get", **folder) == "2\n"

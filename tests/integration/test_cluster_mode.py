@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from flask_redis_counter import RedisCounter, StoreRefusedError
+from flask_redis_counter import RedisCounter, StoreRejectedError
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.process import free_port
 
@@ -25,10 +25,10 @@ def test_a_cluster_refuses_each_hit(cluster):
     """hit says why, nothing is counted, and check_ready says it beforehand."""
     client, url = cluster
     with RedisCounter(url, deadline=10) as counter:
-        with pytest.raises(StoreRefusedError, match="Redis Cluster is not supported") as caught:
+        with pytest.raises(StoreRejectedError, match="Redis Cluster is not supported") as caught:
             counter.hit("visits")
         assert caught.value.counted is False
         assert client.get(KEY) is None
-        with pytest.raises(StoreRefusedError, match="Redis Cluster is not supported"):
+        with pytest.raises(StoreRejectedError, match="Redis Cluster is not supported"):
             counter.check_ready()
     assert client.dbsize() == 0

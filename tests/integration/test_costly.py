@@ -78,7 +78,9 @@ def test_the_cache_is_bounded(app, monkeypatch):
     monkeypatch.setattr(expensive, "TTL", 60)
     for days in range(7, 9 + expensive.MAX_CACHED):
         read(app, f"/stats?days={days}")
-    (limiter,) = (one for one in app.extensions.values() if isinstance(one, expensive.Limiter))
+    (limiter,) = (
+        one for one in app.extensions.values() if isinstance(one, expensive.ConcurrencyLimiter)
+    )
     assert len(limiter._cache) == expensive.MAX_CACHED
 
 
@@ -100,7 +102,11 @@ def test_one_at_a_time_is_computed(app, client, monkeypatch, path):
     with ThreadPoolExecutor(expensive.MAX_REQUESTS) as pool:
         asked = [pool.submit(read, app, path) for _ in range(expensive.MAX_REQUESTS)]
         (limiter,) = wait_until(
-            lambda: [one for one in app.extensions.values() if isinstance(one, expensive.Limiter)],
+            lambda: [
+                one
+                for one in app.extensions.values()
+                if isinstance(one, expensive.ConcurrencyLimiter)
+            ],
             what="a request",
         )
         wait_until(lambda: limiter._places._value == 0, what="all places taken")

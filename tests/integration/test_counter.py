@@ -13,7 +13,7 @@ from flask_redis_counter import (
     InvalidNameError,
     NotAnIntegerError,
     RedisCounter,
-    StoreRefusedError,
+    StoreRejectedError,
 )
 
 from .support import MAX
@@ -132,7 +132,7 @@ def test_a_full_store_counts_nothing(counter, client):
     client.config_set("maxmemory-policy", "noeviction")
     client.config_set("maxmemory", 1)
     try:
-        with pytest.raises(StoreRefusedError, match="memory") as caught:
+        with pytest.raises(StoreRejectedError, match="memory") as caught:
             counter.hit("visits")
         assert caught.value.counted is False
     finally:

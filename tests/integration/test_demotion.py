@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from flask_redis_counter import AsyncRedisCounter, RedisCounter, StoreRefusedError, create_app
+from flask_redis_counter import AsyncRedisCounter, RedisCounter, StoreRejectedError, create_app
 from flask_redis_counter.extension.state import EXTENSION_KEY
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.proxy import Proxy
@@ -112,7 +112,7 @@ def test_while_there_is_no_primary(pair):
     with RedisCounter(pair.url, deadline=0.5) as counter, ThreadPoolExecutor(10) as pool:
         told = [counter.hit("visits").value]
         pair.demote()
-        with within(0.5 + SLACK), pytest.raises(StoreRefusedError, match="read only replica"):
+        with within(0.5 + SLACK), pytest.raises(StoreRejectedError, match="read only replica"):
             counter.hit("visits")
         with within(0.5 + SLACK):
             told += pool.map(lambda _: outcome(lambda: counter.hit("visits")), range(30))
@@ -184,9 +184,9 @@ def test_ready_means_that_a_hit_would_be_taken(own_server, ready, fault):
         assert ready().status_code == 200
         assert client.keys() == []
         client.execute_command(*FAULTS[fault])
-        with pytest.raises(StoreRefusedError):
+        with pytest.raises(StoreRejectedError):
             counter.hit("visits")
-        with pytest.raises(StoreRefusedError):
+        with pytest.raises(StoreRejectedError):
             counter.check_ready()
         assert "refuses hits" in problem(ready(), 503)["detail"]
 
@@ -194,7 +194,7 @@ def test_ready_means_that_a_hit_would_be_taken(own_server, ready, fault):
             async with AsyncRedisCounter(own_server.url, deadline=5) as awaited:
                 await awaited.check_ready()
 
-        with pytest.raises(StoreRefusedError):
+        with pytest.raises(StoreRejectedError):
             asyncio.run(check_ready())
 
 
@@ -212,7 +212,7 @@ def test_ready_and_a_disk_that_fails(start_server, tmp_path, client_of):
         wait_until(
             lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", what="a failure"
         )
-        with pytest.raises(StoreRefusedError, match="snapshots"):
+        with pytest.raises(StoreRejectedError, match="snapshots"):
             counter.hit("visits")
         assert "refuses hits" in problem(web.get("/readyz"), 503)["detail"]
 

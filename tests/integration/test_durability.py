@@ -7,9 +7,9 @@ import redis
 
 from flask_redis_counter import (
     AsyncRedisCounter,
+    DurabilityUnsupportedError,
     OutcomeUnknownError,
     RedisCounter,
-    StoreUnsuitableError,
     notices,
 )
 from flask_redis_counter.testing import wait_until
@@ -26,7 +26,7 @@ def test_hits_that_wait_for_the_disk(server, client):
     """WAITAOF is sent with each hit, and the values are right; an old server is unsuitable."""
     with RedisCounter(server.url, durability="fsync", deadline=3) as counter:
         if not knows_waitaof(client):
-            with pytest.raises(StoreUnsuitableError, match="fsync") as caught:
+            with pytest.raises(DurabilityUnsupportedError, match="fsync") as caught:
                 counter.hit("visits")
             assert caught.value.counted is False
             assert client.dbsize() == 0
@@ -47,7 +47,7 @@ def test_hits_that_wait_for_the_disk_with_asyncio(server, client):
             return [(await counter.hit("visits")).value for _ in range(3)]
 
     if not knows_waitaof(client):
-        with pytest.raises(StoreUnsuitableError, match="fsync"):
+        with pytest.raises(DurabilityUnsupportedError, match="fsync"):
             asyncio.run(count())
         assert client.dbsize() == 0
         return
@@ -59,7 +59,7 @@ def test_a_server_without_a_file_is_unsuitable(start_server):
     """With `appendonly no` nothing can be waited for: not counted."""
     store = start_server("--appendonly", "no")
     with RedisCounter(store.url, durability="fsync", deadline=3) as counter:
-        with pytest.raises(StoreUnsuitableError, match="appendonly"):
+        with pytest.raises(DurabilityUnsupportedError, match="appendonly"):
             counter.hit("visits")
         assert counter.value is not None
     with redis.Redis.from_url(store.url) as client:
@@ -80,9 +80,9 @@ def test_a_server_that_answers_before_the_disk_has_it(server, client):
         for lax in ("everysec", "no"):
             client.config_set("appendfsync", lax)
             with RedisCounter(server.url, durability="fsync", deadline=3) as counter:
-                with pytest.raises(StoreUnsuitableError, match=f"on Valkey, and it is {lax}"):
+                with pytest.raises(DurabilityUnsupportedError, match=f"on Valkey, and it is {lax}"):
                     counter.hit("visits")
-                with pytest.raises(StoreUnsuitableError, match="appendfsync always"):
+                with pytest.raises(DurabilityUnsupportedError, match="appendfsync always"):
                     asyncio.run(count())
                 assert client.get(KEY) is None
                 client.config_set("appendfsync", "always")

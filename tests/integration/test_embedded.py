@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from flask_redis_counter import ConfigurationError, CounterError, RedisCounter
-from flask_redis_counter.store.embedded import EmbeddedStore, server_binary
+from flask_redis_counter.store.embedded import EmbeddedValkey, server_binary
 from flask_redis_counter.testing import wait_until
 
 
@@ -30,14 +30,14 @@ def test_it_keeps_its_counts(tmp_path, started):
     """What was counted is there after a stop, and the server is gone in between."""
     folder = tmp_path / "spaces and ümlauts"
     for value in (1, 2):
-        with EmbeddedStore(folder) as store, RedisCounter(store.url) as counter:
+        with EmbeddedValkey(folder) as store, RedisCounter(store.url) as counter:
             assert counter.hit("visits").value == value
         assert started[-1].poll() == 0
 
 
 def test_a_hit_is_on_the_disk_before_it_is_acknowledged(tmp_path):
     """Not `everysec`, which loses hits on SIGKILL while an earlier sync is under way."""
-    with EmbeddedStore(tmp_path) as store, redis.Redis.from_url(store.url) as client:
+    with EmbeddedValkey(tmp_path) as store, redis.Redis.from_url(store.url) as client:
         assert client.config_get("append*") | {"appendfsync": "always", "appendonly": "yes"} == (
             client.config_get("append*")
         )
@@ -45,7 +45,7 @@ def test_a_hit_is_on_the_disk_before_it_is_acknowledged(tmp_path):
 
 def test_nobody_else_reaches_it(tmp_path):
     """A socket and a folder for its user alone, and no port."""
-    with EmbeddedStore(tmp_path / "data") as store:
+    with EmbeddedValkey(tmp_path / "data") as store:
         assert store.url.startswith("unix://")
         assert (store.folder.stat().st_mode & 0o777) == 0o700
         assert (store.folder / "store.sock").stat().st_mode & 0o077 == 0
@@ -60,18 +60,18 @@ def test_an_interrupted_start_leaves_no_server(tmp_path, started, monkeypatch):
         return False
 
     with monkeypatch.context() as patch:
-        patch.setattr(EmbeddedStore, "_answers", answers)
+        patch.setattr(EmbeddedValkey, "_answers", answers)
         with pytest.raises(KeyboardInterrupt):
-            EmbeddedStore(tmp_path)
+            EmbeddedValkey(tmp_path)
     assert started[-1].poll() is not None
-    with EmbeddedStore(tmp_path):
+    with EmbeddedValkey(tmp_path):
         pass
 
 
 def test_a_stop_right_after_a_death_leaves_no_server(tmp_path, started):
     """The supervisor does not start again what is to end."""
     for _ in range(3):
-        store = EmbeddedStore(tmp_path)
+        store = EmbeddedValkey(tmp_path)
         started[-1].kill()
         store.stop()
     for process in started:
@@ -81,7 +81,7 @@ def test_a_stop_right_after_a_death_leaves_no_server(tmp_path, started):
 def test_a_store_that_cannot_be_restarted_is_tried_again(tmp_path, started, monkeypatch):
     """As long as the folder is out of order, and then it serves."""
     monkeypatch.setattr("flask_redis_counter.store.embedded.RESTART_PAUSE", 0.05)
-    with EmbeddedStore(tmp_path) as store, RedisCounter(store.url) as counter:
+    with EmbeddedValkey(tmp_path) as store, RedisCounter(store.url) as counter:
         assert counter.hit("visits").value == 1
         (tmp_path / "appendonlydir").rename(tmp_path / "elsewhere")
         (tmp_path / "appendonlydir").write_text("no folder")
@@ -95,7 +95,7 @@ def test_a_store_that_cannot_be_restarted_is_tried_again(tmp_path, started, monk
 def test_a_damaged_file_is_repaired_with_the_command_of_the_error(tmp_path):
     """The error names a command that cuts off the damage; the hits before it are kept."""
     folder = tmp_path / "with a space"
-    with EmbeddedStore(folder) as store, RedisCounter(store.url) as counter:
+    with EmbeddedValkey(folder) as store, RedisCounter(store.url) as counter:
         for _ in range(20):
             counter.hit("visits")
     [file] = (folder / "appendonlydir").glob("*.incr.aof")
@@ -103,10 +103,10 @@ def test_a_damaged_file_is_repaired_with_the_command_of_the_error(tmp_path):
     half = len(whole) // 2
     file.write_bytes(whole[:half] + b"damaged" + whole[half:])
     with pytest.raises(CounterError, match=r"incr\.aof is damaged\. Copy ") as raised:
-        EmbeddedStore(folder)
+        EmbeddedValkey(folder)
     command = str(raised.value).partition("the hits after it: ")[2]
     subprocess.run(["sh", "-c", command], input=b"y\n", capture_output=True, check=True)
-    with EmbeddedStore(folder) as store, RedisCounter(store.url) as counter:
+    with EmbeddedValkey(folder) as store, RedisCounter(store.url) as counter:
         kept = counter.value("visits")
         assert 1 <= kept < 20
         assert counter.hit("visits").value == kept + 1
@@ -114,24 +114,24 @@ def test_a_damaged_file_is_repaired_with_the_command_of_the_error(tmp_path):
 
 def test_the_data_of_another_server_is_named(tmp_path):
     """A snapshot of Redis 8 is an error that says how to take the counters over."""
-    with EmbeddedStore(tmp_path):
+    with EmbeddedValkey(tmp_path):
         pass
     [base] = (tmp_path / "appendonlydir").glob("*.base.rdb")
     base.write_bytes(b"REDIS0012" + base.read_bytes()[9:])
     with pytest.raises(CounterError, match=r"was written by another server.*export and import"):
-        EmbeddedStore(tmp_path)
+        EmbeddedValkey(tmp_path)
 
 
 def test_a_frozen_server_is_not_taken_for_none(tmp_path, started, monkeypatch):
     """Two servers must never write to one file."""
-    store = EmbeddedStore(tmp_path)
+    store = EmbeddedValkey(tmp_path)
     store._stopping.set()  # its supervisor ends; the server is an orphan now
     store._lock.close()
     started[-1].send_signal(signal.SIGSTOP)
     monkeypatch.setattr("flask_redis_counter.store.embedded.START_TIMEOUT", 0.5)
     monkeypatch.setattr("flask_redis_counter.store.embedded.CLIENT_TIMEOUT", 0.2)
     with pytest.raises(CounterError, match="does not stop"):
-        EmbeddedStore(tmp_path)
+        EmbeddedValkey(tmp_path)
     assert len(started) == 1
     started[-1].send_signal(signal.SIGCONT)
     started[-1].kill()
@@ -142,27 +142,27 @@ def test_one_process_at_a_time(tmp_path):
     """A folder in use is refused, and free again afterwards."""
     code = (
         "import sys; from pathlib import Path; from flask_redis_counter.store.embedded import *;"
-        "EmbeddedStore(Path(sys.argv[1])); print('here', flush=True); sys.stdin.read()"
+        "EmbeddedValkey(Path(sys.argv[1])); print('here', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"here\n"
         with pytest.raises(ConfigurationError, match="in use by another process"):
-            EmbeddedStore(tmp_path)
+            EmbeddedValkey(tmp_path)
         other.kill()
-    with EmbeddedStore(tmp_path):  # retires the server that was left
+    with EmbeddedValkey(tmp_path):  # retires the server that was left
         pass
 
 
 def test_damaged_data_is_not_thrown_away(tmp_path):
     """A file that the server cannot read: an error with its log, and the file as it was."""
-    with EmbeddedStore(tmp_path) as store, RedisCounter(store.url) as counter:
+    with EmbeddedValkey(tmp_path) as store, RedisCounter(store.url) as counter:
         counter.hit("visits")
     (file,) = (tmp_path / "appendonlydir").glob("*.incr.aof")
     file.write_bytes(b"rubbish\r\n" + file.read_bytes())
     damaged = file.read_bytes()
     with pytest.raises(CounterError, match="did not start"):
-        EmbeddedStore(tmp_path)
+        EmbeddedValkey(tmp_path)
     assert file.read_bytes() == damaged
 
 

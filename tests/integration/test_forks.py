@@ -18,14 +18,14 @@ from flask import Response
 from flask_redis_counter import (
     AsyncRedisCounter,
     CounterError,
-    Meter,
+    HitMetrics,
     RedisCounter,
     Spool,
     StoreUnavailableError,
 )
 from flask_redis_counter.testing import wait_until
-from flask_redis_counter.web.bearer_key import Guesses
-from flask_redis_counter.web.expensive import Limiter
+from flask_redis_counter.web.bearer_key import WrongKeys
+from flask_redis_counter.web.expensive import ConcurrencyLimiter
 
 from .support import KEY
 
@@ -342,7 +342,7 @@ def test_a_fork_in_c_replays_what_waits(own_server, tmp_path):
 
 def test_a_fork_in_c_with_metrics(server, client, tmp_path):
     """Each process has numbers of its own, in a file of its own, for all to add up."""
-    counter = RedisCounter(server.url, deadline=10, meter=Meter(tmp_path))
+    counter = RedisCounter(server.url, deadline=10, meter=HitMetrics(tmp_path))
     alone = RedisCounter(server.url, deadline=10)
 
     def added():
@@ -400,8 +400,8 @@ def test_snapshots_with_asyncio(server, client):
 @pytest.mark.parametrize(
     ("shared", "lock", "use"),
     [
-        (Guesses(), "_lock", lambda guesses: guesses.add("client", "KEY")),
-        (Limiter(), "_turn", lambda limiter: limiter.respond(None, Response)),
+        (WrongKeys(), "_lock", lambda guesses: guesses.add("client", "KEY")),
+        (ConcurrencyLimiter(), "_turn", lambda limiter: limiter.respond(None, Response)),
     ],
     ids=["keys", "costly"],
 )

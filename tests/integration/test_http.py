@@ -394,7 +394,7 @@ REQUESTS = [
 @pytest.mark.parametrize("state", ["counting", "no integer", "away"])
 def test_both_ways_answer_alike(server, client, request_, state, monkeypatch):
     """The fast path's answers are those of Flask's view, byte for byte."""
-    monkeypatch.setattr(request_log, "new_identity", lambda: "made up")
+    monkeypatch.setattr(request_log, "new_request_id", lambda: "made up")
     url = server.url if state != "away" else nowhere()
     answers = []
     app = create_app({"REDIS_URL": url})

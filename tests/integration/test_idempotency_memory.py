@@ -10,19 +10,19 @@ import redis
 from flask_redis_counter import (
     AsyncRedisCounter,
     IdempotencyMemoryError,
+    Limits,
     RedisCounter,
-    StoreRefusedError,
-    Terms,
+    StoreRejectedError,
 )
-from flask_redis_counter.counting.call import MAX_PLAIN_TOKEN
-from flask_redis_counter.doctor.checks import examine
+from flask_redis_counter.counting.call import MAX_PLAIN_KEY
+from flask_redis_counter.doctor.checks import run_checks
 from flask_redis_counter.testing import wait_until
 
 from .support import KEY, problem
 
 MEGABYTE = 1_000_000
 LIMIT = 20 * MEGABYTE
-SHARE = Terms(idempotency_memory=80)
+SHARE = Limits(idempotency_memory=80)
 
 
 @pytest.fixture
@@ -99,13 +99,13 @@ def test_a_store_that_is_full(full):
     with RedisCounter(store.url, deadline=10) as counter:
         assert counter.hit("visits", visitor="v").value == 1
         client.config_set("maxmemory", 1)
-        with pytest.raises(StoreRefusedError):
+        with pytest.raises(StoreRejectedError):
             counter.hit("visits")
         assert counter.delete("visits") == 1
         assert client.get(KEY) is None
 
 
-@pytest.mark.parametrize("length", [MAX_PLAIN_TOKEN, MAX_PLAIN_TOKEN + 1, 255])
+@pytest.mark.parametrize("length", [MAX_PLAIN_KEY, MAX_PLAIN_KEY + 1, 255])
 def test_long_tokens_take_no_more(counter, client, length):
     """Each is told from any other, and its record's key is bounded."""
     one, other = "x" * (length - 1) + "1", "x" * (length - 1) + "2"
@@ -120,13 +120,13 @@ def test_long_tokens_take_no_more(counter, client, length):
 
 def test_without_a_limit_no_token_is_refused(server, client, counter):
     """Nor where the user may not ask how full the store is."""
-    assert counter.hit("visits", token="a", terms=Terms(idempotency_memory=1)).value == 1
+    assert counter.hit("visits", token="a", terms=Limits(idempotency_memory=1)).value == 1
     client.acl_setuser("blind", enabled=True, nopass=True, keys="*", commands=["+@all", "-info"])
     url = server.url.replace("redis://", "redis://blind:x@")
     client.delete("counter:{}:room")
     try:
         with RedisCounter(url, deadline=10) as blind:
-            assert blind.hit("visits", token="b", terms=Terms(idempotency_memory=1)).value == 2
+            assert blind.hit("visits", token="b", terms=Limits(idempotency_memory=1)).value == 2
     finally:
         client.acl_deluser("blind")
 
@@ -137,10 +137,10 @@ def test_doctor_says_that_keys_are_refused(full):
     with RedisCounter(store.url, deadline=10) as counter:
         counter.hit("visits", token="t")
     settings = {"REDIS_URL": store.url, "COUNTER_DEADLINE": "10"}
-    found = {one.subject: one for one in examine(settings)}
+    found = {one.subject: one for one in run_checks(settings)}
     assert found["memory"].state == "ok"
     fill_up(client, 17 * MEGABYTE)
-    found = {one.subject: one for one in examine(settings)}
+    found = {one.subject: one for one in run_checks(settings)}
     assert found["memory"].state == "warning"
     expiring = sum(client.ttl(key) > 0 for key in client.scan_iter())
     said = re.search(r"of 20.0 MB.* refused.* (\d+) keys expire", found["memory"].said)

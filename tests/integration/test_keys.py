@@ -55,7 +55,7 @@ def test_metrics_are_for_who_has_the_token(web):
 
 def test_guesses_are_limited(web, client, now):
     """A client is refused for the rest of a minute, whatever it sends, and no other one is."""
-    for _ in range(bearer_key.MAX_GUESSES):
+    for _ in range(bearer_key.MAX_WRONG_KEYS):
         problem(put(web, "wrong"), 401)
     for key in ("wrong", KEY):
         answer = put(web, key)
@@ -71,21 +71,21 @@ def test_guesses_are_limited(web, client, now):
 
 def test_guesses_of_a_network_are_limited_together(web, now):
     """An IPv6 client has many addresses."""
-    for number in range(bearer_key.MAX_GUESSES):
+    for number in range(bearer_key.MAX_WRONG_KEYS):
         problem(put(web, "wrong", f"2001:db8::{number}"), 401)
     problem(put(web, "wrong", "2001:db8::ffff"), 429)
 
 
 def test_guesses_at_the_token_are_limited_as_well(web, now):
     """Both are keys of the same service."""
-    for _ in range(bearer_key.MAX_GUESSES):
+    for _ in range(bearer_key.MAX_WRONG_KEYS):
         problem(web.get("/metrics", headers={"Authorization": "Bearer wrong"}), 401)
     problem(web.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}), 429)
 
 
 def test_a_missing_key_is_no_guess(web, now, caplog):
     """It may be sent as often as somebody likes."""
-    for _ in range(bearer_key.MAX_GUESSES + 1):
+    for _ in range(bearer_key.MAX_WRONG_KEYS + 1):
         problem(web.delete("/counters/a"), 401)
     assert lines(caplog) == []
     assert put(web, KEY).status_code == 201
@@ -106,7 +106,7 @@ def test_guesses_are_logged(web, now, caplog):
 def test_the_clients_that_are_remembered_are_bounded(web, now, monkeypatch):
     """The oldest is forgotten first."""
     monkeypatch.setattr(bearer_key, "MAX_CLIENTS", 2)
-    for _ in range(bearer_key.MAX_GUESSES):
+    for _ in range(bearer_key.MAX_WRONG_KEYS):
         put(web, "wrong", "192.0.2.1")
     problem(put(web, KEY, "192.0.2.1"), 429)
     put(web, "wrong", "192.0.2.2")

@@ -15,7 +15,7 @@ from flask_redis_counter import AsyncRedisCounter, RedisCounter, create_app
 from flask_redis_counter.store import subscriber
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.web.rsgi import events
-from flask_redis_counter.web.rsgi.events import Hub
+from flask_redis_counter.web.rsgi.events import EventBroadcaster
 
 from .support import KEY, nowhere, within
 from .test_serve import Serve
@@ -276,7 +276,7 @@ async def until(look):
 async def live_on(url):
     """Open a hub with one wire that listens to the own counter."""
     async with AsyncRedisCounter(url) as counter:
-        hub = Hub(url, counter, 5)
+        hub = EventBroadcaster(url, counter, 5)
         wire = Wire()
         serving = asyncio.ensure_future(hub.serve(wire, [], ["visits"]))
         yield hub, wire, counter
@@ -289,8 +289,8 @@ def quick(monkeypatch):
     """Let what takes long be short."""
     with monkeypatch.context() as patch:
         patch.setattr(events, "HEARTBEAT", 0.05)
-        patch.setattr(events, "PATIENCE", 0.05)
-        patch.setattr(subscriber, "QUIET", 0.2)
+        patch.setattr(events, "READ_RETRY_DELAY", 0.05)
+        patch.setattr(subscriber, "KEEPALIVE_INTERVAL", 0.2)
         yield
 
 

@@ -135,7 +135,7 @@ def test_a_monitor_asks_by_address(server, client_of):
 
 def test_without_the_library(web, monkeypatch):
     """The answer says what to install."""
-    monkeypatch.setattr(metrics, "can_measure", lambda: False)
+    monkeypatch.setattr(metrics, "metrics_available", lambda: False)
     assert "pip install" in problem(web.get("/metrics"), 501)["detail"]
 
 

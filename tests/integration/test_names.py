@@ -6,18 +6,18 @@ import pytest
 
 from flask_redis_counter import (
     AsyncRedisCounter,
+    CounterNotFoundError,
     InvalidAmountError,
+    Limits,
     NotAnIntegerError,
-    Terms,
     TooManyCountersError,
-    UnknownCounterError,
 )
 
 from .support import KEY, MAX
 
 NAMES = "counter:{}:names"
 
-NONE_NEW, ONE, TWO = (Terms(max_counters=number) for number in range(3))
+NONE_NEW, ONE, TWO = (Limits(max_counters=number) for number in range(3))
 
 
 def test_names_are_those_of_counters(counter, client):
@@ -63,7 +63,7 @@ def test_no_more_than_so_many(counter, client):
     ):
         with pytest.raises(TooManyCountersError, match="'c'"):
             attempt()
-    with pytest.raises(UnknownCounterError, match="'c'"):
+    with pytest.raises(CounterNotFoundError, match="'c'"):
         counter.hit("c", terms=NONE_NEW)
     assert sorted(client.keys()) == before
     assert counter.hit("a", terms=NONE_NEW).value == counter.hit("b", terms=ONE).value == 2
@@ -76,7 +76,7 @@ def test_how_many_there_may_be_is_a_number():
     """It is said at once of one that is none."""
     for limit in (-1, 1.5, True, "7"):
         with pytest.raises(InvalidAmountError):
-            Terms(max_counters=limit)
+            Limits(max_counters=limit)
 
 
 def test_delete(counter, client):

@@ -7,13 +7,13 @@ import pytest
 from flask_redis_counter import (
     AsyncRedisCounter,
     InvalidNameError,
-    InvalidSpanError,
+    InvalidPeriodError,
     NotAnIntegerError,
     RedisCounter,
-    StoreRefusedError,
+    StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.store.pool import Store
+from flask_redis_counter.store.pool import ConnectionPool
 
 from .support import KEY, nowhere
 
@@ -45,13 +45,13 @@ def test_two_round_trips(counter, client, monkeypatch):
     for number in range(30):
         counter.hit(f"c{number:02}")
     trips = []
-    ask = Store.ask
+    ask = ConnectionPool.ask
 
     def noting(store, commands):
         trips.append(len(commands))
         return ask(store, commands)
 
-    monkeypatch.setattr(Store, "ask", noting)
+    monkeypatch.setattr(ConnectionPool, "ask", noting)
     assert len(counter.overview(["c00"], after="").counters) == 20
     assert len(trips) == 2
 
@@ -70,7 +70,7 @@ def test_what_is_outside_the_rules(counter):
     """It is said, and not taken for a counter that is not there."""
     with pytest.raises(InvalidNameError):
         counter.overview(["a b"])
-    with pytest.raises(InvalidSpanError):
+    with pytest.raises(InvalidPeriodError):
         counter.overview(["visits"], days=0)
 
 
@@ -98,7 +98,7 @@ def test_a_store_that_may_not_be_asked_about_itself(counter, client, server):
     counter.hit("visits")
     url = server.url.replace("//", "//mute:x@")
     with RedisCounter(url, deadline=10) as mute:
-        with pytest.raises(StoreRefusedError):
+        with pytest.raises(StoreRejectedError):
             mute.about()
         overview = mute.overview(["visits"])
     client.acl_deluser("mute")
@@ -112,7 +112,7 @@ def test_a_store_that_may_not_be_asked_for_names(counter, client, server):
     client.acl_setuser("nameless", enabled=True, nopass=True, keys="*", commands=commands)
     with (
         RedisCounter(server.url.replace("//", "//nameless:x@"), deadline=10) as nameless,
-        pytest.raises(StoreRefusedError),
+        pytest.raises(StoreRejectedError),
     ):
         nameless.overview(after="")
     client.acl_deluser("nameless")

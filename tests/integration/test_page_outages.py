@@ -13,7 +13,7 @@ from flask_redis_counter import (
     Spool,
     create_app,
 )
-from flask_redis_counter.store.pool import Store
+from flask_redis_counter.store.pool import ConnectionPool
 from flask_redis_counter.testing import wait_until
 
 from .support import SLACK, nowhere, within
@@ -151,8 +151,10 @@ def test_several_values_are_one_question(server, client, monkeypatch):
     client.set("counter:{a}", 7)
     client.set("counter:{broken}", "text")
     round_trips = []
-    exchange = Store.exchange
-    monkeypatch.setattr(Store, "exchange", lambda *given: round_trips.append(1) or exchange(*given))
+    exchange = ConnectionPool.exchange
+    monkeypatch.setattr(
+        ConnectionPool, "exchange", lambda *given: round_trips.append(1) or exchange(*given)
+    )
     with app.app_context():
         assert visits.visits("a", "b", "broken") == {"a": 7, "b": 0, "broken": None}
         assert len(round_trips) == 1

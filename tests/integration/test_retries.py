@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from flask_redis_counter import AsyncRedisCounter, OutcomeUnknownError, RedisCounter
-from flask_redis_counter.testing import StoreProcess, wait_until
+from flask_redis_counter.testing import RedisServerProcess, wait_until
 
 from .lossy_proxy import LossyProxy
 from .support import KEY, sleeps
@@ -24,7 +24,7 @@ LOSSES = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def proxy(server: StoreProcess) -> Iterator[LossyProxy]:
+def proxy(server: RedisServerProcess) -> Iterator[LossyProxy]:
     """A network before the server that loses replies."""
     proxy = LossyProxy(server.port)
     yield proxy
@@ -97,7 +97,7 @@ def test_the_demonstration(server, client):
 
 
 @contextmanager
-def frozen(server: StoreProcess, *, until) -> Iterator[None]:
+def frozen(server: RedisServerProcess, *, until) -> Iterator[None]:
     """Freeze a server, and let another thread thaw it as soon as it sees something."""
 
     def thaw() -> None:

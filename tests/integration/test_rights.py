@@ -10,20 +10,20 @@ import pytest
 
 from flask_redis_counter import (
     CounterError,
-    Rate,
+    Limits,
+    RateLimit,
+    RateLimitExceededError,
     RedisCounter,
-    Terms,
-    TooOftenError,
     Transfer,
     notices,
 )
-from flask_redis_counter.doctor.checks import examine
+from flask_redis_counter.doctor.checks import run_checks
 from flask_redis_counter.store.acl import FEATURES, acl_rules
-from flask_redis_counter.transfer.records import Day, Record
+from flask_redis_counter.transfer.records import CounterRecord, DayRecord
 
 from .support import KEY, MAX, contents, knows_waitaof
 
-SCREENED = {"visitor": "v", "client": "c", "terms": Terms(once_in=60, rate=Rate(5, 60))}
+SCREENED = {"visitor": "v", "client": "c", "terms": Limits(once_in=60, rate=RateLimit(5, 60))}
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def error_of(action):
 def adopt(url, mode):
     """Import a counter with a day."""
     with Transfer(url) as transfer:
-        days = {"2026-11-20": Day(3, 2)}
-        (adopted,) = transfer.adopt([Record("visits", 7, days)], "elsewhere", mode=mode)
+        days = {"2026-11-20": DayRecord(3, 2)}
+        (adopted,) = transfer.adopt([CounterRecord("visits", 7, days)], "elsewhere", mode=mode)
         return adopted.verdict
 
 
@@ -121,19 +121,19 @@ def test_a_token_counts_once_without_the_right_to_record_it(user, client):
 def doctor(url, **settings):
     """Return what doctor finds beside what is well, by subject."""
     environment = {"REDIS_URL": url, "COUNTER_DEADLINE": "10", **settings}
-    return {one.subject: one for one in examine(environment) if one.state != "ok"}
+    return {one.subject: one for one in run_checks(environment) if one.state != "ok"}
 
 
 def everything(url):
     """Use each feature, and return what it leads to."""
-    terms = Terms(rate=Rate(2, 3600))
+    terms = Limits(rate=RateLimit(2, 3600))
     with RedisCounter(url, deadline=10) as counter, Transfer(url) as transfer:
         hits = [counter.hit("a", 10**16, visitor=v, client="c", terms=terms) for v in ("v", "w")]
         refused = error_of(lambda: counter.hit("a", visitor="x", client="c", terms=terms))
         again = [counter.hit("b", token="t") for _ in range(2)]
-        once = [counter.hit("c", visitor="v", terms=Terms(once_in=60)).counted for _ in range(2)]
-        days = {"2026-11-20": Day(3, 2)}
-        brought = list(transfer.adopt([Record("d", 7, days)], "elsewhere", mode="add"))
+        once = [counter.hit("c", visitor="v", terms=Limits(once_in=60)).counted for _ in range(2)]
+        days = {"2026-11-20": DayRecord(3, 2)}
+        brought = list(transfer.adopt([CounterRecord("d", 7, days)], "elsewhere", mode="add"))
         return (
             [hit.value for hit in hits],
             type(refused),
@@ -158,7 +158,12 @@ def test_the_smallest_rules(user, server, client, features):
     wanted = everything(server.url)
     client.flushall()
     assert everything(url) == wanted
-    assert wanted[:4] == ([10**16, 2 * 10**16], TooOftenError, [False, True], [True, False])
+    assert wanted[:4] == (
+        [10**16, 2 * 10**16],
+        RateLimitExceededError,
+        [False, True],
+        [True, False],
+    )
     assert wanted[5] == [(2 * 10**16, 2)]
     durability = "fsync" if "fsync" in features else "memory"
     used = {"COUNTER_RATE": "100/60", "COUNTER_ADMIN_KEY": "k" * 16}
@@ -191,7 +196,7 @@ def test_a_hit_that_is_not_all_recorded(user, client, caplog):
     parts = [line.split(": ")[1] for line in logged]
     assert sorted(parts) == sorted(missing.values()), logged
     with RedisCounter(user("zremrangebyscore"), deadline=10) as counter:
-        counter.hit("visits", client="c", terms=Terms(rate=Rate(3, 60)))
+        counter.hit("visits", client="c", terms=Limits(rate=RateLimit(3, 60)))
     assert "rates and reloads" in caplog.records[-1].getMessage()
 
 
@@ -222,11 +227,11 @@ def compatible():
 
 def test_a_compatible_server(compatible):
     """Hits under a rate count as often as it allows, and what is refused is not stored."""
-    terms = Terms(rate=Rate(3, 60))
+    terms = Limits(rate=RateLimit(3, 60))
     with RedisCounter(compatible, deadline=10) as counter:
         for value in (1, 2, 3):
             assert counter.hit("visits", visitor="v", client="c", terms=terms).value == value
-        with pytest.raises(TooOftenError):
+        with pytest.raises(RateLimitExceededError):
             counter.hit("visits", visitor="v", client="c", terms=terms)
         assert counter.value("visits") == 3
         (today,) = counter.series("visits", days=1)

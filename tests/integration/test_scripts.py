@@ -3,10 +3,10 @@
 import pytest
 import redis
 
-from flask_redis_counter import OutcomeUnknownError, RedisCounter, StoreRefusedError
-from flask_redis_counter.counting.batcher import Combiner
-from flask_redis_counter.counting.call import HIT, HIT_ONCE, RECORD_LIFE, PendingHit
-from flask_redis_counter.limits import ANY_NUMBER
+from flask_redis_counter import OutcomeUnknownError, RedisCounter, StoreRejectedError
+from flask_redis_counter.counting.batcher import Batcher
+from flask_redis_counter.counting.call import HIT, HIT_ONCE, RECORD_TTL, PendingHit
+from flask_redis_counter.limits import UNLIMITED
 
 from .support import KEY, MAX
 
@@ -20,7 +20,7 @@ def commands(client):
     def run(script, record, first, amount):
         describing = (f"{KEY}:{it}" for it in ("days", "hours:2026-11-23"))
         keys = (KEY, f"{KEY}:{record}", *describing, "counter:{}:names")
-        rest = (first, amount, "2026-11-23T15", ANY_NUMBER)
+        rest = (first, amount, "2026-11-23T15", UNLIMITED)
         return client.execute_command(*script.run(keys, *rest))
 
     return run
@@ -93,7 +93,7 @@ def executed(client, commands):
         try:
             answers.append(client.execute_command(*command))
         except redis.ResponseError as error:
-            refused = StoreRefusedError(f"the store refused: {error}")
+            refused = StoreRejectedError(f"the store refused: {error}")
             refused.__cause__ = error
             answers.append(refused)
     return answers
@@ -102,7 +102,7 @@ def executed(client, commands):
 def test_a_call_that_was_split_counts_nothing_later(commands, client):
     """Where a counter is reset after an overflow, a late packet must not count its hits again."""
     client.set(KEY, MAX - 1)
-    combiner = Combiner()
+    combiner = Batcher()
     hits = [PendingHit(KEY, 1, None, 9.0), PendingHit(KEY, 1, None, 9.0)]
     batch = combiner.add(hits[0], 0.0)
     combiner.add(hits[1], 0.0)
@@ -124,7 +124,7 @@ def test_records_expire_and_counters_do_not(counter, client):
     (writer,) = client.scan_iter(f"{KEY}:writer:*")
     records = [writer, f"{KEY}:token:a token"]
     for record in records:
-        assert RECORD_LIFE - 60 < client.ttl(record) <= RECORD_LIFE
+        assert RECORD_TTL - 60 < client.ttl(record) <= RECORD_TTL
         client.expire(record, 60)
     counter.hit("visits")
     counter.hit("visits", token="a token")

@@ -8,11 +8,11 @@ import redis
 
 from flask_redis_counter import (
     AsyncRedisCounter,
-    InvalidSpanError,
-    Point,
+    HitSpooledError,
+    InvalidPeriodError,
     RedisCounter,
+    SeriesPoint,
     Spool,
-    SpooledError,
 )
 from flask_redis_counter.counting.batch import Batch
 from flask_redis_counter.counting.call import HIT, PendingHit
@@ -57,16 +57,16 @@ def test_days_and_hours(counter, clock):
     counter.hit("visits", 10)
     november = [datetime(2026, 11, day, tzinfo=UTC) for day in (22, 23, 24, 25)]
     hits = [0, 4, 0, 10]
-    expected = [Point(*point) for point in zip(november, hits, [0] * 4, strict=True)]
+    expected = [SeriesPoint(*point) for point in zip(november, hits, [0] * 4, strict=True)]
     assert counter.series("visits", days=4) == expected
     hours = counter.series("visits", unit="hour", days=3)
     assert len(hours) == 49
-    assert hours[0] == Point(november[1], 0)
-    assert hours[-1] == Point(november[3], 10)
+    assert hours[0] == SeriesPoint(november[1], 0)
+    assert hours[-1] == SeriesPoint(november[3], 10)
     assert {point.start.hour: point.hits for point in hours[:24] if point.hits} == {15: 3, 16: 1}
     assert len(counter.series("visits")) == 30
     assert sum(point.hits for point in counter.series("visits", days=3660)) == 14
-    assert counter.series("other", days=1) == [Point(november[3], 0, 0)]
+    assert counter.series("other", days=1) == [SeriesPoint(november[3], 0, 0)]
 
 
 def test_visitors_of_a_day(counter, client, clock):
@@ -153,7 +153,7 @@ def test_a_hit_that_waited_counts_on_its_own_day(own_server, tmp_path, clock):
         own_server.stop()
         for day, amount, token in ((23, 1, None), (23, 2, None), (24, 4, None), (25, 8, "t")):
             clock.set(f"2026-11-{day}T12:00")
-            with pytest.raises(SpooledError):
+            with pytest.raises(HitSpooledError):
                 counter.hit("visits", amount, token=token, visitor="someone")
         clock.set("2026-11-26T00:00")
         own_server.start()
@@ -168,7 +168,7 @@ def test_a_hit_that_waited_counts_on_its_own_day(own_server, tmp_path, clock):
 )
 def test_what_is_no_span(counter, unit, length):
     """It is said, and nothing is asked."""
-    with pytest.raises(InvalidSpanError):
+    with pytest.raises(InvalidPeriodError):
         counter.series("visits", unit=unit, days=length)
 
 
@@ -179,8 +179,8 @@ def test_asyncio(server, client, clock):
         async with AsyncRedisCounter(server.url) as counter:
             await asyncio.gather(*(counter.hit("visits", visitor=f"v{i % 3}") for i in range(9)))
             [day] = await counter.series("visits", days=1)
-            assert day == Point(datetime(2026, 11, 23, tzinfo=UTC), 9, 3)
+            assert day == SeriesPoint(datetime(2026, 11, 23, tzinfo=UTC), 9, 3)
             [*_, hour] = await counter.series("visits", unit="hour", days=1)
-            assert hour == Point(day.start + timedelta(hours=15), 9)
+            assert hour == SeriesPoint(day.start + timedelta(hours=15), 9)
 
     asyncio.run(count())

@@ -16,8 +16,8 @@ import redis
 import requests
 
 from flask_redis_counter import RedisCounter
-from flask_redis_counter.doctor.checks import examine
-from flask_redis_counter.store.embedded import EmbeddedStore
+from flask_redis_counter.doctor.checks import run_checks
+from flask_redis_counter.store.embedded import EmbeddedValkey
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.process import Process, free_port
 
@@ -100,7 +100,7 @@ def test_the_length_of_the_admin_key_is_shown(serve, server):
     run = serve(REDIS_URL=server.url, COUNTER_ADMIN_KEY="sixteen-or-more-characters").ready()
     assert "admin key: 26 characters" in lines(run)
     assert "sixteen" not in run.log()
-    found = examine({"REDIS_URL": server.url, "COUNTER_ADMIN_KEY": "sixteen-or-more-characters"})
+    found = run_checks({"REDIS_URL": server.url, "COUNTER_ADMIN_KEY": "sixteen-or-more-characters"})
     assert [one.said for one in found if one.subject == "admin key"] == ["it has 26 characters"]
 
 
@@ -111,7 +111,7 @@ def test_ctrl_c(serve, tmp_path):
     run.signal(signal.SIGINT)
     assert run.wait() == 0
     assert "Traceback" not in run.log()
-    with EmbeddedStore(tmp_path / "data") as store, RedisCounter(store.url) as counter:
+    with EmbeddedValkey(tmp_path / "data") as store, RedisCounter(store.url) as counter:
         assert counter.value("visits") == 1
 
 

@@ -21,13 +21,13 @@ from flask_redis_counter import (
     ConfigurationError,
     CounterOverflowError,
     Hit,
+    HitSpooledError,
+    IdempotencyKeyReusedError,
     NotAnIntegerError,
     RedisCounter,
     Spool,
-    SpooledError,
     SpoolError,
     StoreError,
-    TokenReusedError,
     create_app,
 )
 from flask_redis_counter.testing import wait_until
@@ -57,7 +57,7 @@ def stored(server, key=KEY):
 
 def spooled(operation):
     """Count, and check that the hit was spooled."""
-    with pytest.raises(SpooledError) as caught:
+    with pytest.raises(HitSpooledError) as caught:
         operation()
     assert caught.value.counted == "spooled"
     assert isinstance(caught.value.__cause__, StoreError)
@@ -131,7 +131,7 @@ def test_a_token_in_the_spool(own_server, spool, counter):
     spooled(lambda: counter.hit("visits", token="a"))
     for _ in range(3):
         spooled(lambda: counter.hit("visits", token="b"))
-    with pytest.raises(TokenReusedError):
+    with pytest.raises(IdempotencyKeyReusedError):
         counter.hit("visits", 2, token="b")
     assert spool.length() == 2
     own_server.start()
@@ -199,12 +199,12 @@ def test_two_processes_replay_one_spool(own_server, tmp_path):
 
 CRASHING = """
 import os, signal, sys
-from flask_redis_counter import RedisCounter, Spool, SpooledError
+from flask_redis_counter import RedisCounter, Spool, HitSpooledError
 counter = RedisCounter(sys.argv[1], spool=Spool(sys.argv[2]), deadline=0.1)
 for _ in range(25):
     try:
         counter.hit("visits")
-    except SpooledError:
+    except HitSpooledError:
         print("spooled", flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -228,7 +228,7 @@ def _count_in_child(counter, results):
     for _ in range(5):
         try:
             counter.hit("visits")
-        except SpooledError:
+        except HitSpooledError:
             outcomes.append("spooled")
     results.put(outcomes)
 
@@ -260,7 +260,7 @@ def test_a_full_spool_refuses(own_server, tmp_path, caplog):
         while refused is None:
             try:
                 counter.hit("visits", token=f"{taken:0250}")
-            except SpooledError:
+            except HitSpooledError:
                 taken += 1
             except StoreError as error:
                 refused = error
@@ -379,7 +379,7 @@ def test_asyncio(own_server, spool):
             own_server.kill()
             hits = [counter.hit("visits") for _ in range(50)]
             outcomes = await asyncio.gather(*hits, return_exceptions=True)
-            assert {type(outcome) for outcome in outcomes} == {SpooledError}
+            assert {type(outcome) for outcome in outcomes} == {HitSpooledError}
             assert spool.length() == 50
             own_server.start()
             await asyncio.to_thread(emptied, spool)
@@ -440,12 +440,12 @@ def test_a_spool_needs_a_folder():
 
 LATE = """
     import atexit, sys
-    from flask_redis_counter import RedisCounter, Spool, SpooledError
+    from flask_redis_counter import RedisCounter, Spool, HitSpooledError
 
     def last():
         try:
             RedisCounter(sys.argv[1], spool=Spool(sys.argv[2])).hit("visits")
-        except SpooledError as error:
+        except HitSpooledError as error:
             print(error.counted)
 
     atexit.register(last)

@@ -34,7 +34,7 @@ def counter(server, client):
 @pytest.fixture
 def without_pygal(monkeypatch):
     """As if it were not installed."""
-    monkeypatch.setattr(stats, "can_draw", lambda: False)
+    monkeypatch.setattr(stats, "charts_available", lambda: False)
 
 
 def shown(page):
@@ -106,7 +106,7 @@ def test_a_search(web, counter):
 
 def test_more_counters_than_are_ranked(web, counter, monkeypatch):
     """Of too many counters the first by name are ranked, and the page says that there are more."""
-    monkeypatch.setattr(ranking, "MOST", 2)
+    monkeypatch.setattr(ranking, "MAX_COUNTERS", 2)
     for name in ("a", "b", "c"):
         counter.hit(name)
     assert "of more than 3 counters" in " ".join(web.get("/stats").text.split())
@@ -115,13 +115,13 @@ def test_more_counters_than_are_ranked(web, counter, monkeypatch):
 
 def test_a_ranking_is_kept_where_there_are_many(web, counter, monkeypatch):
     """With many counters the order is read once in a while; the values are read each time."""
-    monkeypatch.setattr(ranking, "MANY", 1)
+    monkeypatch.setattr(ranking, "CACHE_FROM", 1)
     counter.hit("a", 2)
     counter.hit("b")
     assert shown(web.get("/stats").text) == [("visits", 0), ("a", 2), ("b", 1)]
     counter.hit("b", 5)
     assert shown(web.get("/stats").text) == [("visits", 0), ("a", 2), ("b", 6)]
-    monkeypatch.setattr(ranking, "LIFE", 0)
+    monkeypatch.setattr(ranking, "TTL", 0)
     ranking.init_app(web.application)
     assert shown(web.get("/stats").text) == [("visits", 0), ("b", 6), ("a", 2)]
 

@@ -9,7 +9,7 @@ import redis
 from flask_redis_counter import (
     OutcomeUnknownError,
     RedisCounter,
-    StoreRefusedError,
+    StoreRejectedError,
     StoreUnavailableError,
 )
 from flask_redis_counter.testing.stacks.process import free_port
@@ -116,9 +116,9 @@ def test_credentials(own_server):
         admin.config_set("requirepass", "s:e/c@ret")
     place = f"127.0.0.1:{own_server.port}/0"
     refused = timed(lambda: RedisCounter(f"redis://{place}").hit("visits"))
-    assert isinstance(refused, StoreRefusedError)
+    assert isinstance(refused, StoreRejectedError)
     wrong = timed(lambda: RedisCounter(f"redis://:wrong@{place}").hit("visits"))
-    assert isinstance(wrong, StoreRefusedError)
+    assert isinstance(wrong, StoreRejectedError)
     assert RedisCounter(f"redis://:s%3Ae%2Fc%40ret@{place}").hit("visits").value == 1
     client = redis.Redis(port=own_server.port, password="s:e/c@ret")
     assert RedisCounter(client).hit("visits").value == 2
@@ -129,7 +129,7 @@ def test_a_read_only_replica_refuses(own_server):
     with redis.Redis.from_url(own_server.url) as admin:
         admin.replicaof("127.0.0.1", free_port())
         error = timed(lambda: RedisCounter(own_server.url).hit("visits"))
-    assert isinstance(error, StoreRefusedError)
+    assert isinstance(error, StoreRejectedError)
     assert error.counted is False
 
 

@@ -10,10 +10,10 @@ from flask_redis_counter import (
     CounterOverflowError,
     Hit,
     InvalidAmountError,
-    Rate,
+    Limits,
+    RateLimit,
+    RateLimitExceededError,
     RedisCounter,
-    Terms,
-    TooOftenError,
 )
 from flask_redis_counter.counting.batch import Batch
 from flask_redis_counter.counting.call import HIT, HIT_ONCE, PendingHit
@@ -21,8 +21,8 @@ from flask_redis_counter.counting.call import HIT, HIT_ONCE, PendingHit
 from .support import KEY, MAX, contents
 
 RATES = "counter:{}:rates"
-HALF_AN_HOUR = Terms(once_in=1800)
-THREE_A_DAY = Terms(rate=Rate(3, 86_400))
+HALF_AN_HOUR = Limits(once_in=1800)
+THREE_A_DAY = Limits(rate=RateLimit(3, 86_400))
 
 
 def test_a_visitor_counts_once_in_a_while(counter, client):
@@ -67,11 +67,11 @@ def test_a_client_comes_too_often(counter, client, server):
         assert other.hit("other", client="a", token="t", terms=THREE_A_DAY).value == 1
         assert other.hit("visits", 5, client="a", terms=THREE_A_DAY).value == 6
         for one in (counter, other):
-            with pytest.raises(TooOftenError) as caught:
+            with pytest.raises(RateLimitExceededError) as caught:
                 one.hit("visits", client="a", terms=THREE_A_DAY)
             assert caught.value.counted is False
             assert caught.value.seconds == 28_800
-        with pytest.raises(TooOftenError):
+        with pytest.raises(RateLimitExceededError):
             other.hit("other", client="a", token="u", terms=THREE_A_DAY)
         assert other.hit("other", client="a", token="t", terms=THREE_A_DAY).replayed
         assert counter.hit("visits", client="b", terms=THREE_A_DAY).value == 7
@@ -81,7 +81,7 @@ def test_a_client_comes_too_often(counter, client, server):
         for one, at in client.zscan_iter(RATES):
             client.zadd(RATES, {one: at - 28_800})
         assert counter.hit("visits", client="a", terms=THREE_A_DAY).value == 10
-        with pytest.raises(TooOftenError):
+        with pytest.raises(RateLimitExceededError):
             counter.hit("visits", client="a", terms=THREE_A_DAY)
         for one, at in client.zscan_iter(RATES):
             client.zadd(RATES, {one: at - 86_400})
@@ -109,7 +109,7 @@ def test_what_clients_use_up_is_not_written_down(own_server, tmp_path):
 
 def test_many_at_once(server, client):
     """Of those that come together as many count as may, each with its own value."""
-    terms = Terms(once_in=60, rate=Rate(10, 86_400))
+    terms = Limits(once_in=60, rate=RateLimit(10, 86_400))
 
     async def count():
         async with AsyncRedisCounter(server.url, deadline=10) as counter:
@@ -121,7 +121,7 @@ def test_many_at_once(server, client):
 
     told = asyncio.run(count())
     hits = [hit for hit in told if isinstance(hit, Hit)]
-    assert {type(hit) for hit in told} == {Hit, TooOftenError}
+    assert {type(hit) for hit in told} == {Hit, RateLimitExceededError}
     counted = [hit.value for hit in hits if hit.counted]
     assert sorted(counted) == list(range(1, len(counted) + 1))
     assert client.get(KEY) == b"%d" % len(counted)
@@ -138,7 +138,7 @@ def test_threads_of_many_kinds(counter, client):
             return counter.hit("visits", 2)
         if kind == 1:
             return counter.hit("visits", visitor=f"v{number % 10}", terms=HALF_AN_HOUR)
-        return counter.hit("visits", client="c", terms=Terms(rate=Rate(1000, 1)))
+        return counter.hit("visits", client="c", terms=Limits(rate=RateLimit(1000, 1)))
 
     with ThreadPoolExecutor(16) as pool:
         hits = list(pool.map(count, range(300)))
@@ -167,7 +167,7 @@ def test_a_repeated_batch_gets_its_answer_again(client):
     assert len(sent(client, *hits)) == 1
     assert [hit.value for hit in hits] == [1, 2, 2, 3, 4, 5, None]
     assert [hit.counted for hit in hits] == [True, True, False, True, True, True, True]
-    assert isinstance(hits[-1].error, TooOftenError)
+    assert isinstance(hits[-1].error, RateLimitExceededError)
     assert client.get(KEY) == b"5"
 
 
@@ -185,33 +185,37 @@ def test_an_overflow_remembers_nobody(counter, client):
     """Who was not counted may come again."""
     counter.set("visits", MAX)
     with pytest.raises(CounterOverflowError):
-        counter.hit("visits", visitor="a", client="c", terms=Terms(once_in=60, rate=Rate(1, 60)))
+        counter.hit(
+            "visits", visitor="a", client="c", terms=Limits(once_in=60, rate=RateLimit(1, 60))
+        )
     counter.reset("visits")
-    hit = counter.hit("visits", visitor="a", client="c", terms=Terms(once_in=60, rate=Rate(1, 60)))
+    hit = counter.hit(
+        "visits", visitor="a", client="c", terms=Limits(once_in=60, rate=RateLimit(1, 60))
+    )
     assert hit == Hit("visits", 1)
 
 
 def test_two_rates_in_one_batch(client):
     """Each client has its own."""
     hits = [
-        PendingHit(KEY, 1, None, client=one, terms=Terms(rate=rate))
-        for one, rate in (("a", Rate(1, 60)), ("b", Rate(2, 60)), ("a", Rate(1, 60)))
+        PendingHit(KEY, 1, None, client=one, terms=Limits(rate=rate))
+        for one, rate in (("a", RateLimit(1, 60)), ("b", RateLimit(2, 60)), ("a", RateLimit(1, 60)))
     ]
     sent(client, *hits)
     assert [hit.value for hit in hits[:2]] == [1, 2]
-    assert isinstance(hits[2].error, TooOftenError)
+    assert isinstance(hits[2].error, RateLimitExceededError)
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Terms(once_in=0),
-        lambda: Terms(once_in=86_401),
-        lambda: Terms(once_in=1.5),
-        lambda: Rate(0, 60),
-        lambda: Rate(1, 0),
-        lambda: Rate(1_000_001, 60),
-        lambda: Rate(1, True),
+        lambda: Limits(once_in=0),
+        lambda: Limits(once_in=86_401),
+        lambda: Limits(once_in=1.5),
+        lambda: RateLimit(0, 60),
+        lambda: RateLimit(1, 0),
+        lambda: RateLimit(1_000_001, 60),
+        lambda: RateLimit(1, True),
     ],
 )
 def test_what_are_no_terms(make):

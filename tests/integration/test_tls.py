@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from flask_redis_counter import AsyncRedisCounter, ConfigurationError, CounterError, RedisCounter
-from flask_redis_counter.doctor.checks import examine
+from flask_redis_counter.doctor.checks import run_checks
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.process import Process, free_port
 
@@ -115,7 +115,7 @@ def errors_of(url):
         asyncio.run(count())
     said.append(caught.value)
     assert [error.counted for error in said] == [False, False]
-    found = examine({"REDIS_URL": url, "COUNTER_DEADLINE": "2"})
+    found = run_checks({"REDIS_URL": url, "COUNTER_DEADLINE": "2"})
     [failure] = [finding for finding in found if finding.state == "failure"]
     return [*map(str, said), f"{failure.said}: {failure.remedy}"]
 

@@ -7,11 +7,11 @@ import pytest
 
 from flask_redis_counter import (
     AsyncRedisCounter,
-    InvalidTokenError,
+    IdempotencyKeyReusedError,
+    InvalidIdempotencyKeyError,
     OutcomeUnknownError,
     RedisCounter,
     StoreError,
-    TokenReusedError,
 )
 
 from .support import KEY, nowhere
@@ -37,7 +37,7 @@ def test_a_token_counts_once_whoever_sends_it(store, server, client):
 def test_a_token_with_another_amount(counter, client):
     """It is refused, not counted, and says what the token stands for."""
     counter.hit("visits", 2, token="t")
-    with pytest.raises(TokenReusedError, match="amount 2") as caught:
+    with pytest.raises(IdempotencyKeyReusedError, match="amount 2") as caught:
         counter.hit("visits", 3, token="t")
     assert (caught.value.counted, caught.value.amount) == (False, 2)
     assert client.get(KEY) == b"2"
@@ -46,7 +46,7 @@ def test_a_token_with_another_amount(counter, client):
 @pytest.mark.parametrize("token", ["", "x" * 256, "ü", "a\n", "\x7f", 1, b"t", ["t"]])
 def test_a_token_outside_the_rules(counter, client, token):
     """It is refused before anything is sent."""
-    with pytest.raises(InvalidTokenError):
+    with pytest.raises(InvalidIdempotencyKeyError):
         counter.hit("visits", token=token)
     assert client.dbsize() == 0
 

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_redis_counter import (
-    Adopted,
-    BadRecord,
     CounterOverflowError,
-    Day,
+    CounterRecord,
+    DayRecord,
+    ImportResult,
+    InvalidRecord,
     NotAnIntegerError,
-    Record,
     RedisCounter,
     StoreUnavailableError,
     TooManyCountersError,
@@ -30,11 +30,11 @@ DAYS, IMPORTED = f"{KEY}:days", f"{KEY}:imported"
 names = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)
 days = st.dictionaries(
     st.dates(max_value=datetime(2026, 11, 20).date()).map(str),
-    st.builds(Day, st.integers(0, MAX), st.none() | st.integers(0, MAX)),
+    st.builds(DayRecord, st.integers(0, MAX), st.none() | st.integers(0, MAX)),
     max_size=4,
 )
 several = st.lists(
-    st.builds(Record, names, st.integers(-(2**63), MAX), days), unique_by=lambda it: it.name
+    st.builds(CounterRecord, names, st.integers(-(2**63), MAX), days), unique_by=lambda it: it.name
 )
 
 
@@ -78,17 +78,20 @@ def test_there_and_back(moving, client, records):
 
 def test_thousands(moving, client):
     """Many round trips, in and out."""
-    records = [Record(f"n{number:04}", number) for number in range(3 * transfer.BATCH + 1)]
+    records = [
+        CounterRecord(f"n{number:04}", number)
+        for number in range(3 * transfer.COUNTERS_PER_BATCH + 1)
+    ]
     told = list(moving.adopt(iter(records), "a"))
-    assert told == [Adopted(it.name, "made") for it in records]
+    assert told == [ImportResult(it.name, "made") for it in records]
     assert list(moving.records()) == records
     assert [it.value for it in moving.records(days=False)] == list(range(len(records)))
 
 
 def test_many_days(moving, adopt):
     """As many as there are, in batches that are not too large."""
-    many = {str(datetime.fromordinal(730_000 + day).date()): Day(day) for day in range(4000)}
-    records = [Record(name, 7, many) for name in "abcd"]
+    many = {str(datetime.fromordinal(730_000 + day).date()): DayRecord(day) for day in range(4000)}
+    records = [CounterRecord(name, 7, many) for name in "abcd"]
     assert [len(batch) for batch in transfer._batches(records)] == [2, 2]
     assert adopt(*records) == ["made"] * 4
     assert list(moving.records()) == records
@@ -97,7 +100,7 @@ def test_many_days(moving, adopt):
 def test_one_that_is_there(adopt, counter):
     """It is left alone, added to once, or replaced once; hits since then stay."""
     counter.hit("visits", 5)
-    record = Record("visits", 10)
+    record = CounterRecord("visits", 10)
     assert adopt(record) == adopt(record) == ["left"]
     assert counter.value("visits") == 5
     assert adopt(record, mode="add") == ["added"]
@@ -111,39 +114,43 @@ def test_one_that_is_there(adopt, counter):
 
 def test_a_source_that_has_grown(adopt, counter):
     """Only the difference is added, to each day as well; less is left alone."""
-    first = {"2026-11-19": Day(4, 2), "2026-11-20": Day(6, 3)}
-    assert adopt(Record("visits", 10, first)) == ["made"]
+    first = {"2026-11-19": DayRecord(4, 2), "2026-11-20": DayRecord(6, 3)}
+    assert adopt(CounterRecord("visits", 10, first)) == ["made"]
     counter.hit("visits")
-    grown = {"2026-11-20": Day(8, 5), "2026-11-21": Day(1)}
-    record = Record("visits", 13, grown)
+    grown = {"2026-11-20": DayRecord(8, 5), "2026-11-21": DayRecord(1)}
+    record = CounterRecord("visits", 13, grown)
     assert adopt(record) == ["left"]
     assert adopt(record, mode="add") == ["added"]
     assert adopt(record, mode="add") == ["same"]
-    assert adopt(Record("visits", 12, grown), mode="add") == ["less"]
+    assert adopt(CounterRecord("visits", 12, grown), mode="add") == ["less"]
     assert counter.value("visits") == 14
-    assert adopt(Record("visits", 14), mode="add") == ["added"]  # without days, as CSV has it
-    assert adopt(Record("visits", 14, first | grown), mode="add") == ["same"]
+    assert adopt(CounterRecord("visits", 14), mode="add") == [
+        "added"
+    ]  # without days, as CSV has it
+    assert adopt(CounterRecord("visits", 14, first | grown), mode="add") == ["same"]
     assert counter.value("visits") == 15
 
 
 def test_days_are_added_up(moving, adopt, client):
     """Those of two sources, and of hits here; the sum of days stays that of the value."""
-    adopt(Record("visits", 10, {"2026-11-19": Day(4, 2), "2026-11-20": Day(6)}))
-    adopt(Record("visits", 5, {"2026-11-20": Day(5, 3)}), source="b", mode="add")
+    adopt(CounterRecord("visits", 10, {"2026-11-19": DayRecord(4, 2), "2026-11-20": DayRecord(6)}))
+    adopt(CounterRecord("visits", 5, {"2026-11-20": DayRecord(5, 3)}), source="b", mode="add")
     (record,) = moving.records()
-    assert record == Record("visits", 15, {"2026-11-19": Day(4, 2), "2026-11-20": Day(11, 3)})
-    adopt(Record("visits", 1, {"2026-11-20": Day(1)}), source="c", mode="replace")
+    assert record == CounterRecord(
+        "visits", 15, {"2026-11-19": DayRecord(4, 2), "2026-11-20": DayRecord(11, 3)}
+    )
+    adopt(CounterRecord("visits", 1, {"2026-11-20": DayRecord(1)}), source="c", mode="replace")
     (record,) = moving.records()
-    assert record == Record("visits", 1, {"2026-11-20": Day(1)})
+    assert record == CounterRecord("visits", 1, {"2026-11-20": DayRecord(1)})
 
 
 def test_replaced_days_are_gone(adopt, counter, client):
     """And their hours and visitors with them; without days in the record all of them stay."""
     counter.hit("visits", visitor="someone")
-    adopt(Record("visits", 7), mode="replace")
+    adopt(CounterRecord("visits", 7), mode="replace")
     assert sum(point.hits for point in counter.series("visits")) == 1
     assert counter.series("visits", days=1)[0].visitors == 1
-    adopt(Record("visits", 8, {"2020-01-01": Day(8)}), mode="replace")
+    adopt(CounterRecord("visits", 8, {"2020-01-01": DayRecord(8)}), mode="replace")
     assert client.hgetall(DAYS) == {b"2020-01-01": b"8"}
     assert sum(point.hits for point in counter.series("visits", unit="hour", days=1)) == 0
     assert counter.series("visits", days=1)[0].visitors == 0
@@ -151,7 +158,9 @@ def test_replaced_days_are_gone(adopt, counter, client):
 
 def test_two_names_of_one_source(adopt, counter):
     """What two keys have become is one counter, and each has brought its own part of it."""
-    first, second = (Record("visits", 10, origin=key) for key in ("old:visits", "new visits"))
+    first, second = (
+        CounterRecord("visits", 10, origin=key) for key in ("old:visits", "new visits")
+    )
     assert adopt(first, mode="add") == ["made"]
     assert adopt(second, mode="add") == ["added"]
     assert adopt(first, second, mode="add") == ["same", "same"]
@@ -160,14 +169,17 @@ def test_two_names_of_one_source(adopt, counter):
 
 def test_twice_in_one_batch(adopt, counter):
     """Neither is lost, as in two runs."""
-    assert adopt(Record("visits", 1), Record("visits", 3), mode="add") == ["made", "added"]
+    assert adopt(CounterRecord("visits", 1), CounterRecord("visits", 3), mode="add") == [
+        "made",
+        "added",
+    ]
     assert counter.value("visits") == 3
 
 
 @pytest.mark.parametrize("source", ["a b", "%20", "zähler.csv", "\udcff", "x" * 255])
 def test_any_source(adopt, source):
     """Whatever a file is called, it is known again."""
-    record = Record("visits", 1, origin="é b")
+    record = CounterRecord("visits", 1, origin="é b")
     assert adopt(record, source=source) == ["made"]
     assert adopt(record, source=source, mode="add") == ["same"]
 
@@ -175,8 +187,8 @@ def test_any_source(adopt, source):
 @pytest.mark.parametrize("low", [-(2**63), -(2**53) - 1, 2**53 - 1, 2**62])
 def test_large_numbers_keep_all_digits(adopt, counter, low):
     """A Lua number would lose some."""
-    assert adopt(Record("visits", low)) == ["made"]
-    assert adopt(Record("visits", low + 2**53 + 1), mode="add") == ["added"]
+    assert adopt(CounterRecord("visits", low)) == ["made"]
+    assert adopt(CounterRecord("visits", low + 2**53 + 1), mode="add") == ["added"]
     assert counter.value("visits") == low + 2**53 + 1
 
 
@@ -188,31 +200,31 @@ def test_what_cannot_be_changed(moving, client, adopt):
     client.set("counter:{a}:imported", "text")
     client.set("counter:{a}", 1)
     before = contents(client)
-    records = [Record(name, 1) for name in ("visits", "text", "list", "a")]
+    records = [CounterRecord(name, 1) for name in ("visits", "text", "list", "a")]
     told = list(moving.adopt(records, "s", mode="add"))
     assert [it.verdict for it in told] == ["refused"] * 4
     assert [type(it.error) for it in told] == [CounterOverflowError, *[NotAnIntegerError] * 3]
     assert contents(client) == before
-    told = list(moving.adopt([*records[1:3], Record("b", 1)], "s", mode="replace"))
+    told = list(moving.adopt([*records[1:3], CounterRecord("b", 1)], "s", mode="replace"))
     assert [it.verdict for it in told] == ["refused", "refused", "made"]
 
 
 def test_what_another_wrote_there(adopt, client):
     """A record that is none of ours is not added to, and is left as it is."""
-    adopt(Record("visits", 1))
+    adopt(CounterRecord("visits", 1))
     client.hset(IMPORTED, "a", "1 2026-11-20")
-    assert adopt(Record("visits", 2), mode="add") == ["refused"]
+    assert adopt(CounterRecord("visits", 2), mode="add") == ["refused"]
     assert client.get(KEY) == b"1"
 
 
 @pytest.mark.parametrize(
     ("record", "problem"),
     [
-        (Record("visits", MAX + 1), str(MAX + 1)),
-        (Record("visits", "7"), "'7'"),
-        (Record("a b", 1), "'a b'"),
-        (Record("visits", 1, {"today": Day(1)}), "'today'"),
-        (Record("visits", 1, {"2026-11-20": Day(-5)}), "-5"),
+        (CounterRecord("visits", MAX + 1), str(MAX + 1)),
+        (CounterRecord("visits", "7"), "'7'"),
+        (CounterRecord("a b", 1), "'a b'"),
+        (CounterRecord("visits", 1, {"today": DayRecord(1)}), "'today'"),
+        (CounterRecord("visits", 1, {"2026-11-20": DayRecord(-5)}), "-5"),
     ],
 )
 def test_what_is_no_record(adopt, client, record, problem):
@@ -226,7 +238,9 @@ def test_what_describes_it_changes_nothing(adopt, client):
     """A counter is made though the key of its days holds something else."""
     client.set(KEY, 1)
     client.set(DAYS, "text")
-    assert adopt(Record("visits", 5, {"2026-11-20": Day(5, 1)}), mode="add") == ["added"]
+    assert adopt(CounterRecord("visits", 5, {"2026-11-20": DayRecord(5, 1)}), mode="add") == [
+        "added"
+    ]
     assert client.get(KEY) == b"6"
     assert client.get(DAYS) == b"text"
 
@@ -234,31 +248,31 @@ def test_what_describes_it_changes_nothing(adopt, client):
 def test_no_more_than_so_many(adopt, moving):
     """The one too many is not made; those that are there are added to."""
     with pytest.raises(TooManyCountersError, match="'c'"):
-        adopt(Record("a", 1), Record("b", 1), Record("c", 1), max_counters=2)
+        adopt(CounterRecord("a", 1), CounterRecord("b", 1), CounterRecord("c", 1), max_counters=2)
     assert [it.name for it in moving.records()] == ["a", "b"]
-    assert adopt(Record("a", 2), mode="add", max_counters=2) == ["added"]
+    assert adopt(CounterRecord("a", 2), mode="add", max_counters=2) == ["added"]
 
 
 def test_a_new_value_is_heard(adopt, client):
     """By who listens to it live."""
     with client.pubsub() as listener:
         listener.subscribe(f"{KEY}:live")
-        adopt(Record("visits", MAX))
-        adopt(Record("visits", 0), source="b", mode="add")
+        adopt(CounterRecord("visits", MAX))
+        adopt(CounterRecord("visits", 0), source="b", mode="add")
         heard = [listener.get_message(timeout=5)["data"] for _ in range(3)]
     assert heard[1:] == [b"%d" % MAX] * 2
 
 
 def test_delete_forgets_it(adopt, counter, client):
     """A counter that was deleted is made anew; so is one whose key another client has deleted."""
-    record = Record("visits", 5, {"2026-11-20": Day(5)})
+    record = CounterRecord("visits", 5, {"2026-11-20": DayRecord(5)})
     adopt(record)
     counter.delete("visits")
     assert not client.exists(IMPORTED)
     assert adopt(record, mode="add") == ["made"]
     client.delete(KEY)
-    assert adopt(Record("visits", 6), mode="add") == ["made"]
-    assert adopt(Record("visits", 6), mode="add") == ["same"]
+    assert adopt(CounterRecord("visits", 6), mode="add") == ["made"]
+    assert adopt(CounterRecord("visits", 6), mode="add") == ["same"]
     assert counter.value("visits") == 6
     assert not client.exists(DAYS)
 
@@ -270,11 +284,11 @@ def test_the_visitors_of_a_day(moving, counter, adopt, monkeypatch):
     counter.hit("visits", visitor="a")
     counter.hit("visits", visitor="b")
     (record,) = moving.records()
-    assert record == Record("visits", 2, {"2026-11-20": Day(2)})
+    assert record == CounterRecord("visits", 2, {"2026-11-20": DayRecord(2)})
     monkeypatch.setattr("flask_redis_counter.series.now", lambda: noon + 86400)
     (record,) = moving.records()
-    assert record == Record("visits", 2, {"2026-11-20": Day(2, 2)})
-    adopt(Record("visits", 5, {"2026-11-20": Day(5, 3)}), mode="add")
+    assert record == CounterRecord("visits", 2, {"2026-11-20": DayRecord(2, 2)})
+    adopt(CounterRecord("visits", 5, {"2026-11-20": DayRecord(5, 3)}), mode="add")
     assert [point.visitors for point in counter.series("visits", days=2)] == [5, 0]
     counter.hit("visits", visitor="a")
     assert [point.visitors for point in counter.series("visits", days=2)] == [5, 1]
@@ -289,15 +303,17 @@ def test_export_leaves_out_what_is_none(moving, client, counter):
     client.set("counter:{d}:days", "text")
     client.zadd("counter:{}:names", {"a b": 0})
     found = list(moving.records(days=False))
-    bad = [it for it in found if isinstance(it, BadRecord)]
+    bad = [it for it in found if isinstance(it, InvalidRecord)]
     assert [it.where for it in bad] == ["counter 'a b'", "counter 'b'"]
     assert [it.name for it in found if it not in bad] == ["c", "d"]
-    assert [it.where for it in moving.records() if isinstance(it, BadRecord)][-1] == "counter 'd'"
+    assert [it.where for it in moving.records() if isinstance(it, InvalidRecord)][
+        -1
+    ] == "counter 'd'"
 
 
 def test_hits_meanwhile(server, client, counter):
     """None is lost and none doubled, while several processes bring the same counters in."""
-    records = [Record(f"n{number}", 1000) for number in range(300)]
+    records = [CounterRecord(f"n{number}", 1000) for number in range(300)]
     stop = threading.Event()
     hits = dict.fromkeys((it.name for it in records), 0)
 
@@ -330,7 +346,7 @@ def test_hits_meanwhile(server, client, counter):
 def test_lost_answers(server, client, mode):
     """What was done and not answered is sent again, and is done once."""
     client.set("counter:{n0}", 5)
-    records = [Record(f"n{number}", 7) for number in range(transfer.BATCH * 2)]
+    records = [CounterRecord(f"n{number}", 7) for number in range(transfer.COUNTERS_PER_BATCH * 2)]
     proxy = LossyProxy(server.port)
     proxy.lose(2, hold=False)
     with Transfer(proxy.url) as moving:
@@ -344,7 +360,7 @@ def test_lost_answers(server, client, mode):
 
 def test_a_store_that_dies(own_server):
     """It is waited for; a new one does not know the script, and all comes in once."""
-    records = (Record(f"n{number}", 7) for number in range(transfer.BATCH * 4))
+    records = (CounterRecord(f"n{number}", 7) for number in range(transfer.COUNTERS_PER_BATCH * 4))
     with Transfer(own_server.url) as moving:
         adopting = moving.adopt(records, "a")
         told = [next(adopting)]
@@ -354,18 +370,18 @@ def test_a_store_that_dies(own_server):
         restart.start()
         told += adopting
         restart.join()
-        assert len(told) == moving.size() == transfer.BATCH * 4
+        assert len(told) == moving.size() == transfer.COUNTERS_PER_BATCH * 4
         assert {it.value for it in moving.records()} == {7}
 
 
 def test_no_store(monkeypatch):
     """After a while it is an error, and so it is at once for who asks how many there are."""
-    monkeypatch.setattr(transfer, "PATIENCE", 0.3)
+    monkeypatch.setattr(transfer, "OUTAGE_TIMEOUT", 0.3)
     with Transfer(nowhere(), deadline=0.2) as moving:
         for attempt in (
             moving.size,
             lambda: list(moving.records()),
-            lambda: list(moving.adopt([Record("a", 1)], "a")),
+            lambda: list(moving.adopt([CounterRecord("a", 1)], "a")),
         ):
             with pytest.raises(StoreUnavailableError):
                 attempt()
@@ -381,7 +397,7 @@ def test_a_key_that_is_scanned_twice(server, client, monkeypatch):
         return behind, [*keys, *keys, b"hits:7"]
 
     monkeypatch.setattr(redis_source, "_scanned", twice)
-    with redis_source.ForeignRedis(server.url) as other:
+    with redis_source.RedisSource(server.url) as other:
         found = sorted(it.value for it in other.matching("hits:*", "hits:"))
     assert found == list(range(1200))
 
@@ -389,8 +405,8 @@ def test_a_key_that_is_scanned_twice(server, client, monkeypatch):
 def test_another_prefix(server, client):
     """The counters of one prefix are not those of another."""
     with Transfer(server.url, prefix="site:") as moving:
-        assert [it.verdict for it in moving.adopt([Record("visits", 3)], "a")] == ["made"]
-        assert list(moving.records()) == [Record("visits", 3)]
+        assert [it.verdict for it in moving.adopt([CounterRecord("visits", 3)], "a")] == ["made"]
+        assert list(moving.records()) == [CounterRecord("visits", 3)]
     assert client.get("site:{visits}") == b"3"
     with RedisCounter(server.url) as counter:
         assert counter.names() == []

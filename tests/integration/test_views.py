@@ -6,7 +6,7 @@ import pytest
 from flask import Blueprint, Flask, request
 from flask.views import MethodView
 
-from flask_redis_counter import FlaskRedisCounter, InvalidNameError, TooOftenError
+from flask_redis_counter import FlaskRedisCounter, InvalidNameError, RateLimitExceededError
 
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"}
 CRAWLER = {"User-Agent": "Googlebot/2.1 (+http://www.google.com/bot.html)"}
@@ -122,7 +122,7 @@ def test_who_comes_too_often(app, client, caplog):
     web = app.test_client()
     assert [web.get("/").text for _ in range(5)] == ["page"] * 5
     with app.test_request_context(environ_base={"REMOTE_ADDR": "127.0.0.1"}):
-        with pytest.raises(TooOftenError) as caught:
+        with pytest.raises(RateLimitExceededError) as caught:
             visits.hit("page")
         assert caught.value.counted is False
     assert value(client) == 2

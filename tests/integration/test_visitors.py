@@ -6,7 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from flask_redis_counter import AsyncRedisCounter, Day, Rate, Record, RedisCounter, Terms
+from flask_redis_counter import (
+    AsyncRedisCounter,
+    CounterRecord,
+    DayRecord,
+    Limits,
+    RateLimit,
+    RedisCounter,
+)
 from flask_redis_counter.counting.visitors import MAX_VISITORS, VisitorCache
 from flask_redis_counter.transfer.transfer import Transfer
 
@@ -43,7 +50,7 @@ def restore(server, before):
 
 def replace(server, before):
     """Import another value of the counter, with days of its own."""
-    record = Record("visits", 7, {"2020-01-01": Day(7)})
+    record = CounterRecord("visits", 7, {"2020-01-01": DayRecord(7)})
     [adopted] = Transfer(server.url).adopt([record], "elsewhere", mode="replace")
     assert adopted.verdict == "replaced"
 
@@ -57,7 +64,7 @@ def replace_as_other_process(server, before):
 
 
 @pytest.mark.parametrize("undo", [delete, flush, restore, replace, replace_as_other_process])
-@pytest.mark.parametrize("kwargs", [{}, {"client": "a", "terms": Terms(rate=Rate(1000, 60))}])
+@pytest.mark.parametrize("kwargs", [{}, {"client": "a", "terms": Limits(rate=RateLimit(1000, 60))}])
 def test_visitors_that_another_process_took_away(server, client, undo, kwargs):
     """They are counted again, each of them, with the first hit that they make."""
     with RedisCounter(server.url, deadline=10) as counter:

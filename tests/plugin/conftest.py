@@ -4,7 +4,7 @@ import pytest
 
 from flask_redis_counter.testing import ComposeStack
 from flask_redis_counter.testing.stacks.compose import unique_project
-from flask_redis_counter.testing.stacks.docker import run
+from flask_redis_counter.testing.stacks.docker import run_docker
 
 COMPOSE = """
 services:
@@ -48,7 +48,9 @@ def project(monkeypatch):
     monkeypatch.setenv("PROJECT", name)
     yield name
     for each in (name, f"{name}-2"):
-        run("docker", "compose", "--project-name", each, "down", "--volumes", "--timeout", "1")
+        run_docker(
+            "docker", "compose", "--project-name", each, "down", "--volumes", "--timeout", "1"
+        )
         assert ComposeStack([], each).leftovers() == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import flask_redis_counter
 from flask_redis_counter.testing import ComposeStack, wait_until
-from flask_redis_counter.testing.stacks.docker import run
+from flask_redis_counter.testing.stacks.docker import run_docker
 
 from .conftest import COMPOSE, CONFTEST
 
@@ -157,7 +157,7 @@ def test_what_a_killed_run_leaves(pytester):
             running.send_signal(signal.SIGKILL)
     left = ComposeStack([], name).leftovers()
     assert {one.split()[0] for one in left} == {"container", "network", "volume", "image"}
-    assert name in run("sh", "-c", find).split()
+    assert name in run_docker("sh", "-c", find).split()
     (example,) = re.findall(r"project=(pytest-\S+)", remove)
-    run("sh", "-c", remove.replace(example, name))
+    run_docker("sh", "-c", remove.replace(example, name))
     assert ComposeStack([], name).leftovers() == []

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from flask_redis_counter.testing import ComposeStack
-from flask_redis_counter.testing.stacks.docker import run
+from flask_redis_counter.testing.stacks.docker import run_docker
 
 from .conftest import COMPOSE, CONFTEST
 
@@ -138,8 +138,8 @@ def test_a_stack_that_is_kept_can_be_used_again(suite, project, pytester):
     (container,) = ComposeStack([], project).containers("redis")
     for _ in range(2):
         suite(f"--stack-attach={project}", "-k", "counts").assert_outcomes(passed=4)
-    assert run("docker", "exec", container, "redis-cli", "GET", "hits").strip() == "12"
-    run("sh", "-c", note.split("`")[1])
+    assert run_docker("docker", "exec", container, "redis-cli", "GET", "hits").strip() == "12"
+    run_docker("sh", "-c", note.split("`")[1])
     assert ComposeStack([], project).leftovers() == []
 
 
@@ -199,7 +199,7 @@ def test_workers_share_a_stack(suite, project):
     result = suite("-n2", "-k", "counts", "--stack-keep")
     result.assert_outcomes(passed=4)
     (container,) = ComposeStack([], project).containers("redis")
-    assert run("docker", "exec", container, "redis-cli", "GET", "hits").strip() == "4"
+    assert run_docker("docker", "exec", container, "redis-cli", "GET", "hits").strip() == "4"
     assert result.stdout.str().count(f"--stack-attach={project}") == 1
 
 
@@ -236,10 +236,10 @@ def test_no_image_stays_that_a_run_has_built(suite, project, pytester):
     try:
         suite("-k", "counts").assert_outcomes(passed=4)
         listing = ("docker", "image", "ls", "--format={{.Repository}}")
-        assert [one for one in run(*listing).split() if project in one] == [project]
+        assert [one for one in run_docker(*listing).split() if project in one] == [project]
         assert ComposeStack([], project).leftovers() == []
     finally:
-        run("docker", "image", "rm", f"{project}:kept")
+        run_docker("docker", "image", "rm", f"{project}:kept")
 
 
 def test_a_stack_that_does_not_come_up_leaves_nothing(suite, project, pytester):

@@ -61,11 +61,11 @@ def test_its_limit(stack, number):
 
 ENTRY = """
 import pytest
-from flask_redis_counter.testing import Entry
+from flask_redis_counter.testing import Endpoint
 
 @pytest.fixture(scope="session")
 def stack_entry():
-    return Entry("{0}", 80)
+    return Endpoint("{0}", 80)
 
 def test_its_entry(stack):
     assert stack.entry.service == "{0}"

@@ -9,14 +9,14 @@ import redis
 from flask import Flask
 
 from flask_redis_counter import (
-    Adopted,
-    BadRecord,
     CounterError,
-    Day,
+    CounterRecord,
+    DayRecord,
     FlaskRedisCounter,
     Hit,
+    ImportResult,
+    InvalidRecord,
     OutcomeUnknownError,
-    Record,
     RedisCounter,
     Transfer,
     create_app,
@@ -44,10 +44,10 @@ with RedisCounter("redis://localhost", prefix="site:", deadline=0.2) as counter:
 
 with Transfer("redis://localhost", prefix="site:") as transfer:
     assert_type(transfer.size(), int)
-    assert_type(transfer.records(days=False), Iterator[Record | BadRecord])
-    days = {"2026-11-20": Day(5, visitors=3)}
-    adopting = transfer.adopt([Record("visits", 12, days)], "there", mode="add")
-    assert_type(adopting, Iterator[Adopted])
+    assert_type(transfer.records(days=False), Iterator[CounterRecord | InvalidRecord])
+    days = {"2026-11-20": DayRecord(5, visitors=3)}
+    adopting = transfer.adopt([CounterRecord("visits", 12, days)], "there", mode="add")
+    assert_type(adopting, Iterator[ImportResult])
     transfer.adopt([], "there", mode="double")  # type: ignore[arg-type]
 
 RedisCounter(redis.Redis())

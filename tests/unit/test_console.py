@@ -7,7 +7,7 @@ import pytest
 
 DEAF = """
 import signal, threading
-from flask_redis_counter.console import ending
+from flask_redis_counter.console import exit_on_error
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
 
@@ -15,7 +15,7 @@ class Deaf:
     def __del__(self):
         signal.raise_signal(signal.{number})
 
-with ending(lambda: "half of it is done"):
+with exit_on_error(lambda: "half of it is done"):
     Deaf()
     threading.Event().wait(30)
 """

@@ -16,9 +16,9 @@ from flask_redis_counter import (
     Spool,
 )
 from flask_redis_counter.config.config import Config
-from flask_redis_counter.doctor.checks import examine
-from flask_redis_counter.errors import shown
-from flask_redis_counter.store.connections import refusal
+from flask_redis_counter.doctor.checks import run_checks
+from flask_redis_counter.errors import printable
+from flask_redis_counter.store.connections import rejected
 from flask_redis_counter.transfer.transfer import Transfer
 
 SECRET = "s3cret"
@@ -125,7 +125,7 @@ def test_a_setting_that_is_refused(name):
         Config.load({name: value})
     assert name in str(caught.value)
     assert SECRET not in told_of(caught.value)
-    [finding] = [one for one in examine({name: value}) if one.state == "failure"]
+    [finding] = [one for one in run_checks({name: value}) if one.state == "failure"]
     assert SECRET not in repr(finding)
 
 
@@ -151,19 +151,19 @@ def test_the_address_that_is_shown(url):
 def test_a_server_that_repeats_what_it_was_given(kind):
     """Of a command that it does not know, and that had the password."""
     said = f"unknown command 'AUTH', with args beginning with: 'default' '{SECRET}' "
-    error = refusal(kind(said))
+    error = rejected(kind(said))
     assert "unknown command 'AUTH'" in str(error)
     assert SECRET not in told_of(error)
 
 
 def test_what_is_shown():
     """Text and numbers, cut where they are long; credentials and other objects are not."""
-    assert shown("a b") == "'a b'"
-    assert shown(f"redis://user:pa/ss@{SECRET}@h/0") == "'redis://***@h/0'"
-    assert len(shown("x" * 1000)) == 100
-    assert shown(7) == "7"
-    assert shown(None) == "None"
-    assert shown(2**100_000) == "an integer of 100001 bits"
-    assert shown(b"x") == "a bytes"
+    assert printable("a b") == "'a b'"
+    assert printable(f"redis://user:pa/ss@{SECRET}@h/0") == "'redis://***@h/0'"
+    assert len(printable("x" * 1000)) == 100
+    assert printable(7) == "7"
+    assert printable(None) == "None"
+    assert printable(2**100_000) == "an integer of 100001 bits"
+    assert printable(b"x") == "a bytes"
     with pytest.raises(InvalidAmountError, match="100001 bits"):
         RedisCounter("redis://h/0").hit("visits", 2**100_000)

@@ -6,8 +6,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flask_redis_counter import InvalidAmountError, InvalidNameError, InvalidTokenError
-from flask_redis_counter.validation import MAX_VALUE, check_integer, check_name, check_token
+from flask_redis_counter import InvalidAmountError, InvalidIdempotencyKeyError, InvalidNameError
+from flask_redis_counter.validation import (
+    MAX_VALUE,
+    check_idempotency_key,
+    check_integer,
+    check_name,
+)
 
 NAMES = frozenset(string.ascii_letters + string.digits + "._-")
 PRINTABLE = frozenset(map(chr, range(0x20, 0x7F)))
@@ -18,7 +23,7 @@ THINGS = st.none() | st.booleans() | st.integers() | st.floats() | st.binary() |
     ("check", "characters", "most", "refusal"),
     [
         (check_name, NAMES, 64, InvalidNameError),
-        (check_token, PRINTABLE, 255, InvalidTokenError),
+        (check_idempotency_key, PRINTABLE, 255, InvalidIdempotencyKeyError),
     ],
 )
 @given(data=st.data())

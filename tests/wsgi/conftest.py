@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from flask_redis_counter.testing import StoreProcess, wait_until
+from flask_redis_counter.testing import RedisServerProcess, wait_until
 from flask_redis_counter.testing.stacks.process import Process, free_port
 
 ADMIN_KEY = "correct-horse-battery-staple"
@@ -62,7 +62,7 @@ class Server(Process):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """A store for all of them."""
-    store = StoreProcess(tmp_path_factory.mktemp("store"))
+    store = RedisServerProcess(tmp_path_factory.mktemp("store"))
     store.start()
     yield store
     store.stop()

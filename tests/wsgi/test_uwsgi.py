@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flask_redis_counter.testing import StoreProcess, wait_until
+from flask_redis_counter.testing import RedisServerProcess, wait_until
 
 from .conftest import SERVERS, Server
 
@@ -26,7 +26,7 @@ def own_store(tmp_path):
     """A store that a test may kill."""
     folder = tmp_path / "store"
     folder.mkdir()
-    store = StoreProcess(folder)
+    store = RedisServerProcess(folder)
     store.start()
     yield store
     store.kill()

@@ -32,7 +32,7 @@ class Event:
         return f"{clock}.{int(self.at % 1 * 1000):03} {self.fault} {self.phase}"
 
 
-class Register:
+class FaultRegistry:
     """The faults of a stack: those that there are now, and what there was."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Fault(AbstractContextManager[None]):
         inflict: Callable[[], object],
         heal: Callable[[], object],
         *,
-        register: Register,
+        register: FaultRegistry,
         choose: Callable[[tuple[Replica, ...]], object] | None = None,
         befalls: Collection[str] | None = None,
         replica: int | None = None,

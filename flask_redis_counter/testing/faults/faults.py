@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeAlias
 
-from ..stacks.proxy import Trouble
+from ..stacks.proxy import NetworkFault
 from ..stacks.stack import Replica, Stack, StackError
-from .fault import Event, Fault, Register
+from .fault import Event, Fault, FaultRegistry
 
 #: pytest shows the line of the test, and not ours.
 __tracebackhide__ = True
@@ -19,7 +19,7 @@ __tracebackhide__ = True
 SMALL_DISK_MB = 256
 
 #: A fault that is there while its block runs.
-Lasting: TypeAlias = AbstractContextManager[None]
+FaultContext: TypeAlias = AbstractContextManager[None]
 
 
 class Faults:
@@ -40,14 +40,14 @@ class Faults:
     def __init__(self, stack: Stack, *, within: float = 30.0) -> None:
         self.stack = stack
         self._within = within
-        self._register = Register()
+        self._register = FaultRegistry()
         self.history: list[Event] = self._register.history
 
-    def stopped(self, service: str) -> Lasting:
+    def stopped(self, service: str) -> FaultContext:
         """Stop a service (SIGTERM): its port refuses."""
         return self._down(f"{service} stopped", service, lambda: self.stack.stop(service))
 
-    def killed(self, service: str, *, replica: int | None = None) -> Lasting:
+    def killed(self, service: str, *, replica: int | None = None) -> FaultContext:
         """Kill a service (SIGKILL), or one replica of it, and start what was killed afterwards.
 
         :param replica: its number, from 0; None: all of them.
@@ -57,7 +57,7 @@ class Faults:
             f"{which} killed", service, lambda: self.stack.kill(service, replica=replica), replica
         )
 
-    def paused(self, service: str) -> Lasting:
+    def paused(self, service: str) -> FaultContext:
         """Freeze a service: it accepts nothing and answers nothing."""
 
         def inflict() -> None:
@@ -74,7 +74,7 @@ class Faults:
         fault = f"{service} paused"
         return self._lasting(fault, service, inflict, heal, choose=partial(_check_running, fault))
 
-    def partitioned(self, service: str) -> Lasting:
+    def partitioned(self, service: str) -> FaultContext:
         """Cut a service off the network: packets vanish, names may not resolve."""
         fault = f"{service} partitioned"
         return self._lasting(
@@ -86,23 +86,23 @@ class Faults:
             befalls={service, _proxy_of(service)},  # which is what cuts off a process
         )
 
-    def slow(self, service: str, seconds: float) -> Lasting:
+    def slow(self, service: str, seconds: float) -> FaultContext:
         """Let each packet from and to a service's proxy arrive so much later."""
         return self._troubled(service, "slow", seconds)
 
-    def choked(self, service: str, bytes_per_second: float) -> Lasting:
+    def choked(self, service: str, bytes_per_second: float) -> FaultContext:
         """Let so much through a service's proxy, in each direction of each connection."""
         return self._troubled(service, "choked", bytes_per_second)
 
-    def reset(self, service: str) -> Lasting:
+    def reset(self, service: str) -> FaultContext:
         """Reset the connections through a service's proxy, and each new one."""
         return self._troubled(service, "reset")
 
-    def half_open(self, service: str) -> Lasting:
+    def half_open(self, service: str) -> FaultContext:
         """Let the connections that are open go silent, as when the peer lost its power."""
         return self._troubled(service, "half_open")
 
-    def replies_lost(self, service: str) -> Lasting:
+    def replies_lost(self, service: str) -> FaultContext:
         """Let a service get its requests, and nobody hear its answers.
 
         A new connection gets the answers to :data:`~.proxy.HANDSHAKE`: its client would never
@@ -110,7 +110,7 @@ class Faults:
         """
         return self._troubled(service, "replies_lost")
 
-    def disk_full(self, service: str, path: str) -> Lasting:
+    def disk_full(self, service: str, path: str) -> FaultContext:
         """Fill the disk that a service's folder is on, which must be a small one of its own.
 
         :raises StackError: more than :data:`SMALL_DISK_MB` are free: it is the machine's.
@@ -137,7 +137,7 @@ class Faults:
         # Others go together with it: none of them ends it.
         return self._lasting(f"disk of {service} full", service, inflict, heal, befalls=())
 
-    def out_of_memory(self, service: str) -> Lasting:
+    def out_of_memory(self, service: str) -> FaultContext:
         """Let a Redis-compatible server refuse whatever takes memory, and evict nothing."""
         before: dict[str, str] = {}
         settings = {"maxmemory-policy": "noeviction", "maxmemory": "1"}
@@ -162,7 +162,7 @@ class Faults:
 
     def _down(
         self, fault: str, service: str, inflict: Callable[[], None], replica: int | None = None
-    ) -> Lasting:
+    ) -> FaultContext:
         chosen: list[int | None] = []  # None: all there are
 
         def choose(replicas: tuple[Replica, ...]) -> None:
@@ -184,7 +184,7 @@ class Faults:
 
         return self._lasting(fault, service, inflict_and_see, heal, choose=choose, replica=replica)
 
-    def _troubled(self, service: str, kind: Trouble, amount: float = 0.0) -> Lasting:
+    def _troubled(self, service: str, kind: NetworkFault, amount: float = 0.0) -> FaultContext:
         much = f" by {amount:g}" if amount else ""
         return self._lasting(
             f"network of {service} {kind.replace('_', ' ')}{much}",
@@ -203,7 +203,7 @@ class Faults:
         inflict: Callable[[], object],
         heal: Callable[[], object],
         **more: Any,
-    ) -> Lasting:
+    ) -> FaultContext:
         return Fault(name, self.stack, service, inflict, heal, register=self._register, **more)
 
     def _wait(self, service: str, status: str, replica: int | None = None) -> None:

@@ -11,10 +11,10 @@ from typing import Protocol, Self, TypeAlias
 
 #: Seconds that a fault lasts at the most, besides what its commands take. A service that waits
 #: half a second for its store has many faults behind it before anybody has to be told.
-LONGEST = 2.5
+MAX_FAULT_SECONDS = 2.5
 
 #: The faults that a nemesis chooses from: each makes the context manager in which it lasts.
-Kinds: TypeAlias = Mapping[str, Callable[[], AbstractContextManager[None]]]
+FaultFactories: TypeAlias = Mapping[str, Callable[[], AbstractContextManager[None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Nemesis:
     :ivar done: the faults so far.
     """
 
-    def __init__(self, kinds: Kinds, *, seed: int, rate: float = 20.0) -> None:
+    def __init__(self, kinds: FaultFactories, *, seed: int, rate: float = 20.0) -> None:
         if not kinds or not 1 <= rate <= 600:
             raise ValueError("a nemesis needs faults, and a rate from 1 to 600 a minute")
         self.kinds = kinds
@@ -58,7 +58,7 @@ class Nemesis:
     def plan(self) -> Iterator[Step]:
         """Make faults without end, the same each time."""
         each = 60 / self.rate  # seconds, of a fault and its calm together, on the average
-        longest = min(LONGEST, each)
+        longest = min(MAX_FAULT_SECONDS, each)
         return plan(self.kinds, self.seed, longest=longest, calm=2 * each - longest)
 
     def __enter__(self) -> Self:
@@ -93,10 +93,10 @@ class Nemesis:
             self._error = error
 
 
-class MakeNemesis(Protocol):
+class NemesisFactory(Protocol):
     """Makes a nemesis of this test's."""
 
-    def __call__(self, kinds: Kinds, *, rate: float = 20.0) -> Nemesis:
+    def __call__(self, kinds: FaultFactories, *, rate: float = 20.0) -> Nemesis:
         """Return it, not yet at work.
 
         :param kinds: the faults to choose from, by name.

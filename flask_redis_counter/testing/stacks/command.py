@@ -7,19 +7,19 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .stack import Completed, StackError, StackTimeoutError
+from .stack import CommandResult, StackError, StackTimeoutError
 
 #: pytest shows the line of the test, and not ours.
 __tracebackhide__ = True
 
 
-def completed(
+def run_command(
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
     timeout: float,
     folder: Path | None = None,
-) -> Completed:
+) -> CommandResult:
     """Run a command, and return how it ended.
 
     :param environment: what it sees besides our own environment.
@@ -42,10 +42,10 @@ def completed(
         raise StackTimeoutError(f"{' '.join(command)}: {error}") from error
     except OSError as error:
         raise StackError(f"{' '.join(command)}: {error}") from error
-    return Completed(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
-def failed(command: Sequence[str], done: Completed) -> StackError:
+def command_error(command: Sequence[str], done: CommandResult) -> StackError:
     """Return the error that a command's end is."""
     return StackError(
         f"{' '.join(command)} ended with {done.exit_code}:\n{done.output}{done.errors}"

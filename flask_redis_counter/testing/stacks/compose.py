@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..waiting import WaitTimeoutError, wait_until
-from .command import failed
-from .docker import PROXY_VARIABLE, ended, place_of, replica_of, run
+from .command import command_error
+from .docker import PROXY_VARIABLE, network_options, replica_of, run_docker, run_docker_command
 from .proxy import CONTROL_PORT, RemoteProxy
-from .stack import Completed, Entry, Replica, Stack, StackError
+from .stack import CommandResult, Endpoint, Replica, Stack, StackError
 
 #: pytest shows the line of the test, and not ours.
 __tracebackhide__ = True
@@ -54,7 +54,7 @@ class ComposeStack(Stack):
         files: Sequence[str | Path],
         project: str,
         *,
-        entry: Entry | None = None,
+        entry: Endpoint | None = None,
         scale: Mapping[str, int] | None = None,
         build: bool = False,
         host: str = "127.0.0.1",
@@ -75,7 +75,7 @@ class ComposeStack(Stack):
         :raises StackError: it failed.
         :raises StackTimeoutError: it took too long.
         """
-        return run(*self.command, *arguments)
+        return run_docker(*self.command, *arguments)
 
     def fingerprint(self) -> str:
         """Return a digest of what Compose reads: the files, what they name, and the environment.
@@ -84,7 +84,7 @@ class ComposeStack(Stack):
 
         :raises StackError: Compose cannot read the files.
         """
-        resolved = run(*_COMPOSE, "--project-name=any", *self._files, "config")
+        resolved = run_docker(*_COMPOSE, "--project-name=any", *self._files, "config")
         return sha256(resolved.encode()).hexdigest()
 
     def check_files(self) -> None:
@@ -93,7 +93,7 @@ class ComposeStack(Stack):
         :raises StackError: there are no containers, or they were made from other files.
         """
         label = "com.docker.compose.project"
-        said = run(
+        said = run_docker(
             "docker",
             "ps",
             "--all",
@@ -129,12 +129,12 @@ class ComposeStack(Stack):
         """
         self.compose("down", "--remove-orphans", *(["--volumes"] if volumes else []))
         if volumes and (images := self.images()):
-            run("docker", "image", "rm", *images)
+            run_docker("docker", "image", "rm", *images)
 
     def start(self, service: str, *, replica: int | None = None) -> None:
         """Start a service's containers, or one of them, and wait until they are healthy."""
         # Not `docker compose start`, which starts what the service depends on, and runs jobs again.
-        run("docker", "start", *self._some_containers(service, replica))
+        run_docker("docker", "start", *self._some_containers(service, replica))
         self.wait_for(service, lambda one: one.ready, what="healthy", replica=replica)
 
     def stop(self, service: str) -> None:
@@ -148,7 +148,7 @@ class ComposeStack(Stack):
         if replica is None:
             self.compose("kill", service)
         else:
-            run("docker", "kill", *containers)
+            run_docker("docker", "kill", *containers)
 
     def pause(self, service: str) -> None:
         """Freeze a service's containers."""
@@ -175,9 +175,9 @@ class ComposeStack(Stack):
         """
         found = {one: self._networks(service, one) for one in self._some_containers(service)}
         for container, networks in found.items():
-            self._cut[container] = [(name, place_of(at)) for name, at in networks.items()]
+            self._cut[container] = [(name, network_options(at)) for name, at in networks.items()]
             for network in networks:
-                run("docker", "network", "disconnect", network, container)
+                run_docker("docker", "network", "disconnect", network, container)
 
     def _networks(self, service: str, container: str) -> dict[str, Any]:
         """Return a container's networks, and its place on each.
@@ -209,7 +209,7 @@ class ComposeStack(Stack):
         """Reconnect them, under the names and addresses that disconnecting took away."""
         for container in self._some_containers(service):
             for network, place in self._cut.pop(container, []):
-                run("docker", "network", "connect", *place, network, container)
+                run_docker("docker", "network", "connect", *place, network, container)
 
     def scale(self, service: str, replicas: int) -> None:
         """Give a service so many containers, and wait until they are healthy."""
@@ -228,7 +228,7 @@ class ComposeStack(Stack):
         label = "com.docker.compose"
         condition = f'{{{{.Label "{label}.depends_on"}}}}'  # service:condition:restart,...
         project = f"--filter=label={label}.project={self.project}"
-        said = run("docker", "ps", "--all", f"--format={condition}", project)
+        said = run_docker("docker", "ps", "--all", f"--format={condition}", project)
         dependencies = [one.split(":") for one in said.replace(",", "\n").split()]
         wanted = "service_completed_successfully"
         return frozenset(name for name, waits_for, *_ in dependencies if waits_for == wanted)
@@ -238,7 +238,7 @@ class ComposeStack(Stack):
         containers = self.containers(service)
         if not containers:
             return ()
-        known = json.loads(run("docker", "inspect", *containers))
+        known = json.loads(run_docker("docker", "inspect", *containers))
         return tuple(replica_of(service, one["Name"].lstrip("/"), one["State"]) for one in known)
 
     def address(self, service: str, port: int) -> tuple[str, int]:
@@ -265,19 +265,21 @@ class ComposeStack(Stack):
             replicas, text = self.describe()
             raise StackError(f"{error}\n{text}", replicas) from None
 
-    def exec(self, service: str, *command: str, replica: int = 0, check: bool = True) -> Completed:
+    def exec(
+        self, service: str, *command: str, replica: int = 0, check: bool = True
+    ) -> CommandResult:
         """Run a command in one of a service's containers."""
         index = f"--index={replica + 1}"
-        done = ended((*self.command, "exec", "--no-TTY", index, service, *command))
+        done = run_docker_command((*self.command, "exec", "--no-TTY", index, service, *command))
         if check and done.exit_code != 0:
-            raise failed(command, done)
+            raise command_error(command, done)
         return done
 
     def store(self, service: str, *command: str) -> str:
         """Send a command with the server's own client."""
         done = self.exec(service, "sh", "-c", _CLIENT, "sh", *command, check=False)
         if done.exit_code != 0:
-            raise failed(command, done)
+            raise command_error(command, done)
         return done.output.strip()
 
     def proxy(self, service: str) -> RemoteProxy:
@@ -311,7 +313,7 @@ class ComposeStack(Stack):
         filters = [f"--filter=label={one}" for one in (*wanted, f"{label}.oneoff=False")]
         # Not `docker compose ps`, which reads all files anew and takes ten times as long.
         number = f'{{{{.Label "{label}.container-number"}}}} {{{{.ID}}}}'
-        lines = run("docker", "ps", "--all", f"--format={number}", *filters).splitlines()
+        lines = run_docker("docker", "ps", "--all", f"--format={number}", *filters).splitlines()
         return [line.split()[1] for line in sorted(lines, key=lambda line: int(line.split()[0]))]
 
     def _some_containers(self, service: str, replica: int | None = None) -> list[str]:
@@ -328,7 +330,7 @@ class ComposeStack(Stack):
 
     def inspect(self, container: str) -> dict[str, Any]:
         """Return what Docker knows of a container."""
-        found: list[dict[str, Any]] = json.loads(run("docker", "inspect", container))
+        found: list[dict[str, Any]] = json.loads(run_docker("docker", "inspect", container))
         return found[0]
 
     def leftovers(self) -> list[str]:
@@ -341,7 +343,7 @@ class ComposeStack(Stack):
                 ("network", ("network", "ls")),
                 ("volume", ("volume", "ls")),
             )
-            for name in run("docker", *listing, "--quiet", "--filter", label).split()
+            for name in run_docker("docker", *listing, "--quiet", "--filter", label).split()
         ]
 
     def images(self) -> list[str]:
@@ -350,7 +352,7 @@ class ComposeStack(Stack):
         label = f"--filter=label=com.docker.compose.project={self.project}"
         name = f"--filter=reference={self.project}-*"
         format_ = "--format={{.Repository}}:{{.Tag}}"
-        return run("docker", "image", "ls", label, name, format_).split()
+        return run_docker("docker", "image", "ls", label, name, format_).split()
 
 
 def unique_project(name: str = "stack") -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from . import proxy as proxy_module
-from .command import completed, failed
-from .stack import Completed, Replica, StackError
+from .command import command_error, run_command
+from .stack import CommandResult, Replica, StackError
 
 #: pytest shows the line of the test, and not ours.
 __tracebackhide__ = True
@@ -28,26 +28,26 @@ PROXY_VARIABLE = "STACK_PROXY"
 _SIGNALLED = 128
 
 
-def run(*command: str) -> str:
+def run_docker(*command: str) -> str:
     """Run a command and return what it printed on its standard output.
 
     :raises StackError: it failed.
     :raises StackTimeoutError: it took too long.
     """
-    done = ended(command)
+    done = run_docker_command(command)
     if done.exit_code != 0:
-        raise failed(command, done)
+        raise command_error(command, done)
     return done.output
 
 
-def ended(command: Sequence[str]) -> Completed:
+def run_docker_command(command: Sequence[str]) -> CommandResult:
     """Run a command that may read Compose files, and return how it ended.
 
     :raises StackError: it cannot be run.
     :raises StackTimeoutError: it took too long.
     """
     environment = {PROXY_VARIABLE: proxy_script()}
-    return completed(command, environment=environment, timeout=COMMAND_TIMEOUT)
+    return run_command(command, environment=environment, timeout=COMMAND_TIMEOUT)
 
 
 @cache
@@ -82,8 +82,8 @@ def _readable_copy(content: bytes) -> Path:
 def engine_answers() -> bool:
     """Whether a Docker Engine with Compose answers here."""
     try:
-        run("docker", "compose", "version")
-        run("docker", "info", "--format", "{{.ServerVersion}}")
+        run_docker("docker", "compose", "version")
+        run_docker("docker", "info", "--format", "{{.ServerVersion}}")
     except StackError:
         return False
     return True
@@ -102,7 +102,7 @@ def replica_of(service: str, name: str, state: Mapping[str, Any]) -> Replica:
     return Replica(service, name, state["Status"], None, health["Status"], complaint)
 
 
-def place_of(at: Mapping[str, Any]) -> list[str]:
+def network_options(at: Mapping[str, Any]) -> list[str]:
     """Return the options that give a container its place on a network back."""
     fixed = at.get("IPAMConfig") or {}
     addresses = {"ip": fixed.get("IPv4Address"), "ip6": fixed.get("IPv6Address")}

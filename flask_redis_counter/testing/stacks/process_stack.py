@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from .command import completed, failed
+from .command import command_error, run_command
 from .process import Process, free_port
 from .proxy import Proxy
-from .stack import Completed, Entry, Replica, Stack, StackError
+from .stack import CommandResult, Endpoint, Replica, Stack, StackError
 
 #: pytest shows the line of the test, and not ours.
 __tracebackhide__ = True
@@ -50,7 +50,7 @@ class ProcessStack(Stack):
 
     kind = "process"
 
-    def __init__(self, programs: Mapping[str, Program], *, entry: Entry | None = None) -> None:
+    def __init__(self, programs: Mapping[str, Program], *, entry: Endpoint | None = None) -> None:
         super().__init__(entry)
         self._folder = Path(tempfile.mkdtemp(prefix="stack-"))
         self._programs = programs
@@ -179,17 +179,19 @@ class ProcessStack(Stack):
         """Return where the proxy before a service listens, whatever its port is."""
         return "127.0.0.1", self.proxy(service).port
 
-    def exec(self, service: str, *command: str, replica: int = 0, check: bool = True) -> Completed:
+    def exec(
+        self, service: str, *command: str, replica: int = 0, check: bool = True
+    ) -> CommandResult:
         """Run a command in a service's environment, in its data folder."""
         port = self._ports[service][replica]
-        done = completed(
+        done = run_command(
             command,
             environment=self._environment(service, port),
             timeout=COMMAND_TIMEOUT,
             folder=self._data(service, port),
         )
         if check and done.exit_code != 0:
-            raise failed(command, done)
+            raise command_error(command, done)
         return done
 
     def store(self, service: str, *command: str) -> str:

@@ -29,7 +29,7 @@ from typing import Literal, Protocol, TypeAlias, get_args
 #: the peer lost its power; new ones work. ``replies_lost``: requests arrive, answers do not; those
 #: to :data:`HANDSHAKE` on a new connection do, or its client would never send a command.
 #: ``cut``: nothing gets through; what was sent arrives afterwards.
-Trouble: TypeAlias = Literal["slow", "choked", "reset", "half_open", "replies_lost", "cut"]
+NetworkFault: TypeAlias = Literal["slow", "choked", "reset", "half_open", "replies_lost", "cut"]
 
 #: The port that the script is told on what is wrong, by default.
 CONTROL_PORT = 6380
@@ -56,7 +56,7 @@ _ARGUMENT = re.compile(rb"\$(\d{1,8})\r\n")
 class ProxyControl(Protocol):
     """What decides what a proxy does."""
 
-    def trouble(self, kind: Trouble, amount: float = 0.0) -> None:
+    def trouble(self, kind: NetworkFault, amount: float = 0.0) -> None:
         """Let something be wrong from now on; it is so when this returns.
 
         :param amount: ``slow``: seconds; ``choked``: bytes a second.
@@ -80,7 +80,7 @@ class Proxy:
     ) -> None:
         self.backends = [_address(backend) for backend in backends]
         self._turn = itertools.count()
-        self._trouble: Trouble | None = None
+        self._trouble: NetworkFault | None = None
         self._amount = 0.0
         self._links: set[_Link] = set()
         self._listener = socket.create_server((host, port), family=socket.AF_INET)
@@ -91,13 +91,13 @@ class Proxy:
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._thread.start()
 
-    def trouble(self, kind: Trouble, amount: float = 0.0) -> None:
+    def trouble(self, kind: NetworkFault, amount: float = 0.0) -> None:
         """Let something be wrong from now on.
 
         :raises ValueError: the kind is none, or the amount does not make sense.
         """
-        if kind not in get_args(Trouble):
-            raise ValueError(f"{kind!r} is none of {', '.join(get_args(Trouble))}")
+        if kind not in get_args(NetworkFault):
+            raise ValueError(f"{kind!r} is none of {', '.join(get_args(NetworkFault))}")
         if kind in ("slow", "choked") and not 0 < amount < math.inf:
             raise ValueError(f"{kind} by {amount!r}: use a positive number")
         self._do(kind, amount)
@@ -116,7 +116,7 @@ class Proxy:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 
-    def _do(self, kind: Trouble | None, amount: float) -> None:
+    def _do(self, kind: NetworkFault | None, amount: float) -> None:
         done = threading.Event()
 
         def change() -> None:
@@ -292,7 +292,7 @@ class RemoteProxy:
     def __init__(self, host: str, port: int) -> None:
         self._address = host, port
 
-    def trouble(self, kind: Trouble, amount: float = 0.0) -> None:
+    def trouble(self, kind: NetworkFault, amount: float = 0.0) -> None:
         """Let something be wrong from now on; raises what :meth:`Proxy.trouble` does.
 
         :raises OSError: it does not answer.
@@ -332,7 +332,7 @@ def _address(backend: int | str) -> tuple[str, int]:
     return host or "127.0.0.1", int(port)
 
 
-def _be_told(proxy: Proxy, listener: socket.socket) -> None:
+def _read_commands(proxy: Proxy, listener: socket.socket) -> None:
     """Do what each line of each connection says, one connection after the other."""
     while True:
         connection, _ = listener.accept()
@@ -360,7 +360,7 @@ def main() -> None:
     # A container's first process is not ended by a signal that it does not handle.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     proxy = Proxy(options.backends, host="0.0.0.0", port=options.listen)  # noqa: S104  # a container's
-    _be_told(proxy, socket.create_server(("0.0.0.0", options.control)))  # noqa: S104
+    _read_commands(proxy, socket.create_server(("0.0.0.0", options.control)))  # noqa: S104
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from .process import Process, free_port
 from .stack import StackError
 
 
-class StoreProcess(Process):
+class RedisServerProcess(Process):
     """A real store (Valkey, or the given server) on a port of 127.0.0.1, with an AOF.
 
     What it acknowledged is on the disk (``appendfsync always``): with ``everysec`` a SIGKILL

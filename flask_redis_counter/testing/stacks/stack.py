@@ -58,7 +58,7 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
+class CommandResult:
     """A command that came to its end.
 
     :ivar exit_code: what it ended with.
@@ -72,7 +72,7 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Endpoint:
     """Where a stack is reached from here.
 
     :ivar service: the service.
@@ -114,7 +114,7 @@ class Stack(ABC):
     #: Every service's log from when an error ended the ``with`` block, for reports.
     last_words: dict[str, str] | None = None
 
-    def __init__(self, entry: Entry | None = None) -> None:
+    def __init__(self, entry: Endpoint | None = None) -> None:
         self.entry = entry
 
     def __enter__(self) -> Self:
@@ -197,7 +197,9 @@ class Stack(ABC):
         """
 
     @abstractmethod
-    def exec(self, service: str, *command: str, replica: int = 0, check: bool = True) -> Completed:
+    def exec(
+        self, service: str, *command: str, replica: int = 0, check: bool = True
+    ) -> CommandResult:
         """Run a command where a service runs, in its environment.
 
         :param check: whether an exit code other than 0 is an error.

@@ -20,27 +20,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .. import direct
-from ..faults.faults import Faults, Lasting
-from ..faults.nemesis import LONGEST, Step, plan
+from ..faults.faults import FaultContext, Faults
+from ..faults.nemesis import MAX_FAULT_SECONDS, Step, plan
 from ..stacks.stack import Stack
 from ..waiting import WaitTimeoutError, wait_until
-from .checker import Verdict, check
-from .load import PATIENCE, Crowd
+from .checker import CheckResult, check
+from .load import REQUEST_TIMEOUT, LoadGenerator
 
 _log = logging.getLogger(__name__)
 
 #: Hits that each crowd must have acknowledged before the first fault, and after each.
-ENOUGH = 50
+WARMUP_HITS = 50
 
 #: Seconds from which on a fault cannot pass unnoticed: the deadline, twice.
-NOTICED = 1.0
+DETECTION_TIME = 1.0
 
 #: Seconds that a stack may take to recover, and crowds to finish.
 RECOVERY = 60.0
 
 
 #: What befalls a stack in chaos.
-FAULTS: dict[str, Callable[[Faults], Lasting]] = {
+FAULTS: dict[str, Callable[[Faults], FaultContext]] = {
     "redis killed": lambda faults: faults.killed("redis"),
     "redis paused": lambda faults: faults.paused("redis"),
     "redis restarted": lambda faults: faults.stopped("redis"),
@@ -66,7 +66,7 @@ class Report:
     seed: int
     seconds: float
     faults: Counter[str]
-    verdicts: dict[str, Verdict]
+    verdicts: dict[str, CheckResult]
 
     def __str__(self) -> str:
         hits = sum(verdict.acknowledged for verdict in self.verdicts.values())
@@ -114,21 +114,21 @@ def run_chaos(
     url = stack.url()
     alone, both = keyed + unkeyed, range(keyed + unkeyed, keyed + unkeyed + mixed)
     crowds = [
-        Crowd(url, "keyed", range(keyed), keyed=range(keyed)),
-        Crowd(url, "unkeyed", range(keyed, alone), keyed=()),
-        Crowd(url, "mixed", both, keyed=both[::2]),
+        LoadGenerator(url, "keyed", range(keyed), keyed=range(keyed)),
+        LoadGenerator(url, "unkeyed", range(keyed, alone), keyed=()),
+        LoadGenerator(url, "mixed", both, keyed=both[::2]),
     ]
     before = [(_stored(url, crowd.counter), _recorded(url, crowd.counter)) for crowd in crowds]
     happened: list[tuple[float, Step]] = []
     faults = Faults(stack)
     with _counting(crowds, seed) as visitors:
         _wait_for_hits(crowds)
-        for fault in plan(FAULTS, seed, longest=LONGEST, calm=calm):
+        for fault in plan(FAULTS, seed, longest=MAX_FAULT_SECONDS, calm=calm):
             if len(happened) >= len(FAULTS) and time.monotonic() > began + seconds:
                 break
             happened.append((time.monotonic(), fault))
             _log.info("%d: %s for %.1f s", len(happened), fault.kind, fault.lasts)
-            _suffer(faults, fault, crowds, visitors)
+            _inject(faults, fault, crowds, visitors)
     verdicts = {}
     for crowd, (start, recorded) in zip(crowds, before, strict=True):
         try:
@@ -147,7 +147,7 @@ def run_chaos(
 
 
 @contextmanager
-def _counting(crowds: Sequence[Crowd], seed: int) -> Iterator[list[Future[None]]]:
+def _counting(crowds: Sequence[LoadGenerator], seed: int) -> Iterator[list[Future[None]]]:
     """Have clients count inside, and let them finish at the end."""
     with ThreadPoolExecutor(sum(len(crowd.clients) for crowd in crowds)) as pool:
         visitors = [
@@ -169,18 +169,20 @@ def _counting(crowds: Sequence[Crowd], seed: int) -> Iterator[list[Future[None]]
             raise WaitTimeoutError("every hit with a key acknowledged", RECOVERY, len(late))
 
 
-def _suffer(
+def _inject(
     faults: Faults,
     fault: Step,
-    crowds: Sequence[Crowd],
+    crowds: Sequence[LoadGenerator],
     visitors: Sequence[Future[None]],
 ) -> None:
     """Bring a fault about, heal it, wait until everybody counts again, and for the calm."""
-    disappointed = _disappointed(crowds)
+    disappointed = _failed_attempts(crowds)
     with FAULTS[fault.kind](faults):
         _watch(visitors, fault.lasts)
-        if fault.lasts > NOTICED and fault.kind not in LOCAL:
-            wait_until(lambda: _disappointed(crowds) > disappointed, what=f"{fault.kind}: noticed")
+        if fault.lasts > DETECTION_TIME and fault.kind not in LOCAL:
+            wait_until(
+                lambda: _failed_attempts(crowds) > disappointed, what=f"{fault.kind}: noticed"
+            )
     faults.stack.wait_ready(within=RECOVERY)
     _wait_for_hits(crowds)
     _watch(visitors, fault.calm)
@@ -192,21 +194,21 @@ def _watch(visitors: Sequence[Future[None]], seconds: float = 0.0) -> None:
         ended.result()
 
 
-def _disappointed(crowds: Sequence[Crowd]) -> int:
+def _failed_attempts(crowds: Sequence[LoadGenerator]) -> int:
     return sum(crowd.disappointed for crowd in crowds)
 
 
-def _wait_for_hits(crowds: Sequence[Crowd]) -> None:
-    goals = [(crowd, crowd.acknowledged + ENOUGH) for crowd in crowds]
+def _wait_for_hits(crowds: Sequence[LoadGenerator]) -> None:
+    goals = [(crowd, crowd.acknowledged + WARMUP_HITS) for crowd in crowds]
     wait_until(
         lambda: all(crowd.acknowledged >= goal for crowd, goal in goals),
-        what=f"{ENOUGH} hits each",
+        what=f"{WARMUP_HITS} hits each",
         within=RECOVERY,
     )
 
 
 def _stored(url: str, counter: str) -> int:
-    answer = direct.get(f"{url}/counters/{counter}", timeout=PATIENCE)
+    answer = direct.get(f"{url}/counters/{counter}", timeout=REQUEST_TIMEOUT)
     if answer.status_code == 404:
         return 0
     answer.raise_for_status()
@@ -215,14 +217,14 @@ def _stored(url: str, counter: str) -> int:
 
 def _recorded(url: str, counter: str) -> int:
     """Return what the counter's days have together."""
-    answer = direct.get(f"{url}/counters/{counter}/series", timeout=PATIENCE)
+    answer = direct.get(f"{url}/counters/{counter}/series", timeout=REQUEST_TIMEOUT)
     if answer.status_code == 404:
         return 0
     answer.raise_for_status()
     return sum(day["hits"] for day in answer.json()["series"])
 
 
-def _keep(crowds: Sequence[Crowd], happened: Sequence[tuple[float, Step]]) -> Path:
+def _keep(crowds: Sequence[LoadGenerator], happened: Sequence[tuple[float, Step]]) -> Path:
     """Write down all faults and operations, a line each, and return the folder."""
     folder = Path(tempfile.mkdtemp(prefix="counter-chaos-"))
     with (folder / "faults.jsonl").open("w") as lines:

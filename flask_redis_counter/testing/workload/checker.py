@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise
 
-from .history import Operation
+from .history import Op
 
 #: How many violations of one kind an error spells out.
-SPELLED_OUT = 5
+MAX_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckResult:
     """What a history says of the counter. Attempts with the same token are one hit.
 
     :ivar acknowledged: hits whose value was told.
@@ -50,7 +50,7 @@ class Verdict:
         )
 
 
-def check(history: Iterable[Operation], *, before: int, after: int) -> Verdict:
+def check(history: Iterable[Op], *, before: int, after: int) -> CheckResult:
     """Check the answers that clients got against each other and against the store's count.
 
     A million operations take some seconds: it sorts, and looks things up by bisection.
@@ -60,7 +60,7 @@ def check(history: Iterable[Operation], *, before: int, after: int) -> Verdict:
     :param after: its value after the last.
     :raises AssertionError: acknowledged hits were lost, something counted twice or unasked, a value
         was handed out twice, went back or is out of its bounds, or a token got two values. The
-        text spells out :data:`SPELLED_OUT` cases of each and says how many there are.
+        text spells out :data:`MAX_EXAMPLES` cases of each and says how many there are.
     :raises ValueError: attempts with the same token have different amounts.
     """
     operations = list(history)
@@ -70,7 +70,7 @@ def check(history: Iterable[Operation], *, before: int, after: int) -> Verdict:
     unknown = sum(step.amount for step in steps) - acknowledged
     counted = after - before
     reads = sum(step.amount == 0 for step in steps)
-    verdict = Verdict(
+    verdict = CheckResult(
         acknowledged=len(told) - reads,
         settled=sum(step.unsure for step in told),
         unknown=len(steps) - len(told),
@@ -80,10 +80,10 @@ def check(history: Iterable[Operation], *, before: int, after: int) -> Verdict:
         doubled=max(0, counted - acknowledged - unknown),
     )
     violations = [
-        *_spelled_out(_at_the_end(verdict, told, after)),
-        *_spelled_out(_two_values(told)),
-        *_spelled_out(_handed_out_twice(told)),
-        *_spelled_out(_out_of_bounds(steps, told, before)),
+        *_examples(_at_the_end(verdict, told, after)),
+        *_examples(_two_values(told)),
+        *_examples(_handed_out_twice(told)),
+        *_examples(_out_of_bounds(steps, told, before)),
     ]
     if violations:
         raise AssertionError("\n".join([f"from {before} to {after}: {verdict}", *violations]))
@@ -95,7 +95,7 @@ class _Step:
 
     __slots__ = ("amount", "invoked", "other", "token", "told", "unsure", "value", "who")
 
-    def __init__(self, first: Operation) -> None:
+    def __init__(self, first: Op) -> None:
         self.who = first.client
         self.token = first.token
         self.amount = first.amount if first.kind == "hit" else 0
@@ -105,7 +105,7 @@ class _Step:
         self.other: int | None = None  # another value, as told by another attempt
         self.unsure = False
 
-    def add(self, attempt: Operation) -> None:
+    def add(self, attempt: Op) -> None:
         self.invoked = min(self.invoked, attempt.invoked)
         if attempt.value is None:
             self.unsure = True
@@ -125,7 +125,7 @@ class _Step:
         )
 
 
-def _steps(operations: Iterable[Operation]) -> list[_Step]:
+def _steps(operations: Iterable[Op]) -> list[_Step]:
     steps = []
     by_token: dict[str, _Step] = {}
     for attempt in operations:
@@ -164,7 +164,7 @@ class _Running:
         return self._totals[bisect_right(self._times, when)]
 
 
-def _at_the_end(verdict: Verdict, told: list[_Step], after: int) -> Iterator[str]:
+def _at_the_end(verdict: CheckResult, told: list[_Step], after: int) -> Iterator[str]:
     if verdict.lost:
         yield f"lost: {verdict.lost} that were acknowledged are not in the count"
     if verdict.doubled:
@@ -202,7 +202,7 @@ def _out_of_bounds(steps: list[_Step], told: list[_Step], before: int) -> Iterat
             yield f"went back: {known} was known before: {step}"
 
 
-def _spelled_out(found: Iterator[str]) -> Iterator[str]:
-    yield from islice(found, SPELLED_OUT)
+def _examples(found: Iterator[str]) -> Iterator[str]:
+    yield from islice(found, MAX_EXAMPLES)
     if more := sum(1 for _ in found):
         yield f"… and {more:,} more like the last"

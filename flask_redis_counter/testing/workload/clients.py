@@ -74,7 +74,7 @@ def count(url: str, *, counter: str | None = None, timeout: float = 5.0) -> Tall
     return _answered(answer)
 
 
-def hammer(url: Callable[[], str], *, clients: int, go_on: Callable[[Tally], bool]) -> Tally:
+def run_load(url: Callable[[], str], *, clients: int, go_on: Callable[[Tally], bool]) -> Tally:
     """Send hits from several threads for as long as ``go_on`` of the tally so far is true.
 
     :param url: asked at first, and when a connection fails: a restart may change it.

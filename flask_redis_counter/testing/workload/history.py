@@ -16,7 +16,7 @@ Outcome: TypeAlias = Literal["counted", "refused", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class Op:
     """One thing that one client asked, and what it was told.
 
     :ivar client: who asked.
@@ -47,7 +47,7 @@ class Operation:
 
 
 @dataclass(slots=True)
-class Answer:
+class Result:
     """What an operation under way is told; unknown until one of these is set.
 
     :ivar value: the value that it was told.
@@ -64,14 +64,14 @@ class History:
     :param operations: what it begins with.
     """
 
-    def __init__(self, operations: Iterable[Operation] = ()) -> None:
+    def __init__(self, operations: Iterable[Op] = ()) -> None:
         self._lock = threading.Lock()
-        self._operations: list[Operation] = []
+        self._operations: list[Op] = []
         self._outcomes: Counter[Outcome] = Counter()
         for operation in operations:
             self.add(operation)
 
-    def add(self, operation: Operation) -> None:
+    def add(self, operation: Op) -> None:
         """Remember an operation."""
         with self._lock:
             self._operations.append(operation)
@@ -79,32 +79,32 @@ class History:
                 self._outcomes[operation.outcome] += 1
 
     @contextmanager
-    def hit(self, client: int, *, token: str | None = None, amount: int = 1) -> Iterator[Answer]:
+    def hit(self, client: int, *, token: str | None = None, amount: int = 1) -> Iterator[Result]:
         """Remember what is asked and told within the ``with`` block as a hit."""
-        answer = Answer()
+        answer = Result()
         invoked = time.monotonic()
         try:
             yield answer
         finally:
             told = (invoked, time.monotonic(), answer.value, answer.refused)
-            self.add(Operation(client, "hit", *told, token, amount))
+            self.add(Op(client, "hit", *told, token, amount))
 
     @contextmanager
-    def read(self, client: int) -> Iterator[Answer]:
+    def read(self, client: int) -> Iterator[Result]:
         """Remember what is asked and told within the ``with`` block as a read."""
-        answer = Answer()
+        answer = Result()
         invoked = time.monotonic()
         try:
             yield answer
         finally:
-            self.add(Operation(client, "read", invoked, time.monotonic(), answer.value))
+            self.add(Op(client, "read", invoked, time.monotonic(), answer.value))
 
     def count(self, outcome: Outcome) -> int:
         """Return how many attempts to hit came out so, retries included."""
         with self._lock:
             return self._outcomes[outcome]
 
-    def __iter__(self) -> Iterator[Operation]:
+    def __iter__(self) -> Iterator[Op]:
         with self._lock:
             return iter(self._operations.copy())
 

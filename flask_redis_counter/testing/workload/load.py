@@ -11,10 +11,10 @@ from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from .history import Answer, History
+from .history import History, Result
 
 #: Seconds that a client waits for an answer.
-PATIENCE = 5.0
+REQUEST_TIMEOUT = 5.0
 
 #: Seconds that a client waits at the most before it goes on, after it was not counted.
 PAUSE = 0.1
@@ -24,10 +24,10 @@ PAUSE = 0.1
 ONE_IN = 50
 
 #: Answers of a service, or a load balancer, that is in trouble. Any other error is a mistake.
-TROUBLE = (502, 503, 504)
+CONNECTION_ERRORS = (502, 503, 504)
 
 
-class Crowd:
+class LoadGenerator:
     """The clients of one counter, and what they were told.
 
     :param url: where the service is reached, also after every fault.
@@ -75,7 +75,9 @@ class Crowd:
         :raises AssertionError: an answer is none that the service may give.
         """
         dice = random.Random(f"{seed} {number}")  # noqa: S311  # no secret
-        connection = HTTPConnection(str(self._url.hostname), self._url.port, timeout=PATIENCE)
+        connection = HTTPConnection(
+            str(self._url.hostname), self._url.port, timeout=REQUEST_TIMEOUT
+        )
         with closing(connection):
             while not self._over.is_set():
                 if dice.randrange(ONE_IN):
@@ -100,7 +102,7 @@ class Crowd:
 
 
 def _ask(
-    connection: HTTPConnection, method: str, path: str, headers: dict[str, str], answer: Answer
+    connection: HTTPConnection, method: str, path: str, headers: dict[str, str], answer: Result
 ) -> None:
     """Send a request and note what it was told."""
     try:
@@ -116,7 +118,7 @@ def _ask(
         document = json.loads(body)
     if response.status == 200:
         answer.value = document["value"]
-    elif response.status in TROUBLE:
+    elif response.status in CONNECTION_ERRORS:
         answer.refused = document.get("counted") is False
     elif method == "GET" and response.status == 404:
         answer.value = 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from ..badge_response import LONGEST_LABEL
+from ..badge_response import MAX_LABEL
 from ..badge_svg import COLORS, Format
 from ..negotiation import HTML, JSON
-from .components import KEY, KNOWN, NAME_IN_PATH, PLAIN_NAME_IN_PATH, record
+from .components import IF_NONE_MATCH, KEY, NAME_IN_PATH, PLAIN_NAME_IN_PATH, record
 from .operations import answer, operation, picture, problems, same
 
 _COLORS = f"{', '.join(COLORS)}, or 3 or 6 hexadecimal digits"
@@ -22,7 +22,7 @@ def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str,
 _LOOK = (
     _parameter(
         "label",
-        f"The text on the left, of which {LONGEST_LABEL} printable characters are shown; the "
+        f"The text on the left, of which {MAX_LABEL} printable characters are shown; the "
         "counter's name by default.",
         _TEXT,
     ),
@@ -40,7 +40,7 @@ _READ = operation(
     "Draw a counter's value, and do not count",
     NAME_IN_PATH,
     *_LOOK,
-    KNOWN,
+    IF_NONE_MATCH,
     answers=picture("The badge.") | {"304": same()},
 )
 _HIT = operation(
@@ -56,7 +56,7 @@ _SHIELDS = operation(
     "Answer what shields.io makes a badge of",
     NAME_IN_PATH,
     *_LOOK,
-    KNOWN,
+    IF_NONE_MATCH,
     answers={
         "200": {
             "description": "The value, or in a word why there is none.",

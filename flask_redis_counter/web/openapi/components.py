@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ...series import MAX_DAYS
-from ...validation import MAX_VALUE, MIN_VALUE, NAME, PLAIN_NAME
+from ...validation import MAX_VALUE, MIN_VALUE, NAME, URL_SAFE_NAME
 from ..representations import BARE, NO_MEMORY, QUOTED
 
 
-def refer(kind: str, name: str) -> dict[str, str]:
+def ref(kind: str, name: str) -> dict[str, str]:
     """Return a reference to a component."""
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
 def schema(name: str) -> dict[str, Any]:
     """Return what says that something has a schema of the components."""
-    return {"schema": refer("schemas", name)}
+    return {"schema": ref("schemas", name)}
 
 
 def record(**members: Any) -> dict[str, Any]:
@@ -24,8 +24,8 @@ def record(**members: Any) -> dict[str, Any]:
     return {"type": "object", "required": list(members), "properties": members}
 
 
-_NAME = refer("schemas", "Name")
-_VALUE = refer("schemas", "Value")
+_NAME = ref("schemas", "Name")
+_VALUE = ref("schemas", "Value")
 _AMOUNT = {"type": "integer", "format": "int64", "minimum": 0, "maximum": MAX_VALUE}
 _COUNTED = {"type": "boolean", "description": "Whether this request counted."}
 _REASON = {
@@ -39,7 +39,7 @@ SCHEMAS = {
     "Name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
     "PlainName": {
         "type": "string",
-        "pattern": f"^{PLAIN_NAME.pattern}$",
+        "pattern": f"^{URL_SAFE_NAME.pattern}$",
         "description": "A name that does not end like a form, .json, .txt or .svg, in which a "
         "counter is read; nor a folder's, . or .. in paths.",
     },
@@ -211,13 +211,13 @@ KEY = {
     "schema": {"type": "string", "pattern": f"^(?:{QUOTED.pattern}|{BARE.pattern})$"},
     "example": '"8e03978e-40d5"',
 }
-KNOWN = {
+IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",
     "description": "The ETag of what the client has: 304 where it still holds.",
     "schema": {"type": "string"},
 }
-ONLY_NEW = {
+IF_ABSENT = {
     "name": "If-None-Match",
     "in": "header",
     "description": "Set the counter only where there is none: 412 where there is.",

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, request
 
 from ..negotiation import HTML, JSON, SVG, TEXT
 from ..problems import PROBLEM
-from ..routes.counters import LISTED, MOST_LISTED
+from ..routes.counters import MAX_PAGE_SIZE, PAGE_SIZE
 from ..routes.metrics import OPENMETRICS, PLAIN
 from . import badge_paths, stats_paths
 from .components import (
@@ -22,15 +22,15 @@ from .components import (
     BY,
     DAYS,
     HEADERS,
+    IF_ABSENT,
+    IF_NONE_MATCH,
     KEY,
-    KNOWN,
     NAME_IN_PATH,
-    ONLY_NEW,
     PLAIN_NAME_IN_PATH,
     SCHEMAS,
     SECURITY,
     record,
-    refer,
+    ref,
     schema,
 )
 from .operations import AS_TEXT, answer, as_json, forms, operation, picture, problems, read
@@ -143,7 +143,7 @@ _LIST = operation(
         "name": "name",
         "in": "query",
         "description": "A counter to read, any number of times; without after and limit.",
-        "schema": {"type": "array", "items": refer("schemas", "Name"), "maxItems": MOST_LISTED},
+        "schema": {"type": "array", "items": ref("schemas", "Name"), "maxItems": MAX_PAGE_SIZE},
     },
     {
         "name": "after",
@@ -155,9 +155,9 @@ _LIST = operation(
         "name": "limit",
         "in": "query",
         "description": "How many counters a page has.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": LISTED},
+        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
     },
-    KNOWN,
+    IF_NONE_MATCH,
     answers=read("The counters, by name.", as_json("Counters")),
 )
 _READ_ANSWERS = read("The value.", forms("Counter"), 404, 406, vary=True)
@@ -170,21 +170,21 @@ _READ = operation(
     "read",
     "Answer a counter's value, and do not count",
     NAME_IN_PATH,
-    KNOWN,
+    IF_NONE_MATCH,
     answers=_READ_ANSWERS,
 )
 _READ_JSON = operation(
     "readAsJson",
     "The same as JSON, whatever Accept says",
     NAME_IN_PATH,
-    KNOWN,
+    IF_NONE_MATCH,
     answers=read("The value.", as_json("Counter"), 404, vary=True),
 )
 _READ_TEXT = operation(
     "readAsText",
     "The same as text, whatever Accept says",
     NAME_IN_PATH,
-    KNOWN,
+    IF_NONE_MATCH,
     answers=read("The value.", AS_TEXT, 404, vary=True),
 )
 _SERIES = operation(
@@ -193,14 +193,14 @@ _SERIES = operation(
     NAME_IN_PATH,
     BY,
     DAYS,
-    KNOWN,
+    IF_NONE_MATCH,
     answers=read("The days, or the hours.", as_json("Series"), 404),
 )
 _SET = operation(
     "set",
     "Set a counter, which is made where there is none",
     PLAIN_NAME_IN_PATH,
-    ONLY_NEW,
+    IF_ABSENT,
     security=[{"admin": []}],
     requestBody={"required": True, "content": {JSON: schema("NewValue")}},
     answers={

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..negotiation import HTML, JSON, SVG, TEXT
 from ..problems import PROBLEM
-from .components import HEADERS, refer, schema
+from .components import HEADERS, ref, schema
 
 _REFUSALS = {
     400: "A name, a number, a body, or the header Accept, Host, Idempotency-Key or If-None-Match "
@@ -60,8 +60,8 @@ def answer(
     :param headers: those that go with it.
     :param kept: whether the client may keep it, and ask whether it still holds.
     """
-    there = {"Cache-Control": refer("headers", "NoCache" if kept else "NoStore")}
-    there |= {name: refer("headers", name) for name in (*headers, *(["ETag"] if kept else []))}
+    there = {"Cache-Control": ref("headers", "NoCache" if kept else "NoStore")}
+    there |= {name: ref("headers", name) for name in (*headers, *(["ETag"] if kept else []))}
     return {"description": description, "headers": there, "content": content}
 
 
@@ -99,8 +99,8 @@ def same(*headers: str) -> dict[str, Any]:
 
 def picture(description: str, *headers: str) -> dict[str, Any]:
     """Describe the answers of a picture, which is shown only where the status is 200."""
-    in_place_of_a_problem = {name: refer("headers", name) for name in ("Counter-Status", *headers)}
-    in_place_of_a_problem["Retry-After"] = refer("headers", "Retry-After")
+    in_place_of_a_problem = {name: ref("headers", name) for name in ("Counter-Status", *headers)}
+    in_place_of_a_problem["Retry-After"] = ref("headers", "Retry-After")
     # A picture in place of a problem is not kept.
     control = {"required": True, "schema": {"enum": ["no-cache", "no-store"]}}
     return {
@@ -124,5 +124,5 @@ def problems(*statuses: int) -> dict[str, Any]:
 
 def _problem(status: int) -> dict[str, Any]:
     of_status = {"properties": {"status": {"const": status}}}
-    forms = {PROBLEM: {"schema": refer("schemas", "Problem") | of_status}, HTML: {}}
+    forms = {PROBLEM: {"schema": ref("schemas", "Problem") | of_status}, HTML: {}}
     return answer(_REFUSALS[status], forms, "Vary", *([_ADDED[status]] if status in _ADDED else []))

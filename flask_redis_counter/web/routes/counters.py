@@ -10,39 +10,52 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import BadRequest, Forbidden
 
-from ...errors import UnknownCounterError
+from ...errors import CounterNotFoundError
 from ...extension.state import current_state
 from ...validation import MAX_VALUE, MIN_VALUE, check_integer
 from ..bearer_key import require_key
-from ..expensive import costly
+from ..expensive import limit_concurrency
 from ..negotiation import JSON, SVG, TEXT, media_type
-from ..representations import amount_in, integer_in, only, plain, text_in
-from ..responses import body, counted, hold_back, kept, stands_at, value_of
+from ..representations import (
+    get_integer,
+    get_text,
+    parse_amount,
+    reject_unknown_params,
+    require_url_safe_name,
+)
+from ..responses import (
+    body,
+    get_or_404,
+    hit_response,
+    make_conditional,
+    reject_invalid_request,
+    value_response,
+)
 from . import badges
 
 #: How many counters one list has, unless it is asked for fewer, and at the most.
-LISTED = 100
-MOST_LISTED = 1000
+PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
 
 # Stands for a value where the key holds something else: the others on the page are as they are.
 _BROKEN: Any = object()
 
 blueprint = Blueprint("counters", __name__)
-blueprint.before_request(hold_back)
+blueprint.before_request(reject_invalid_request)
 
 
 @blueprint.get("/counters")
 def index() -> Response:
     """List the counters with their values, a page at a time, or those that are asked for."""
-    only(request.args, "name", "after", "limit")
+    reject_unknown_params(request.args, "name", "after", "limit")
     counter = current_state().counter
     document: dict[str, Any] = {}
     if names := request.args.getlist("name"):
-        if len(names) > MOST_LISTED or "after" in request.args or "limit" in request.args:
-            raise BadRequest(f"Ask for up to {MOST_LISTED} names, or for a page.")
+        if len(names) > MAX_PAGE_SIZE or "after" in request.args or "limit" in request.args:
+            raise BadRequest(f"Ask for up to {MAX_PAGE_SIZE} names, or for a page.")
     else:
-        limit = integer_in(request.args, "limit", 1, MOST_LISTED, LISTED)
-        names = counter.names(after=text_in(request.args, "after", ""), most=limit)
+        limit = get_integer(request.args, "limit", 1, MAX_PAGE_SIZE, PAGE_SIZE)
+        names = counter.names(after=get_text(request.args, "after", ""), most=limit)
         if len(names) == limit:
             query = urlencode({"after": names[-1], "limit": limit})
             document["next"] = f"{url_for('counters.index')}?{query}"
@@ -59,19 +72,19 @@ def read(name: str) -> Response:
         badge = badges.read(name)
         badge.vary.add("Accept")
         return badge
-    return kept(stands_at(form, name, value_of(name)))
+    return make_conditional(value_response(form, name, get_or_404(name)))
 
 
 @blueprint.get("/counters/<name>.json")
 def read_as_json(name: str) -> Response:
     """Answer a counter's value as JSON."""
-    return kept(stands_at(JSON, name, value_of(name)))
+    return make_conditional(value_response(JSON, name, get_or_404(name)))
 
 
 @blueprint.get("/counters/<name>.txt")
 def read_as_text(name: str) -> Response:
     """Answer a counter's value as bare text."""
-    return kept(stands_at(TEXT, name, value_of(name)))
+    return make_conditional(value_response(TEXT, name, get_or_404(name)))
 
 
 @blueprint.post("/counters/<name>/hits")
@@ -80,19 +93,21 @@ def hit(name: str) -> Response:
     form = media_type(request.headers.get("Accept", ""))
     if request.content_length or body():
         raise BadRequest("Say the amount in the query, ?amount=7, and send no body.")
-    amount = amount_in(request.args)
-    return counted(form, plain(name), amount, current_state().config.named_terms)
+    amount = parse_amount(request.args)
+    return hit_response(
+        form, require_url_safe_name(name), amount, current_state().config.named_terms
+    )
 
 
 @blueprint.get("/counters/<name>/series")
-@costly()
+@limit_concurrency()
 def series(name: str) -> Response:
     """Answer a counter's days, or their hours."""
-    only(request.args, "by", "days")
-    unit: Any = text_in(request.args, "by", "day")
-    days = integer_in(request.args, "days", 1, MAX_VALUE, 30 if unit == "day" else 2)
+    reject_unknown_params(request.args, "by", "days")
+    unit: Any = get_text(request.args, "by", "day")
+    days = get_integer(request.args, "days", 1, MAX_VALUE, 30 if unit == "day" else 2)
     points = current_state().counter.series(name, unit=unit, days=days)
-    value_of(name)
+    get_or_404(name)
     listed = [point.as_dict(unit) for point in points]
     return _read({"name": name, "by": unit, "series": listed})
 
@@ -101,14 +116,16 @@ def series(name: str) -> Response:
 def put(name: str) -> Response:
     """Set a counter, which is made where there is none; ``If-None-Match: *`` only makes one."""
     _require_admin()
-    only(request.args)
+    reject_unknown_params(request.args)
     condition = _condition()
     if condition not in (None, "*"):
         raise BadRequest("The one condition that this takes is If-None-Match: *")
-    value = _value_in(body())
+    value = _parse_value(body())
     state = current_state()
     limit = state.config.max_counters
-    old = state.counter.set(plain(name), value, max_counters=limit, only_new=condition == "*")
+    old = state.counter.set(
+        require_url_safe_name(name), value, max_counters=limit, only_new=condition == "*"
+    )
     response = _plain({"name": name, "value": value, "was": old})
     if old is None:
         response.status_code = HTTPStatus.CREATED
@@ -120,12 +137,12 @@ def put(name: str) -> Response:
 def delete(name: str) -> Response:
     """Delete a counter with its days and hours."""
     _require_admin()
-    only(request.args)
+    reject_unknown_params(request.args)
     if _condition() is not None:
         raise BadRequest("This takes no condition.")
-    old = current_state().counter.delete(plain(name))
+    old = current_state().counter.delete(require_url_safe_name(name))
     if old is None:
-        raise UnknownCounterError(name)
+        raise CounterNotFoundError(name)
     return _plain({"name": name, "was": old})
 
 
@@ -133,7 +150,7 @@ def _shown(value: Any) -> dict[str, Any]:
     return {"value": None, "broken": True} if value is _BROKEN else {"value": value}
 
 
-def _value_in(text: bytes) -> int:
+def _parse_value(text: bytes) -> int:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -163,4 +180,4 @@ def _plain(document: dict[str, Any]) -> Response:
 
 
 def _read(document: dict[str, Any]) -> Response:
-    return kept(_plain(document))
+    return make_conditional(_plain(document))

@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
-from ...errors import SpoolError, StoreError, StoreRefusedError
+from ...errors import SpoolError, StoreError, StoreRejectedError
 from ...extension.state import current_state
-from ..problems import problem
+from ..problems import problem_response
 
 blueprint = Blueprint("health", __name__)
 
@@ -29,8 +29,8 @@ def ready() -> Response:
         counter.check_ready()
     except StoreError as error:
         if counter.spool is None:
-            does = "refuses hits" if isinstance(error, StoreRefusedError) else "does not answer"
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: the store {does}.")
+            does = "refuses hits" if isinstance(error, StoreRejectedError) else "does not answer"
+            return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: the store {does}.")
         status = "spooling"
     members: dict[str, Any] = {"status": status}
     if status == "ready" and _lacks_memory():
@@ -40,7 +40,9 @@ def ready() -> Response:
     try:
         return jsonify(**members, spooled=counter.spool.length())
     except SpoolError:
-        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: the spool cannot be read.")
+        return problem_response(
+            HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: the spool cannot be read."
+        )
 
 
 def _lacks_memory() -> bool:

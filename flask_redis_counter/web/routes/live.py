@@ -10,24 +10,24 @@ from werkzeug.exceptions import BadRequest, NotFound
 
 from ...extension.state import current_state
 from ...validation import check_name
-from ..problems import problem
-from ..representations import only
-from ..responses import hold_back
+from ..problems import problem_response
+from ..representations import reject_unknown_params
+from ..responses import reject_invalid_request
 
 #: Under what the front tells the views of a request that there is live news, and of its seat.
-LIVE = "flask_redis_counter.live"
+SLOT_KEY = "flask_redis_counter.live"
 
 #: How many counters one listener may hear of: those of a page of statistics.
-MOST_NAMES = 20
+MAX_NAMES = 20
 
 EVENTS = "text/event-stream"
 
 blueprint = Blueprint("live", __name__)
-blueprint.before_request(hold_back)
+blueprint.before_request(reject_invalid_request)
 
 
 @dataclass(slots=True)
-class Seat:
+class ListenerSlot:
     """A listener's place, before it is taken.
 
     :ivar free: whether there was one.
@@ -41,21 +41,23 @@ class Seat:
 @blueprint.get("/live")
 def stream() -> Response:
     """Check what is asked for; the front goes on with the events where the answer is 200."""
-    only(request.args, "name")
+    reject_unknown_params(request.args, "name")
     config = current_state().config
     names = [check_name(name) for name in request.args.getlist("name")] or [config.name]
-    if len(names) > MOST_NAMES:
-        raise BadRequest(f"Ask for up to {MOST_NAMES} names.")
+    if len(names) > MAX_NAMES:
+        raise BadRequest(f"Ask for up to {MAX_NAMES} names.")
     if not config.live:
         raise NotFound("There are no live counters here: COUNTER_LIVE is 0.")
-    seat = request.environ.get(LIVE)
-    if request.method == "HEAD" and LIVE in request.environ:
-        seat = Seat(free=True)  # it takes none
-    if not isinstance(seat, Seat):
+    seat = request.environ.get(SLOT_KEY)
+    if request.method == "HEAD" and SLOT_KEY in request.environ:
+        seat = ListenerSlot(free=True)  # it takes none
+    if not isinstance(seat, ListenerSlot):
         detail = "Live counters need the production server: flask-redis-counter serve."
-        return problem(HTTPStatus.NOT_IMPLEMENTED, detail)
+        return problem_response(HTTPStatus.NOT_IMPLEMENTED, detail)
     if not seat.free:
-        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "As many listen as there is room for.")
+        return problem_response(
+            HTTPStatus.SERVICE_UNAVAILABLE, "As many listen as there is room for."
+        )
     seat.names = names
     # A proxy must not hold events back (nginx's word for it); an iterable has no length.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -19,9 +19,9 @@ from werkzeug.exceptions import NotFound
 
 from ...counting.metrics import DURATIONS, SIZES
 from ...errors import SpoolError, StoreError
-from ...extension.state import State, current_state
+from ...extension.state import ExtensionState, current_state
 from ..bearer_key import require_key
-from ..problems import problem
+from ..problems import problem_response
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -34,7 +34,7 @@ blueprint = Blueprint("metrics", __name__)
 
 
 @lru_cache(maxsize=1)
-def can_measure() -> bool:
+def metrics_available() -> bool:
     """Whether prometheus-client is installed."""
     return find_spec("prometheus_client") is not None
 
@@ -46,9 +46,9 @@ def metrics() -> Response:
         raise NotFound("There are no metrics here: COUNTER_METRICS is false.")
     if (token := current_state().config.metrics_token) is not None:
         require_key(token, "COUNTER_METRICS_TOKEN", "metrics")
-    if not can_measure():
+    if not metrics_available():
         detail = "Metrics need prometheus-client: pip install 'flask-redis-counter[server]'."
-        return problem(HTTPStatus.NOT_IMPLEMENTED, detail)
+        return problem_response(HTTPStatus.NOT_IMPLEMENTED, detail)
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import choose_encoder
 
@@ -59,7 +59,7 @@ def metrics() -> Response:
 
 
 class _Collector:
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ExtensionState) -> None:
         self._state = state
 
     def collect(self) -> Iterator[Metric]:

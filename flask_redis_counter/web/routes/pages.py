@@ -7,18 +7,18 @@ from werkzeug.exceptions import BadRequest
 
 from ...extension.state import current_state
 from ..negotiation import media_type
-from ..responses import counted, hold_back, stands_at
-from .live import LIVE
+from ..responses import hit_response, reject_invalid_request, value_response
+from .live import SLOT_KEY
 
 blueprint = Blueprint("counter", __name__)
-blueprint.before_request(hold_back)
+blueprint.before_request(reject_invalid_request)
 
 
 @blueprint.get("/")
 def welcome() -> Response:
     """Answer the welcome page, also while the store is away."""
     body = render_template(
-        "welcome.html", name=current_state().config.name, live=LIVE in request.environ
+        "welcome.html", name=current_state().config.name, live=SLOT_KEY in request.environ
     )
     return Response(body, headers={"Cache-Control": "no-store"})
 
@@ -30,7 +30,7 @@ def count() -> Response:
     state = current_state()
     name = state.config.name
     if request.method == "HEAD":
-        return stands_at(form, name, state.counter.value(name))
+        return value_response(form, name, state.counter.value(name))
     if "amount" in request.args:
         raise BadRequest(f"This counts one. For more: POST /counters/{name}/hits?amount=7.")
-    return counted(form, name, 1, state.config.terms)
+    return hit_response(form, name, 1, state.config.terms)

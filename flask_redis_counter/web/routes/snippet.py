@@ -10,14 +10,14 @@ from flask import Blueprint, Response, render_template, request, url_for
 from markupsafe import Markup
 
 from ...extension.state import current_state
-from ...validation import PLAIN_NAME
-from ..badge_response import LONGEST_LABEL, label_in
-from ..badge_svg import COLORS, Format, color_of
-from ..representations import plain
-from ..responses import hold_back
+from ...validation import URL_SAFE_NAME
+from ..badge_response import MAX_LABEL, parse_label
+from ..badge_svg import COLORS, Format, parse_color
+from ..representations import require_url_safe_name
+from ..responses import reject_invalid_request
 
 # A browser reads it with the flag v, which wants the hyphen escaped.
-_NAME = PLAIN_NAME.pattern.replace("-]", r"\-]")
+_NAME = URL_SAFE_NAME.pattern.replace("-]", r"\-]")
 # What Markdown would take for markup in the words for an image.
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|~])")
 _ESCAPED = r"\\\1"
@@ -40,7 +40,7 @@ _BLOCKED = re.compile(
 )
 
 blueprint = Blueprint("snippet", __name__)
-blueprint.before_request(hold_back)
+blueprint.before_request(reject_invalid_request)
 
 
 @blueprint.get("/snippet")
@@ -48,11 +48,11 @@ def snippet() -> Response:
     """Answer the form, and the lines for what was filled in."""
     # A form also sends the fields that were left empty.
     sent = request.args
-    name = plain(sent.get("name", "").strip() or current_state().config.name)
-    label = label_in(sent.get("label", ""))
+    name = require_url_safe_name(sent.get("name", "").strip() or current_state().config.name)
+    label = parse_label(sent.get("label", ""))
     asked = {
         "label": label,
-        "color": sent["color"] if color_of(sent.get("color", "")) else "",
+        "color": sent["color"] if parse_color(sent.get("color", "")) else "",
         "format": sent["format"] if sent.get("format") in get_args(Format) else "",
     }
     query = urlencode({field: text for field, text in asked.items() if text})
@@ -67,7 +67,7 @@ def snippet() -> Response:
         cors=current_state().config.cors,
         colors=COLORS,
         name_pattern=_NAME,
-        longest_label=LONGEST_LABEL,
+        longest_label=MAX_LABEL,
     )
     return Response(page, headers={"Cache-Control": "no-store"})
 

@@ -10,34 +10,34 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, render_template, request, url_for
 from werkzeug.exceptions import BadRequest
 
-from ...errors import UnknownCounterError
+from ...errors import CounterNotFoundError
 from ...extension.state import current_state
-from ...series import Point
-from ...store.overview import Summary
-from ..charts import can_draw, draw, step_of
-from ..expensive import costly
+from ...series import SeriesPoint
+from ...store.overview import CounterSummary
+from ..charts import charts_available, days_per_bar, draw
+from ..expensive import limit_concurrency
 from ..negotiation import SVG
-from ..problems import problem
+from ..problems import problem_response
 from ..ranking import current_ranking
 from ..representations import integer_or
-from ..responses import hold_back, kept
-from .live import LIVE
+from ..responses import make_conditional, reject_invalid_request
+from .live import SLOT_KEY
 
 #: How many counters one page has.
-LISTED = 20
+PAGE_SIZE = 20
 
 #: How far the page goes back, in days: at least, at most, by default, and what it has links for.
-FEWEST, MOST, USUAL = 7, 365, 30
+MIN_DAYS, MAX_DAYS, DEFAULT_DAYS = 7, 365, 30
 SPANS = (7, 30, 90, 365)
 
 #: The last page that can be asked for, and the characters of a search.
-MOST_PAGES, LONGEST_SEARCH = 1000, 64
+MAX_PAGES, MAX_SEARCH = 1000, 64
 
 #: Lines of all tables on a page; where there would be more, each counter's page has its own.
-MOST_LINES = 700
+MAX_LINES = 700
 
 blueprint = Blueprint("stats", __name__)
-blueprint.before_request(hold_back)
+blueprint.before_request(reject_invalid_request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Row:
 
     name: str
     value: int | None
-    days: tuple[Point, ...]
+    days: tuple[SeriesPoint, ...]
     broken: bool
 
     @property
-    def today(self) -> Point:
+    def today(self) -> SeriesPoint:
         """The day that it is."""
         return self.days[-1]
 
@@ -89,14 +89,14 @@ class Listing:
 
 
 @blueprint.get("/stats")
-@costly("name", "q", "after", "page", "days", cached=True)
+@limit_concurrency("name", "q", "after", "page", "days", cached=True)
 def page() -> Response:
     """Answer the page: counters by their hits, by name, those searched for, or those asked for."""
     days = _days()
     state = current_state()
     own = state.config.name
     listing = _listing(own)
-    most = LISTED - len(listing.names)
+    most = PAGE_SIZE - len(listing.names)
     found = state.counter.overview(listing.names, after=listing.after, most=most, days=days)
     # The service's own counter is on the first page.
     counters = [one for one in found.counters if one.name != own or not listing.after]
@@ -111,15 +111,15 @@ def page() -> Response:
         listing=listing,
         search=_search(),
         days=days,
-        usual=USUAL,
+        usual=DEFAULT_DAYS,
         spans={span: _link(days=span, **sent) for span in SPANS},
         orders={"Most hits first": _link(days=days), "By name": _link(days=days, after="")},
         following=following and _link(days=days, **following),
         store=found.store if state.config.show_store else None,
-        charts=can_draw(),
-        live=LIVE in request.environ,
-        weekly=step_of(days) > 1,
-        tables=len(rows) * days <= MOST_LINES,
+        charts=charts_available(),
+        live=SLOT_KEY in request.environ,
+        weekly=days_per_bar(days) > 1,
+        tables=len(rows) * days <= MAX_LINES,
     )
     return Response(body, headers={"Cache-Control": "no-store"})
 
@@ -130,8 +130,8 @@ def _listing(own: str) -> Listing:
     :param own: the service's own counter, which is the first one where all are listed.
     """
     if names := request.args.getlist("name"):
-        if len(names) > LISTED:
-            raise BadRequest(f"Ask for up to {LISTED} names.")
+        if len(names) > PAGE_SIZE:
+            raise BadRequest(f"Ask for up to {PAGE_SIZE} names.")
         return Listing(names)
     ranking = current_ranking()
     search = _search()
@@ -143,46 +143,46 @@ def _listing(own: str) -> Listing:
     after = request.args.get("after")
     if after is not None and not search:
         return Listing([] if after else [own], after, total=total)
-    number = integer_or(request.args, "page", 1, MOST_PAGES, 1)
-    begin = (number - 1) * LISTED
-    shown = found[begin : begin + LISTED]
+    number = integer_or(request.args, "page", 1, MAX_PAGES, 1)
+    begin = (number - 1) * PAGE_SIZE
+    shown = found[begin : begin + PAGE_SIZE]
     span = f"{begin + 1:,} to {begin + len(shown):,}"
-    more = {"q": search, "page": number + 1} if begin + LISTED < len(found) else None
+    more = {"q": search, "page": number + 1} if begin + PAGE_SIZE < len(found) else None
     return Listing(shown, span=span, total=total, following=more)
 
 
 def _search() -> str:
-    return request.args.get("q", "").strip()[:LONGEST_SEARCH]
+    return request.args.get("q", "").strip()[:MAX_SEARCH]
 
 
 @blueprint.get("/stats/<name>.svg")
-@costly("days", cached=True)
+@limit_concurrency("days", cached=True)
 def chart(name: str) -> Response:
     """Answer a chart of a counter's last days."""
-    if not can_draw():
+    if not charts_available():
         detail = "Charts need pygal: pip install 'flask-redis-counter[server]'."
-        return problem(HTTPStatus.NOT_IMPLEMENTED, detail)
+        return problem_response(HTTPStatus.NOT_IMPLEMENTED, detail)
     state = current_state()
     days = _days()
     [found] = state.counter.overview([name], days=days).counters
     if found.error is not None:
         raise found.error
     if found.value is None and name != state.config.name:
-        raise UnknownCounterError(name)
+        raise CounterNotFoundError(name)
     response = Response(mimetype=SVG)
     # It has its own style, which a page's policy would forbid where it is opened by itself.
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
     response.set_etag(blake2b(repr(found.days).encode(), digest_size=16).hexdigest())
-    if kept(response).status_code == HTTPStatus.OK:
+    if make_conditional(response).status_code == HTTPStatus.OK:
         response.set_data(draw(found.days))
     return response
 
 
 def _days() -> int:
-    return integer_or(request.args, "days", FEWEST, MOST, USUAL)
+    return integer_or(request.args, "days", MIN_DAYS, MAX_DAYS, DEFAULT_DAYS)
 
 
-def _row(one: Summary, own: str) -> Row:
+def _row(one: CounterSummary, own: str) -> Row:
     # Nobody has visited yet, where the service's own is not there.
     value = 0 if one.value is None and one.name == own else one.value
     broken = one.error is not None

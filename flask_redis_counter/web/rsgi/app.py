@@ -24,27 +24,35 @@ from werkzeug.exceptions import HTTPException
 from ... import hosts
 from ...async_counter import AsyncRedisCounter
 from ...counter import Hit
-from ...extension.state import EXTENSION_KEY, State
-from ...extension.visit_filter import PREFETCHING, Sender
-from ...extension.visits import RELOAD
-from ...limits import Terms
+from ...extension.state import EXTENSION_KEY, ExtensionState
+from ...extension.visit_filter import PREFETCH_HEADERS, Identity
+from ...extension.visits import DUPLICATE_VISIT
+from ...limits import Limits
 from ...log_throttle import LogThrottle
-from ...validation import PLAIN_NAME
+from ...validation import URL_SAFE_NAME
 from ..negotiation import JSON, media_type
-from ..representations import HEADERS, as_json, headers_of, token_in
-from ..request_log import BEGAN, OUTAGE_LOG, REQUEST_ID, TRACES, identity_in, new_identity, say
-from ..routes.live import LIVE, Seat
-from ..security_headers import sharing
-from ..tracing import Traces
-from .events import Hub
-from .wsgi import Answer, address_of, body_of, environ_of, host_of, joined
+from ..representations import HEADERS, hit_headers, parse_idempotency_key, render_json
+from ..request_log import (
+    OUTAGE_LOG,
+    REQUEST_ID,
+    STARTED_AT_KEY,
+    TRACES,
+    log_request,
+    new_request_id,
+    parse_request_id,
+)
+from ..routes.live import SLOT_KEY, ListenerSlot
+from ..security_headers import cors_headers
+from ..tracing import Tracer
+from .events import EventBroadcaster
+from .wsgi import WSGIResponse, body_stream, build_environ, client_address, get_header, request_host
 
 if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
     from granian.rsgi import Scope
 
 #: Seconds that a body may take to arrive.
-BODY_PATIENCE = 5.0
+BODY_TIMEOUT = 5.0
 
 #: Threads for what Flask answers. Waiting for the store releases the interpreter's lock.
 THREADS = 16
@@ -52,15 +60,20 @@ THREADS = 16
 # What goes with most answers, before their length: in Flask's order.
 _HEADERS = (*HEADERS.items(), ("Content-Type", JSON))
 # Headers that want a closer look.
-_TELLING = PREFETCHING | {"content-length", "transfer-encoding", "idempotency-key", "x-request-id"}
-_HITS = re.compile(rf"/counters/({PLAIN_NAME.pattern})/hits")
+_INSPECTED_HEADERS = PREFETCH_HEADERS | {
+    "content-length",
+    "transfer-encoding",
+    "idempotency-key",
+    "x-request-id",
+}
+_HITS = re.compile(rf"/counters/({URL_SAFE_NAME.pattern})/hits")
 _AMOUNT = re.compile(r"(?:amount=([1-9][0-9]{0,17}))?")
 
 #: A hit's name, amount, token, terms and sender, and what its request is called.
-Wanted: TypeAlias = tuple[str, int, str | None, Terms, Sender, str | None]
+Wanted: TypeAlias = tuple[str, int, str | None, Limits, Identity, str | None]
 
 
-class Front:
+class RSGIApp:
     """An RSGI application around the service.
 
     :param app: the service. Its settings say whether the fast path is on; where it judges
@@ -68,7 +81,7 @@ class Front:
     """
 
     def __init__(self, app: Flask) -> None:
-        state: State = app.extensions[EXTENSION_KEY]
+        state: ExtensionState = app.extensions[EXTENSION_KEY]
         self._app = app
         self._name = state.config.name
         self._terms = state.config.terms
@@ -76,7 +89,7 @@ class Front:
         self._screen = state.screen
         self._cors = state.config.cors
         self._log_requests = state.config.log_requests
-        self._traces: Traces | None = app.extensions[TRACES]
+        self._traces: Tracer | None = app.extensions[TRACES]
         self._outage_log: LogThrottle = app.extensions[OUTAGE_LOG]
         self._is_watched = self._log_requests or self._traces is not None
         self._proxies = bool(state.config.proxies)
@@ -94,7 +107,9 @@ class Front:
         )
         state.counter.start_replaying()  # this process is a worker
         config = state.config
-        self._hub = Hub(config.redis_url, self._counter, config.live) if config.live else None
+        self._hub = (
+            EventBroadcaster(config.redis_url, self._counter, config.live) if config.live else None
+        )
         self._places = asyncio.Semaphore(2 * THREADS)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
 
@@ -120,8 +135,8 @@ class Front:
             return
         if self._outage_log.lasts:
             self._outage_log.recovered()
-        reason = None if hit.counted else RELOAD
-        body = as_json(name, hit.value, counted=hit.counted, reason=reason).encode()
+        reason = None if hit.counted else DUPLICATE_VISIT
+        body = render_json(name, hit.value, counted=hit.counted, reason=reason).encode()
         length = ("Content-Length", str(len(body)))
         if self._is_watched:
             identity = self._tell(scope, began, identity)
@@ -142,7 +157,9 @@ class Front:
         await self._counter.aclose()
         self._threads.shutdown(wait=False)
 
-    async def _go_live(self, hub: Hub, scope: Scope, began: float, proto: HTTPProtocol) -> None:
+    async def _go_live(
+        self, hub: EventBroadcaster, scope: Scope, began: float, proto: HTTPProtocol
+    ) -> None:
         with hub.seat() as seat:
             answer = await self._from_flask(scope, began, None, seat)
             if answer.status == 200:
@@ -153,9 +170,9 @@ class Front:
     def _rarer_headers(
         self, scope: Scope, hit: Hit, length: tuple[str, str], identity: str | None
     ) -> list[tuple[str, str]]:
-        headers = dict([*headers_of(hit).items(), ("Content-Type", JSON), length])
+        headers = dict([*hit_headers(hit).items(), ("Content-Type", JSON), length])
         if self._cors:
-            headers |= sharing(self._cors, scope.headers.get("origin"))
+            headers |= cors_headers(self._cors, scope.headers.get("origin"))
             headers["Vary"] += ", Origin"
         if identity is not None:
             headers[REQUEST_ID] = identity
@@ -163,13 +180,15 @@ class Front:
 
     def _tell(self, scope: Scope, began: float, identity: str | None) -> str | None:
         """Tell the log and OpenTelemetry of a hit that was answered; return what it is called."""
-        header = partial(joined, scope.headers)
+        header = partial(get_header, scope.headers)
         if self._traces is not None:
             route = scope.path if scope.path == "/count" else "/counters/<name>/hits"
             self._traces.add(scope.method, route, scope.path, HTTPStatus.OK, began, header)
         if self._log_requests:
-            identity = identity or new_identity()
-            say(scope.method, scope.path, HTTPStatus.OK, began, identity, header("traceparent"))
+            identity = identity or new_request_id()
+            log_request(
+                scope.method, scope.path, HTTPStatus.OK, began, identity, header("traceparent")
+            )
         return identity
 
     async def _body(self, scope: Scope, proto: HTTPProtocol) -> io.IOBase | None:
@@ -178,7 +197,9 @@ class Front:
         is_hit = scope.method == "POST" and length is None and _HITS.fullmatch(scope.path)
         if scope.method != "PUT" and not is_hit:
             return None
-        return await body_of(proto, length, self._app.config["MAX_CONTENT_LENGTH"], BODY_PATIENCE)
+        return await body_stream(
+            proto, length, self._app.config["MAX_CONTENT_LENGTH"], BODY_TIMEOUT
+        )
 
     def _hit_in(self, scope: Scope) -> Wanted | None:
         """Return what is wanted where that is plainly a hit; None: Flask has to look at it."""
@@ -198,51 +219,51 @@ class Front:
         headers: Any = scope.headers
         token = identity = None
         names = headers.keys()
-        if not _TELLING.isdisjoint(names):
+        if not _INSPECTED_HEADERS.isdisjoint(names):
             if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
                 return None
-            if not PREFETCHING.isdisjoint(names):
+            if not PREFETCH_HEADERS.isdisjoint(names):
                 return None
             try:
-                token = token_in(joined(headers, "idempotency-key"))
+                token = parse_idempotency_key(get_header(headers, "idempotency-key"))
             except HTTPException:
                 return None
             if token is not None:
                 terms = self._screen.terms(terms, token, headers.get)
-            identity = identity_in(joined(headers, "x-request-id"))
-        accept = joined(headers, "accept") if "accept" in names else None
-        if not _is_plain(host_of(scope), self._hosts, accept or ""):
+            identity = parse_request_id(get_header(headers, "x-request-id"))
+        accept = get_header(headers, "accept") if "accept" in names else None
+        if not _is_plain(request_host(scope), self._hosts, accept or ""):
             return None
-        header = partial(joined, headers) if self._proxies else headers.get
+        header = partial(get_header, headers) if self._proxies else headers.get
         if self._screen.ignores_bots and self._screen.objection(header) is not None:
             return None
-        sender = self._screen.sender(address_of(scope.client), header)
+        sender = self._screen.sender(client_address(scope.client), header)
         return name, amount, token, terms, sender, identity
 
     async def _from_flask(
-        self, scope: Scope, began: float, body: io.IOBase | None, seat: Seat | None = None
-    ) -> Answer:
+        self, scope: Scope, began: float, body: io.IOBase | None, seat: ListenerSlot | None = None
+    ) -> WSGIResponse:
         loop = asyncio.get_running_loop()
         async with self._places:  # answers that wait for the loop take memory
             ask = partial(self._ask_flask, scope, began, body, seat)
             return await loop.run_in_executor(self._threads, ask)
 
     def _ask_flask(
-        self, scope: Scope, began: float, body: io.IOBase | None, seat: Seat | None
-    ) -> Answer:
-        answer = Answer()
-        environ = environ_of(scope, body) | {BEGAN: began}
+        self, scope: Scope, began: float, body: io.IOBase | None, seat: ListenerSlot | None
+    ) -> WSGIResponse:
+        answer = WSGIResponse()
+        environ = build_environ(scope, body) | {STARTED_AT_KEY: began}
         if self._hub:
-            environ[LIVE] = seat
+            environ[SLOT_KEY] = seat
         answer.collect(self._app(environ, answer))
         return answer
 
-    def _explain(self, scope: Scope, began: float, error: Exception) -> Answer:
-        environ = environ_of(scope) | {BEGAN: began}
+    def _explain(self, scope: Scope, began: float, error: Exception) -> WSGIResponse:
+        environ = build_environ(scope) | {STARTED_AT_KEY: began}
         with self._app.request_context(environ):
             response = self._app.make_response(self._app.handle_user_exception(error))
             response = self._app.process_response(response)
-        answer = Answer()
+        answer = WSGIResponse()
         answer.collect(response(environ, answer))
         return answer
 
@@ -250,7 +271,7 @@ class Front:
 @lru_cache(maxsize=256)
 def _is_plain(host: str | None, allowed: tuple[str, ...], accept: str) -> bool:
     """Whether the host is allowed, and the answer is JSON."""
-    if not hosts.is_allowed(host, allowed):
+    if not hosts.is_allowed_host(host, allowed):
         return False
     try:
         return media_type(accept) == JSON

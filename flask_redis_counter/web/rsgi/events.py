@@ -16,24 +16,24 @@ from ...async_counter import AsyncRedisCounter
 from ...counter import key_of
 from ...errors import CounterError
 from ...log_throttle import LogThrottle
-from ...store.subscriber import Bell
-from ..routes.live import Seat
+from ...store.subscriber import CounterSubscriber
+from ..routes.live import ListenerSlot
 
 if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
     from granian._granian import RSGIHTTPStreamTransport as Stream
 
 #: Seconds between the events of a listener, at least.
-PAUSE = 0.25
+MIN_EVENT_INTERVAL = 0.25
 
 #: Seconds without an event after which a comment goes out: proxies end what is silent.
 HEARTBEAT = 15.0
 
 #: Seconds after which a value is read again that could not be read.
-PATIENCE = 1.0
+READ_RETRY_DELAY = 1.0
 
 #: Milliseconds after which a browser that was cut off comes back.
-RETRY = 2000
+RECONNECT_MS = 2000
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class _Listener:
             self.changed.set()
 
 
-class Hub:
+class EventBroadcaster:
     """All listeners of a worker process, in its one event loop, over one connection.
 
     :param store: the store's URL.
@@ -61,7 +61,7 @@ class Hub:
         self._counter = counter
         self._seats = seats
         self._open = True
-        self._bell = Bell(store, self._rang)
+        self._bell = CounterSubscriber(store, self._rang)
         self._listeners: dict[str, set[_Listener]] = {}
         self._feeding: set[asyncio.Task[None]] = set()
         self._stale: set[str] = set()
@@ -69,12 +69,12 @@ class Hub:
         self._trouble = LogThrottle(_log, "counters can be read again")
 
     @contextmanager
-    def seat(self) -> Iterator[Seat]:
+    def seat(self) -> Iterator[ListenerSlot]:
         """Keep a place, if there is one, before anything is opened."""
         free = self._open and self._seats > 0
         self._seats -= free
         try:
-            yield Seat(free)
+            yield ListenerSlot(free)
         finally:
             self._seats += free
 
@@ -86,7 +86,7 @@ class Hub:
         events = proto.response_stream(HTTPStatus.OK, headers)
         if not self._open:
             return
-        feeding = asyncio.ensure_future(_feed(events, listener))
+        feeding = asyncio.ensure_future(_send_events(events, listener))
         gone = asyncio.ensure_future(proto.client_disconnect())
         self._feeding.add(feeding)
         self._join(listener, names)
@@ -141,7 +141,7 @@ class Hub:
             except CounterError as error:
                 self._trouble.log(logging.INFO, "no news of hits: %s", error)
                 self._stale |= names
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(READ_RETRY_DELAY)
             else:
                 self._trouble.recovered()
                 self._spread(values)
@@ -153,9 +153,9 @@ class Hub:
                     listener.hear(name, value)
 
 
-async def _feed(events: Stream, listener: _Listener) -> None:
+async def _send_events(events: Stream, listener: _Listener) -> None:
     """Send what a listener hears of, the newest only, and a sign of life where that is nothing."""
-    await events.send_str(f"retry: {RETRY}\n\n")
+    await events.send_str(f"retry: {RECONNECT_MS}\n\n")
     while True:
         try:
             async with asyncio.timeout(HEARTBEAT):
@@ -167,4 +167,4 @@ async def _feed(events: Stream, listener: _Listener) -> None:
         news, listener.news = listener.news, {}
         said = [f'data: {{"name": "{name}", "value": {value}}}\n\n' for name, value in news.items()]
         await events.send_str("".join(said))
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(MIN_EVENT_INTERVAL)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _UNREADABLE = "\xff"
 
 
-class Answer:
+class WSGIResponse:
     """What a WSGI application answered; called as its ``start_response``.
 
     :ivar status: the status code.
@@ -56,12 +56,12 @@ class Answer:
 
 
 @lru_cache(maxsize=1024)
-def address_of(client: str) -> str:
+def client_address(client: str) -> str:
     """Return the address of a client, without the port."""
     return client.rpartition(":")[0].strip("[]")
 
 
-def joined(headers: Any, name: str) -> str | None:
+def get_header(headers: Any, name: str) -> str | None:
     """Return all that a header was given, with commas between, and None where it is absent."""
     if values := headers.get_all(name):
         return ",".join(values)
@@ -70,9 +70,9 @@ def joined(headers: Any, name: str) -> str | None:
     return _UNREADABLE if name in headers else None
 
 
-def host_of(scope: Scope) -> str | None:
+def request_host(scope: Scope) -> str | None:
     """Return the requested host: HTTP/2's ``:authority`` or an absolute URL win over ``Host``."""
-    return joined(scope.headers, "host") if scope.authority is None else scope.authority
+    return get_header(scope.headers, "host") if scope.authority is None else scope.authority
 
 
 class IncompleteBody(io.RawIOBase):
@@ -83,7 +83,9 @@ class IncompleteBody(io.RawIOBase):
         raise OSError("the body is incomplete")
 
 
-async def body_of(proto: HTTPProtocol, length: str | None, limit: int, timeout: float) -> io.IOBase:
+async def body_stream(
+    proto: HTTPProtocol, length: str | None, limit: int, timeout: float
+) -> io.IOBase:
     """Read a body; one that is too large is read to the first chunk beyond the limit.
 
     :param length: the announced length; None: the body's framing tells where it ends.
@@ -106,7 +108,7 @@ async def body_of(proto: HTTPProtocol, length: str | None, limit: int, timeout: 
     return body
 
 
-def environ_of(scope: Scope, body: io.IOBase | None = None) -> WSGIEnvironment:
+def build_environ(scope: Scope, body: io.IOBase | None = None) -> WSGIEnvironment:
     """Return a WSGI environment (PEP 3333)."""
     host, _, port = scope.server.rpartition(":")
     environ: WSGIEnvironment = {
@@ -117,7 +119,7 @@ def environ_of(scope: Scope, body: io.IOBase | None = None) -> WSGIEnvironment:
         "SERVER_NAME": host,
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": address_of(scope.client),
+        "REMOTE_ADDR": client_address(scope.client),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
         "wsgi.input": body or io.BytesIO(),
@@ -133,7 +135,7 @@ def environ_of(scope: Scope, body: io.IOBase | None = None) -> WSGIEnvironment:
         key = name.upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = f"HTTP_{key}"
-        environ[key] = joined(scope.headers, name)
+        environ[key] = get_header(scope.headers, name)
     if scope.authority is not None:
         environ["HTTP_HOST"] = scope.authority
     return environ

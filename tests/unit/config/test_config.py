@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flask_redis_counter import ConfigurationError, CounterError
-from flask_redis_counter.config.config import Config, names_a_store
+from flask_redis_counter.config.config import Config, is_store_configured
 from flask_redis_counter.config.settings import SETTINGS
 
 README = Path(__file__).parents[3] / "README.md"
@@ -245,9 +245,9 @@ def test_crawlers_need_their_list(monkeypatch):
 
 def test_naming_a_store():
     """Only a place counts as a configured store."""
-    assert names_a_store({"REDIS_HOST": "redis"})
-    assert names_a_store({"REDIS_URL": "redis://a"})
-    assert not names_a_store({"REDIS_URL": "", "REDIS_PASSWORD": "a"})
+    assert is_store_configured({"REDIS_HOST": "redis"})
+    assert is_store_configured({"REDIS_URL": "redis://a"})
+    assert not is_store_configured({"REDIS_URL": "", "REDIS_PASSWORD": "a"})
 
 
 def test_the_settings_in_the_readme():

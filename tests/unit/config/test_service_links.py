@@ -3,7 +3,7 @@
 import pytest
 
 from flask_redis_counter import ConfigurationError
-from flask_redis_counter.config.config import Config, names_a_store
+from flask_redis_counter.config.config import Config, is_store_configured
 from flask_redis_counter.config.hints import hints_in
 from flask_redis_counter.config.service_links import is_service_link
 
@@ -62,7 +62,7 @@ def test_service_links_are_no_settings():
     """`Config.load` takes neither a port nor a name from them, in whatever source they are."""
     config = Config.load({"COUNTER_NAME": "/web/counter"}, {"REDIS_PORT": "tcp://10.0.0.11:6379"})
     assert (config.name, config.redis_url) == ("visits", "redis://localhost:6379/0")
-    assert not names_a_store({"REDIS_PORT": "tcp://10.0.0.11:6379"})
+    assert not is_store_configured({"REDIS_PORT": "tcp://10.0.0.11:6379"})
     host = {"REDIS_HOST": "redis", "REDIS_PORT": "tcp://10.0.0.11:6379"}
     assert Config.load(host).redis_url == "redis://redis:6379/0"
 

@@ -5,9 +5,9 @@ import math
 
 from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 
-from flask_redis_counter import OutcomeUnknownError, StoreRefusedError, StoreUnavailableError
+from flask_redis_counter import OutcomeUnknownError, StoreRejectedError, StoreUnavailableError
 from flask_redis_counter.counting.call import HIT, HIT_ONCE, PendingHit
-from flask_redis_counter.limits import ANY_NUMBER
+from flask_redis_counter.limits import UNLIMITED
 from flask_redis_counter.validation import MAX_VALUE
 
 DEADLINE = 10.0
@@ -17,7 +17,7 @@ SILENT = OutcomeUnknownError("no answer")
 
 def refused(said, kind=ResponseError):
     """Return an error answer as the store makes it."""
-    error = StoreRefusedError(f"the store refused: {said}")
+    error = StoreRejectedError(f"the store refused: {said}")
     error.__cause__ = kind(said)
     return error
 
@@ -53,7 +53,7 @@ class Server:
         name, digest, keys, key, record, *described = command
         assert (name, keys) == ("EVALSHA", 5)
         first, amount, hour, limit = described[3:]
-        assert (len(hour), limit) == (13, ANY_NUMBER)
+        assert (len(hour), limit) == (13, UNLIMITED)
         if digest not in self.scripts:
             return refused("NOSCRIPT No matching script", NoScriptError)
         if self.scripts[digest] == HIT.text:

@@ -2,9 +2,9 @@
 
 from redis.exceptions import BusyLoadingError
 
-from flask_redis_counter import CounterError, StoreRefusedError, StoreUnavailableError
+from flask_redis_counter import CounterError, StoreRejectedError, StoreUnavailableError
 from flask_redis_counter.counting.batch import LONGEST_PAUSE
-from flask_redis_counter.counting.batcher import Combiner
+from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.counting.call import PendingHit
 from flask_redis_counter.validation import MAX_VALUE
 
@@ -26,7 +26,7 @@ class Attempt:
     def moves(self):
         """Whether it may be delivered, once more or late."""
         done = self.answers or ()
-        return self.lost or not any(isinstance(answer, StoreRefusedError) for answer in done)
+        return self.lost or not any(isinstance(answer, StoreRejectedError) for answer in done)
 
     def deliver(self, server):
         """Let the server execute it; the first answers are those that come back."""
@@ -46,10 +46,10 @@ class Carrier:
 
 
 class Writer:
-    """A combiner with the threads around it, as `ThreadDriver` has them."""
+    """A combiner with the threads around it, as `Dispatcher` has them."""
 
     def __init__(self, durability):
-        self.combiner = Combiner(durability, 100)
+        self.combiner = Batcher(durability, 100)
         self.waiting = []
         self.elected = []
         self.vanished = []

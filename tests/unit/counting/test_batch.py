@@ -14,17 +14,17 @@ from redis.exceptions import (
 
 from flask_redis_counter import (
     CounterOverflowError,
+    IdempotencyKeyReusedError,
     NotAnIntegerError,
     OutcomeUnknownError,
-    StoreRefusedError,
+    StoreRejectedError,
     StoreUnavailableError,
-    TokenReusedError,
 )
 from flask_redis_counter.counting.batch import LONGEST_PAUSE, Batch
-from flask_redis_counter.counting.batcher import Combiner
+from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.counting.call import PendingHit
 from flask_redis_counter.counting.visitors import VisitorCache
-from flask_redis_counter.series import this_hour
+from flask_redis_counter.series import current_hour
 from flask_redis_counter.validation import MAX_VALUE
 
 from .fake_server import (
@@ -45,7 +45,7 @@ NOSCRIPT = refused("NOSCRIPT No matching script", NoScriptError)
 
 def test_each_counter_is_a_call():
     """Hits of several counters share a round trip, and a bad key harms no other."""
-    combiner, server = Combiner(), Server({"text": "text"})
+    combiner, server = Batcher(), Server({"text": "text"})
     hits = [hit_of("a"), hit_of("text"), hit_of("b", 3), hit_of("a")]
     batch = added(combiner, *hits)
     assert len(batch.commands()) == 3
@@ -57,7 +57,7 @@ def test_each_counter_is_a_call():
 
 def test_a_hit_with_a_token_is_a_call_of_its_own():
     """The same token counts once, in this batch and in later ones; others count beside it."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     hits = [hit_of(), hit_of(token="one"), hit_of(), hit_of(token="two")]
     batch = added(combiner, *hits)
     assert len(batch.commands()) == 3
@@ -71,7 +71,7 @@ def test_a_hit_with_a_token_is_a_call_of_its_own():
 
 def test_a_token_twice_in_one_batch():
     """One of the two counted, and the other is told that it is a replay."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     hits = [hit_of(token="one"), hit_of(token="one")]
     carried(combiner, added(combiner, *hits), server)
     assert values(hits) == [1, 1]
@@ -80,11 +80,11 @@ def test_a_token_twice_in_one_batch():
 
 def test_a_token_with_another_amount():
     """It stands for what it counted first; nothing else counts under it."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     hits = [hit_of(token="one", amount=2), hit_of(token="one")]
     carried(combiner, added(combiner, *hits), server)
     assert hits[0].outcome() == 2
-    with pytest.raises(TokenReusedError) as caught:
+    with pytest.raises(IdempotencyKeyReusedError) as caught:
         hits[1].outcome()
     assert caught.value.amount == 2
     assert server.values == {"visits": 2}
@@ -92,7 +92,7 @@ def test_a_token_with_another_amount():
 
 def test_a_batch_that_is_sent_again_counts_once():
     """The number is the same, and so is the answer."""
-    combiner, server, hit = Combiner(), Server(), hit_of()
+    combiner, server, hit = Batcher(), Server(), hit_of()
     batch = combiner.add(hit, 0.0)
     batch.take(server.execute(batch.commands()))  # the scripts are not loaded
     server.execute(batch.commands())
@@ -104,7 +104,7 @@ def test_a_batch_that_is_sent_again_counts_once():
 
 def test_a_late_packet_counts_nothing():
     """What arrives after its batch was settled, and another one after it, is stale."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     carried(combiner, added(combiner, hit_of()), server)
     batch = added(combiner, hit_of())
     late = batch.commands()
@@ -119,7 +119,7 @@ def test_a_late_packet_counts_nothing():
 
 def test_an_overflow_of_several_splits():
     """As many hits count as there is room for; the others are told that they did not."""
-    combiner, server = Combiner(), Server({"visits": MAX_VALUE - 5})
+    combiner, server = Batcher(), Server({"visits": MAX_VALUE - 5})
     hits = [hit_of(amount=amount) for amount in (3, 4, 2, 1)]
     carried(combiner, added(combiner, *hits), server)
     assert values([hits[0], hits[2]]) == [MAX_VALUE - 2, MAX_VALUE]
@@ -131,7 +131,7 @@ def test_an_overflow_of_several_splits():
 
 def test_an_overflow_of_two():
     """The one that fits counts."""
-    combiner, server = Combiner(), Server({"visits": MAX_VALUE - 5})
+    combiner, server = Batcher(), Server({"visits": MAX_VALUE - 5})
     hits = [hit_of(amount=6), hit_of(amount=5)]
     carried(combiner, added(combiner, *hits), server)
     assert hits[1].outcome() == MAX_VALUE
@@ -141,7 +141,7 @@ def test_an_overflow_of_two():
 
 def test_amounts_that_do_not_fit_together():
     """Amounts whose sum no counter holds are not added up."""
-    combiner, server = Combiner(), Server({"visits": -MAX_VALUE})
+    combiner, server = Batcher(), Server({"visits": -MAX_VALUE})
     hits = [hit_of(amount=MAX_VALUE), hit_of(amount=MAX_VALUE), hit_of()]
     batch = added(combiner, *hits)
     assert len(batch.commands()) > 1
@@ -152,7 +152,7 @@ def test_amounts_that_do_not_fit_together():
 
 def test_an_answer_that_is_none():
     """What is no integer is no success: unknown, and the writer retires."""
-    combiner = Combiner()
+    combiner = Batcher()
     hits = [hit_of(), hit_of(token="one")]
     batch = added(combiner, *hits)
     batch.commands()
@@ -166,7 +166,7 @@ def test_an_answer_that_is_none():
 
 def test_an_answer_too_few():
     """It is not taken for another call's."""
-    combiner = Combiner()
+    combiner = Batcher()
     batch = added(combiner, hit_of("a"), hit_of("b"))
     batch.commands()
     with pytest.raises(ValueError, match="shorter"):
@@ -175,7 +175,7 @@ def test_an_answer_too_few():
 
 def test_a_refusal_after_an_unknown_attempt_is_unknown():
     """The first attempt may have counted, or may yet."""
-    combiner, hit = Combiner(), hit_of()
+    combiner, hit = Batcher(), hit_of()
     batch = combiner.add(hit, 0.0)
     batch.commands()
     batch.fail(SILENT)
@@ -183,12 +183,12 @@ def test_a_refusal_after_an_unknown_attempt_is_unknown():
     combiner.finish(batch)
     with pytest.raises(OutcomeUnknownError, match="OOM") as caught:
         hit.outcome()
-    assert isinstance(caught.value.__cause__, StoreRefusedError)
+    assert isinstance(caught.value.__cause__, StoreRejectedError)
 
 
 def test_a_refusal_beside_an_answer_that_is_none():
     """Whose answer was whose, nobody knows."""
-    combiner = Combiner()
+    combiner = Batcher()
     hits = [hit_of("a"), hit_of("b")]
     batch = added(combiner, *hits)
     batch.commands()
@@ -214,7 +214,7 @@ def test_a_refusal_beside_an_answer_that_is_none():
 )
 def test_a_refusal_that_passes_is_asked_again(said, kind):
     """Nothing was executed, and soon it will be, perhaps by another server."""
-    combiner, server, hit = Combiner(), Server(), hit_of()
+    combiner, server, hit = Batcher(), Server(), hit_of()
     batch = combiner.add(hit, 0.0)
     batch.commands()
     batch.take([refused(said, kind)])
@@ -225,7 +225,7 @@ def test_a_refusal_that_passes_is_asked_again(said, kind):
 
 def test_a_connection_that_is_not_authenticated_any_more():
     """A new one introduces itself, once."""
-    batch = added(Combiner(), hit_of())
+    batch = added(Batcher(), hit_of())
     batch.commands()
     batch.fail(refused("Authentication required.", AuthenticationError))
     assert not batch.over
@@ -235,7 +235,7 @@ def test_a_connection_that_is_not_authenticated_any_more():
 
 def test_a_server_that_takes_no_hits_is_as_good_as_none():
     """After a batch that only heard so, one batch at a time finds out, at once."""
-    combiner = Combiner()
+    combiner = Batcher()
     batch = added(combiner, hit_of())
     batch.commands()
     batch.take([refused("You can't write against a read only replica.", ReadOnlyError)])
@@ -251,7 +251,7 @@ def test_a_server_that_takes_no_hits_is_as_good_as_none():
 
 def test_a_refusal_of_the_whole_batch():
     """There is no use in going on where it lasts; where it passes, there is."""
-    batch = added(Combiner(), hit_of())
+    batch = added(Batcher(), hit_of())
     batch.commands()
     batch.fail(refused("LOADING Redis is loading", BusyLoadingError))
     assert not batch.over
@@ -261,18 +261,18 @@ def test_a_refusal_of_the_whole_batch():
 
 def test_a_refusal_that_lasts_too_long():
     """It is what the caller hears of when the time is over."""
-    combiner, hit = Combiner(), hit_of()
+    combiner, hit = Batcher(), hit_of()
     batch = added(combiner, hit)
     batch.commands()
     batch.take([refused("BUSY Redis is busy")])
     batch.give_up(hit.ends)
-    with pytest.raises(StoreRefusedError, match="BUSY Redis is busy"):
+    with pytest.raises(StoreRejectedError, match="BUSY Redis is busy"):
         hit.outcome()
 
 
 def test_a_script_that_is_not_loaded_in_time():
     """Nothing was counted, and the next hit finds it loaded, or loads it."""
-    combiner, hit = Combiner(), hit_of()
+    combiner, hit = Batcher(), hit_of()
     batch = added(combiner, hit)
     batch.commands()
     batch.take([NOSCRIPT])
@@ -283,7 +283,7 @@ def test_a_script_that_is_not_loaded_in_time():
 
 def test_a_store_that_forgets_the_script_at_once():
     """It was loaded right before: the store is the one to blame."""
-    combiner, hit = Combiner(), hit_of()
+    combiner, hit = Batcher(), hit_of()
     batch = added(combiner, hit)
     batch.commands()
     batch.take([NOSCRIPT])
@@ -296,14 +296,14 @@ def test_a_store_that_forgets_the_script_at_once():
     batch.commands()
     batch.take([b"", b"", NOSCRIPT])
     batch.give_up(hit.ends)
-    with pytest.raises(StoreRefusedError, match="the store does not take the script that counts"):
+    with pytest.raises(StoreRejectedError, match="the store does not take the script that counts"):
         hit.outcome()
 
 
 @pytest.mark.parametrize("durability", ["fsync", "replica"])
 def test_a_hit_waits_for_what_it_asked_for(durability):
     """An answer that is not on the disk, or the replica, is none yet; the repeat counts once."""
-    combiner, server, hit = Combiner(durability, 100), Server(), hit_of()
+    combiner, server, hit = Batcher(durability, 100), Server(), hit_of()
     batch = combiner.add(hit, 0.0)
     batch.take(server.execute(batch.commands()))
     server.synced = 0
@@ -321,7 +321,7 @@ def test_a_hit_waits_for_what_it_asked_for(durability):
 )
 def test_what_a_batch_asks_for(durability, command):
     """The server's own disk, or one replica; neither where its answer is enough."""
-    _, *waits = added(Combiner(durability, 100), hit_of()).commands()
+    _, *waits = added(Batcher(durability, 100), hit_of()).commands()
     assert waits == [command] * (command is not None)
 
 
@@ -332,7 +332,7 @@ def test_a_hit_that_is_not_kept_in_time(durability, where, ends_with):
     hit, server = hit_of(), Server()
     server.execute([HIT.load()])
     server.synced = 0
-    batch = added(Combiner(durability, 100), hit)
+    batch = added(Batcher(durability, 100), hit)
     batch.take(server.execute(batch.commands()))
     if ends_with == "nothing":
         batch.give_up(hit.ends)
@@ -346,7 +346,7 @@ def test_a_hit_that_is_not_kept_in_time(durability, where, ends_with):
 
 def test_pauses_grow_and_are_bounded():
     """However long an outage is."""
-    batch = added(Combiner(), hit_of())
+    batch = added(Batcher(), hit_of())
     longest = 0.0
     for _ in range(2000):
         batch.fail(AWAY)
@@ -357,7 +357,7 @@ def test_pauses_grow_and_are_bounded():
 def test_each_pause_is_twice_the_one_before(monkeypatch):
     """Up to the longest; the dice say how much of it is waited for."""
     monkeypatch.setattr("random.uniform", lambda least, most: (least, most))
-    batch = added(Combiner(), hit_of())
+    batch = added(Batcher(), hit_of())
     pauses = []
     for _ in range(6):
         batch.fail(AWAY)
@@ -368,7 +368,7 @@ def test_each_pause_is_twice_the_one_before(monkeypatch):
 def test_no_pause_before_the_script_is_loaded(monkeypatch):
     """Nothing is wrong with the store; where it forgets the script at once, something is."""
     monkeypatch.setattr("random.uniform", lambda least, most: (least, most))
-    batch = added(Combiner(), hit_of())
+    batch = added(Batcher(), hit_of())
     batch.commands()
     batch.take([NOSCRIPT])
     assert batch.pause() == 0.0
@@ -379,19 +379,19 @@ def test_no_pause_before_the_script_is_loaded(monkeypatch):
 def test_no_time_at_all():
     """What was never sent did not count."""
     hit = hit_of()
-    added(Combiner(), hit).give_up(hit.ends)
+    added(Batcher(), hit).give_up(hit.ends)
     with pytest.raises(StoreUnavailableError, match="there was no time to ask the store"):
         hit.outcome()
 
 
 def test_amounts_that_just_fit_together():
     """They are one call."""
-    assert len(added(Combiner(), hit_of(amount=MAX_VALUE - 1), hit_of()).commands()) == 1
+    assert len(added(Batcher(), hit_of(amount=MAX_VALUE - 1), hit_of()).commands()) == 1
 
 
 def test_errors_are_not_shared():
     """Each hit raises an object of its own, with the same cause."""
-    combiner = Combiner()
+    combiner = Batcher()
     hits = [hit_of("text"), hit_of("text")]
     batch = added(combiner, *hits)
     carried(combiner, batch, Server({"text": "text"}))
@@ -407,7 +407,7 @@ def test_errors_are_not_shared():
 def test_visitors_that_the_store_does_not_know():
     """The same number goes out again at once, with all visitors."""
     told = VisitorCache().of("{a}")
-    told.renew(this_hour())
+    told.renew(current_hour())
     told.add(["x"], told.mark)
     hit = PendingHit("{a}", 1, None, DEADLINE, visitor="x", told=told)
     batch = Batch([hit], "writer", 7, "memory", 0, probing=False)
@@ -427,7 +427,7 @@ def test_visitors_that_the_store_does_not_know():
 def test_visitors_that_there_was_no_time_to_tell():
     """Not counted: the store refuses before it changes anything."""
     told = VisitorCache().of("{a}")
-    told.renew(this_hour())
+    told.renew(current_hour())
     told.add(["x"], told.mark)
     hit = PendingHit("{a}", 1, None, DEADLINE, visitor="x", told=told)
     batch = Batch([hit], "writer", 7, "memory", 0, probing=False)
@@ -445,14 +445,14 @@ def test_an_error_that_no_script_gives(said):
     """A proxy has lost the answer: the batch is sent again, and counts once; else it is unknown."""
     hit, server = hit_of(), Server()
     server.execute([HIT.load()])
-    batch = added(Combiner(), hit)
+    batch = added(Batcher(), hit)
     server.execute(batch.commands())
     batch.take([refused(said)])
     assert not batch.over
     batch.take(server.execute(batch.commands()))
     assert hit.outcome() == 1
     other = hit_of()
-    batch = added(Combiner(), other)
+    batch = added(Batcher(), other)
     batch.commands()
     batch.take([refused(said)])
     batch.give_up(other.ends)

@@ -6,10 +6,10 @@ from redis.exceptions import BusyLoadingError
 from flask_redis_counter import (
     CounterError,
     OutcomeUnknownError,
-    StoreRefusedError,
+    StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.counting.batcher import MAX_HITS, Combiner
+from flask_redis_counter.counting.batcher import MAX_HITS, Batcher
 
 from .fake_server import (
     AWAY,
@@ -27,7 +27,7 @@ from .fake_server import (
 
 def test_a_lone_hit():
     """It carries its batch, of one call, and gets its value."""
-    combiner, server, hit = Combiner(), Server(), hit_of()
+    combiner, server, hit = Batcher(), Server(), hit_of()
     batch = combiner.add(hit, 0.0)
     assert batch.hits == [hit]
     assert hit.leads
@@ -38,7 +38,7 @@ def test_a_lone_hit():
 
 def test_hits_that_arrive_meanwhile_leave_together():
     """One batch is in flight; the next one gathers, and its values are in order of arrival."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     first = added(combiner, hit_of())
     first.commands()
     hits = [hit_of(amount=amount) for amount in (1, 5, 2)]
@@ -54,7 +54,7 @@ def test_hits_that_arrive_meanwhile_leave_together():
 
 def test_hits_may_join_until_it_is_sent():
     """While there is no connection yet, who arrives goes along."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     hits = [hit_of() for _ in range(3)]
     batch = added(combiner, *hits)
     assert batch.hits == hits
@@ -64,7 +64,7 @@ def test_hits_may_join_until_it_is_sent():
 
 def test_a_batch_takes_so_many():
     """What is over MAX_HITS makes the next batch."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     first = added(combiner, hit_of())
     first.commands()
     hits = [hit_of() for _ in range(MAX_HITS + 3)]
@@ -80,7 +80,7 @@ def test_a_batch_takes_so_many():
 
 def test_a_batch_that_is_given_up_retires_its_writer():
     """What is on its way may count later, under a name that nobody uses any more."""
-    combiner, server, lost = Combiner(), Server(), hit_of()
+    combiner, server, lost = Batcher(), Server(), hit_of()
     carried(combiner, added(combiner, hit_of()), server)
     batch = combiner.add(lost, 0.0)
     late = batch.commands()
@@ -98,7 +98,7 @@ def test_a_batch_that_is_given_up_retires_its_writer():
 
 def test_what_was_never_sent_keeps_the_writer():
     """A refused connection is no reason for a new record in the store."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     first = added(combiner, hit_of())
     writer = first.commands()[0][4]
     carried(combiner, first, server)
@@ -112,7 +112,7 @@ def test_what_was_never_sent_keeps_the_writer():
 
 def test_who_waits():
     """All that have no outcome, in flight and behind it: their deadlines are to be watched."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     assert combiner.waiting() == []
     gone, flying, queued = hit_of(), hit_of(), hit_of()
     batch = added(combiner, gone, flying)
@@ -126,7 +126,7 @@ def test_who_waits():
 
 def test_a_hit_that_leaves_before_anything_is_sent():
     """It does not count, for certain, and the others do."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     hits = [hit_of(), hit_of(amount=5), hit_of()]
     batch = added(combiner, *hits)
     combiner.leave(hits[1])
@@ -138,7 +138,7 @@ def test_a_hit_that_leaves_before_anything_is_sent():
 
 def test_a_hit_that_leaves_the_queue():
     """It does not count, for certain."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     batch = added(combiner, hit_of())
     batch.commands()
     hits = [hit_of(), hit_of()]
@@ -153,7 +153,7 @@ def test_a_hit_that_leaves_the_queue():
 
 def test_a_hit_that_leaves_a_batch_in_flight():
     """It may have counted, also where an answer comes later."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     hits = [hit_of(), hit_of()]
     batch = added(combiner, *hits)
     batch.commands()
@@ -166,7 +166,7 @@ def test_a_hit_that_leaves_a_batch_in_flight():
 
 def test_a_hit_that_leaves_a_batch_that_is_refused_later():
     """Its caller may have it settled by then: the others' amounts count with it, or may."""
-    combiner = Combiner()
+    combiner = Batcher()
     hits = [hit_of(), hit_of()]
     batch = added(combiner, *hits)
     batch.commands()
@@ -178,7 +178,7 @@ def test_a_hit_that_leaves_a_batch_that_is_refused_later():
 
 def test_the_youngest_takes_over():
     """A leader whose time is over hands the batch to who has most time left."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     hits = [hit_of(ends=10.0), hit_of(ends=11.0), hit_of(ends=12.0)]
     batch = added(combiner, *hits)
     batch.fail(AWAY)
@@ -195,7 +195,7 @@ def test_the_youngest_takes_over():
 )
 def test_who_gives_up_what_others_go_on_with(error):
     """A call that is sent again has the amounts of all; nobody is told that his is not in it."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     early, late = hit_of(ends=10.0), hit_of(ends=11.0)
     batch = added(combiner, early, late)
     batch.take(server.execute(batch.commands()))  # the scripts are not loaded
@@ -211,7 +211,7 @@ def test_who_gives_up_what_others_go_on_with(error):
 
 def test_a_carrier_that_vanished_is_replaced():
     """A second after its deadline the next hit begins anew, under another name."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     lost = added(combiner, hit_of())
     late = lost.commands()
     queued = hit_of(ends=DEADLINE + 0.5)
@@ -229,7 +229,7 @@ def test_a_carrier_that_vanished_is_replaced():
 
 def test_a_carrier_that_vanished_early_is_replaced():
     """Hits that join a batch which nobody carries do not put off its end for ever."""
-    combiner = Combiner()
+    combiner = Batcher()
     added(combiner, hit_of())
     for second in range(1, int(5 * DEADLINE)):
         hit = hit_of(ends=second + DEADLINE)
@@ -240,7 +240,7 @@ def test_a_carrier_that_vanished_early_is_replaced():
 
 def test_a_takeover_with_a_long_queue():
     """Who is told to carry a batch is one of it, and leads it."""
-    combiner = Combiner()
+    combiner = Batcher()
     added(combiner, hit_of()).commands()
     added(combiner, *[hit_of(ends=2 * DEADLINE) for _ in range(MAX_HITS)], now=DEADLINE)
     hit = hit_of(ends=2 * DEADLINE)
@@ -252,7 +252,7 @@ def test_a_takeover_with_a_long_queue():
 
 def test_a_carrier_that_comes_back_after_a_takeover():
     """Its batch is settled as ever, and the batch that flies now is not touched."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     slow = hit_of()
     old = combiner.add(slow, 0.0)
     old.commands()
@@ -264,7 +264,7 @@ def test_a_carrier_that_comes_back_after_a_takeover():
 
 def test_an_outage_holds_one_at_a_time():
     """After a silent batch, hits fail at once while another batch finds out; else they wait."""
-    combiner, server = Combiner(), Server()
+    combiner, server = Batcher(), Server()
     silent = added(combiner, hit_of())
     silent.fail(AWAY)
     assert combiner.add(hit_of(), 0.0) is None, "not known to be away yet"
@@ -281,7 +281,7 @@ def test_an_outage_holds_one_at_a_time():
 
 def test_who_finds_out_does_so_at_once():
     """The batch after a silent one is over with its first failure: the others wait for it."""
-    combiner = Combiner()
+    combiner = Batcher()
     first = added(combiner, hit_of())
     first.fail(AWAY)
     assert not first.over
@@ -294,7 +294,7 @@ def test_who_finds_out_does_so_at_once():
 
 def test_an_answer_ends_an_outage_whatever_it_says():
     """A server that refuses is there."""
-    combiner = Combiner()
+    combiner = Batcher()
     batch = added(combiner, hit_of())
     given_up(combiner, batch, refused("NOAUTH Authentication required."))
     added(combiner, hit_of())
@@ -303,7 +303,7 @@ def test_an_answer_ends_an_outage_whatever_it_says():
 
 def copied(combiner):
     """Return a copy that has the same identity, as one that is restored from a snapshot has."""
-    copy = Combiner()
+    copy = Batcher()
     copy._writer, copy._number = combiner._writer, combiner._number
     return copy
 
@@ -318,7 +318,7 @@ def counts(combiner, server, hit=None):
 @pytest.mark.parametrize("ahead", [1, 2], ids=["the same number", "a later one"])
 def test_a_copied_writer(ahead):
     """Who comes second with a number takes another name, and counts at once."""
-    server, combiner = Server(), Combiner()
+    server, combiner = Server(), Batcher()
     assert counts(combiner, server) == 1
     copy = copied(combiner)
     values = [counts(combiner, server) for _ in range(ahead)]
@@ -336,7 +336,7 @@ def test_a_copied_writer(ahead):
 
 def test_a_copied_writer_whose_first_attempt_was_lost():
     """Its number is another's: the attempt cannot have counted, and the hit does so now."""
-    server, combiner = Server(), Combiner()
+    server, combiner = Server(), Batcher()
     counts(combiner, server)
     copy = copied(combiner)
     counts(combiner, server)
@@ -345,14 +345,14 @@ def test_a_copied_writer_whose_first_attempt_was_lost():
     batch.fail(SILENT)
     carried(copy, batch, server)
     assert hit.outcome() == 3
-    assert isinstance(server.execute(lost)[0], StoreRefusedError)
+    assert isinstance(server.execute(lost)[0], StoreRejectedError)
     assert server.values == {"visits": 3}
 
 
 @pytest.mark.parametrize("executed", [False, True])
 def test_a_copied_writer_that_cannot_know(executed):
     """Others came after its number, and an attempt may have counted before: unknown."""
-    server, combiner = Server(), Combiner()
+    server, combiner = Server(), Batcher()
     counts(combiner, server)
     copy = copied(combiner)
     batch = added(copy, hit := hit_of())
@@ -372,7 +372,7 @@ def test_a_copied_writer_that_cannot_know(executed):
 
 def test_a_copied_writer_one_of_whose_hits_is_gone():
     """It may wait in a spool, with all of its batch: nothing of that counts under another name."""
-    server, combiner = Server(), Combiner()
+    server, combiner = Server(), Batcher()
     counts(combiner, server)
     copy = copied(combiner)
     counts(combiner, server)

@@ -7,14 +7,14 @@ import pytest
 
 from flask_redis_counter import (
     OutcomeUnknownError,
-    StoreRefusedError,
+    RateLimitExceededError,
+    StoreRejectedError,
     StoreUnavailableError,
-    TooOftenError,
 )
-from flask_redis_counter.counting.call import MOST_ADDED, Call, PendingHit, Script
+from flask_redis_counter.counting.call import MAX_LUA_INTEGER, PendingHit, Script, ScriptCall
 from flask_redis_counter.counting.visitors import VisitorCache
-from flask_redis_counter.errors import StoreUnsuitableError
-from flask_redis_counter.limits import ANY_NUMBER, Rate, Terms
+from flask_redis_counter.errors import DurabilityUnsupportedError
+from flask_redis_counter.limits import UNLIMITED, Limits, RateLimit
 from flask_redis_counter.validation import MAX_VALUE
 
 from .fake_server import hit_of
@@ -36,33 +36,33 @@ BESIDE = ("days", "hours:2026-11-23")
 
 @pytest.fixture(autouse=True)
 def _one_hour(monkeypatch):
-    monkeypatch.setattr("flask_redis_counter.counting.call.this_hour", lambda: "2026-11-23T15")
+    monkeypatch.setattr("flask_redis_counter.counting.call.current_hour", lambda: "2026-11-23T15")
 
 
 def test_the_keys_of_a_call():
     """They begin with the counter's own, for a cluster; the names are everybody's."""
     beside = [f"counter:{{a}}:{it}" for it in BESIDE]
-    call = Call.of(hit_of("counter:{a}", 3), "w", 7, None)
+    call = ScriptCall.of(hit_of("counter:{a}", 3), "w", 7, None)
     plain = call.command()
     assert plain[2:] == (
         *(5, "counter:{a}", "counter:{a}:writer:w", *beside, "counter:{}:names"),
-        *(f"7:{call.sender}", 3, "2026-11-23T15", ANY_NUMBER),
+        *(f"7:{call.sender}", 3, "2026-11-23T15", UNLIMITED),
     )
     assert call.command() == plain
     assert len(call.sender) == 16
-    assert call.sender != Call.of(hit_of("counter:{a}", 3), "w", 7, None).sender
-    once = Call.of(hit_of("counter:{a}", 3), "w", 7, "t").command()
+    assert call.sender != ScriptCall.of(hit_of("counter:{a}", 3), "w", 7, None).sender
+    once = ScriptCall.of(hit_of("counter:{a}", 3), "w", 7, "t").command()
     number, *keys, sender, amount, hour, limit = once[2:]
     assert number == len(keys)
     assert keys == ["counter:{a}", "counter:{a}:token:t", *beside, "counter:{}:names"]
-    assert (amount, hour, limit) == (3, "2026-11-23T15", ANY_NUMBER)
-    assert sender != Call.of(hit_of(), "w", 7, "t").command()[-4]
+    assert (amount, hour, limit) == (3, "2026-11-23T15", UNLIMITED)
+    assert sender != ScriptCall.of(hit_of(), "w", 7, "t").command()[-4]
     assert len(sender) == 16
 
 
 def test_the_visitors_of_a_call():
     """Each once, and behind a secret that is the same for a day."""
-    call = Call.of(PendingHit("{a}", 1, None, visitor="x"), "w", 1, None)
+    call = ScriptCall.of(PendingHit("{a}", 1, None, visitor="x"), "w", 1, None)
     for visitor in ("y", None, "x"):
         call.join(PendingHit("{a}", 1, None, visitor=visitor))
     command = call.command()
@@ -70,7 +70,7 @@ def test_the_visitors_of_a_call():
     *told, secret, one, two = command[-6:]
     assert (told, one, two) == (["", "", 0], "x", "y")
     assert len(secret) == 32
-    other = Call.of(PendingHit("{b}", 1, None, visitor="z"), "v", 9, None)
+    other = ScriptCall.of(PendingHit("{b}", 1, None, visitor="z"), "v", 9, None)
     assert other.command()[-2] == secret
     other.hour = "2026-11-24T00"
     assert other.command()[-2] != secret
@@ -82,7 +82,7 @@ def test_a_call_without_visitors_that_the_store_knows():
 
     def call_of(*visitors):
         hits = [PendingHit("{a}", 1, None, visitor=visitor, told=told) for visitor in visitors]
-        call = Call.of(hits[0], "w", 1, None)
+        call = ScriptCall.of(hits[0], "w", 1, None)
         for hit in hits[1:]:
             call.join(hit)
         return call
@@ -110,9 +110,11 @@ def test_a_call_without_visitors_that_the_store_knows():
 
 def test_a_screened_call():
     """It says of each hit what the script decides by."""
-    terms = Terms(once_in=60, rate=Rate(4, 30), max_counters=5)
-    call = Call.of(PendingHit("{a}", 1, None, visitor="x", client="c", terms=terms), "w", 1, None)
-    call.join(PendingHit("{a}", 2, None, visitor="y", client="d", terms=Terms(max_counters=3)))
+    terms = Limits(once_in=60, rate=RateLimit(4, 30), max_counters=5)
+    call = ScriptCall.of(
+        PendingHit("{a}", 1, None, visitor="x", client="c", terms=terms), "w", 1, None
+    )
+    call.join(PendingHit("{a}", 2, None, visitor="y", client="d", terms=Limits(max_counters=3)))
     command = call.command()
     assert command[2] == 10
     assert command[11:13] == ("{a}:seen", "{}:rates")
@@ -122,45 +124,45 @@ def test_a_screened_call():
     assert (longest, interval, ahead) == (60, "7.500000", 30)
     assert hits == ["x", 1, 60, "c", "y", 2, 0, ""]
     call.join(hit_of("{a}"))
-    assert call.command()[16] == ANY_NUMBER, "a hit that makes its counter goes with it"
+    assert call.command()[16] == UNLIMITED, "a hit that makes its counter goes with it"
     assert call.command()[-4:] == ("", 1, 0, "")
 
 
 def test_what_is_not_screened():
     """A hit without a visitor, or with neither seconds nor a rate, counts each time."""
-    terms = Terms(once_in=60, rate=Rate(4, 30))
-    assert Call.of(PendingHit("{a}", 1, None, terms=terms), "w", 1, None).command()[2] == 5
+    terms = Limits(once_in=60, rate=RateLimit(4, 30))
+    assert ScriptCall.of(PendingHit("{a}", 1, None, terms=terms), "w", 1, None).command()[2] == 5
     once = PendingHit("{a}", 1, "t", visitor="x", client="c", terms=terms)
-    assert Call.of(once, "w", 1, "t").command()[-4:] == ("x", 1, 60, "c")
-    often = PendingHit("{a}", 1, None, visitor="x", client="c", terms=Terms(rate=Rate(4, 30)))
-    assert Call.of(often, "w", 1, None).command()[-4:] == ("x", 1, 0, "c")
+    assert ScriptCall.of(once, "w", 1, "t").command()[-4:] == ("x", 1, 60, "c")
+    often = PendingHit("{a}", 1, None, visitor="x", client="c", terms=Limits(rate=RateLimit(4, 30)))
+    assert ScriptCall.of(often, "w", 1, None).command()[-4:] == ("x", 1, 0, "c")
 
 
 def test_what_a_screened_call_does_not_take():
     """Another rate, and sums that Lua would round."""
 
     def limited(amount, rate):
-        return PendingHit("{a}", amount, None, client="c", terms=Terms(rate=rate))
+        return PendingHit("{a}", amount, None, client="c", terms=Limits(rate=rate))
 
-    call = Call.of(limited(1, Rate(1, 60)), "w", 1, None)
-    assert call.takes(limited(1, Rate(1, 60)))
-    assert not call.takes(limited(1, Rate(2, 60)))
-    reload = PendingHit("{a}", 1, None, visitor="x", terms=Terms(once_in=60))
+    call = ScriptCall.of(limited(1, RateLimit(1, 60)), "w", 1, None)
+    assert call.takes(limited(1, RateLimit(1, 60)))
+    assert not call.takes(limited(1, RateLimit(2, 60)))
+    reload = PendingHit("{a}", 1, None, visitor="x", terms=Limits(once_in=60))
     assert call.takes(reload)
-    assert Call.of(reload, "w", 1, None).takes(limited(1, Rate(2, 60)))
-    assert call.takes(hit_of(amount=MOST_ADDED - 1))
-    assert not call.takes(hit_of(amount=MOST_ADDED))
-    plain = Call.of(hit_of(amount=MOST_ADDED), "w", 1, None)
-    assert plain.takes(hit_of(amount=MAX_VALUE - MOST_ADDED))
-    assert not plain.takes(hit_of(amount=MAX_VALUE - MOST_ADDED + 1))
-    assert not plain.takes(limited(1, Rate(1, 60)))
+    assert ScriptCall.of(reload, "w", 1, None).takes(limited(1, RateLimit(2, 60)))
+    assert call.takes(hit_of(amount=MAX_LUA_INTEGER - 1))
+    assert not call.takes(hit_of(amount=MAX_LUA_INTEGER))
+    plain = ScriptCall.of(hit_of(amount=MAX_LUA_INTEGER), "w", 1, None)
+    assert plain.takes(hit_of(amount=MAX_VALUE - MAX_LUA_INTEGER))
+    assert not plain.takes(hit_of(amount=MAX_VALUE - MAX_LUA_INTEGER + 1))
+    assert not plain.takes(limited(1, RateLimit(1, 60)))
 
 
 @pytest.mark.parametrize("answer", [b"5", b"5:", b"5:00", b":0", b"5:0:0", 5.5, "5:0"])
 def test_an_answer_for_other_hits(answer):
     """A screened call wants a digit for each of its hits."""
-    hit = PendingHit("{a}", 1, None, client="c", terms=Terms(rate=Rate(1, 60)))
-    call = Call.of(hit, "w", 1, None)
+    hit = PendingHit("{a}", 1, None, client="c", terms=Limits(rate=RateLimit(1, 60)))
+    call = ScriptCall.of(hit, "w", 1, None)
     with pytest.raises(OutcomeUnknownError):
         call.settle(answer)
     assert hit.waits
@@ -170,7 +172,7 @@ def test_an_answer_for_other_hits(answer):
 @pytest.mark.parametrize("token", [None, "t"])
 def test_an_answer_that_is_none(answer, token):
     """The error shows it, shortened, and has its cause."""
-    call = Call.of(hit_of(), "w", 1, token)
+    call = ScriptCall.of(hit_of(), "w", 1, token)
     with pytest.raises(OutcomeUnknownError, match="the answer is no integer: ") as caught:
         call.settle(answer)
     assert str(caught.value).endswith(repr(answer))
@@ -183,7 +185,7 @@ def test_a_hit_that_nobody_settled():
         hit_of().outcome()
 
 
-@pytest.mark.parametrize("kind", [StoreUnavailableError, StoreRefusedError])
+@pytest.mark.parametrize("kind", [StoreUnavailableError, StoreRejectedError])
 def test_a_failure_of_a_hit_with_a_token(kind):
     """An attempt before this one may have counted, so only who has no token hears «refused»."""
     said = kind("said")
@@ -199,15 +201,15 @@ def test_a_failure_of_a_hit_with_a_token(kind):
 def test_a_store_that_can_not_count_a_token_at_all():
     """No attempt before this one has counted either."""
     hit = hit_of(token="t")
-    hit.error = StoreUnsuitableError("said")
-    with pytest.raises(StoreUnsuitableError, match=r"^said$"):
+    hit.error = DurabilityUnsupportedError("said")
+    with pytest.raises(DurabilityUnsupportedError, match=r"^said$"):
         hit.outcome()
 
 
 def test_a_hit_that_left_its_call():
     """It keeps the outcome that it has, and its amount is in the others' values."""
     hits = [hit_of(amount=1), hit_of(amount=2), hit_of(amount=4)]
-    call = Call.of(hits[0], "w", 1, None)
+    call = ScriptCall.of(hits[0], "w", 1, None)
     for hit in hits[1:]:
         call.join(hit)
     assert {hit.call for hit in hits} == {call}
@@ -215,15 +217,15 @@ def test_a_hit_that_left_its_call():
     call.settle(b"107")
     assert [hit.value for hit in hits] == [101, None, 107]
     assert [hit.replayed for hit in hits] == [False] * 3
-    call.refuse(StoreRefusedError("refused"))
+    call.refuse(StoreRejectedError("refused"))
     assert hits[1].error is left
 
 
 def test_a_hit_that_left_a_screened_call():
     """The same: who comes after it in the call is told what became of him."""
-    terms = Terms(once_in=60, rate=Rate(4, 30))
+    terms = Limits(once_in=60, rate=RateLimit(4, 30))
     hits = [PendingHit("{a}", 1, None, visitor="x", client="c", terms=terms) for _ in range(4)]
-    call = Call.of(hits[0], "w", 1, None)
+    call = ScriptCall.of(hits[0], "w", 1, None)
     for hit in hits[1:]:
         call.join(hit)
     hits[0].error = left = OutcomeUnknownError("left")
@@ -231,4 +233,4 @@ def test_a_hit_that_left_a_screened_call():
     assert [hit.value for hit in hits] == [None, 7, 8, None]
     assert [hit.counted for hit in hits[1:3]] == [False, True]
     assert hits[0].error is left
-    assert isinstance(hits[3].error, TooOftenError)
+    assert isinstance(hits[3].error, RateLimitExceededError)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from flask_redis_counter.counting.call import Call, PendingHit
-from flask_redis_counter.counting.metrics import DURATIONS, OUTCOMES, SIZES, Meter
+from flask_redis_counter.counting.call import PendingHit, ScriptCall
+from flask_redis_counter.counting.metrics import DURATIONS, OUTCOMES, SIZES, HitMetrics
 from flask_redis_counter.errors import (
+    HitSpooledError,
     OutcomeUnknownError,
-    SpooledError,
+    RateLimitExceededError,
     StoreUnavailableError,
-    TooOftenError,
 )
 
 DEADLINE = 0.5
@@ -25,7 +25,7 @@ DEADLINE = 0.5
 def call_of(*hits):
     """Return a call that was sent at 100, as the clock has it, for hits of some amounts."""
     pending = [PendingHit("counter:{a}", amount, None, 100 + DEADLINE) for amount in hits]
-    call = Call.of(pending[0], "writer", 1, None)
+    call = ScriptCall.of(pending[0], "writer", 1, None)
     for hit in pending[1:]:
         call.join(hit)
     return call
@@ -52,7 +52,7 @@ def outcomes(meter):
 
 def test_nothing_became_of_no_hits():
     """All numbers are there, and 0."""
-    reading = Meter().reading()
+    reading = HitMetrics().reading()
     assert list(reading.outcomes) == list(OUTCOMES)
     assert not any(reading.outcomes.values())
     assert reading.durations == (0,) * (len(DURATIONS) + 1)
@@ -62,7 +62,7 @@ def test_nothing_became_of_no_hits():
 
 def test_hits_that_were_answered_together():
     """They are one round trip; each has its amount and its time."""
-    meter = Meter()
+    meter = HitMetrics()
     answered(meter, 1, 5, 7, took=0.004)
     answered(meter, 2, took=0.002)
     reading = meter.reading()
@@ -77,7 +77,7 @@ def test_hits_that_were_answered_together():
 @pytest.mark.parametrize("took", [*DURATIONS, 1.5])
 def test_a_bound_belongs_to_what_is_below_it(took):
     """As Prometheus has it: less than or equal."""
-    meter = Meter()
+    meter = HitMetrics()
     failed(meter, OutcomeUnknownError(""), took=took - 1e-9)
     assert meter.reading().durations.index(1) == (*DURATIONS, 1.5).index(took)
 
@@ -86,14 +86,14 @@ def test_a_bound_belongs_to_what_is_below_it(took):
     ("error", "outcome"),
     [
         (StoreUnavailableError(""), "not_counted"),
-        (TooOftenError(1), "not_counted"),
+        (RateLimitExceededError(1), "not_counted"),
         (OutcomeUnknownError(""), "unknown"),
-        (SpooledError(""), "spooled"),
+        (HitSpooledError(""), "spooled"),
     ],
 )
 def test_hits_that_failed(error, outcome):
     """By what the error says of them; their time counts as well."""
-    meter = Meter()
+    meter = HitMetrics()
     failed(meter, error)
     assert outcomes(meter) == {outcome: 1}
     assert meter.reading().added == 0
@@ -102,7 +102,7 @@ def test_hits_that_failed(error, outcome):
 
 def test_a_hit_in_an_answered_batch_that_was_given_up_is_left_to_who_gave_it_up():
     """It was on its way, but is not counted twice."""
-    meter = Meter()
+    meter = HitMetrics()
     call = call_of(1, 1)
     call.hits[0].error = OutcomeUnknownError("in time")
     call.settle(b"2")
@@ -113,7 +113,7 @@ def test_a_hit_in_an_answered_batch_that_was_given_up_is_left_to_who_gave_it_up(
 
 def test_hits_that_need_not_have_counted():
     """Only what counted was added."""
-    meter = Meter()
+    meter = HitMetrics()
     call = call_of(1, 1, 1)
     call.settle(b"3")
     call.hits[0].replayed = True
@@ -125,7 +125,7 @@ def test_hits_that_need_not_have_counted():
 
 def test_round_trips_in_vain_and_hits_from_a_spool():
     """They are told apart from what counted at once."""
-    meter = Meter()
+    meter = HitMetrics()
     meter.failed_round_trip()
     meter.settled([], 100)
     meter.replayed(3, 2**63)
@@ -136,7 +136,7 @@ def test_round_trips_in_vain_and_hits_from_a_spool():
 
 def test_a_sum_begins_anew_beyond_64_bits(tmp_path):
     """A metric may begin anew; it must not break a hit."""
-    for meter in (Meter(), Meter(tmp_path)):
+    for meter in (HitMetrics(), HitMetrics(tmp_path)):
         for _ in range(3):
             answered(meter, 2**63 - 1)
         assert meter.reading().added == 3 * (2**63 - 1) - 2**64
@@ -144,7 +144,7 @@ def test_a_sum_begins_anew_beyond_64_bits(tmp_path):
 
 def test_threads_lose_no_number():
     """Each number is read and written by one thread at a time."""
-    meter = Meter()
+    meter = HitMetrics()
 
     def count():
         for _ in range(2000):
@@ -162,23 +162,23 @@ def test_threads_lose_no_number():
 
 def test_processes_that_share_a_folder_are_added_up_also_when_they_were_killed(tmp_path):
     """What a process counted is there at once, and stays."""
-    meter = Meter(tmp_path)
+    meter = HitMetrics(tmp_path)
     answered(meter, 1)
     for _ in range(2):
         child = os.fork()
         if child == 0:
-            answered(Meter(tmp_path), 1, 1)
+            answered(HitMetrics(tmp_path), 1, 1)
             os.kill(os.getpid(), signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     reading = meter.reading()
     assert reading.outcomes["counted"] == 5
     assert reading.round_trips == 3
-    assert Meter(tmp_path).reading() == reading
+    assert HitMetrics(tmp_path).reading() == reading
 
 
 def test_a_forked_child_has_a_meter_of_its_own(tmp_path):
     """Two processes that write one number lose some."""
-    shared, alone = Meter(tmp_path), Meter()
+    shared, alone = HitMetrics(tmp_path), HitMetrics()
     for meter in (shared, alone):
         answered(meter, 1)
     child = os.fork()
@@ -210,7 +210,7 @@ def in_a_child(action):
 
 def test_a_successor_takes_over_the_slot_of_a_dead_process(tmp_path):
     """A hundred recycled workers leave as many files as ran at once, and the sum has them all."""
-    meter = Meter(tmp_path)
+    meter = HitMetrics(tmp_path)
     answered(meter, 1)
     for done in range(1, 101):
         in_a_child(lambda: answered(meter, 1))
@@ -220,7 +220,7 @@ def test_a_successor_takes_over_the_slot_of_a_dead_process(tmp_path):
 
 def test_a_slot_is_one_live_process_alone(tmp_path):
     """Two meters never share one, also two of one process."""
-    meters = [Meter(tmp_path) for _ in range(5)]
+    meters = [HitMetrics(tmp_path) for _ in range(5)]
     for meter in meters:
         answered(meter, 1)
     assert len(slots(tmp_path)) == 5
@@ -229,13 +229,13 @@ def test_a_slot_is_one_live_process_alone(tmp_path):
 
 def test_a_file_that_was_never_finished_is_left_out_and_taken_over(tmp_path):
     """A process that died while it made it, or another version, has left it."""
-    meter = Meter(tmp_path)
+    meter = HitMetrics(tmp_path)
     answered(meter, 1)
     (path,) = slots(tmp_path)
     prefix = path.name.partition("-")[0]
     Path(tmp_path, f"{prefix}-0.meter").write_bytes(bytes(8))
     assert meter.reading().added == 1
-    successor = Meter(tmp_path)
+    successor = HitMetrics(tmp_path)
     answered(successor, 1)
     assert meter.reading().added == 2
     assert len(slots(tmp_path)) == 2
@@ -244,7 +244,7 @@ def test_a_file_that_was_never_finished_is_left_out_and_taken_over(tmp_path):
 def test_a_folder_that_was_emptied_is_noticed(tmp_path, monkeypatch):
     """Each process puts its numbers back, so that the sum is whole again, whoever is asked."""
     monkeypatch.setattr("flask_redis_counter.counting.metrics.LOOK_INTERVAL", 0)
-    one, other = Meter(tmp_path), Meter(tmp_path)
+    one, other = HitMetrics(tmp_path), HitMetrics(tmp_path)
     for meter in (one, other):
         answered(meter, 10)
     for path in tmp_path.iterdir():
@@ -261,11 +261,11 @@ def test_a_folder_that_was_emptied_is_noticed(tmp_path, monkeypatch):
 
 def test_two_services_in_one_folder_are_not_added_up(tmp_path):
     """Each has slots of its own."""
-    one, other = Meter(tmp_path, service="one"), Meter(tmp_path, service="other")
+    one, other = HitMetrics(tmp_path, service="one"), HitMetrics(tmp_path, service="other")
     answered(one, 1)
     answered(other, 2)
     assert (one.reading().added, other.reading().added) == (1, 2)
-    assert Meter(tmp_path, service="one").reading().added == 1
+    assert HitMetrics(tmp_path, service="one").reading().added == 1
 
 
 def refuse(*_):
@@ -275,12 +275,12 @@ def refuse(*_):
 
 def test_a_full_disk_stops_no_hit(tmp_path, monkeypatch, caplog):
     """The numbers are in memory, one line in the log says so, and later they join the others."""
-    first = Meter(tmp_path)
+    first = HitMetrics(tmp_path)
     answered(first, 1)
     monkeypatch.setattr("flask_redis_counter.counting.metrics.LOOK_INTERVAL", 0)
     with monkeypatch.context() as patch:
         patch.setattr("flask_redis_counter.counting.metrics_slots.os.pwrite", refuse)
-        second = Meter(tmp_path)
+        second = HitMetrics(tmp_path)
         for _ in range(3):
             answered(second, 2)
             assert second.reading().added == first.reading().added == 1, "as the others tell it"
@@ -294,9 +294,9 @@ def test_a_full_disk_stops_no_hit(tmp_path, monkeypatch, caplog):
 
 def test_a_successor_needs_no_room(tmp_path, monkeypatch):
     """It takes over a slot also on a full disk."""
-    in_a_child(lambda: answered(Meter(tmp_path), 1))
+    in_a_child(lambda: answered(HitMetrics(tmp_path), 1))
     monkeypatch.setattr("flask_redis_counter.counting.metrics_slots.os.pwrite", refuse)
-    successor = Meter(tmp_path)
+    successor = HitMetrics(tmp_path)
     answered(successor, 1)
     assert successor.reading().added == 2
 
@@ -304,7 +304,7 @@ def test_a_successor_needs_no_room(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_used(tmp_path, caplog):
     """The log names the setting, and the numbers are in memory."""
     Path(tmp_path, "file").write_text("")
-    meter = Meter(tmp_path / "file")
+    meter = HitMetrics(tmp_path / "file")
     answered(meter, 1)
     assert meter.reading().added == 1
     assert "COUNTER_METRICS_DIR cannot be used" in caplog.text

@@ -4,11 +4,11 @@ import pytest
 
 from flask_redis_counter.errors import (
     CounterError,
+    HitSpooledError,
     OutcomeUnknownError,
-    SpooledError,
-    StoreRefusedError,
+    RateLimitExceededError,
+    StoreRejectedError,
     StoreUnavailableError,
-    TooOftenError,
 )
 from flask_redis_counter.extension.circuit_breaker import MAX_PAUSE, CircuitBreaker
 
@@ -34,7 +34,7 @@ def ask(breaker, clock, took, error=None):
 
 def spooled(cause):
     """Return the error of a hit that was spooled because of another."""
-    error = SpooledError("")
+    error = HitSpooledError("")
     error.__cause__ = cause
     return error
 
@@ -74,7 +74,7 @@ def test_a_question_that_is_not_asked_changes_nothing(clock):
 
 
 @pytest.mark.parametrize(
-    "error", [StoreRefusedError(""), TooOftenError(1), spooled(StoreRefusedError(""))]
+    "error", [StoreRejectedError(""), RateLimitExceededError(1), spooled(StoreRejectedError(""))]
 )
 def test_a_store_that_answers_does_not_open_it(clock, error):
     """Whatever it answers."""

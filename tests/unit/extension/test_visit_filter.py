@@ -3,7 +3,7 @@
 import pytest
 
 from flask_redis_counter.config.config import Config
-from flask_redis_counter.extension.visit_filter import Screen
+from flask_redis_counter.extension.visit_filter import VisitFilter
 
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
@@ -11,7 +11,7 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.
 
 def screen(**settings):
     """Return what settings say of those who visit."""
-    return Screen(Config.load(settings))
+    return VisitFilter(Config.load(settings))
 
 
 def address(proxies, peer, forwarded):

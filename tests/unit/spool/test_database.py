@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flask_redis_counter import SpoolError
-from flask_redis_counter.spool.database import SpoolFile
+from flask_redis_counter.spool.database import SpoolDatabase
 
 INSERT = "INSERT INTO entry (key, writer, number, token, sender, amount, hits, hour) "
 INSERT += "VALUES (?, 'w', 0, '', '', 1, 1, '2026-11-23T15')"
@@ -21,7 +21,7 @@ INSERT += "VALUES (?, 'w', 0, '', '', 1, 1, '2026-11-23T15')"
 @pytest.fixture
 def file(tmp_path):
     """A file of a megabyte."""
-    return SpoolFile(tmp_path / "spool.sqlite3", 1)
+    return SpoolDatabase(tmp_path / "spool.sqlite3", 1)
 
 
 def put(file, key="visits"):
@@ -76,7 +76,7 @@ def test_it_is_open_during_a_transaction_only(file):
 
 def test_a_file_that_others_have(file):
     """Two that name the same file see the same, and each waits for the other's transaction."""
-    other = SpoolFile(file.path, 1)
+    other = SpoolDatabase(file.path, 1)
     put(file, "a")
     put(other, "b")
     assert keys(file) == keys(other) == ["a", "b"]
@@ -180,7 +180,7 @@ def test_a_file_that_stays_corrupt(file, monkeypatch):
 
 def test_a_file_that_another_has_set_aside(file):
     """Each finds the new one, and what the other has written there."""
-    other = SpoolFile(file.path, 1)
+    other = SpoolDatabase(file.path, 1)
     put(file, "old")
     put(other, "old, too")
     file.path.replace(f"{file.path}.aside")
@@ -196,7 +196,7 @@ def test_one_of_several_sets_it_aside(file):
     def corrupt_for_both(database):
         if not set_aside(file):
             file.path.replace(f"{file.path}.corrupt-thenZ")
-            other = SpoolFile(file.path, 1)
+            other = SpoolDatabase(file.path, 1)
             put(other, "new")
             raise sqlite3.DatabaseError("malformed")
         return database.execute("SELECT key FROM entry").fetchall()

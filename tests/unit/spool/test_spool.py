@@ -9,17 +9,17 @@ import pytest
 
 from flask_redis_counter import (
     ConfigurationError,
+    HitSpooledError,
+    IdempotencyKeyReusedError,
     NotAnIntegerError,
     OutcomeUnknownError,
     Spool,
-    SpooledError,
     SpoolError,
-    StoreRefusedError,
+    StoreRejectedError,
     StoreUnavailableError,
-    TokenReusedError,
 )
-from flask_redis_counter.counting.batcher import Combiner
-from flask_redis_counter.spool.spool import SETTLE_LIFE
+from flask_redis_counter.counting.batcher import Batcher
+from flask_redis_counter.spool.spool import REPLAY_WINDOW
 from flask_redis_counter.store import queries
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.validation import MAX_VALUE
@@ -43,7 +43,7 @@ def kept(spool, *arguments, error=AWAY, **more):
 
 def is_spooled(hit):
     """Whether a hit waits, by what its caller is told."""
-    with pytest.raises(SpooledError) as caught:
+    with pytest.raises(HitSpooledError) as caught:
         hit.outcome()
     assert caught.value.__cause__ is hit.error.__cause__ is not None
     return "counted once" in str(caught.value)
@@ -51,7 +51,7 @@ def is_spooled(hit):
 
 def unanswered(*hits, server=None):
     """Send hits in a batch that is not answered, though a server may have executed it."""
-    combiner = Combiner()
+    combiner = Batcher()
     batch = added(combiner, *hits)
     if server is not None:
         batch.take(server.execute(batch.commands()))  # the scripts are not loaded
@@ -183,10 +183,10 @@ def test_a_batch_without_an_answer(spool, executed):
 
 def test_the_hour_of_what_was_sent(spool, monkeypatch):
     """It counts in the one that it was sent in, however late it is written down."""
-    monkeypatch.setattr("flask_redis_counter.counting.call.this_hour", lambda: "2026-11-23T15")
+    monkeypatch.setattr("flask_redis_counter.counting.call.current_hour", lambda: "2026-11-23T15")
     hits = [hit_of(), hit_of(token="t")]
     unanswered(*hits)
-    monkeypatch.setattr("flask_redis_counter.spool.spool.this_hour", lambda: "2026-11-23T16")
+    monkeypatch.setattr("flask_redis_counter.spool.spool.current_hour", lambda: "2026-11-23T16")
     for hit in hits:
         spool.keep(hit)
     kept(spool)
@@ -206,7 +206,7 @@ def test_amounts_that_did_not_fit_together(spool):
 
 def test_what_was_settled_before_it_is_replayed(spool):
     """A number that the store calls stale was counted, or its writer had not gone on."""
-    server, combiner, hit = Server(), Combiner(), hit_of()
+    server, combiner, hit = Server(), Batcher(), hit_of()
     batch = added(combiner, hit)
     batch.take(server.execute(batch.commands()))
     server.execute(batch.commands())
@@ -221,7 +221,7 @@ def test_what_was_settled_before_it_is_replayed(spool):
 
 def test_a_number_that_a_copied_process_took(spool):
     """The row has not counted, and never will under that number: it takes another, and counts."""
-    server, combiner, hit = Server(), Combiner(), hit_of(amount=3)
+    server, combiner, hit = Server(), Batcher(), hit_of(amount=3)
     added(combiner, hit).commands()
     (record,) = [command[4] for command in combiner.flying.commands()]
     server.records[record] = ("1:another", b"2")
@@ -237,7 +237,7 @@ def test_a_number_that_a_copied_process_took(spool):
 
 def test_a_number_that_a_copied_process_has_passed(spool):
     """Nobody can find out later whether the hit counted: it is not said to wait."""
-    server, combiner, hit = Server(), Combiner(), hit_of()
+    server, combiner, hit = Server(), Batcher(), hit_of()
     batch = added(combiner, hit)
     (record,) = [command[4] for command in batch.commands()]
     batch.take(server.execute(batch.commands()))
@@ -253,7 +253,7 @@ def test_a_number_that_a_copied_process_has_passed(spool):
 
 def test_copies_that_spool_hits_of_the_same_number(spool):
     """Each has a row of its own, and counts."""
-    server, combiners = Server(), (Combiner(), Combiner())
+    server, combiners = Server(), (Batcher(), Batcher())
     combiners[1]._writer = combiners[0]._writer
     for combiner in combiners:
         added(combiner, hit := hit_of()).commands()
@@ -267,7 +267,7 @@ def test_copies_that_spool_hits_of_the_same_number(spool):
 
 def test_a_hit_that_was_refused_after_it_was_sent(spool):
     """Its identity is settled, and other hits may go under it: it waits without one."""
-    combiner, hit = Combiner(), hit_of()
+    combiner, hit = Batcher(), hit_of()
     batch = added(combiner, hit)
     batch.commands()
     batch.take([refused("OOM command not allowed when used memory > 'maxmemory'.")])
@@ -298,7 +298,7 @@ def test_a_token_that_waits_for_another_amount(spool, caplog):
     """The caller is told, as by the store; what waits is left as it is."""
     kept(spool, token="t", amount=2)
     reused = kept(spool, token="t")
-    with pytest.raises(TokenReusedError) as caught:
+    with pytest.raises(IdempotencyKeyReusedError) as caught:
         reused.outcome()
     assert caught.value.amount == 2
     assert is_spooled(kept(spool, "orders", token="t")), "a token belongs to its counter"
@@ -315,7 +315,7 @@ def test_a_token_that_the_store_knows_with_another_amount(spool, caplog):
     kept(spool)
     assert replayed(spool, server) == 1
     assert (
-        f"a spooled hit of visits was dropped, not counted: {TokenReusedError('2')}"
+        f"a spooled hit of visits was dropped, not counted: {IdempotencyKeyReusedError('2')}"
         in caplog.messages
     )
     assert server.values == {"visits": 3}
@@ -425,8 +425,8 @@ def test_what_is_too_old(spool, caplog):
     now = time.time()
     with closing(sqlite3.connect(spool.path)) as database, database:
         age = "UPDATE entry SET sent = ? WHERE key = ?"
-        database.execute(age, (now - SETTLE_LIFE - 1, "visits"))
-        database.execute(age, (now - SETTLE_LIFE + 60, "orders"))
+        database.execute(age, (now - REPLAY_WINDOW - 1, "visits"))
+        database.execute(age, (now - REPLAY_WINDOW + 60, "orders"))
     assert spool.length() == 3
     assert replayed(spool, server) == 1
     assert server.values == {"orders": 1}
@@ -471,7 +471,7 @@ def test_the_log_of_an_outage(spool, caplog):
 
 def test_hits_that_the_store_refuses_are_few_lines(spool, caplog):
     """However often they are replayed."""
-    refused = StoreRefusedError("the store refused: OOM")
+    refused = StoreRejectedError("the store refused: OOM")
     for rows in range(1, 11):
         kept(spool)
         answers = [b"", b"", *[refused] * rows]
@@ -511,7 +511,7 @@ def test_hits_of_several_threads_share_a_transaction(spool, monkeypatch):
     assert [write["adds"] for write in writes] == [True, True]
     assert is_spooled(hits[0])
     assert is_spooled(hits[2])
-    assert isinstance(hits[1].error, TokenReusedError)
+    assert isinstance(hits[1].error, IdempotencyKeyReusedError)
     assert spool.length() == 3
 
 

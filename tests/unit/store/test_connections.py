@@ -3,7 +3,7 @@
 import pytest
 from redis.exceptions import NoPermissionError, ResponseError
 
-from flask_redis_counter import StoreUnsuitableError, notices
+from flask_redis_counter import DurabilityUnsupportedError, notices
 from flask_redis_counter.store.connections import check_fsync
 
 REDIS_8 = b"# Server\r\nredis_version:8.0.2\r\n"
@@ -35,7 +35,7 @@ def test_a_server_that_waits(server, word, caplog):
 @pytest.mark.parametrize("word", [b"everysec", b"no"])
 def test_a_valkey_that_does_not_wait(word):
     """It is refused, with the remedy."""
-    with pytest.raises(StoreUnsuitableError, match="appendfsync always on Valkey"):
+    with pytest.raises(DurabilityUnsupportedError, match="appendfsync always on Valkey"):
         check_fsync([[0, 0], VALKEY, policy(word)])
 
 
@@ -57,5 +57,5 @@ def test_a_server_that_cannot_be_judged(server, word, caplog):
 )
 def test_a_server_without_the_command(error, said):
     """It is refused, and so is a user who may not wait."""
-    with pytest.raises(StoreUnsuitableError, match=said):
+    with pytest.raises(DurabilityUnsupportedError, match=said):
         check_fsync([error, REDIS_8, policy(b"always")])

@@ -18,12 +18,12 @@ from flask_redis_counter import (
     ConfigurationError,
     OutcomeUnknownError,
     RedisCounter,
-    StoreRefusedError,
+    StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.counting.call import Call, PendingHit
-from flask_redis_counter.store.connections import packed
-from flask_redis_counter.store.pool import MAX_DIALERS, Store
+from flask_redis_counter.counting.call import PendingHit, ScriptCall
+from flask_redis_counter.store.connections import pack_commands
+from flask_redis_counter.store.pool import MAX_CONNECTORS, ConnectionPool
 from flask_redis_counter.testing import wait_until
 
 HANG = OSError("hangs until the end of the test")
@@ -97,7 +97,7 @@ def connection():
 def store(connection):
     """A store that uses them."""
     pool = redis.ConnectionPool(connection_class=connection)
-    return Store(redis.Redis(connection_pool=pool), deadline=2)
+    return ConnectionPool(redis.Redis(connection_pool=pool), deadline=2)
 
 
 def ask(store):
@@ -180,12 +180,12 @@ def test_an_attempt_that_hangs_tells_why_the_last_one_failed(store, connection):
 def test_attempts_that_hang_are_bounded(connection):
     """An outage does not pile up threads."""
     pool = redis.ConnectionPool(connection_class=connection)
-    store = Store(redis.Redis(connection_pool=pool), deadline=0.02)
+    store = ConnectionPool(redis.Redis(connection_pool=pool), deadline=0.02)
     connection.decide(*[HANG] * 49)
     for _ in range(30):
         with pytest.raises(StoreUnavailableError):
             ask(store)
-    assert connection.attempts == MAX_DIALERS
+    assert connection.attempts == MAX_CONNECTORS
 
 
 def test_a_connection_that_comes_back_goes_to_who_waits_longest(store, connection):
@@ -314,7 +314,7 @@ def test_a_server_that_goes_on_serving_nothing(store, connection):
 
     connection.read_response = refuse
     connection.decide(None, None)
-    with pytest.raises(StoreRefusedError, match="loading"):
+    with pytest.raises(StoreRejectedError, match="loading"):
         ask(store)
     assert connection.attempts == 2
 
@@ -323,15 +323,15 @@ def test_a_server_that_goes_on_serving_nothing(store, connection):
 def test_a_url_that_names_no_store(url):
     """Also without Flask: redis-py would count in another database, or on another host."""
     with pytest.raises(ConfigurationError, match="its value"):
-        Store(url, deadline=0.5)
+        ConnectionPool(url, deadline=0.5)
 
 
 def test_a_hit_goes_out_as_redis_py_would_pack_it():
     """To the byte, also with several at once and with what a token may hold."""
     connection = redis.connection.Connection()
-    token = Call.of(PendingHit("counter:{a}", 3, ' "~%{}'), "w", 1, ' "~%{}')
-    plain = Call.of(PendingHit("counter:{b}", 2**63 - 1, None, visitor="x"), "w", 1, None)
+    token = ScriptCall.of(PendingHit("counter:{a}", 3, ' "~%{}'), "w", 1, ' "~%{}')
+    plain = ScriptCall.of(PendingHit("counter:{b}", 2**63 - 1, None, visitor="x"), "w", 1, None)
     for commands in ([token.command()], [plain.command(), token.command()]):
-        assert packed(connection, commands) == [b"".join(connection.pack_commands(commands))]
+        assert pack_commands(connection, commands) == [b"".join(connection.pack_commands(commands))]
     others = [plain.command(), ("WAIT", 1, 100)]
-    assert packed(connection, others) == connection.pack_commands(others)
+    assert pack_commands(connection, others) == connection.pack_commands(others)

@@ -1,6 +1,6 @@
 """A stack that only remembers what it was told."""
 
-from flask_redis_counter.testing import Completed, Replica, Stack, StackError
+from flask_redis_counter.testing import CommandResult, Replica, Stack, StackError
 from flask_redis_counter.testing.stacks.proxy import ProxyControl
 
 #: What becomes of a service by what it is told.
@@ -111,7 +111,9 @@ class RecordingStack(Stack):
         elif command[0] == "rm":
             self.fillers.discard(command[-1])
         free = 0 if self.fillers else self._free
-        return Completed(0, f"Filesystem 1K Used Available Use% at\ntmpfs 9 9 {free} 9% /data", "")
+        return CommandResult(
+            0, f"Filesystem 1K Used Available Use% at\ntmpfs 9 9 {free} 9% /data", ""
+        )
 
     def store(self, service, *command):
         """Play a store that has a limit of memory."""

@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from flask_redis_counter.testing import Entry, run_chaos
+from flask_redis_counter.testing import Endpoint, run_chaos
 from flask_redis_counter.testing.faults.nemesis import plan
 from flask_redis_counter.testing.workload import chaos
 from flask_redis_counter.testing.workload.chaos import FAULTS
@@ -37,7 +37,7 @@ class PretendStack(RecordingStack):
 
     def __init__(self, *, lost=None, failing=None, forgotten=0):
         super().__init__(replicas=2)
-        self.entry = Entry("web", 5000, ready="/readyz")
+        self.entry = Endpoint("web", 5000, ready="/readyz")
         self.values = {}
         self._tokens = {}
         self._hits = 0
@@ -118,7 +118,7 @@ class PretendStack(RecordingStack):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
-    monkeypatch.setattr(chaos, "LONGEST", 0.05)
+    monkeypatch.setattr(chaos, "MAX_FAULT_SECONDS", 0.05)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 

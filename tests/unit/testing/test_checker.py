@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_redis_counter.testing import History, Operation, check
+from flask_redis_counter.testing import History, Op, check
 
 
 def hit(invoked, completed, value=None, *, client=0, refused=False, token=None, amount=1):
     """A hit that was told its value, that it was refused, or nothing."""
-    return Operation(client, "hit", invoked, completed, value, refused, token, amount)
+    return Op(client, "hit", invoked, completed, value, refused, token, amount)
 
 
 def read(invoked, completed, value, *, client=9):
     """A read that was answered."""
-    return Operation(client, "read", invoked, completed, value)
+    return Op(client, "read", invoked, completed, value)
 
 
 RIGHT = {
@@ -252,7 +252,7 @@ class Simulation:
                 told = value if fate == "answered" else None
                 refused = fate == "refused"
                 self.operations.append(
-                    Operation(number, "hit", invoked, completed, told, refused, token, amount)
+                    Op(number, "hit", invoked, completed, told, refused, token, amount)
                 )
                 gives_up = not self._certain and self._dice.random() < 0.3
                 going_on = keyed and told is None and not gives_up
@@ -305,7 +305,7 @@ def test_a_history_with_one_hit_more_or_less_is_found(seed, which):
     less = [each for each in right.operations if each.token != one.token or each.kind == "read"]
     with pytest.raises(AssertionError, match="doubled"):
         check(less, before=right.before, after=right.value)
-    twin = Operation(
+    twin = Op(
         one.client, "hit", one.invoked, one.completed, one.value, token="twin", amount=one.amount
     )
     with pytest.raises(AssertionError, match="handed out twice"):

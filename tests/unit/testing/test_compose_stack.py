@@ -59,7 +59,7 @@ class Docker:
 def docker(monkeypatch):
     """In place of the real one."""
     made = Docker()
-    monkeypatch.setattr(compose_module, "run", made.run)
+    monkeypatch.setattr(compose_module, "run_docker", made.run)
     return made
 
 

@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from flask_redis_counter.testing import Entry, StackTimeoutError, count, direct, hammer
+from flask_redis_counter.testing import Endpoint, StackTimeoutError, count, direct, run_load
 from flask_redis_counter.testing.workload.chaos import _recorded, _stored
-from flask_redis_counter.testing.workload.load import Crowd
+from flask_redis_counter.testing.workload.load import LoadGenerator
 
 from .recording import RecordingStack
 
@@ -77,7 +77,7 @@ def environment(proxy, monkeypatch, tmp_path):
 
 def tally_of_a_crowd(url):
     """Count with a crowd of one until it has been told something."""
-    crowd = Crowd(url, "name", [0], keyed=())
+    crowd = LoadGenerator(url, "name", [0], keyed=())
     client = threading.Thread(target=crowd.count, args=(0, 7))
     client.start()
     while not crowd.acknowledged:
@@ -95,7 +95,7 @@ ASKS = {
     "delete": lambda url: direct.delete(url).json()["value"],
     "count": lambda url: count(url).values[0],
     "count by name": lambda url: count(url, counter="name").values[0],
-    "hammer": lambda url: hammer(
+    "hammer": lambda url: run_load(
         lambda: url, clients=1, go_on=lambda tally: not tally.values
     ).values[0],
     "chaos": lambda url: _stored(url, "name"),
@@ -116,7 +116,7 @@ def test_a_proxy_cannot_make_a_stack_ready(service, proxy, monkeypatch):
     """It is the stack that has to answer 200."""
     service.answer = 503, b"not yet"
     stack = RecordingStack()
-    stack.entry = Entry("redis", 80, ready="/readyz")
+    stack.entry = Endpoint("redis", 80, ready="/readyz")
     monkeypatch.setattr(stack, "address", lambda *_: service.server_address)
     with pytest.raises(StackTimeoutError, match="503 Server Error"):
         stack.wait_ready(within=0)

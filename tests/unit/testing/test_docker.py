@@ -3,7 +3,7 @@
 import pytest
 
 from flask_redis_counter.testing.stacks import proxy as proxy_module
-from flask_redis_counter.testing.stacks.docker import proxy_script, run
+from flask_redis_counter.testing.stacks.docker import proxy_script, run_docker
 
 
 @pytest.fixture
@@ -47,4 +47,4 @@ def test_proxy_script_without_a_cache_is_the_installed_one(script, tmp_path):
     script.chmod(0o600)
     (tmp_path / "cache").write_text("no folder")
     assert proxy_script() == str(script)
-    assert run("true") == ""
+    assert run_docker("true") == ""

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from flask_redis_counter.testing import (
-    Entry,
+    Endpoint,
     Faults,
     ProcessStack,
     Program,
@@ -26,7 +26,7 @@ def stack():
         "files": Program(SERVER, {"OTHER": "http://127.0.0.1:{pages}/"}),
         "pages": Program(SERVER, replicas=2),
     }
-    with ProcessStack(programs, entry=Entry("files", 80, ready="/")) as stack:
+    with ProcessStack(programs, entry=Endpoint("files", 80, ready="/")) as stack:
         yield stack
 
 

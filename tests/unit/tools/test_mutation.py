@@ -41,7 +41,7 @@ def test_results_of_all_kinds(table, tmp_path):
     for text in (ended.stdout, markdown):
         rows = [line.replace("|", " ").split() for line in text.splitlines()]
         assert ["counting.call", "2", "1", "0", "1", "0", "100.0", "%"] in rows
-        assert ["testing.checker", "4", "1", "2", "0", "1", "25.0", "%"] in rows
+        assert ["testing.workload.checker", "4", "1", "2", "0", "1", "25.0", "%"] in rows
         assert ["all", "6", "2", "2", "1", "1", "50.0", "%"] in rows
         assert "xǁCǁtwo__mutmut_1: survived" in text
         assert "xǁCǁtwo__mutmut_2" not in text

@@ -17,14 +17,18 @@ from flask_redis_counter.transfer.formats import (
     to_csv,
     to_json,
 )
-from flask_redis_counter.transfer.records import BadRecord, Day, Record
+from flask_redis_counter.transfer.records import CounterRecord, DayRecord, InvalidRecord
 
 MAX = 2**63 - 1
 names = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)
 values = st.integers(-(2**63), MAX)
 counts = st.integers(0, MAX)
-days = st.dictionaries(st.dates().map(str), st.builds(Day, counts, st.none() | counts), max_size=5)
-several = st.lists(st.builds(Record, names, values, days), unique_by=lambda record: record.name)
+days = st.dictionaries(
+    st.dates().map(str), st.builds(DayRecord, counts, st.none() | counts), max_size=5
+)
+several = st.lists(
+    st.builds(CounterRecord, names, values, days), unique_by=lambda record: record.name
+)
 
 
 @given(several)
@@ -37,7 +41,7 @@ def test_json_there_and_back(records):
 def test_csv_there_and_back(records):
     """The same, without the days."""
     lines = ["name,value\n", *map(to_csv, records)]
-    assert list(from_csv(lines)) == [Record(it.name, it.value) for it in records]
+    assert list(from_csv(lines)) == [CounterRecord(it.name, it.value) for it in records]
 
 
 @given(st.lists(st.text()))
@@ -45,7 +49,7 @@ def test_whatever_the_lines(lines):
     """Nothing raises, and what is no counter says in which line it is."""
     for read in (from_json, from_csv):
         for it in read(lines):
-            assert isinstance(it, Record | End) or it.where.startswith("line ")
+            assert isinstance(it, CounterRecord | End) or it.where.startswith("line ")
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists))
@@ -54,19 +58,19 @@ def test_whatever_the_document(document):
     for field in ("name", "value", "days"):
         line = json.dumps({"name": "a", "value": 1, "days": {}} | {field: document})
         (it,) = from_json([line])
-        assert isinstance(it, BadRecord | Record)
-        assert isinstance(it, BadRecord) or (field, document) in {("name", it.name)}
+        assert isinstance(it, InvalidRecord | CounterRecord)
+        assert isinstance(it, InvalidRecord) or (field, document) in {("name", it.name)}
 
 
 def test_a_line_as_it_is_documented():
     """One line a counter, days in their order."""
-    day = {"2026-11-20": Day(5, 3), "2026-11-19": Day(7)}
-    assert to_json(Record("orders", 12, day)) == (
+    day = {"2026-11-20": DayRecord(5, 3), "2026-11-19": DayRecord(7)}
+    assert to_json(CounterRecord("orders", 12, day)) == (
         '{"name": "orders", "value": 12, "days": {"2026-11-19": {"hits": 7}, '
         '"2026-11-20": {"hits": 5, "visitors": 3}}}\n'
     )
-    assert to_json(Record("orders", -1)) == '{"name": "orders", "value": -1}\n'
-    assert to_csv(Record("orders", -1)) == "orders,-1\n"
+    assert to_json(CounterRecord("orders", -1)) == '{"name": "orders", "value": -1}\n'
+    assert to_csv(CounterRecord("orders", -1)) == "orders,-1\n"
 
 
 @pytest.mark.parametrize(
@@ -97,11 +101,11 @@ def test_a_line_as_it_is_documented():
 )
 def test_what_is_no_counter_in_json(line, problem):
     """It is told with its line; those around it are read, and blank lines are none."""
-    good = to_json(Record("good", 1))
+    good = to_json(CounterRecord("good", 1))
     bad, record = from_json(["\n", line, good])
     assert bad.where == "line 2"
     assert problem in bad.problem
-    assert record == Record("good", 1)
+    assert record == CounterRecord("good", 1)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_what_is_no_counter_in_csv(line, problem):
     bad, record = from_csv(["name,value\r\n", "\r\n", line + "\r\n", '"good","1"\r\n'])
     assert bad.where == "line 3"
     assert problem in bad.problem
-    assert record == Record("good", 1)
+    assert record == CounterRecord("good", 1)
 
 
 def test_csv_says_what_it_is():
@@ -143,7 +147,7 @@ def test_csv_of_spreadsheets(separator):
     rows = [f"name{separator}value\r\n", f'"a"{separator}1\r\n', f"b{separator}x\r\n"]
     for before in ([], [f"sep={separator}\r\n"], ["\r\n"]):
         record, bad = from_csv([*before, *rows])
-        assert record == Record("a", 1)
+        assert record == CounterRecord("a", 1)
         assert bad.where == f"line {len(before) + 3}"
 
 
@@ -160,7 +164,7 @@ READERS = {"csv": from_csv, "ndjson": from_json}
 @pytest.mark.parametrize("form", READERS)
 def test_a_complete_export(form):
     """The end mark of an export is read as such, also of one without counters."""
-    for records in ([], [Record("a", 1), Record("b", 2)]):
+    for records in ([], [CounterRecord("a", 1), CounterRecord("b", 2)]):
         *found, end = READERS[form](exported(records, form))
         assert found == records
         assert end == End(len(records))
@@ -168,13 +172,17 @@ def test_a_complete_export(form):
 
 def test_two_exports_in_one_file():
     """Each has its own marks; a name is in one of them."""
-    lines = exported([Record("a", 1)], "ndjson") + exported([Record("b", 2)], "ndjson")
-    assert list(from_json(lines)) == [Record("a", 1), End(1), Record("b", 2), End(1)]
+    lines = exported([CounterRecord("a", 1)], "ndjson") + exported(
+        [CounterRecord("b", 2)], "ndjson"
+    )
+    assert list(from_json(lines)) == [CounterRecord("a", 1), End(1), CounterRecord("b", 2), End(1)]
 
 
 def test_an_export_that_was_cut_off():
     """from_json says how many of how many counters are there, wherever the file ends."""
-    text = "".join(exported([Record("a", 1), Record("b", 2), Record("c", 3)], "ndjson"))
+    text = "".join(
+        exported([CounterRecord("a", 1), CounterRecord("b", 2), CounterRecord("c", 3)], "ndjson")
+    )
     whole = text.removesuffix(text.splitlines(keepends=True)[-1])
     for cut in range(len(begin_json(3)), len(whole) + 1):
         *_, last = from_json(text[:cut].splitlines(keepends=True))
@@ -188,10 +196,10 @@ def test_an_export_that_was_cut_off():
 @pytest.mark.parametrize("form", READERS)
 def test_an_export_that_lacks_lines(form):
     """The end mark has the number of counters, and another number is a mistake."""
-    lines = exported([Record("a", 1), Record("b", 2)], form)
+    lines = exported([CounterRecord("a", 1), CounterRecord("b", 2)], form)
     del lines[1]
     record, bad, end = READERS[form](lines)
-    assert (record, end) == (Record("b", 2), End(2))
+    assert (record, end) == (CounterRecord("b", 2), End(2))
     assert str(bad) == "line 3: the export has 2 counters, and 1 of them are here"
 
 
@@ -210,12 +218,16 @@ def test_an_export_that_lacks_lines(form):
 def test_marks_that_are_wrong(line):
     """A mark of another format, or without its number, is a mistake."""
     (bad,) = from_json([line])
-    assert isinstance(bad, BadRecord)
+    assert isinstance(bad, InvalidRecord)
 
 
 def test_a_name_comes_once():
     """Otherwise nobody knows which of the two is meant."""
-    lines = [to_json(Record("a", 1)), to_json(Record("b", 2)), to_json(Record("a", 1))]
+    lines = [
+        to_json(CounterRecord("a", 1)),
+        to_json(CounterRecord("b", 2)),
+        to_json(CounterRecord("a", 1)),
+    ]
     first, second, bad = from_json(lines)
     assert (first.name, second.name) == ("a", "b")
     assert str(bad) == "line 3: 'a' is in line 1 as well"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_redis_counter.transfer.goatcounter import HEADER, GoatCounterExport, name_of
-from flask_redis_counter.transfer.records import BadRecord, Day, Record
+from flask_redis_counter.transfer.records import CounterRecord, DayRecord, InvalidRecord
 from flask_redis_counter.validation import check_name
 
 SECOND, FIRST = csv.reader(
@@ -47,9 +47,11 @@ def test_page_views_are_added_up():
         )
     )
     assert list(read) == [
-        Record("home", 3, {"2026-11-20": Day(2, 1), "2026-11-21": Day(1, 1)}, "/"),
-        Record("blog-my-post", 1, {"2026-11-21": Day(1, 0)}, "/blog/my post"),
-        Record("click-cv", 1, {"2026-11-21": Day(1, 1)}, "click-cv"),
+        CounterRecord(
+            "home", 3, {"2026-11-20": DayRecord(2, 1), "2026-11-21": DayRecord(1, 1)}, "/"
+        ),
+        CounterRecord("blog-my-post", 1, {"2026-11-21": DayRecord(1, 0)}, "/blog/my post"),
+        CounterRecord("click-cv", 1, {"2026-11-21": DayRecord(1, 1)}, "click-cv"),
     ]
     assert read.bots == 2
 
@@ -61,7 +63,7 @@ def test_the_first_version():
         ("/a", "0", "false", "2020-12-01T01:00:00Z"),
     ]
     assert list(GoatCounterExport(export(*views, header=FIRST))) == [
-        Record("a", 2, {"2020-12-01": Day(2, 1)}, "/a")
+        CounterRecord("a", 2, {"2020-12-01": DayRecord(2, 1)}, "/a")
     ]
 
 
@@ -84,7 +86,7 @@ def test_no_view_is_lost(views):
 def test_another_format(header):
     """A version that nobody knows is not read, however it looks."""
     (bad,) = GoatCounterExport(export(("/a", "0", "1", "2020-12-01T00:07:10Z"), header=header))
-    assert bad == BadRecord("line 1", "is not the header row of GoatCounter's version 1 or 2")
+    assert bad == InvalidRecord("line 1", "is not the header row of GoatCounter's version 1 or 2")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_two_paths_of_one_name():
     date = "2020-12-01T00:07:10Z"
     views = [(path, "0", "1", date) for path in ("/a/b", "/a/b/", "/a-b")]
     first, both = GoatCounterExport(export(*views))
-    assert first == Record("a-b", 1, {"2020-12-01": Day(1, 1)}, "/a-b")
+    assert first == CounterRecord("a-b", 1, {"2020-12-01": DayRecord(1, 1)}, "/a-b")
     assert str(both) == "path '/a/b': becomes 'a-b', as '/a-b' does"
     assert both.views == 2
 
@@ -122,7 +124,7 @@ def test_one_path_in_two_spellings():
     date = "2020-12-01T00:07:10Z"
     views = [(path, "0", "1", date) for path in ("/日本語/", "/%E6%97%A5%E6%9C%AC%E8%AA%9E")]
     (record,) = GoatCounterExport(export(*views))
-    assert record == Record("xn--wgv71a119e", 2, {"2020-12-01": Day(2, 2)}, "/日本語")
+    assert record == CounterRecord("xn--wgv71a119e", 2, {"2020-12-01": DayRecord(2, 2)}, "/日本語")
 
 
 def test_names_of_paths():

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from flask_redis_counter import Record, UnreadableError
+from flask_redis_counter import CounterRecord, ImportFileError
 from flask_redis_counter.transfer.formats import (
     COLUMNS,
     begin_json,
@@ -18,10 +18,10 @@ from flask_redis_counter.transfer.formats import (
     to_csv,
     to_json,
 )
-from flask_redis_counter.transfer.import_file import MAX_LINE, MOST_SHOWN, of_file
-from flask_redis_counter.transfer.records import Day
+from flask_redis_counter.transfer.import_file import MAX_LINE, MAX_SHOWN_ERRORS, read_file
+from flask_redis_counter.transfer.records import DayRecord
 
-RECORDS = [Record(f"n{number}", number) for number in range(2500)]
+RECORDS = [CounterRecord(f"n{number}", number) for number in range(2500)]
 JSON = "".join(map(to_json, RECORDS))
 CSV = ",".join(COLUMNS) + "\n" + "".join(map(to_csv, RECORDS))
 
@@ -46,7 +46,7 @@ def read(tmp_path):
 
     def read(content, form=None, watch=lambda _: None):
         (tmp_path / "file").write_bytes(content)
-        return of_file(tmp_path / "file", form, watch)
+        return read_file(tmp_path / "file", form, watch)
 
     return read
 
@@ -68,21 +68,21 @@ def test_a_file_is_read_as_often_as_needed(read, text, pack, encoding):
 def test_what_is_bad_is_counted(read):
     """All of it, and the first is kept; the others are there."""
     intake = read((JSON + "broken\n" * 30).encode())
-    assert (intake.total, intake.bad_total, len(intake.bad)) == (2500, 30, MOST_SHOWN)
+    assert (intake.total, intake.bad_total, len(intake.bad)) == (2500, 30, MAX_SHOWN_ERRORS)
     assert intake.bad[0].where == "line 2501"
     assert list(intake.records()) == RECORDS
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"name,value\n", zipped_one(b"")])
 def test_an_empty_file(read, content):
-    """of_file refuses a file without counters, which says nothing about a store."""
-    with pytest.raises(UnreadableError, match="it is empty: there are no counters in it"):
+    """read_file refuses a file without counters, which says nothing about a store."""
+    with pytest.raises(ImportFileError, match="it is empty: there are no counters in it"):
         read(content)
 
 
 def test_a_goatcounter_export_without_rows(read):
     """A header row alone is an export without page views."""
-    with pytest.raises(UnreadableError, match="it is empty: there are no page views in it"):
+    with pytest.raises(ImportFileError, match="it is empty: there are no page views in it"):
         read(b"2Path,Title,Event,Bot,FirstVisit,Date\n")
 
 
@@ -105,7 +105,7 @@ def test_a_line_without_end(read, pack):
     content = pack(JSON.encode() + b'{"name": "' + b"x" * (8 * MAX_LINE))
     tracemalloc.start()
     try:
-        with pytest.raises(UnreadableError, match=f"line 2501 is longer than {MAX_LINE} char"):
+        with pytest.raises(ImportFileError, match=f"line 2501 is longer than {MAX_LINE} char"):
             read(content)
         assert tracemalloc.get_traced_memory()[1] < 5 * MAX_LINE
     finally:
@@ -132,8 +132,8 @@ def test_a_line_without_end(read, pack):
     ids=["array", "xlsx", "zip of two", "cut zip", "hit_stats", "html", "odd utf-16"],
 )
 def test_other_formats(read, content, problem):
-    """of_file names the format that it found, and the way to one that it reads."""
-    with pytest.raises(UnreadableError, match=problem):
+    """read_file names the format that it found, and the way to one that it reads."""
+    with pytest.raises(ImportFileError, match=problem):
         read(content)
 
 
@@ -165,8 +165,13 @@ def test_a_json_export_of_goatcounter(read, form):
     """Its visits are added up by path and day."""
     intake = read(archive(), form)
     assert list(intake.records()) == [
-        Record("xn--wgv71a119e", 9, {"2026-03-05": Day(7, 7), "2026-03-06": Day(2, 2)}, "/日本語"),
-        Record("sign-up", 1, {"2026-03-06": Day(1, 1)}, "sign-up"),
+        CounterRecord(
+            "xn--wgv71a119e",
+            9,
+            {"2026-03-05": DayRecord(7, 7), "2026-03-06": DayRecord(2, 2)},
+            "/日本語",
+        ),
+        CounterRecord("sign-up", 1, {"2026-03-06": DayRecord(1, 1)}, "sign-up"),
     ]
     assert (intake.total, intake.bad_total, intake.lost_views) == (2, 0, 0)
 
@@ -207,7 +212,7 @@ def test_a_file_that_changes(read, tmp_path, change):
     intake = read(JSON.encode())
     (tmp_path / "file").write_text(change(JSON))
     records = intake.records()
-    with pytest.raises(UnreadableError, match="it was changed"):
+    with pytest.raises(ImportFileError, match="it was changed"):
         list(records)
 
 
@@ -215,5 +220,5 @@ def test_a_file_that_is_gone(read, tmp_path):
     """The same."""
     intake = read(JSON.encode())
     (tmp_path / "file").unlink()
-    with pytest.raises(UnreadableError, match="cannot be read: No such file"):
+    with pytest.raises(ImportFileError, match="cannot be read: No such file"):
         list(intake.records())

@@ -12,23 +12,23 @@ from werkzeug.datastructures import MultiDict
 
 from flask_redis_counter import create_app
 from flask_redis_counter.validation import MAX_VALUE, MIN_VALUE
-from flask_redis_counter.web.badge_response import LONGEST_LABEL, Look, look_in
+from flask_redis_counter.web.badge_response import MAX_LABEL, BadgeStyle, parse_style
 from flask_redis_counter.web.badge_svg import (
     COLORS,
     CONTRAST,
     Badge,
     Side,
-    color_of,
     contrast,
-    length,
-    written,
+    format_number,
+    parse_color,
+    text_width,
 )
 
 APP = create_app({})
 SVG = "{http://www.w3.org/2000/svg}"
 VALUES = st.integers(MIN_VALUE, MAX_VALUE)
 COLOR = st.from_regex(r"#[0-9a-f]{6}", fullmatch=True)
-TEXT = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=LONGEST_LABEL)
+TEXT = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=MAX_LABEL)
 
 
 def drawn(badge):
@@ -54,14 +54,22 @@ def drawn(badge):
 )
 def test_numbers(value, plain, comma, short):
     """Each format, at its bounds."""
-    assert [written(value, form) for form in ("plain", "comma", "short")] == [plain, comma, short]
+    assert [format_number(value, form) for form in ("plain", "comma", "short")] == [
+        plain,
+        comma,
+        short,
+    ]
 
 
 @given(VALUES)
 def test_no_format_says_too_much(value):
     """Two are exact; the short one is nearer to zero, by less than a tenth of it."""
-    assert int(written(value, "plain")) == int(written(value, "comma").replace(",", "")) == value
-    short = written(value, "short")
+    assert (
+        int(format_number(value, "plain"))
+        == int(format_number(value, "comma").replace(",", ""))
+        == value
+    )
+    short = format_number(value, "short")
     sign, whole, tenth, unit = re.fullmatch(r"(-?)(\d{1,3})(?:\.(\d))?([kMGTPE]?)", short).groups()
     said = int(whole + (tenth or "0")) * 1000 ** " kMGTPE".index(unit or " ") // 10
     assert said <= abs(value) <= said * 1.1
@@ -70,20 +78,20 @@ def test_no_format_says_too_much(value):
 
 def test_lengths():
     """As Verdana has them; an accent takes no room, and what is not in the table some."""
-    assert length("") == 0
-    assert length("visits") == pytest.approx(
+    assert text_width("") == 0
+    assert text_width("visits") == pytest.approx(
         (592 + 274 + 521 + 274 + 394 + 521) * 11 / 1000, abs=0.05
     )
-    assert length("iiii") < length("nnnn") < length("WWWW")
-    assert length("é") == length("e\N{COMBINING ACUTE ACCENT}") == length("e")
-    assert length("訪問") == length("방문") == 22
-    assert length("Ж") > 0
+    assert text_width("iiii") < text_width("nnnn") < text_width("WWWW")
+    assert text_width("é") == text_width("e\N{COMBINING ACUTE ACCENT}") == text_width("e")
+    assert text_width("訪問") == text_width("방문") == 22
+    assert text_width("Ж") > 0
 
 
 @given(TEXT, TEXT)
 def test_a_text_is_as_long_as_its_parts(one, other):
     """To the tenths of a pixel that they are rounded to."""
-    assert length(one + other) == pytest.approx(length(one) + length(other), abs=0.16)
+    assert text_width(one + other) == pytest.approx(text_width(one) + text_width(other), abs=0.16)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +100,7 @@ def test_a_text_is_as_long_as_its_parts(one, other):
 )
 def test_colors(text, color):
     """By name, or by hexadecimal digits."""
-    assert color_of(text) == color
+    assert parse_color(text) == color
 
 
 @pytest.mark.parametrize(
@@ -100,7 +108,7 @@ def test_colors(text, color):
 )
 def test_no_colors(text):
     """Nothing else gets into the picture."""
-    assert color_of(text) is None
+    assert parse_color(text) is None
 
 
 def test_contrast():
@@ -168,13 +176,13 @@ def test_a_badge_without_a_label():
     assert picture.attrib["aria-label"] == "12"
 
 
-PLAIN = Look("visits", "#0969da", "#555555", "plain")
+PLAIN = BadgeStyle("visits", "#0969da", "#555555", "plain")
 
 
 @pytest.mark.parametrize(
     ("query", "look"),
     [
-        ({"label": "x" * (LONGEST_LABEL + 1)}, replace(PLAIN, label="x" * LONGEST_LABEL)),
+        ({"label": "x" * (MAX_LABEL + 1)}, replace(PLAIN, label="x" * MAX_LABEL)),
         ({"label": "a\0b"}, replace(PLAIN, label="ab")),
         ({"label": "a\u202eb\ufffe"}, replace(PLAIN, label="ab")),
         ({"label": ["a", "b"]}, replace(PLAIN, label="a")),
@@ -190,12 +198,12 @@ PLAIN = Look("visits", "#0969da", "#555555", "plain")
     ],
 )  # fmt: skip
 def test_look_in_ignores_what_it_cannot_read(query, look):
-    """look_in returns the default for an unreadable value, and ignores unknown parameters."""
-    assert look_in(MultiDict(query), "visits") == look
+    """parse_style returns the default for an unreadable value, and ignores unknown parameters."""
+    assert parse_style(MultiDict(query), "visits") == look
 
 
 def test_what_a_badge_looks_like_unasked():
     """It has the counter's name, and blanks of a label count once, as they are shown."""
-    assert look_in(MultiDict(), "visits").label == "visits"
-    assert look_in(MultiDict({"label": " all  my\tvisits "}), "visits").label == "all my visits"
-    assert look_in(MultiDict({"label": ""}), "visits").label == ""
+    assert parse_style(MultiDict(), "visits").label == "visits"
+    assert parse_style(MultiDict({"label": " all  my\tvisits "}), "visits").label == "all my visits"
+    assert parse_style(MultiDict({"label": ""}), "visits").label == ""

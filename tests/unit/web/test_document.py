@@ -11,7 +11,11 @@ from werkzeug.exceptions import BadRequest
 from flask_redis_counter import InvalidAmountError, InvalidNameError, create_app
 from flask_redis_counter.validation import MAX_VALUE, check_name
 from flask_redis_counter.web.openapi.document import document
-from flask_redis_counter.web.representations import amount_in, plain, token_in
+from flask_redis_counter.web.representations import (
+    parse_amount,
+    parse_idempotency_key,
+    require_url_safe_name,
+)
 
 DESCRIBED = document()
 SCHEMAS = DESCRIBED["components"]["schemas"]
@@ -115,7 +119,7 @@ def test_names(name):
 def test_plain_names(name):
     """The pattern is the rule."""
     matches = re.search(SCHEMAS["PlainName"]["pattern"].replace("$", r"\Z"), name) is not None
-    assert matches == accepts(plain, (InvalidNameError, BadRequest), name)
+    assert matches == accepts(require_url_safe_name, (InvalidNameError, BadRequest), name)
 
 
 @given(NEARLY | NEARLY.map(lambda key: f'"{key}"'))
@@ -123,7 +127,7 @@ def test_keys(key):
     """The pattern is the rule, for what a client sends without blanks around it."""
     key = key.strip(" \t")
     matches = re.search(KEY["pattern"].replace(")$", r")\Z"), key) is not None
-    assert matches == accepts(token_in, BadRequest, key)
+    assert matches == accepts(parse_idempotency_key, BadRequest, key)
 
 
 @pytest.mark.parametrize("amount", [0, 1, 2, MAX_VALUE, MAX_VALUE + 1, -1])
@@ -131,5 +135,5 @@ def test_amounts(amount):
     """The bounds are the rule's."""
     within = AMOUNT["minimum"] <= amount <= AMOUNT["maximum"]
     query = MultiDict({"amount": str(amount)})
-    assert within == accepts(amount_in, InvalidAmountError, query)
-    assert amount_in(MultiDict()) == AMOUNT["default"]
+    assert within == accepts(parse_amount, InvalidAmountError, query)
+    assert parse_amount(MultiDict()) == AMOUNT["default"]

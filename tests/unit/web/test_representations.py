@@ -10,8 +10,14 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
 from flask_redis_counter import InvalidAmountError
-from flask_redis_counter.validation import MAX_VALUE, MIN_VALUE, NAME, PLAIN_NAME, check_token
-from flask_redis_counter.web.representations import amount_in, as_json, token_in
+from flask_redis_counter.validation import (
+    MAX_VALUE,
+    MIN_VALUE,
+    NAME,
+    URL_SAFE_NAME,
+    check_idempotency_key,
+)
+from flask_redis_counter.web.representations import parse_amount, parse_idempotency_key, render_json
 from flask_redis_counter.web.rsgi.app import _AMOUNT, _HITS
 
 PRINTABLE = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
@@ -27,13 +33,13 @@ def quoted(token):
 @given(TOKENS, BLANKS, BLANKS)
 def test_each_token_can_be_sent(token, before, after):
     """In quotes it arrives as it was, with whatever blanks around it."""
-    assert token_in(before + quoted(token) + after) == token
+    assert parse_idempotency_key(before + quoted(token) + after) == token
 
 
 @given(st.text(PRINTABLE.filter(lambda c: c not in ' ",;\\'), min_size=1, max_size=255))
 def test_most_tokens_need_no_quotes(token):
     """The bare word is the same token."""
-    assert token_in(token) == token_in(quoted(token)) == token
+    assert parse_idempotency_key(token) == parse_idempotency_key(quoted(token)) == token
 
 
 @given(st.text(max_size=300) | st.text('a"\\ ,;', max_size=8))
@@ -44,17 +50,17 @@ def test_most_tokens_need_no_quotes(token):
 def test_any_header_is_a_token_or_a_400(header):
     """What passes is a token by the rules; nothing else is raised."""
     try:
-        token = token_in(header)
+        token = parse_idempotency_key(header)
     except BadRequest:
         return
-    assert check_token(token) == token
+    assert check_idempotency_key(token) == token
 
 
 def test_no_header_is_no_token():
     """Absent is not empty."""
-    assert token_in(None) is None
+    assert parse_idempotency_key(None) is None
     with pytest.raises(BadRequest):
-        token_in("")
+        parse_idempotency_key("")
 
 
 @given(st.integers())
@@ -66,10 +72,10 @@ def test_each_integer(number):
     """It arrives as it is, or is out of bounds."""
     query = MultiDict({"amount": str(number)})
     if 1 <= number <= MAX_VALUE:
-        assert amount_in(query) == number
+        assert parse_amount(query) == number
     else:
         with pytest.raises(InvalidAmountError):
-            amount_in(query)
+            parse_amount(query)
 
 
 @given(st.lists(st.text(max_size=22) | st.text("0123456789", max_size=22), max_size=3))
@@ -82,7 +88,7 @@ def test_any_query_is_an_amount_or_out_of_bounds(amounts):
     """What passes is given once, in ASCII digits; nothing else is raised."""
     query = MultiDict([("amount", amount) for amount in amounts])
     try:
-        amount = amount_in(query)
+        amount = parse_amount(query)
     except InvalidAmountError:
         return
     assert 1 <= amount <= MAX_VALUE
@@ -100,7 +106,9 @@ def test_any_query_is_an_amount_or_out_of_bounds(amounts):
 def test_the_fast_path_reads_the_same_amount(query):
     """Where it reads one at all, it is the one that Flask would read."""
     if fast := _AMOUNT.fullmatch(query):
-        assert int(fast[1] or 1) == amount_in(MultiDict(parse_qsl(query, keep_blank_values=True)))
+        assert int(fast[1] or 1) == parse_amount(
+            MultiDict(parse_qsl(query, keep_blank_values=True))
+        )
 
 
 @given(st.from_regex(r"/counters/[^/]{1,66}/hits", fullmatch=True) | st.text("/counters.-hit\n"))
@@ -111,12 +119,12 @@ def test_the_fast_path_reads_names_by_the_rules(path):
     fast = _HITS.fullmatch(path)
     parts = path.split("/")
     of_the_form = len(parts) == 4 and (parts[0], parts[1], parts[3]) == ("", "counters", "hits")
-    assert bool(fast) == (of_the_form and bool(PLAIN_NAME.fullmatch(parts[2])))
+    assert bool(fast) == (of_the_form and bool(URL_SAFE_NAME.fullmatch(parts[2])))
     assert not fast or fast[1] == parts[2]
 
 
 @given(st.from_regex(NAME, fullmatch=True), st.integers(MIN_VALUE, MAX_VALUE), st.booleans())
 def test_the_document_of_a_value(name, value, counted):
     """It is put together by hand, and is JSON all the same."""
-    document = as_json(name, value, counted=counted)
+    document = render_json(name, value, counted=counted)
     assert json.loads(document) == {"name": name, "value": value, "counted": counted}
