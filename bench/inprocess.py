@@ -69,7 +69,7 @@ def measure(client: redis.Redis, *, rounds: int) -> InProcess:
 
 def _without_combiner(url: str) -> Callable[[], object]:
     """Return a hit that sends the same script on the same connections, with nothing between."""
-    store = ConnectionPool(url, deadline=0.5)
+    store = ConnectionPool(url, timeout=0.5)
     store.call_many([HIT.load()])
     number = iter(range(1, 10**9))
     example: Sequence[Any] = ScriptCall(

@@ -48,11 +48,15 @@ class _Loop:
     __slots__ = ("driver", "store")
 
     def __init__(
-        self, connect: ConnectionFactory, deadline: float, durability: Durability, meter: HitMetrics
+        self,
+        connect: ConnectionFactory,
+        timeout: float,
+        durability: Durability,
+        metrics: HitMetrics,
     ) -> None:
-        self.store = AsyncConnectionPool(connect, deadline=deadline, durability=durability)
+        self.store = AsyncConnectionPool(connect, timeout=timeout, durability=durability)
         self.driver = AsyncDispatcher(
-            self.store, deadline=deadline, durability=durability, meter=meter
+            self.store, timeout=timeout, durability=durability, metrics=metrics
         )
 
     async def close(self) -> None:
@@ -79,19 +83,19 @@ class AsyncRedisCounter(ForkSafe):
         store: str | redis.asyncio.Redis,
         *,
         prefix: str = DEFAULT_PREFIX,
-        deadline: float = DEFAULT_TIMEOUT,
+        timeout: float = DEFAULT_TIMEOUT,
         durability: Durability = "memory",
         spool: Spool | None = None,
-        meter: HitMetrics | None = None,
+        metrics: HitMetrics | None = None,
         visitors: VisitorCache | None = None,
     ) -> None:
         self.prefix = check_prefix(prefix)
-        self.deadline = check_timeout(deadline)
+        self.timeout = check_timeout(timeout)
         self.durability = check_durability(durability)
-        self.meter = meter or HitMetrics()
+        self.metrics = metrics or HitMetrics()
         connect = ConnectionFactory(store, redis.asyncio, None)
         self._loops = PerLoop(
-            partial(_Loop, connect, self.deadline, self.durability, self.meter), _Loop.close
+            partial(_Loop, connect, self.timeout, self.durability, self.metrics), _Loop.close
         )
         self.visitors = visitors or VisitorCache()
         self.spool = spool
@@ -100,7 +104,7 @@ class AsyncRedisCounter(ForkSafe):
             if not isinstance(store, str):
                 raise ConfigurationError("store", "with a spool it must be a URL")
             self._replayed_to = ConnectionPool(
-                store, deadline=self.deadline, durability=self.durability
+                store, timeout=self.timeout, durability=self.durability
             )
 
     async def hit(
@@ -108,23 +112,23 @@ class AsyncRedisCounter(ForkSafe):
         name: str,
         amount: int = 1,
         *,
-        token: str | None = None,
+        idempotency_key: str | None = None,
         visitor: str | None = None,
         client: str | None = None,
-        terms: Limits = NO_LIMITS,
+        limits: Limits = NO_LIMITS,
     ) -> Hit:
         """Count; see :meth:`RedisCounter.hit`."""
         key = key_of(self.prefix, name)
         if self._pid != os.getpid():  # self.enter(), on the hot path
             self.enter()
         here = self._loops.here()
-        pending = pending_hit(key, amount, token, visitor, client, terms, self.visitors)
+        pending = pending_hit(key, amount, idempotency_key, visitor, client, limits, self.visitors)
         await here.driver.count(pending)
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 await asyncio.to_thread(self.spool.keep, pending)
-                get_replayer(self.spool, self._replayed_to, self.meter).wake()
-            self.meter.failed(pending, asyncio.get_running_loop().time() + self.deadline)
+                get_replayer(self.spool, self._replayed_to, self.metrics).wake()
+            self.metrics.failed(pending, asyncio.get_running_loop().time() + self.timeout)
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
 
     @overload
@@ -139,28 +143,28 @@ class AsyncRedisCounter(ForkSafe):
     async def values(self, names: Iterable[str]) -> dict[str, int]: ...
     @overload
     async def values(
-        self, names: Iterable[str], default: _T, broken: _T = RAISE
+        self, names: Iterable[str], default: _T, invalid: _T = RAISE
     ) -> dict[str, int | _T]: ...
     async def values(
-        self, names: Iterable[str], default: Any = 0, broken: Any = RAISE
+        self, names: Iterable[str], default: Any = 0, invalid: Any = RAISE
     ) -> dict[str, Any]:
         """Read many counters in one round trip; see :meth:`RedisCounter.values`."""
         keys = {name: key_of(self.prefix, name) for name in names}
-        return await self._ask(queries.read_many(keys, default, broken))
+        return await self._ask(queries.read_many(keys, default, invalid))
 
     async def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[SeriesPoint]:
         """Return the hits of the last days; see :meth:`RedisCounter.series`."""
         return await self._ask(queries.series(key_of(self.prefix, name), unit, days))
 
     async def set(
-        self, name: str, value: int, *, max_counters: int | None = None, only_new: bool = False
+        self, name: str, value: int, *, max_counters: int | None = None, if_absent: bool = False
     ) -> int | None:
         """Set a counter and return the value that it had; see :meth:`RedisCounter.set`."""
         operation = queries.set_value(
             key_of(self.prefix, name),
             check_integer(value, MIN_VALUE),
             Limits(max_counters).limit,
-            only_new,
+            if_absent,
         )
         return await queries.run_async(operation, self._here().store.call_many)
 
@@ -173,9 +177,9 @@ class AsyncRedisCounter(ForkSafe):
         operation = queries.delete(key_of(self.prefix, name))
         return await queries.run_async(operation, self._here().store.call_many)
 
-    async def names(self, *, after: str = "", most: int | None = None) -> list[str]:
+    async def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""
-        return await self._ask(queries.names(self.prefix, after, most))
+        return await self._ask(queries.names(self.prefix, after, limit))
 
     async def ping(self) -> None:
         """Ask the store for a sign of life; see :meth:`RedisCounter.ping`."""
@@ -186,11 +190,11 @@ class AsyncRedisCounter(ForkSafe):
         patience = self._here().store.patience * SYNC_SHARE
         await self._ask(queries.check_ready(self.prefix, self.durability, patience))
 
-    async def risks(self) -> list[str]:
+    async def durability_warnings(self) -> list[str]:
         """Return how the store is set up to lose hits; see :meth:`RedisCounter.risks`."""
         return list((await self._ask(queries.durability_warnings())).values())
 
-    async def about(self) -> StoreInfo:
+    async def store_info(self) -> StoreInfo:
         """Return what the store says of itself; see :meth:`RedisCounter.about`."""
         return await self._ask(overview.store_info())
 
@@ -199,12 +203,12 @@ class AsyncRedisCounter(ForkSafe):
         names: Iterable[str] = (),
         *,
         after: str | None = None,
-        most: int = 20,
+        limit: int = 20,
         days: int = 30,
     ) -> Overview:
         """Read many counters and about the store; see :meth:`RedisCounter.overview`."""
         key = partial(key_of, self.prefix)
-        return await self._ask(overview.overview(self.prefix, key, names, after, most, days))
+        return await self._ask(overview.overview(self.prefix, key, names, after, limit, days))
 
     async def aclose(self) -> None:
         """End the replayer and close this loop's idle connections; the counter stays usable."""
@@ -228,7 +232,7 @@ class AsyncRedisCounter(ForkSafe):
         self._loops.enter()
         self.visitors.enter()
         if self.spool is not None:
-            get_replayer(self.spool, self._replayed_to, self.meter)
+            get_replayer(self.spool, self._replayed_to, self.metrics)
 
     async def _ask(self, operation: Operation[_T]) -> _T:
         return await queries.run_async(operation, self._here().store.ask)

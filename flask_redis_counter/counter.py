@@ -47,7 +47,7 @@ class Hit(NamedTuple):
     :ivar value: the value that this hit brought the counter to; no other hit gets the same.
     :ivar replayed: whether an earlier hit with the same token had counted, and this is its
         answer once more.
-    :ivar counted: whether it counted: not where its visitor had, of late (``once_in``); the
+    :ivar counted: whether it counted: not where its visitor had, of late (``visitor_window``); the
         value is then what the counter stands at.
     """
 
@@ -73,15 +73,15 @@ class RedisCounter(ForkSafe):
         :class:`redis.Redis`, whose address and credentials are taken over. redis-py's
         own retries are off either way, because each may count once more.
     :param prefix: what the keys begin with, 0 to 64 of ``A-Z a-z 0-9 . _ : / -``.
-    :param deadline: seconds that a call may take at the most, 0.01 to 60.
+    :param timeout: seconds that a call may take at the most, 0.01 to 60.
     :param durability: what a hit waits for: ``memory``, the server's answer; ``fsync``, its
         disk (Redis 7.2 or Valkey, with ``appendonly``); ``replica``, one replica.
     :param spool: where a hit is written down that the store did not take, to be counted once
         when it does; None: the hit fails.
-    :param meter: what takes note of what becomes of the hits; None: one of its own.
+    :param metrics: what takes note of what becomes of the hits; None: one of its own.
     :param visitors: cache of the visitors that the store was told of, to be shared by the
         counters of a process; None: one of its own.
-    :ivar meter: the same; its ``reading()`` are numbers for a monitor.
+    :ivar metrics: the same; its ``reading()`` are numbers for a monitor.
     :raises ConfigurationError: an argument is malformed or out of bounds.
     """
 
@@ -90,17 +90,17 @@ class RedisCounter(ForkSafe):
         store: str | redis.Redis,
         *,
         prefix: str = DEFAULT_PREFIX,
-        deadline: float = DEFAULT_TIMEOUT,
+        timeout: float = DEFAULT_TIMEOUT,
         durability: Durability = "memory",
         spool: Spool | None = None,
-        meter: HitMetrics | None = None,
+        metrics: HitMetrics | None = None,
         visitors: VisitorCache | None = None,
     ) -> None:
         self.prefix = check_prefix(prefix)
-        self.deadline = check_timeout(deadline)
+        self.timeout = check_timeout(timeout)
         self.durability = check_durability(durability)
-        self._store = ConnectionPool(store, deadline=self.deadline, durability=self.durability)
-        self.meter = meter or HitMetrics()
+        self._store = ConnectionPool(store, timeout=self.timeout, durability=self.durability)
+        self.metrics = metrics or HitMetrics()
         self.visitors = visitors or VisitorCache()
         self.spool = spool
         super().__init__()
@@ -110,24 +110,24 @@ class RedisCounter(ForkSafe):
         name: str,
         amount: int = 1,
         *,
-        token: str | None = None,
+        idempotency_key: str | None = None,
         visitor: str | None = None,
         client: str | None = None,
-        terms: Limits = NO_LIMITS,
+        limits: Limits = NO_LIMITS,
         ask: bool = True,
     ) -> Hit:
         """Count.
 
         :param name: the counter, created where it does not exist.
         :param amount: how many at once, 1 to 2**63 - 1.
-        :param token: what makes this hit recognisable, 1 to 255 printable ASCII characters:
-            hits of a counter with the same token count once, for a day after the last, and
-            get the same value, in whatever process.
+        :param idempotency_key: key of this hit, 1 to 255 printable ASCII characters. Hits of a
+            counter with the same key count once and get the same value, in whatever process,
+            until a day after the last of them.
         :param visitor: what tells who it is from others, such as an address, for
             :meth:`series`. Only a hash of it is kept, salted anew each day; a hit that waited
             in a spool has none.
         :param client: what tells who sends it from others, such as an address, for a rate.
-        :param terms: what it is counted under. A hit that waited in a spool always counts.
+        :param limits: what it is counted under. A hit that waited in a spool always counts.
         :param ask: False: do not ask the store, because it is known to be away: the hit goes to
             the spool, or fails as one that did not reach the store.
         :raises InvalidNameError: the name is outside the rules.
@@ -150,17 +150,17 @@ class RedisCounter(ForkSafe):
         """
         key = key_of(self.prefix, name)
         self.enter()
-        pending = pending_hit(key, amount, token, visitor, client, terms, self.visitors)
+        pending = pending_hit(key, amount, idempotency_key, visitor, client, limits, self.visitors)
         if ask:
             self._driver.count(pending)
         else:
-            pending.ends = time.monotonic() + self.deadline
+            pending.deadline = time.monotonic() + self.timeout
             pending.error = StoreUnavailableError("the store was away a moment ago: not asked")
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 self.spool.keep(pending)
-                get_replayer(self.spool, self._store, self.meter).wake()
-            self.meter.failed(pending, time.monotonic() + self.deadline)
+                get_replayer(self.spool, self._store, self.metrics).wake()
+            self.metrics.failed(pending, time.monotonic() + self.timeout)
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
 
     @overload
@@ -181,19 +181,21 @@ class RedisCounter(ForkSafe):
     def values(self, names: Iterable[str]) -> dict[str, int]: ...
     @overload
     def values(
-        self, names: Iterable[str], default: _T, broken: _T = RAISE
+        self, names: Iterable[str], default: _T, invalid: _T = RAISE
     ) -> dict[str, int | _T]: ...
-    def values(self, names: Iterable[str], default: Any = 0, broken: Any = RAISE) -> dict[str, Any]:
+    def values(
+        self, names: Iterable[str], default: Any = 0, invalid: Any = RAISE
+    ) -> dict[str, Any]:
         """Read many counters in one round trip.
 
         :param default: what to return for one that does not exist.
-        :param broken: what to return for one whose key holds something else, if anything.
+        :param invalid: what to return for one whose key holds something else, if anything.
         :raises InvalidNameError: a name is outside the rules.
         :raises NotAnIntegerError: one of the keys does, and nothing is to stand for it.
         :raises StoreError: the store did not answer in time, or refused.
         """
         keys = {name: key_of(self.prefix, name) for name in names}
-        return self._ask(queries.read_many(keys, default, broken))
+        return self._ask(queries.read_many(keys, default, invalid))
 
     def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[SeriesPoint]:
         """Return the hits of the last days, today's last, or of each hour of them.
@@ -210,14 +212,14 @@ class RedisCounter(ForkSafe):
         return self._ask(queries.series(key_of(self.prefix, name), unit, days))
 
     def set(
-        self, name: str, value: int, *, max_counters: int | None = None, only_new: bool = False
+        self, name: str, value: int, *, max_counters: int | None = None, if_absent: bool = False
     ) -> int | None:
         """Set a counter and return the value that it had, None where it did not exist.
 
         :param value: -2**63 to 2**63 - 1.
         :param max_counters: make the counter only while there are fewer than so many; None:
             always.
-        :param only_new: set it only where it does not exist.
+        :param if_absent: set it only where it does not exist.
         :raises CounterExistsError: it does.
         :raises InvalidNameError: the name is outside the rules.
         :raises InvalidAmountError: the value is outside its bounds.
@@ -230,7 +232,7 @@ class RedisCounter(ForkSafe):
             key_of(self.prefix, name),
             check_integer(value, MIN_VALUE),
             Limits(max_counters).limit,
-            only_new,
+            if_absent,
         )
         return queries.run(operation, self._store.call_many)
 
@@ -251,16 +253,16 @@ class RedisCounter(ForkSafe):
         operation = queries.delete(key_of(self.prefix, name))
         return queries.run(operation, self._store.call_many)
 
-    def names(self, *, after: str = "", most: int | None = None) -> list[str]:
+    def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.
 
         A counter whose key another client has made is among them once it was hit or set here.
 
         :param after: only those that come after this name.
-        :param most: not more than so many; None: all, in steps that keep to the deadline each.
+        :param limit: not more than so many; None: all, in steps that keep to the deadline each.
         :raises StoreError: the store did not answer in time, or refused.
         """
-        return self._ask(queries.names(self.prefix, after, most))
+        return self._ask(queries.names(self.prefix, after, limit))
 
     def ping(self) -> None:
         """Ask the store for a sign of life.
@@ -280,14 +282,14 @@ class RedisCounter(ForkSafe):
         patience = self._store.patience * SYNC_SHARE
         self._ask(queries.check_ready(self.prefix, self.durability, patience))
 
-    def risks(self) -> list[str]:
+    def durability_warnings(self) -> list[str]:
         """Return in words how the store is set up to lose hits that it acknowledged.
 
         :raises StoreError: it did not answer in time.
         """
         return list(self._ask(queries.durability_warnings()).values())
 
-    def about(self) -> StoreInfo:
+    def store_info(self) -> StoreInfo:
         """Return what the store says of itself.
 
         :raises StoreError: it did not answer in time, or refused.
@@ -299,21 +301,21 @@ class RedisCounter(ForkSafe):
         names: Iterable[str] = (),
         *,
         after: str | None = None,
-        most: int = 20,
+        limit: int = 20,
         days: int = 30,
     ) -> Overview:
         """Read many counters with their days, and about the store, in two round trips.
 
         :param names: counters to begin with.
         :param after: and those that come after this name; None: no others.
-        :param most: not more than so many of the latter.
+        :param limit: not more than so many of the latter.
         :param days: how far to go back, today included: 1 to 3660 days.
         :raises InvalidNameError: a name is outside the rules.
         :raises InvalidPeriodError: the days are outside the rules.
         :raises StoreError: the store did not answer in time, or refused.
         """
         key = partial(key_of, self.prefix)
-        return self._ask(overview.overview(self.prefix, key, names, after, most, days))
+        return self._ask(overview.overview(self.prefix, key, names, after, limit, days))
 
     def start_replaying(self) -> None:
         """Begin to count what waits in the spool; otherwise this process's first request does.
@@ -339,10 +341,10 @@ class RedisCounter(ForkSafe):
         # Another process is another writer, and carries nothing of its parent's.
         self.visitors.enter()
         self._driver = Dispatcher(
-            self._store, deadline=self.deadline, durability=self.durability, meter=self.meter
+            self._store, timeout=self.timeout, durability=self.durability, metrics=self.metrics
         )
         if self.spool is not None:
-            get_replayer(self.spool, self._store, self.meter)
+            get_replayer(self.spool, self._store, self.metrics)
 
     def _ask(self, operation: Operation[_T]) -> _T:
         self.enter()
@@ -352,22 +354,22 @@ class RedisCounter(ForkSafe):
 def pending_hit(
     key: str,
     amount: int,
-    token: str | None,
+    idempotency_key: str | None,
     visitor: str | None,
     client: str | None,
-    terms: Limits,
+    limits: Limits,
     visitors: VisitorCache,
 ) -> PendingHit:
     """Return a hit that may be sent; raises what :meth:`RedisCounter.hit` does before sending."""
     return PendingHit(
         key,
         check_integer(amount, 1),
-        None if token is None else check_idempotency_key(token),
+        None if idempotency_key is None else check_idempotency_key(idempotency_key),
         visitor=None if visitor is None else hash_visitor(visitor),
         client=None if client is None else hash_visitor(client),
-        terms=terms,
+        limits=limits,
         # Where a visitor counts once in a while, the store has to hear of each hit.
-        told=visitors.of(key) if visitor is not None and terms.once_in is None else None,
+        told=visitors.of(key) if visitor is not None and limits.visitor_window is None else None,
     )
 
 

@@ -99,12 +99,12 @@ class InvalidAmountError(CounterError, ValueError):
 class InvalidIdempotencyKeyError(CounterError, ValueError):
     """A token is not 1 to 255 printable ASCII characters.
 
-    :ivar token: what was given.
+    :ivar idempotency_key: what was given.
     """
 
-    def __init__(self, token: object) -> None:
+    def __init__(self, idempotency_key: object) -> None:
         super().__init__("that is no token: use 1 to 255 printable ASCII characters")
-        self.token = token
+        self.idempotency_key = idempotency_key
 
 
 class InvalidPeriodError(CounterError, ValueError):

@@ -1,4 +1,4 @@
-"""Host names: one rule for the ``Host`` header and for ``COUNTER_HOSTS``.
+"""Host names: one rule for the ``Host`` header and for ``COUNTER_TRUSTED_HOSTS``.
 
 A label may have underscores, as the names of Compose and Swarm services do, and a name may end with
 the dot of the root. An international name arrives as punycode, as browsers send it.

@@ -33,8 +33,8 @@ class Limits:
 
     :ivar max_counters: make the counter only while there are fewer than so many; 0: never; None:
         always.
-    :ivar once_in: count a visitor once within so many seconds, 1 to 86,400; None: each time. A
-        hit whose token has counted is that hit again, within them or not.
+    :ivar visitor_window: seconds within which a visitor counts once, 1 to 86,400; None: each
+        visit counts. A repeated idempotency key is the same hit, whatever the window.
     :ivar rate: how often a client may count, whatever the counter; None: as often as it likes.
     :ivar idempotency_memory: the percentage of the store's memory limit from which on a hit with a
         new token is refused, 1 to 100, so that the others still count; None: it never is.
@@ -42,7 +42,7 @@ class Limits:
     """
 
     max_counters: int | None = None
-    once_in: int | None = None
+    visitor_window: int | None = None
     rate: RateLimit | None = None
     idempotency_memory: int | None = None
     #: How many counters there may be before another one is refused.
@@ -53,11 +53,11 @@ class Limits:
     def __post_init__(self) -> None:
         limit = UNLIMITED if self.max_counters is None else self.max_counters
         object.__setattr__(self, "limit", check_integer(limit, 0, UNLIMITED))
-        if self.once_in is not None:
-            check_integer(self.once_in, 1, 86_400)
+        if self.visitor_window is not None:
+            check_integer(self.visitor_window, 1, 86_400)
         if self.idempotency_memory is not None:
             check_integer(self.idempotency_memory, 1, 100)
-        object.__setattr__(self, "screen", self.once_in is not None or self.rate is not None)
+        object.__setattr__(self, "screen", self.visitor_window is not None or self.rate is not None)
 
 
 #: A hit always counts.

@@ -74,11 +74,11 @@ def name_from_key(key: str) -> str:
     return key.partition("{")[2].removesuffix("}")
 
 
-def check_idempotency_key(token: object) -> str:
+def check_idempotency_key(idempotency_key: object) -> str:
     """Return the token, or raise :class:`InvalidIdempotencyKeyError`."""
-    if not isinstance(token, str) or not _IDEMPOTENCY_KEY.fullmatch(token):
-        raise InvalidIdempotencyKeyError(token)
-    return str.__str__(token)
+    if not isinstance(idempotency_key, str) or not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        raise InvalidIdempotencyKeyError(idempotency_key)
+    return str.__str__(idempotency_key)
 
 
 def check_prefix(prefix: object) -> str:
@@ -124,15 +124,15 @@ def _problem_of(url: str) -> str | None:
     return None if re.fullmatch(r"/?[0-9]*", parts.path) else "names a database that is no integer"
 
 
-def check_timeout(deadline: Any) -> float:
+def check_timeout(timeout: Any) -> float:
     """Return the deadline in seconds, or raise :class:`ConfigurationError`."""
     try:
-        seconds = float(deadline)
+        seconds = float(timeout)
     except (TypeError, ValueError):
         seconds = 0.0
     if not 0.01 <= seconds <= 60:
         raise ConfigurationError(
-            "deadline", f"{printable(deadline)} is not a number of seconds from 0.01 to 60"
+            "deadline", f"{printable(timeout)} is not a number of seconds from 0.01 to 60"
         )
     return seconds
 

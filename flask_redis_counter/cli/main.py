@@ -122,7 +122,7 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
         if config.metrics and config.metrics_dir is None:
             _share_metrics(stack)
         if config.spool_dir is not None:
-            spool = Spool(config.spool_dir, megabytes=config.spool_mb)
+            spool = Spool(config.spool_dir, megabytes=config.spool_max_mb)
             _print_status(f"spool: {spool.path}, {_describe_spool(spool)} hits wait")
         if config.admin_key is not None:
             # An unquoted $ in a file .env has cut off the rest of many a key.
@@ -147,7 +147,7 @@ def serve(host: str, port: int, workers: int, data_dir: Path | None) -> None:
             host=host,
             port=port,
             workers=workers,
-            listeners=config.live,
+            listeners=config.max_listeners,
             log_json=config.log_json,
             started=lambda: _print_urls(f"http://{place}:{port}/", workers),
         )
@@ -196,10 +196,10 @@ def _describe_spool(spool: Spool) -> int | str:
 def _print_reachability(config: Config) -> None:
     try:
         with RedisCounter(
-            config.redis_url, deadline=config.deadline, durability=config.durability
+            config.redis_url, timeout=config.timeout, durability=config.durability
         ) as counter:
             counter.ping()
-            risks = counter.risks()
+            risks = counter.durability_warnings()
     except DurabilityUnsupportedError as error:
         raise ConfigurationError("COUNTER_DURABILITY", f"{error}") from error
     except StoreError as error:

@@ -24,28 +24,28 @@ class Config:
     :ivar name: the counter behind ``/count``.
     :ivar enabled: whether an app's pages count and read at all.
     :ivar prefix: what the keys begin with.
-    :ivar deadline: seconds that a count may take.
+    :ivar timeout: seconds that a count may take.
     :ivar durability: what a count waits for.
     :ivar spool_dir: where counts wait that the store does not take; None: they are rejected.
-    :ivar spool_mb: how many megabytes they may take.
+    :ivar spool_max_mb: how many megabytes they may take.
     :ivar fast_path: whether the service answers programs ahead of Flask's routing.
-    :ivar terms: what hits on the app's own counter, and of its views, are counted under.
-    :ivar named_terms: what hits on any counter are that somebody names over HTTP.
+    :ivar limits: what hits on the app's own counter, and of its views, are counted under.
+    :ivar named_limits: what hits on any counter are that somebody names over HTTP.
     :ivar max_counters: how many counters there may be before an administrator makes no more.
     :ivar admin_key: what an administrator sends; None: nobody is one.
     :ivar visitors: whether unique visitors are counted.
-    :ivar opt_out: whether those are left out who ask for it.
+    :ivar respect_dnt: whether those are left out who ask for it.
     :ivar ignore_bots: whether known crawlers are no visitors.
-    :ivar proxies: whose word on a client's address is taken.
+    :ivar trusted_proxies: whose word on a client's address is taken.
     :ivar root_path: path under which a proxy publishes the service, empty or as ``/counter``.
     :ivar ipv6_prefix: how many bits of an IPv6 address tell clients apart.
-    :ivar hosts: which hosts requests may be for; empty: any.
-    :ivar live: how many may listen to events, in each worker process.
-    :ivar cors: which origins' scripts may read counters and answers to hits.
+    :ivar trusted_hosts: which hosts requests may be for; empty: any.
+    :ivar max_listeners: how many may listen to events, in each worker process.
+    :ivar cors_origins: which origins' scripts may read counters and answers to hits.
     :ivar show_store: whether the page of statistics shows the state of the store.
     :ivar log_json: whether the log is JSON.
-    :ivar log_requests: whether it has a line for each request.
-    :ivar traces: whether requests' spans go to OpenTelemetry.
+    :ivar access_log: whether it has a line for each request.
+    :ivar tracing: whether requests' spans go to OpenTelemetry.
     :ivar metrics: whether there are metrics.
     :ivar metrics_token: what a reader of the metrics sends; None: everybody may read them.
     :ivar metrics_dir: where the worker processes add them up; None: each has its own.
@@ -55,28 +55,28 @@ class Config:
     name: str
     enabled: bool
     prefix: str
-    deadline: float
+    timeout: float
     durability: Durability
     spool_dir: str | None
-    spool_mb: int
+    spool_max_mb: int
     fast_path: bool
-    terms: Limits
-    named_terms: Limits
+    limits: Limits
+    named_limits: Limits
     max_counters: int
     admin_key: str | None
     visitors: bool
-    opt_out: bool
+    respect_dnt: bool
     ignore_bots: bool
-    proxies: tuple[Network, ...]
+    trusted_proxies: tuple[Network, ...]
     root_path: str
     ipv6_prefix: int
-    hosts: tuple[str, ...]
-    cors: tuple[str, ...]
-    live: int
+    trusted_hosts: tuple[str, ...]
+    cors_origins: tuple[str, ...]
+    max_listeners: int
     show_store: bool
     log_json: bool
-    log_requests: bool
-    traces: bool
+    access_log: bool
+    tracing: bool
     metrics: bool
     metrics_token: str | None
     metrics_dir: str | None
@@ -106,20 +106,21 @@ class Config:
         spools = values["COUNTER_ON_OUTAGE"] == "spool"
         if spools and values["COUNTER_SPOOL_DIR"] is None:
             raise ConfigurationError("COUNTER_SPOOL_DIR", "COUNTER_ON_OUTAGE=spool needs it")
-        if values["COUNTER_RELOAD_SECONDS"] and not values["COUNTER_VISITORS"]:
-            raise ConfigurationError("COUNTER_RELOAD_SECONDS", "COUNTER_VISITORS=true is needed")
-        ignore_bots = values["COUNTER_BOTS"] == "ignore"
-        if ignore_bots and not _is_installed("crawleruseragents"):
-            raise ConfigurationError("COUNTER_BOTS", "pip install crawler-user-agents")
-        log_json = values["COUNTER_LOG"] == "json"
-        if values["COUNTER_TRACES"] and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+        if values["COUNTER_VISITOR_WINDOW"] and not values["COUNTER_VISITORS"]:
+            raise ConfigurationError("COUNTER_VISITOR_WINDOW", "COUNTER_VISITORS=true is needed")
+        if values["COUNTER_IGNORE_BOTS"] and not _is_installed("crawleruseragents"):
+            raise ConfigurationError("COUNTER_IGNORE_BOTS", "pip install crawler-user-agents")
+        log_json = values["COUNTER_LOG_FORMAT"] == "json"
+        if values["COUNTER_TRACING"] and not _is_installed(
+            "opentelemetry.exporter.otlp.proto.http"
+        ):
             problem = "pip install 'flask-redis-counter[traces]'"
-            raise ConfigurationError("COUNTER_TRACES", problem)
+            raise ConfigurationError("COUNTER_TRACING", problem)
         if log_json and not _is_installed("pythonjsonlogger"):
-            raise ConfigurationError("COUNTER_LOG", "pip install python-json-logger")
-        terms = Limits(
-            once_in=values["COUNTER_RELOAD_SECONDS"] or None,
-            rate=values["COUNTER_RATE"],
+            raise ConfigurationError("COUNTER_LOG_FORMAT", "pip install python-json-logger")
+        limits = Limits(
+            visitor_window=values["COUNTER_VISITOR_WINDOW"] or None,
+            rate=values["COUNTER_RATE_LIMIT"],
             idempotency_memory=values["COUNTER_IDEMPOTENCY_MEMORY"],
         )
         return cls(
@@ -127,30 +128,30 @@ class Config:
             name=values["COUNTER_NAME"],
             enabled=values["COUNTER_ENABLED"],
             prefix=values["COUNTER_PREFIX"],
-            deadline=values["COUNTER_DEADLINE"],
+            timeout=values["COUNTER_TIMEOUT"],
             durability=values["COUNTER_DURABILITY"],
             spool_dir=values["COUNTER_SPOOL_DIR"] if spools else None,
-            spool_mb=values["COUNTER_SPOOL_MB"],
+            spool_max_mb=values["COUNTER_SPOOL_MAX_MB"],
             fast_path=values["COUNTER_FAST_PATH"],
-            terms=terms,
-            named_terms=replace(
-                terms, max_counters=values["COUNTER_MAX_COUNTERS"] * values["COUNTER_CREATE"]
+            limits=limits,
+            named_limits=replace(
+                limits, max_counters=values["COUNTER_MAX_COUNTERS"] * values["COUNTER_AUTO_CREATE"]
             ),
             max_counters=values["COUNTER_MAX_COUNTERS"],
             admin_key=values["COUNTER_ADMIN_KEY"] or values["COUNTER_ADMIN_KEY_FILE"],
             visitors=values["COUNTER_VISITORS"],
-            opt_out=values["COUNTER_OPT_OUT"],
-            ignore_bots=ignore_bots,
-            proxies=values["COUNTER_PROXIES"],
+            respect_dnt=values["COUNTER_RESPECT_DNT"],
+            ignore_bots=values["COUNTER_IGNORE_BOTS"],
+            trusted_proxies=values["COUNTER_TRUSTED_PROXIES"],
             root_path=values["COUNTER_ROOT_PATH"],
             ipv6_prefix=values["COUNTER_IPV6_PREFIX"],
-            hosts=values["COUNTER_HOSTS"],
-            cors=values["COUNTER_CORS"],
-            live=values["COUNTER_LIVE"],
+            trusted_hosts=values["COUNTER_TRUSTED_HOSTS"],
+            cors_origins=values["COUNTER_CORS_ORIGINS"],
+            max_listeners=values["COUNTER_MAX_LISTENERS"],
             show_store=values["COUNTER_SHOW_STORE"],
             log_json=log_json,
-            log_requests=values["COUNTER_LOG_REQUESTS"],
-            traces=values["COUNTER_TRACES"],
+            access_log=values["COUNTER_ACCESS_LOG"],
+            tracing=values["COUNTER_TRACING"],
             metrics=values["COUNTER_METRICS"],
             metrics_token=values["COUNTER_METRICS_TOKEN"] or values["COUNTER_METRICS_TOKEN_FILE"],
             metrics_dir=values["COUNTER_METRICS_DIR"] if values["COUNTER_METRICS"] else None,

@@ -201,7 +201,7 @@ SETTINGS = {
             "COUNTER_PREFIX", check_prefix, DEFAULT_PREFIX, "What the keys in the store begin with."
         ),
         Setting(
-            "COUNTER_DEADLINE",
+            "COUNTER_TIMEOUT",
             check_timeout,
             DEFAULT_TIMEOUT,
             "Seconds that a count may take at the most, 0.01 to 60.",
@@ -227,7 +227,7 @@ SETTINGS = {
             "Folder of the spool, on a disk that outlives the process; `spool` needs it.",
         ),
         Setting(
-            "COUNTER_SPOOL_MB",
+            "COUNTER_SPOOL_MAX_MB",
             _integer(1, 10_000),
             64,
             "Megabytes that the spool may take, 1 to 10000; what no longer fits is rejected.",
@@ -239,7 +239,7 @@ SETTINGS = {
             "Folder of the embedded store, by default in the user's data folder.",
         ),
         Setting(
-            "COUNTER_CREATE",
+            "COUNTER_AUTO_CREATE",
             _switch,
             True,
             "Whether a hit over HTTP makes a counter that does not exist: `true` or `false`.",
@@ -271,26 +271,26 @@ SETTINGS = {
             "salted anew each day: `true` or `false`.",
         ),
         Setting(
-            "COUNTER_OPT_OUT",
+            "COUNTER_RESPECT_DNT",
             _switch,
             True,
             "Whether those who send `DNT: 1` or `Sec-GPC: 1` are left out of the unique visitors.",
         ),
         Setting(
-            "COUNTER_BOTS",
-            _one_of("count", "ignore"),
-            "count",
-            "Whether crawlers and other programs that are known by their user agent `count`; "
-            "`ignore` needs the package crawler-user-agents.",
+            "COUNTER_IGNORE_BOTS",
+            _switch,
+            False,
+            "Whether crawlers and other programs that are known by their user agent are not "
+            "counted: `true` or `false`; `true` needs the package crawler-user-agents.",
         ),
         Setting(
-            "COUNTER_RELOAD_SECONDS",
+            "COUNTER_VISITOR_WINDOW",
             _integer(0, 86_400),
             0,
             "Seconds within which the same visitor counts once, 0 to 86400; 0: each visit counts.",
         ),
         Setting(
-            "COUNTER_RATE",
+            "COUNTER_RATE_LIMIT",
             _rate,
             None,
             "How often one address may count, over all processes: `100/60` is up to 100 hits at "
@@ -304,7 +304,7 @@ SETTINGS = {
             "idempotency key is refused, 1 to 100, so that the others still count.",
         ),
         Setting(
-            "COUNTER_PROXIES",
+            "COUNTER_TRUSTED_PROXIES",
             _networks,
             (),
             "Addresses and networks of proxies whose `X-Forwarded-For`, `X-Forwarded-Proto` and "
@@ -325,21 +325,21 @@ SETTINGS = {
             "gives each client at least a /64, often a /56.",
         ),
         Setting(
-            "COUNTER_HOSTS",
+            "COUNTER_TRUSTED_HOSTS",
             _hosts,
             (),
             "Host names that requests may be for, without ports and with commas between, "
             "`.example.org` with all below it; empty: any.",
         ),
         Setting(
-            "COUNTER_CORS",
+            "COUNTER_CORS_ORIGINS",
             _origins,
             (),
             "Origins whose scripts may read counters and what their hits are answered, as "
             "`https://example.org`, with commas between, or `*`.",
         ),
         Setting(
-            "COUNTER_LIVE",
+            "COUNTER_MAX_LISTENERS",
             _integer(0, 10_000),
             100,
             "How many may listen to `/live` in each worker process of the production server, 0 to "
@@ -353,21 +353,21 @@ SETTINGS = {
             "and clients: `true` or `false`.",
         ),
         Setting(
-            "COUNTER_LOG",
+            "COUNTER_LOG_FORMAT",
             _one_of("text", "json"),
             "text",
             "How the service writes its log: `text`, or `json`, an object a line, which needs the "
             "package python-json-logger.",
         ),
         Setting(
-            "COUNTER_LOG_REQUESTS",
+            "COUNTER_ACCESS_LOG",
             _switch,
             False,
             "Whether the log has a line for each request, and not only for those that failed: "
             "`true` or `false`.",
         ),
         Setting(
-            "COUNTER_TRACES",
+            "COUNTER_TRACING",
             _switch,
             False,
             "Whether requests' spans go to OpenTelemetry, which the extra `traces` is for and the "

@@ -17,22 +17,22 @@ from .metrics import HitMetrics
 class AsyncDispatcher:
     """Sends hits in batches over one store, in its event loop: there it is one writer.
 
-    :param deadline: seconds that one hit may take.
+    :param timeout: seconds that one hit may take.
     :param durability: what a hit waits for.
-    :param meter: takes note of what was sent and answered.
+    :param metrics: takes note of what was sent and answered.
     """
 
     def __init__(
         self,
         store: AsyncConnectionPool,
         *,
-        deadline: float,
+        timeout: float,
         durability: Durability,
-        meter: HitMetrics,
+        metrics: HitMetrics,
     ) -> None:
         self._store = store
-        self._deadline = deadline
-        self._meter = meter
+        self._timeout = timeout
+        self._metrics = metrics
         self._combiner = Batcher(durability, int(store.patience * SYNC_SHARE * 1000))
         self._pump: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -41,7 +41,7 @@ class AsyncDispatcher:
         """Count, and give the hit its outcome, within the deadline."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        hit.ends = now + self._deadline
+        hit.deadline = now + self._timeout
         try:
             batch = self._combiner.add(hit, now)
         except CounterError as error:
@@ -53,7 +53,7 @@ class AsyncDispatcher:
         if batch is not None:
             self._pump = loop.create_task(self._carry_all(batch))
         if self._timer is None:
-            self._timer = loop.call_at(hit.ends, self._expire)
+            self._timer = loop.call_at(hit.deadline, self._expire)
         try:
             await hit.wake
         finally:
@@ -79,19 +79,21 @@ class AsyncDispatcher:
     async def _carry(self, batch: Batch) -> None:
         """Send a batch until it is answered, or there is no time for another attempt."""
         loop = asyncio.get_running_loop()
-        ends = batch.hits[-1].ends  # who joins it later, while the store is away, fails with it
+        deadline = batch.hits[
+            -1
+        ].deadline  # who joins it later, while the store is away, fails with it
         while True:
             try:
-                answers = await self._store.exchange(batch.commands, ends)
+                answers = await self._store.exchange(batch.commands, deadline)
             except StoreError as error:
-                self._meter.failed_round_trip()
+                self._metrics.failed_round_trip()
                 batch.fail(error)
             else:
-                self._meter.settled(batch.take(answers), loop.time() + self._deadline)
+                self._metrics.settled(batch.take(answers), loop.time() + self._timeout)
             if batch.over:
                 return
             pause = batch.pause()
-            if loop.time() + pause + self._store.patience > ends:
+            if loop.time() + pause + self._store.patience > deadline:
                 return
             await asyncio.sleep(pause)
 
@@ -100,12 +102,12 @@ class AsyncDispatcher:
         loop = asyncio.get_running_loop()
         now = loop.time()
         waiting = self._combiner.waiting()
-        late = [hit for hit in waiting if hit.ends <= now]
+        late = [hit for hit in waiting if hit.deadline <= now]
         for hit in late:
             self._combiner.leave(hit)
         _wake(late)
-        ends = min((hit.ends for hit in waiting if hit.waits), default=None)
-        self._timer = None if ends is None else loop.call_at(ends, self._expire)
+        deadline = min((hit.deadline for hit in waiting if hit.waits), default=None)
+        self._timer = None if deadline is None else loop.call_at(deadline, self._expire)
 
 
 def _wake(hits: list[PendingHit]) -> None:

@@ -48,7 +48,7 @@ class Batch:
         "_unsettled",
         "_writer",
         "copied",
-        "ends",
+        "deadline",
         "hits",
     )
 
@@ -63,7 +63,7 @@ class Batch:
     ) -> None:
         self.hits = hits
         #: When the deadline of the one who carries it is over.
-        self.ends = hits[-1].ends
+        self.deadline = hits[-1].deadline
         self._writer = writer
         self._number = number
         self._durability = durability
@@ -176,10 +176,10 @@ class Batch:
         most = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
         return random.uniform(0, most)  # noqa: S311  # no secret
 
-    def give_up(self, ends: float) -> None:
+    def give_up(self, deadline: float) -> None:
         """Let the hits fail with what is known that have no outcome yet.
 
-        :param ends: only those whose deadline is over then; all, where there is no use in
+        :param deadline: only those whose deadline is over then; all, where there is no use in
             going on.
         """
         if self._calls == []:
@@ -187,11 +187,15 @@ class Batch:
         error = self._known(
             self._error or StoreUnavailableError("there was no time to ask the store")
         )
-        if self.sent and not self.over and any(hit.waits and hit.ends > ends for hit in self.hits):
+        if (
+            self.sent
+            and not self.over
+            and any(hit.waits and hit.deadline > deadline for hit in self.hits)
+        ):
             # Others go on with the same call, amounts and all.
             error = OutcomeUnknownError(f"given up, and others go on with it: {error}")
         for hit in self.hits:
-            if hit.waits and (hit.ends <= ends or self.over):
+            if hit.waits and (hit.deadline <= deadline or self.over):
                 hit.error = error
 
     def _called(self) -> list[ScriptCall]:
@@ -201,8 +205,8 @@ class Batch:
             if hit.error is not None:
                 continue  # it left
             call = calls.get(hit.key)
-            if hit.token is not None:
-                single.append(ScriptCall.of(hit, self._writer, self._number, hit.token))
+            if hit.idempotency_key is not None:
+                single.append(ScriptCall.of(hit, self._writer, self._number, hit.idempotency_key))
             elif call is None:
                 calls[hit.key] = ScriptCall.of(hit, self._writer, self._number, None)
             elif not call.takes(hit):

@@ -57,7 +57,7 @@ class Batcher:
         flying = self._flying
         if flying is None and not self._queue:
             return self._fly([hit])
-        if flying is not None and now > flying.ends + 1:
+        if flying is not None and now > flying.deadline + 1:
             # Who carried it is gone without a word: an interrupt in an unlucky place.
             self._flying = flying = None
             self._retire()
@@ -110,7 +110,7 @@ class Batcher:
                 woken.append(hit)
         if leader is not None:
             leader.leads = True
-            batch.ends = leader.ends
+            batch.deadline = leader.deadline
         else:
             if unknown or batch.copied:
                 self._retire()

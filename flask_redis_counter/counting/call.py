@@ -68,12 +68,12 @@ HIT_ONCE = Script("count.lua", "hit_once.lua")
 class PendingHit:
     """A hit on its way.
 
-    :ivar ends: when its deadline is over, by the driver's clock.
+    :ivar deadline: when its deadline is over, by the driver's clock.
     :ivar visitor: what tells who it is from others, None where nobody asks.
     :ivar client: what tells who sends it from others, None where nobody asks.
     :ivar told: the visitors that the store need not be told of; None: it is told each time.
-    :ivar terms: under which it counts.
-    :ivar once_in: within how many seconds its visitor counts once; 0: each time.
+    :ivar limits: under which it counts.
+    :ivar visitor_window: within how many seconds its visitor counts once; 0: each time.
     :ivar rate: how often its client may count; None: as often as it likes.
     :ivar batch: the batch that it goes with, once it does.
     :ivar call: the script's call that counts it, once it was sent.
@@ -91,18 +91,18 @@ class PendingHit:
         "call",
         "client",
         "counted",
-        "ends",
+        "deadline",
         "error",
+        "idempotency_key",
         "key",
         "leads",
-        "once_in",
+        "limits",
         "rate",
         "replayed",
-        "terms",
-        "token",
         "told",
         "value",
         "visitor",
+        "visitor_window",
         "wake",
     )
 
@@ -110,27 +110,27 @@ class PendingHit:
         self,
         key: str,
         amount: int,
-        token: str | None,
-        ends: float = 0.0,
+        idempotency_key: str | None,
+        deadline: float = 0.0,
         *,
         visitor: str | None = None,
         client: str | None = None,
-        terms: Limits = NO_LIMITS,
+        limits: Limits = NO_LIMITS,
         told: ToldVisitors | None = None,
     ) -> None:
         self.key = key
         self.amount = amount
-        self.token = token
-        self.ends = ends
+        self.idempotency_key = idempotency_key
+        self.deadline = deadline
         self.visitor = visitor
         self.told = told
         self.client = client
-        self.terms = terms
-        self.once_in = 0
+        self.limits = limits
+        self.visitor_window = 0
         self.rate: RateLimit | None = None
-        if terms.screen:
-            self.once_in = (terms.once_in or 0) if visitor is not None else 0
-            self.rate = terms.rate if client is not None else None
+        if limits.screen:
+            self.visitor_window = (limits.visitor_window or 0) if visitor is not None else 0
+            self.rate = limits.rate if client is not None else None
         self.batch: Any = None
         self.call: ScriptCall | None = None
         self.leads = False
@@ -148,7 +148,9 @@ class PendingHit:
     def outcome(self) -> int:
         """Return its value, or raise why there is none."""
         if self.error is not None:
-            raise _copy_error(self.error if self.token is None else _as_retried(self.error))
+            raise _copy_error(
+                self.error if self.idempotency_key is None else _as_retried(self.error)
+            )
         if self.value is None:
             raise OutcomeUnknownError("the hit was given up")
         return self.value
@@ -169,10 +171,10 @@ class ScriptCall:
         "amount",
         "hits",
         "hour",
+        "idempotency_key",
         "key",
         "number",
         "sender",
-        "token",
         "writer",
     )
 
@@ -182,7 +184,7 @@ class ScriptCall:
         amount: int,
         writer: str,
         number: int,
-        token: str | None,
+        idempotency_key: str | None,
         hour: str,
         sender: str = "",
     ) -> None:
@@ -190,7 +192,7 @@ class ScriptCall:
         self.amount = amount
         self.writer = writer
         self.number = number
-        self.token = token
+        self.idempotency_key = idempotency_key
         self.hour = hour
         # Tells a repeat of this call from another hit with the same token, and from the call of a
         # copied process with the same writer and number: copies do not share the system's
@@ -209,12 +211,12 @@ class ScriptCall:
         self._share: int | None = None
 
     @classmethod
-    def of(cls, hit: PendingHit, writer: str, number: int, token: str | None) -> Self:
+    def of(cls, hit: PendingHit, writer: str, number: int, idempotency_key: str | None) -> Self:
         """Return a call for one hit, to which others may be added."""
-        call = cls(hit.key, 0, writer, number, token, current_hour())
-        call._limit = hit.terms.limit
-        if hit.token is not None:
-            call._share = hit.terms.idempotency_memory
+        call = cls(hit.key, 0, writer, number, idempotency_key, current_hour())
+        call._limit = hit.limits.limit
+        if hit.idempotency_key is not None:
+            call._share = hit.limits.idempotency_memory
         call.join(hit)
         return call
 
@@ -227,7 +229,7 @@ class ScriptCall:
 
     def takes(self, hit: PendingHit) -> bool:
         """Whether a hit may count together with the others."""
-        if not (self._screened or hit.rate or hit.once_in):
+        if not (self._screened or hit.rate or hit.visitor_window):
             return self.amount + hit.amount <= MAX_VALUE
         if self._rate is not None and hit.rate not in (None, self._rate):
             return False
@@ -243,9 +245,9 @@ class ScriptCall:
             hit.told is not self._told or visitor not in self._known
         ):
             self._tell_of(visitor, hit.told)
-        if hit.terms.limit > self._limit:
-            self._limit = hit.terms.limit
-        if hit.rate is not None or hit.once_in:
+        if hit.limits.limit > self._limit:
+            self._limit = hit.limits.limit
+        if hit.rate is not None or hit.visitor_window:
             self._screened = True
             self._rate = self._rate or hit.rate
 
@@ -279,23 +281,23 @@ class ScriptCall:
         if self._screened:
             keys += (f"{self.key}:seen", rates_key(self.key))
         counted = (self.amount, self.hour, self._limit, *more)
-        if self.token is not None:
+        if self.idempotency_key is not None:
             sender = self.sender if self._share is None else f"{self.sender}:{self._share}"
-            record = f"{self.key}:{_idempotency_record(self.token)}"
+            record = f"{self.key}:{_idempotency_record(self.idempotency_key)}"
             return HIT_ONCE.run((self.key, record, *keys), sender, *counted)
         record = f"{self.key}:writer:{self.writer}"
         return HIT.run((self.key, record, *keys), f"{self.number}:{self.sender}", *counted)
 
     def _screening(self) -> Iterator[str | int]:
         """Return what the scripts decide by which hits count."""
-        yield max(hit.once_in for hit in self.hits)
+        yield max(hit.visitor_window for hit in self.hits)
         rate = self._rate or RateLimit(1, 1)
         yield f"{rate.seconds / rate.hits:.6f}"
         yield rate.seconds
         for hit in self.hits:
             client = hit.client if hit.rate is not None else None
             visitor = hit.visitor if hit.visitor in self._visitors else None
-            yield from (visitor or "", hit.amount, hit.once_in, client or "")
+            yield from (visitor or "", hit.amount, hit.visitor_window, client or "")
 
     def _tell_of(self, visitor: str, told: ToldVisitors | None) -> None:
         """Tell the store of a visitor, unless it knows the visitor if it has the mark."""
@@ -348,7 +350,7 @@ class ScriptCall:
 
     def _read(self, answer: Any) -> tuple[int, str]:
         """Return the value in an answer, and a digit for each hit, or none where all count."""
-        if self.token is not None:
+        if self.idempotency_key is not None:
             if not isinstance(answer, list):  # the bytes of b"OK" are integers as well
                 raise TypeError
             value, said, *skipped = answer
@@ -395,10 +397,10 @@ def _keys(key: str, day: str) -> tuple[str, ...]:
     return (f"{key}:days", f"{key}:hours:{day}", names_key(key))
 
 
-def _idempotency_record(token: str) -> str:
-    if len(token) <= MAX_PLAIN_KEY:
-        return f"token:{token}"
-    return f"token-hash:{hashlib.blake2b(token.encode(), digest_size=20).hexdigest()}"
+def _idempotency_record(idempotency_key: str) -> str:
+    if len(idempotency_key) <= MAX_PLAIN_KEY:
+        return f"token:{idempotency_key}"
+    return f"token-hash:{hashlib.blake2b(idempotency_key.encode(), digest_size=20).hexdigest()}"
 
 
 @lru_cache(maxsize=2)

@@ -22,17 +22,17 @@ class Dispatcher:
     There is no thread in here: the one whose hit leads a batch carries it, and wakes the
     others with their answers. So a lone hit waits for nobody, and nothing is left running.
 
-    :param deadline: seconds that one hit may take.
+    :param timeout: seconds that one hit may take.
     :param durability: what a hit waits for.
-    :param meter: takes note of what was sent and answered.
+    :param metrics: takes note of what was sent and answered.
     """
 
     def __init__(
-        self, store: ConnectionPool, *, deadline: float, durability: Durability, meter: HitMetrics
+        self, store: ConnectionPool, *, timeout: float, durability: Durability, metrics: HitMetrics
     ) -> None:
         self._store = store
-        self._deadline = deadline
-        self._meter = meter
+        self._timeout = timeout
+        self._metrics = metrics
         self._lock = threading.Lock()
         self._combiner = Batcher(durability, int(store.patience * SYNC_SHARE * 1000))
         self._leader: int | None = None
@@ -40,8 +40,8 @@ class Dispatcher:
     def count(self, hit: PendingHit) -> None:
         """Count, and give the hit its outcome, within the deadline."""
         now = time.monotonic()
-        hit.ends = now + self._deadline
-        if not self._lock.acquire(timeout=self._deadline):
+        hit.deadline = now + self._timeout
+        if not self._lock.acquire(timeout=self._timeout):
             # A signal handler's, on top of a hit of this thread that holds the lock.
             hit.error = StoreUnavailableError("interrupted a hit, and cannot count before it")
             return
@@ -66,7 +66,7 @@ class Dispatcher:
         """Wait for the outcome, or for being the one who leads."""
         woken = False
         try:
-            woken = hit.wake.acquire(timeout=max(0.0, hit.ends - time.monotonic()))
+            woken = hit.wake.acquire(timeout=max(0.0, hit.deadline - time.monotonic()))
         finally:
             if not woken:
                 self._let_go(hit)
@@ -96,7 +96,7 @@ class Dispatcher:
     def _carry(self, hit: PendingHit, batch: Batch) -> None:
         """Send a batch until it is answered, or there is no time for another attempt."""
 
-        ends = hit.ends
+        deadline = hit.deadline
 
         def commands() -> list[Command]:
             with self._lock:
@@ -104,24 +104,24 @@ class Dispatcher:
 
         while True:
             try:
-                answers = self._store.exchange(commands, ends)
+                answers = self._store.exchange(commands, deadline)
             except StoreError as error:
-                self._meter.failed_round_trip()
+                self._metrics.failed_round_trip()
                 with self._lock:
                     batch.fail(error)
             else:
                 with self._lock:
                     settled = batch.take(answers)
-                self._meter.settled(settled, time.monotonic() + self._deadline)
+                self._metrics.settled(settled, time.monotonic() + self._timeout)
             if batch.over:
                 break
             pause = batch.pause()
-            if time.monotonic() + pause + self._store.patience > ends:
+            if time.monotonic() + pause + self._store.patience > deadline:
                 break
             time.sleep(pause)
         if hit.waits:
             with self._lock:
-                batch.give_up(ends)
+                batch.give_up(deadline)
 
 
 def _wake(hits: list[PendingHit]) -> None:

@@ -31,8 +31,8 @@ DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 #: What may become of a hit.
-OUTCOMES = ("counted", "replayed", "left_out", "not_counted", "unknown", "spooled")
-_COUNTED, _REPLAYED, _LEFT_OUT, _NOT_COUNTED, _UNKNOWN, _SPOOLED = range(len(OUTCOMES))
+OUTCOMES = ("counted", "replayed", "skipped", "not_counted", "unknown", "spooled")
+_COUNTED, _REPLAYED, _SKIPPED, _NOT_COUNTED, _UNKNOWN, _SPOOLED = range(len(OUTCOMES))
 _ADDED, _MICROSECONDS, _ROUND_TRIPS, _FAILED, _CARRIED, _LATER, _ADDED_LATER = range(6, 13)
 _TOOK = 13
 _SIZE = _TOOK + len(DURATIONS) + 1
@@ -52,8 +52,8 @@ class MetricsSnapshot:
     """The numbers of one meter, or of several together.
 
     :ivar outcomes: how many hits became what, by :data:`OUTCOMES`. ``replayed`` had counted
-        before, under the same token; ``left_out`` was its visitor's second, of late.
-    :ivar added: the sum of the amounts of those that counted.
+        before, under the same token; ``skipped`` was its visitor's second, of late.
+    :ivar amount_total: the sum of the amounts of those that counted.
     :ivar seconds: how long all hits took together.
     :ivar durations: how many took up to each of :data:`DURATIONS`, and not up to the one before
         it; the last number is of those that took longer.
@@ -62,11 +62,11 @@ class MetricsSnapshot:
     :ivar carried: how many hits the former have settled.
     :ivar sizes: how many of them settled up to each of :data:`SIZES`, as above.
     :ivar replayed: how many hits were counted that had waited in a spool.
-    :ivar added_later: the sum of their amounts.
+    :ivar replayed_amount: the sum of their amounts.
     """
 
     outcomes: dict[str, int]
-    added: int
+    amount_total: int
     seconds: float
     durations: tuple[int, ...]
     round_trips: int
@@ -74,7 +74,7 @@ class MetricsSnapshot:
     carried: int
     sizes: tuple[int, ...]
     replayed: int
-    added_later: int
+    replayed_amount: int
 
 
 class HitMetrics(ForkSafe):
@@ -103,7 +103,7 @@ class HitMetrics(ForkSafe):
             self.failed_round_trip()
             return
         self.enter()
-        carried = counted = added = 0
+        carried = counted = amount_total = 0
         together = 0.0
         with self._lock:
             if now > self._next_look:
@@ -115,17 +115,17 @@ class HitMetrics(ForkSafe):
                     if hit.value is None:
                         continue  # its own caller has heard of an error, and takes note
                     if not hit.counted:
-                        numbers[_LEFT_OUT] += 1
+                        numbers[_SKIPPED] += 1
                     elif hit.replayed:
                         numbers[_REPLAYED] += 1
                     else:
                         counted += 1
-                        added += hit.amount
-                    took = now - hit.ends
+                        amount_total += hit.amount
+                    took = now - hit.deadline
                     together += took
                     numbers[_TOOK + bisect_left(DURATIONS, took)] += 1
             numbers[_COUNTED] += counted
-            numbers[_ADDED] = (numbers[_ADDED] + added) % _MOST
+            numbers[_ADDED] = (numbers[_ADDED] + amount_total) % _MOST
             numbers[_MICROSECONDS] += max(0, int(together * 1e6))
             numbers[_ROUND_TRIPS] += 1
             numbers[_CARRIED] += carried
@@ -140,7 +140,7 @@ class HitMetrics(ForkSafe):
     def failed(self, hit: PendingHit, now: float) -> None:
         """Take note of a hit that has an error; ``now`` as above."""
         counted = None if hit.error is None else hit.error.counted
-        took = max(0.0, now - hit.ends)
+        took = max(0.0, now - hit.deadline)
         self.enter()
         with self._lock:
             if now > self._next_look:
@@ -156,15 +156,15 @@ class HitMetrics(ForkSafe):
             self._numbers[_LATER] += hits
             self._numbers[_ADDED_LATER] = (self._numbers[_ADDED_LATER] + amount) % _MOST
 
-    def reading(self) -> MetricsSnapshot:
+    def snapshot(self) -> MetricsSnapshot:
         """Return the numbers: with a folder, those of all processes that share it."""
         self.enter()
         with self._lock:
             if self._slots is None:
-                return _reading(self._numbers)
+                return _snapshot(self._numbers)
             self._look(time.monotonic())
         columns = zip(*(array("Q", row) for row in self._slots.rows()), strict=True)
-        return _reading([sum(column) % _MOST for column in columns] or self._numbers)
+        return _snapshot([sum(column) % _MOST for column in columns] or self._numbers)
 
     def _reset(self) -> None:
         # Reentrant, for a hit in a signal handler.
@@ -213,10 +213,10 @@ def _slots(folder: str | Path, service: str) -> SlotFolder:
 _BECAME = {False: _NOT_COUNTED, "unknown": _UNKNOWN, "spooled": _SPOOLED}
 
 
-def _reading(numbers: Sequence[int]) -> MetricsSnapshot:
+def _snapshot(numbers: Sequence[int]) -> MetricsSnapshot:
     return MetricsSnapshot(
         outcomes=dict(zip(OUTCOMES, numbers, strict=False)),
-        added=numbers[_ADDED],
+        amount_total=numbers[_ADDED],
         seconds=numbers[_MICROSECONDS] / 1e6,
         durations=tuple(numbers[_TOOK:_SIZE]),
         round_trips=numbers[_ROUND_TRIPS],
@@ -224,5 +224,5 @@ def _reading(numbers: Sequence[int]) -> MetricsSnapshot:
         carried=numbers[_CARRIED],
         sizes=tuple(numbers[_SIZE:_LENGTH]),
         replayed=numbers[_LATER],
-        added_later=numbers[_ADDED_LATER],
+        replayed_amount=numbers[_ADDED_LATER],
     )

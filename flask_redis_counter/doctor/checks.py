@@ -63,7 +63,7 @@ def run_checks(
     try:
         config = Config.load(*sources, store_given=store is not None)
         target = config.redis_url if store is None else store
-        pool = ConnectionPool(target, deadline=config.deadline, durability=config.durability)
+        pool = ConnectionPool(target, timeout=config.timeout, durability=config.durability)
     except ConfigurationError as error:
         yield Diagnostic("failure", "settings", str(error), "correct it, and look again")
         return
@@ -80,7 +80,7 @@ def run_checks(
             yield Diagnostic("ok", "admin key", f"it has {len(config.admin_key)} characters")
         yield from _server()
     else:  # what an app does not have
-        config = replace(config, live=0, admin_key=None)
+        config = replace(config, max_listeners=0, admin_key=None)
     yield from _spool(config)
     yield from _metrics(config)
     try:
@@ -109,7 +109,7 @@ def _spool(config: Config) -> Iterator[Diagnostic]:
     if config.spool_dir is None:
         return
     try:
-        spool = Spool(config.spool_dir, megabytes=config.spool_mb)
+        spool = Spool(config.spool_dir, megabytes=config.spool_max_mb)
         waiting = spool.length()
     except (ConfigurationError, SpoolError) as error:
         remedy = "give the service a folder that it may write to, on a disk that has room"
@@ -237,7 +237,7 @@ def _memory(config: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
     if not limit:
         said = f"{used / 1e6:.1f} MB, and no limit: nothing bounds what idempotency keys take"
         yield Diagnostic("ok", "memory", said)
-    elif used * 100 < limit * (config.terms.idempotency_memory or 100):
+    elif used * 100 < limit * (config.limits.idempotency_memory or 100):
         yield Diagnostic("ok", "memory", f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB")
     else:
         expiring = sum(map(int, re.findall(r"expires=(\d+)", " ".join(facts.values()))))
@@ -247,7 +247,8 @@ def _memory(config: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
         )
         remedy = (
             "raise maxmemory, or wait: an idempotency key is kept for a day after its last use, "
-            "also where its counter is deleted; COUNTER_RATE bounds how many an address may send"
+            "also where its counter is deleted; COUNTER_RATE_LIMIT bounds "
+            "how many an address may send"
         )
         yield Diagnostic("warning", "memory", said, remedy)
 

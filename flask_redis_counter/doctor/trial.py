@@ -26,7 +26,7 @@ def try_features(
     key = key_of(config.prefix, f"doctor-{secrets.token_hex(8)}")
     try:
         errors = queries.run(try_rights(key), store.ask)
-        with closing(ConnectionPool(target, deadline=config.deadline)) as listening:
+        with closing(ConnectionPool(target, timeout=config.timeout)) as listening:
             errors |= queries.run(try_channel(key), listening.ask)
     except StoreError as error:
         yield Diagnostic("warning", "rights", f"cannot be tried: {error}", "see its log")
@@ -52,7 +52,7 @@ def try_hit(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
     name = f"doctor-{secrets.token_hex(8)}"
     try:
         with _counter(config, target) as counter:
-            first, again = (counter.hit(name, token=name) for _ in range(2))
+            first, again = (counter.hit(name, idempotency_key=name) for _ in range(2))
             counter.delete(name)
     except CounterError as error:
         yield Diagnostic("failure", "hit", f"a hit was tried: {error}", _remedy(config, error))
@@ -71,7 +71,7 @@ def try_records(config: Config, target: str | redis.Redis) -> Iterator[Diagnosti
         with _counter(config, target) as counter:
             counter.hit(name, visitor=name if config.visitors else None)
             days = counter.series(name, days=2)  # midnight may be between the two
-            listed = name in counter.names(after=name[:-1], most=1)
+            listed = name in counter.names(after=name[:-1], limit=1)
             counter.delete(name)
     except CounterError:
         return  # said of the hit before
@@ -92,11 +92,11 @@ def acl_remedy(config: Config) -> str:
 
 def _features(config: Config) -> list[str]:
     """Return the features that the settings make use of."""
-    terms = config.terms
+    limits = config.limits
     switches = {
         "visitors": config.visitors,
-        "rates": terms.rate is not None or terms.once_in is not None,
-        "live": config.live > 0,
+        "rates": limits.rate is not None or limits.visitor_window is not None,
+        "live": config.max_listeners > 0,
         "changes": config.admin_key is not None,
         "fsync": config.durability == "fsync",
         "replica": config.durability == "replica",
@@ -108,7 +108,7 @@ def _counter(config: Config, target: str | redis.Redis) -> RedisCounter:
     return RedisCounter(
         target,
         prefix=config.prefix,
-        deadline=config.deadline,
+        timeout=config.timeout,
         durability=config.durability,
     )
 

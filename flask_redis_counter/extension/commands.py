@@ -77,7 +77,7 @@ def _names(ctx: click.Context, _: click.Parameter, begun: str) -> list[Completio
     """Complete a name, where the store can be asked; a shell has no use for an error."""
     try:
         with ctx.find_root().ensure_object(ScriptInfo).load_app().app_context():
-            found = current_state().counter.names(after=begun, most=100)
+            found = current_state().counter.names(after=begun, limit=100)
     except Exception:
         return []
     return [CompletionItem(name) for name in found if name.startswith(begun)]
@@ -190,8 +190,8 @@ def list_(as_json: bool) -> None:
     """
     counter = current_state().counter
     values: dict[str, int | None] = {}
-    while page := counter.names(after=max(values, default=""), most=PAGE_SIZE):
-        values |= counter.values(page, default=None, broken=None)
+    while page := counter.names(after=max(values, default=""), limit=PAGE_SIZE):
+        values |= counter.values(page, default=None, invalid=None)
     if as_json:
         click.echo(json.dumps(values))
     else:

@@ -66,14 +66,14 @@ class FlaskRedisCounter:
         store = config.redis_url if self._store is None else self._store
         spool = None
         if config.enabled and config.spool_dir is not None:
-            spool = Spool(config.spool_dir, megabytes=config.spool_mb)
+            spool = Spool(config.spool_dir, megabytes=config.spool_max_mb)
         counter = RedisCounter(
             store,
             prefix=config.prefix,
-            deadline=config.deadline,
+            timeout=config.timeout,
             durability=config.durability,
             spool=spool,
-            meter=HitMetrics(config.metrics_dir, service=config.service),
+            metrics=HitMetrics(config.metrics_dir, service=config.service),
         )
         app.extensions[EXTENSION_KEY] = ExtensionState(
             counter,
@@ -107,17 +107,18 @@ class FlaskRedisCounter:
         """
         return current_state().counter
 
-    def hit(self, name: str | None = None, amount: int = 1, *, token: str | None = None) -> Hit:
+    def hit(
+        self, name: str | None = None, amount: int = 1, *, idempotency_key: str | None = None
+    ) -> Hit:
         """Count, by default on the app's own counter; raises what :meth:`RedisCounter.hit` does.
 
         In a request it counts what :meth:`counted` does, under the same settings: not HEAD and
-        OPTIONS, a prefetch, a crawler (``COUNTER_BOTS``) or a reload
-        (``COUNTER_RELOAD_SECONDS``). The hit then has ``counted=False`` and the current value.
+        OPTIONS, a prefetch, a crawler (``COUNTER_IGNORE_BOTS``) or a reload
+        (``COUNTER_VISITOR_WINDOW``). The hit then has ``counted=False`` and the current value.
         ``visits.counter.hit(name)`` counts whatever the request is.
 
-        :param token: what makes this hit recognisable: hits of a counter with the same token
-            count once.
-        :raises RateLimitExceededError: not counted: the address exceeds ``COUNTER_RATE``.
+        :param idempotency_key: key of this hit: hits of a counter with the same key count once.
+        :raises RateLimitExceededError: not counted: the address exceeds ``COUNTER_RATE_LIMIT``.
         """
         state = current_state()
         name = state.name_or_default(name)
@@ -126,11 +127,18 @@ class FlaskRedisCounter:
         with _watched(state):
             if has_request_context():
                 asked = HitRequest.of(request, state)
-                terms = state.config.terms
+                limits = state.config.limits
                 ask = not (state.breaker.is_open() and _AWAY in g)
-                hit, _ = asked.count(state.counter, name, amount, token=token, terms=terms, ask=ask)
+                hit, _ = asked.count(
+                    state.counter,
+                    name,
+                    amount,
+                    idempotency_key=idempotency_key,
+                    limits=limits,
+                    ask=ask,
+                )
             else:
-                hit = state.counter.hit(name, amount, token=token)
+                hit = state.counter.hit(name, amount, idempotency_key=idempotency_key)
         if hit.counted:
             state.hit_log.recovered()
         return hit
@@ -150,19 +158,20 @@ class FlaskRedisCounter:
         return values if more else values[first]
 
     def counted(
-        self, name: str | None = None, *, token: Callable[[], str | None] | None = None
+        self, name: str | None = None, *, idempotency_key: Callable[[], str | None] | None = None
     ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
         """Decorate a view: each visit counts, and no failure of the store breaks the page.
 
         Stands below the route, next to the function. GET and POST and the like count once before
         the view runs; HEAD and OPTIONS do not, nor does a browser that fetches the page before
-        anybody looks at it, a crawler (``COUNTER_BOTS``), a reload (``COUNTER_RELOAD_SECONDS``)
-        or who comes too often (``COUNTER_RATE``). A hit that failed is logged, and the page goes
+        anybody looks at it, a crawler (``COUNTER_IGNORE_BOTS``), a reload
+        (``COUNTER_VISITOR_WINDOW``) or a client over ``COUNTER_RATE_LIMIT``. A hit that failed is
+        logged, and the page goes
         out without it.
 
         :param name: the counter; by default the view's function name.
-        :param token: returns what makes the request's hit recognisable, as an order's number, or
-            None; hits of a counter with the same token count once.
+        :param idempotency_key: returns the key of the request's hit, such as the number of an
+            order, or None; hits of a counter with the same key count once.
         :raises InvalidNameError: the name is outside the rules.
         """
         if callable(name):
@@ -178,7 +187,7 @@ class FlaskRedisCounter:
 
             @functools.wraps(view)
             def counting_view(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-                _count(current_state(), counter_name, token)
+                _count(current_state(), counter_name, idempotency_key)
                 return current_app.ensure_sync(view)(*args, **kwargs)  # type: ignore[no-any-return]
 
             if not hasattr(view, "__name__"):  # Flask makes the endpoint of it
@@ -212,7 +221,9 @@ def _counter_of(view: Any) -> str:
         raise InvalidNameError(name, '; write @visits.counted("name")') from error
 
 
-def _count(state: ExtensionState, name: str, token: Callable[[], str | None] | None) -> None:
+def _count(
+    state: ExtensionState, name: str, idempotency_key: Callable[[], str | None] | None
+) -> None:
     """Count a visit of a view; what fails is logged."""
     if not state.config.enabled:
         return
@@ -223,10 +234,10 @@ def _count(state: ExtensionState, name: str, token: Callable[[], str | None] | N
         with _watched(state):
             state.counter.hit(
                 name,
-                token=None if token is None else token(),
+                idempotency_key=None if idempotency_key is None else idempotency_key(),
                 visitor=asked.visitor,
                 client=asked.client,
-                terms=state.config.terms,
+                limits=state.config.limits,
                 ask=not state.breaker.is_open(),
             )
     except HitSpooledError:

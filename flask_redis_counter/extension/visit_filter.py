@@ -21,8 +21,8 @@ _EARLY = ("prefetch", "prerender", "preview")
 
 
 @lru_cache(maxsize=8)
-def _each_time(terms: Limits) -> Limits:
-    return replace(terms, once_in=None)
+def _each_time(limits: Limits) -> Limits:
+    return replace(limits, visitor_window=None)
 
 
 class VisitFilter:
@@ -33,10 +33,10 @@ class VisitFilter:
 
     def __init__(self, config: Config) -> None:
         self._visitors = config.visitors
-        self._opt_out = config.opt_out
-        self._rated = config.terms.rate is not None
+        self._opt_out = config.respect_dnt
+        self._rated = config.limits.rate is not None
         self._ipv6_prefix = config.ipv6_prefix
-        self._proxies = TrustedProxies(config.proxies) if config.proxies else None
+        self._proxies = TrustedProxies(config.trusted_proxies) if config.trusted_proxies else None
         self._is_crawler: Callable[[str], bool] | None = None
         if config.ignore_bots:
             crawlers = import_module("crawleruseragents")
@@ -57,14 +57,18 @@ class VisitFilter:
             return "bot"
         return None
 
-    def terms(self, terms: Limits, token: str | None, headers: HeaderGetter) -> Limits:
+    def limits(self, limits: Limits, idempotency_key: str | None, headers: HeaderGetter) -> Limits:
         """Return the terms of a hit: a program's hits with keys are different hits, not reloads.
 
         A page's script sends a key as well, a new one with each load; browsers add ``Origin``.
         """
-        if token is None or terms.once_in is None or headers("origin") is not None:
-            return terms
-        return _each_time(terms)
+        if (
+            idempotency_key is None
+            or limits.visitor_window is None
+            or headers("origin") is not None
+        ):
+            return limits
+        return _each_time(limits)
 
     def client(self, peer: str, headers: HeaderGetter) -> str:
         """Return what tells a client from others.

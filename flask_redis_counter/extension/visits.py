@@ -47,8 +47,8 @@ class HitRequest:
         name: str,
         amount: int,
         *,
-        token: str | None,
-        terms: Limits,
+        idempotency_key: str | None,
+        limits: Limits,
         ask: bool = True,
     ) -> tuple[Hit, str | None]:
         """Count where it is a visit, else read; raises what :meth:`RedisCounter.hit` does.
@@ -58,5 +58,7 @@ class HitRequest:
         if self.skip_reason is not None:
             return Hit(name, counter.value(name), counted=False), self.skip_reason
         whose = {"visitor": self.visitor, "client": self.client}
-        hit = counter.hit(name, amount, token=token, **whose, terms=terms, ask=ask)
+        hit = counter.hit(
+            name, amount, idempotency_key=idempotency_key, **whose, limits=limits, ask=ask
+        )
         return hit, None if hit.counted else DUPLICATE_VISIT

@@ -89,12 +89,12 @@ class SpoolDatabase(ForkSafe):
                 f"the spool {self.path} cannot be used in this process: it was forked in C in the "
                 "middle of a write; load the app after the fork (uWSGI: --lazy-apps)"
             )
-        ends = time.monotonic() + (BUSY_TIMEOUT if wait is None else wait)
-        if not self._lock.acquire(timeout=_left(ends)):
+        deadline = time.monotonic() + (BUSY_TIMEOUT if wait is None else wait)
+        if not self._lock.acquire(timeout=_left(deadline)):
             raise SpoolError(f"the spool {self.path} is busy: another thread writes to it")
         try:
             self._open = True
-            return self._attempt(work, adds, ends)
+            return self._attempt(work, adds, deadline)
         finally:
             self._open = False
             self._lock.release()
@@ -115,18 +115,21 @@ class SpoolDatabase(ForkSafe):
             self._paused = False
             self._lock.release()
 
-    def _attempt(self, work: Callable[[sqlite3.Connection], _T], adds: bool, ends: float) -> _T:
+    def _attempt(self, work: Callable[[sqlite3.Connection], _T], adds: bool, deadline: float) -> _T:
         again = False
         while True:
             try:
-                with closing(self._connected(ends)) as database, self._transaction(database, adds):
+                with (
+                    closing(self._connected(deadline)) as database,
+                    self._transaction(database, adds),
+                ):
                     return work(database)
             except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
                 raise SpoolError(f"the spool {self.path} does not work: {error}") from error
             except sqlite3.DatabaseError as error:
                 if again:
                     raise SpoolError(f"the spool {self.path} is corrupt: {error}") from error
-                self._set_aside(error, ends)
+                self._set_aside(error, deadline)
                 again = True
 
     @contextmanager
@@ -144,8 +147,8 @@ class SpoolDatabase(ForkSafe):
                 database.execute("ROLLBACK")
             raise
 
-    def _connected(self, ends: float) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, timeout=_left(ends), isolation_level=None)
+    def _connected(self, deadline: float) -> sqlite3.Connection:
+        database = sqlite3.connect(self.path, timeout=_left(deadline), isolation_level=None)
         try:
             self._inode = self.path.stat().st_ino
             # Not WAL, which is emptied each time that the last process closes it.
@@ -172,7 +175,7 @@ class SpoolDatabase(ForkSafe):
             return False
 
     @contextmanager
-    def _locked(self, ends: float) -> Iterator[None]:
+    def _locked(self, deadline: float) -> Iterator[None]:
         """Let one process at a time set the file aside."""
         with self.path.with_suffix(".lock").open("w") as lock:
             while True:
@@ -180,14 +183,14 @@ class SpoolDatabase(ForkSafe):
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError as error:
-                    if time.monotonic() > ends:
+                    if time.monotonic() > deadline:
                         raise SpoolError(f"{lock.name} is locked by another process") from error
                     time.sleep(LOCK_PAUSE)
             yield
 
-    def _set_aside(self, error: sqlite3.DatabaseError, ends: float) -> None:
+    def _set_aside(self, error: sqlite3.DatabaseError, deadline: float) -> None:
         """Move a corrupt file out of the way, unless another process has done so already."""
-        with self._locked(ends):
+        with self._locked(deadline):
             if not self._is_current():
                 return
             aside = f"{self.path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
@@ -202,5 +205,5 @@ class SpoolDatabase(ForkSafe):
         )
 
 
-def _left(ends: float) -> float:
-    return max(0.0, ends - time.monotonic())
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())

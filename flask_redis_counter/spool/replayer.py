@@ -29,12 +29,12 @@ _log = logging.getLogger(__name__)
 _replayers: WeakKeyDictionary[Spool, Replayer] = WeakKeyDictionary()
 
 
-def get_replayer(spool: Spool, store: ConnectionPool, meter: HitMetrics) -> Replayer:
+def get_replayer(spool: Spool, store: ConnectionPool, metrics: HitMetrics) -> Replayer:
     """Return the replayer of a spool, started where this process has none yet."""
     # No lock: a forked child could find it held. setdefault is atomic.
     replayer = _replayers.get(spool)
     if replayer is None:
-        replayer = _replayers.setdefault(spool, Replayer(spool, store, meter))
+        replayer = _replayers.setdefault(spool, Replayer(spool, store, metrics))
     replayer.start()
     return replayer
 
@@ -52,10 +52,10 @@ class Replayer(ForkSafe):
     Several may replay one spool, in several processes: each row counts once all the same.
     """
 
-    def __init__(self, spool: Spool, store: ConnectionPool, meter: HitMetrics) -> None:
+    def __init__(self, spool: Spool, store: ConnectionPool, metrics: HitMetrics) -> None:
         self._spool = spool
         self._store = store
-        self._meter = meter
+        self._metrics = metrics
         self._trouble = LogThrottle(_log, "the spool can be read again")
         super().__init__()
 
@@ -110,6 +110,6 @@ class Replayer(ForkSafe):
             return False
         self._trouble.recovered()
         if counted:
-            self._meter.replayed(counted, amount)
+            self._metrics.replayed(counted, amount)
             _log.warning("%d spooled hits were counted", counted)
         return True

@@ -61,7 +61,7 @@ class Spool(ForkSafe):
     def __init__(self, folder: str | Path, *, megabytes: int = 64) -> None:
         if not isinstance(megabytes, int) or not 1 <= megabytes <= 10_000:
             raise ConfigurationError(
-                "COUNTER_SPOOL_MB", f"{printable(megabytes)} is no integer from 1 to 10000"
+                "COUNTER_SPOOL_MAX_MB", f"{printable(megabytes)} is no integer from 1 to 10000"
             )
         self.path = Path(folder).absolute() / "spool.sqlite3"
         self._file = SpoolDatabase(self.path, megabytes)
@@ -101,7 +101,7 @@ class Spool(ForkSafe):
             spooled.__cause__ = hit.error
             hit.error = spooled
 
-    def _add(self, hit: PendingHit, ends: float) -> None:
+    def _add(self, hit: PendingHit, deadline: float) -> None:
         """Write a hit down that the store did not take; it is on disk when this returns.
 
         :raises SpoolError: it is not: the spool is full or busy, or its disk refuses.
@@ -110,10 +110,10 @@ class Spool(ForkSafe):
         """
         entry = _Entry(hit)
         self._gathering.append(entry)
-        if self._lock.acquire(timeout=max(0.0, ends - time.monotonic())):
+        if self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
                 if not entry.done:  # not by the one who had the lock before, either
-                    self._write(self._gathered(), max(0.0, ends - time.monotonic()))
+                    self._write(self._gathered(), max(0.0, deadline - time.monotonic()))
             finally:
                 self._lock.release()
         else:
@@ -269,8 +269,8 @@ class _Row:
         self.id = id_
         self.hits = hits
         self.fresh = sent is None
-        key, amount, writer, number, token, hour, sender = call
-        self.call = ScriptCall(key, amount, writer, number, token or None, hour, sender)
+        key, amount, writer, number, idempotency_key, hour, sender = call
+        self.call = ScriptCall(key, amount, writer, number, idempotency_key or None, hour, sender)
 
 
 class _Entry:
@@ -285,14 +285,24 @@ class _Entry:
         call = hit.call if isinstance(hit.error, OutcomeUnknownError) else None
         hour = current_hour() if call is None else call.hour
         self._fresh = False
-        if hit.token is not None:
+        if hit.idempotency_key is not None:
             # The token is the identity, whatever was sent before.
             sent = None if call is None else time.time()
-            self._columns = (hit.key, "token", 0, hit.token, "", hit.amount, 1, hour, sent)
+            self._columns = (
+                hit.key,
+                "token",
+                0,
+                hit.idempotency_key,
+                "",
+                hit.amount,
+                1,
+                hour,
+                sent,
+            )
         elif call is not None:
             # All of the batch's hits of this counter: each of them writes the same row.
             self._columns = (
-                *(call.key, call.writer, call.number, call.token or "", call.sender),
+                *(call.key, call.writer, call.number, call.idempotency_key or "", call.sender),
                 *(call.amount, len(call.hits), hour, time.time()),
             )
         else:

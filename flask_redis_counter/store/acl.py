@@ -57,7 +57,7 @@ FEATURES = {
         _feature(
             "rates",
             "time get set zscore zadd zremrangebyscore expire",
-            "COUNTER_RATE and COUNTER_RELOAD_SECONDS do not hold, or hits are refused",
+            "COUNTER_RATE_LIMIT and COUNTER_VISITOR_WINDOW do not hold, or hits are refused",
         ),
         _feature(
             "live",

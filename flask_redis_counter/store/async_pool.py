@@ -36,18 +36,18 @@ class AsyncConnectionPool:
 
     :param connect: makes a connection, not yet connected, without time-outs of its own: they
         would make a task of each command; here they are around it all.
-    :param deadline: seconds that one call may take.
+    :param timeout: seconds that one call may take.
     :param durability: what the server must be able to do.
     :ivar patience: seconds of them that the store may take to answer, and as many to be
         connected to.
     """
 
     def __init__(
-        self, connect: ConnectionFactory, *, deadline: float, durability: Durability
+        self, connect: ConnectionFactory, *, timeout: float, durability: Durability
     ) -> None:
-        self._deadline = deadline
+        self._timeout = timeout
         self._durability = durability
-        self.patience = deadline * ATTEMPT_SHARE
+        self.patience = timeout * ATTEMPT_SHARE
         self._connector = connect
         self._failed: Exception | None = None  # why the last attempt to connect did
         self._idle: deque[Any] = deque()
@@ -68,37 +68,41 @@ class AsyncConnectionPool:
         self, commands: Sequence[Command], enough: Callable[[Iterable[bool]], bool]
     ) -> list[Any]:
         """Send commands, and once more on a new connection where enough of them need that."""
-        ends = asyncio.get_running_loop().time() + self._deadline
+        deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            answers = await self.exchange(lambda: commands, ends)
+            answers = await self.exchange(lambda: commands, deadline)
         except StoreRejectedError as error:
             if not refused_here(error):
                 raise
         else:
             if not enough(map(refused_here, answers)):
                 return answers
-        return await self.exchange(lambda: commands, ends)
+        return await self.exchange(lambda: commands, deadline)
 
-    async def exchange(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
+    async def exchange(
+        self, prepare: Callable[[], Sequence[Command]], deadline: float
+    ) -> list[Any]:
         """Get a connection, send on it what ``prepare`` returns then, and return the answers.
 
-        :param ends: when both must be over, by the loop's clock.
+        :param deadline: when both must be over, by the loop's clock.
         :raises: what :meth:`ConnectionPool.exchange` does.
         """
         loop = asyncio.get_running_loop()
-        timeout = min(ends - self.patience, loop.time() + self.patience)
+        timeout = min(deadline - self.patience, loop.time() + self.patience)
         try:
             async with asyncio.timeout_at(timeout) if self._slots.locked() else nullcontext():
                 await self._slots.acquire()
         except TimeoutError as error:
             raise StoreUnavailableError("no connection to the store is free") from error
         try:
-            return await self._exchanged(prepare, ends)
+            return await self._exchanged(prepare, deadline)
         finally:
             self._slots.release()
 
-    async def _exchanged(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
-        connection = await self._acquire(ends - self.patience)
+    async def _exchanged(
+        self, prepare: Callable[[], Sequence[Command]], deadline: float
+    ) -> list[Any]:
+        connection = await self._acquire(deadline - self.patience)
         answers: list[Any] = []
         usable = stale = False
         # asyncio.timeout would be a tenth of the time that this process spends on a batch.
@@ -145,7 +149,7 @@ class AsyncConnectionPool:
                 connection._writer.transport.abort()
             await connection.disconnect(nowait=True)
 
-    async def _acquire(self, ends: float) -> Any:
+    async def _acquire(self, deadline: float) -> Any:
         while self._idle:
             connection = self._idle.pop()
             if not connection._reader.at_eof():
@@ -154,7 +158,7 @@ class AsyncConnectionPool:
         connection = self._connector()
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout_at(min(ends, loop.time() + self.patience)):
+            async with asyncio.timeout_at(min(deadline, loop.time() + self.patience)):
                 await connection.connect()
                 if self._durability == "fsync":
                     await _check_fsync(connection)

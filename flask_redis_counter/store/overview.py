@@ -102,27 +102,27 @@ def overview(
     key_of: Callable[[str], str],
     wanted: Iterable[str],
     after: str | None,
-    most: int,
+    limit: int,
     days: int,
 ) -> Operation[Overview]:
     """Read counters that are asked for, and then those that come after a name."""
     found = list(dict.fromkeys(wanted))
     for name in found:
         key_of(name)  # what is outside the rules is said before anything is asked
-    listing = [] if after is None else [names(prefix, after, most + 1)]
+    listing = [] if after is None else [names(prefix, after, limit + 1)]
     store, *pages = yield from gather(store_info(), *listing)
     listed: list[str] = []
     for page in pages:
         if isinstance(page, CounterError):
             raise page
         listed = page
-    found += [name for name in listed[:most] if name not in found]
+    found += [name for name in listed[:limit] if name not in found]
     summaries = yield from gather(*(summary(name, key_of(name), days) for name in found))
     for one in summaries:
         if isinstance(one, CounterError):
             raise one
     info = store if isinstance(store, StoreInfo) else None
-    return Overview(summaries, len(listed) > most, info)
+    return Overview(summaries, len(listed) > limit, info)
 
 
 def summary(name: str, key: str, days: int) -> Operation[CounterSummary]:

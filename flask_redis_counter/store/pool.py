@@ -45,7 +45,7 @@ class ConnectionPool(ForkSafe):
     """Connections to one Redis-compatible server, shared by the threads of a process.
 
     :param target: a URL or a ready :class:`redis.Redis`.
-    :param deadline: seconds that one call may take.
+    :param timeout: seconds that one call may take.
     :param durability: what the server must be able to do.
     :ivar patience: seconds of them that the store may take to answer, and as many to be
         connected to.
@@ -53,11 +53,11 @@ class ConnectionPool(ForkSafe):
     """
 
     def __init__(
-        self, target: str | redis.Redis, *, deadline: float, durability: Durability = "memory"
+        self, target: str | redis.Redis, *, timeout: float, durability: Durability = "memory"
     ) -> None:
-        self._deadline = deadline
+        self._timeout = timeout
         self._durability = durability
-        self.patience = deadline * ATTEMPT_SHARE
+        self.patience = timeout * ATTEMPT_SHARE
         self._connector = ConnectionFactory(target, redis, self.patience)
         super().__init__()
         self.enter()
@@ -84,28 +84,28 @@ class ConnectionPool(ForkSafe):
         self, commands: Sequence[Command], enough: Callable[[Iterable[bool]], bool]
     ) -> list[Any]:
         """Send commands, and once more on a new connection where enough of them need that."""
-        ends = time.monotonic() + self._deadline
+        deadline = time.monotonic() + self._timeout
         try:
-            answers = self.exchange(lambda: commands, ends)
+            answers = self.exchange(lambda: commands, deadline)
         except StoreRejectedError as error:
             if not refused_here(error):
                 raise
         else:
             if not enough(map(refused_here, answers)):
                 return answers
-        return self.exchange(lambda: commands, ends)
+        return self.exchange(lambda: commands, deadline)
 
-    def exchange(self, prepare: Callable[[], Sequence[Command]], ends: float) -> list[Any]:
+    def exchange(self, prepare: Callable[[], Sequence[Command]], deadline: float) -> list[Any]:
         """Get a connection, send on it what ``prepare`` returns then, and return the answers.
 
-        :param ends: when both must be over, by :func:`time.monotonic`.
+        :param deadline: when both must be over, by :func:`time.monotonic`.
         :raises StoreUnavailableError: nothing was sent.
         :raises StoreRejectedError: the server serves nothing at all (loading, no
             authentication).
         :raises OutcomeUnknownError: it was sent and not every answer came.
         """
         self.enter()
-        connection = self._acquire(ends - self.patience)
+        connection = self._acquire(deadline - self.patience)
         answers: list[Any] = []
         usable = stale = False
         try:
@@ -163,8 +163,8 @@ class ConnectionPool(ForkSafe):
         self._suspect = False
         self._failed: BaseException | None = None  # why the last attempt to connect did
 
-    def _acquire(self, ends: float) -> Any:
-        ends = min(ends, time.monotonic() + self.patience)
+    def _acquire(self, deadline: float) -> Any:
+        deadline = min(deadline, time.monotonic() + self.patience)
         while True:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
@@ -179,7 +179,7 @@ class ConnectionPool(ForkSafe):
             if connection is None:
                 if self._dialer is threading.current_thread():
                     self._dial()
-                return self._served(waiter, ends)
+                return self._served(waiter, deadline)
             if _is_fresh(connection):
                 return connection
             connection.disconnect()
@@ -213,10 +213,10 @@ class ConnectionPool(ForkSafe):
             self._dialers += 1
         return waiter
 
-    def _served(self, waiter: Future[Any], ends: float) -> Any:
+    def _served(self, waiter: Future[Any], deadline: float) -> Any:
         connection = None
         try:
-            connection = waiter.result(max(0.0, ends - time.monotonic()))
+            connection = waiter.result(max(0.0, deadline - time.monotonic()))
             return connection
         except DurabilityUnsupportedError as error:
             raise DurabilityUnsupportedError(str(error)) from error

@@ -97,7 +97,7 @@ def read(key: str, default: Any) -> Operation[Any]:
     return parse_integer(answer, key, default)
 
 
-def read_many(keys: Mapping[str, str], default: Any, broken: Any) -> Operation[dict[str, Any]]:
+def read_many(keys: Mapping[str, str], default: Any, invalid: Any) -> Operation[dict[str, Any]]:
     """Read the counters that names stand for."""
     if not keys:
         return {}
@@ -108,15 +108,15 @@ def read_many(keys: Mapping[str, str], default: Any, broken: Any) -> Operation[d
         try:
             values[name] = parse_integer(answer, key, default)
         except NotAnIntegerError:
-            if broken is RAISE:
+            if invalid is RAISE:
                 raise
-            values[name] = broken
+            values[name] = invalid
     return values
 
 
-def set_value(key: str, value: int, limit: int, only_new: bool) -> Operation[int | None]:
+def set_value(key: str, value: int, limit: int, if_absent: bool) -> Operation[int | None]:
     """Set a counter and return the value that it had, None where it is made."""
-    (answer,) = yield [("EVAL", _SET, 2, key, names_key(key), value, limit, int(only_new))]
+    (answer,) = yield [("EVAL", _SET, 2, key, names_key(key), value, limit, int(if_absent))]
     return _parse_old_value(answer, key)
 
 
@@ -179,11 +179,11 @@ def _hours(key: str, starts: tuple[datetime, ...]) -> Operation[list[SeriesPoint
     return [SeriesPoint(start, number) for start, number in zip(starts, hits, strict=True)]
 
 
-def names(prefix: str, after: str = "", most: int | None = None) -> Operation[list[str]]:
+def names(prefix: str, after: str = "", limit: int | None = None) -> Operation[list[str]]:
     """Return the names of all counters in their order, or as many of those behind a name."""
     found: list[str] = []
-    while most is None or len(found) < most:
-        page = PAGE_SIZE if most is None else min(PAGE_SIZE, most - len(found))
+    while limit is None or len(found) < limit:
+        page = PAGE_SIZE if limit is None else min(PAGE_SIZE, limit - len(found))
         behind = f"({found[-1] if found else after}" if found or after else "-"
         (answer,) = yield [("ZRANGEBYLEX", names_key(prefix), behind, "+", "LIMIT", 0, page)]
         if isinstance(answer, StoreRejectedError):

@@ -27,8 +27,8 @@ class RedisSource:
     :raises ConfigurationError: the URL is malformed.
     """
 
-    def __init__(self, url: str, *, deadline: float = 10) -> None:
-        self._store = ConnectionPool(check_url(url), deadline=deadline)
+    def __init__(self, url: str, *, timeout: float = 10) -> None:
+        self._store = ConnectionPool(check_url(url), timeout=timeout)
         parts = parse_url(url)  # type: ignore[no-untyped-call]
         place = parts.get("path") or f"{parts.get('host', 'localhost')}:{parts.get('port', 6379)}"
         self.address = f"{place}/{parts.get('db', 0)}"

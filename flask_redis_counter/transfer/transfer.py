@@ -67,15 +67,15 @@ class Transfer:
 
     :param store: as for :class:`RedisCounter`.
     :param prefix: what the keys begin with.
-    :param deadline: seconds that one round trip may take.
+    :param timeout: seconds that one round trip may take.
     :raises ConfigurationError: an argument is malformed or out of bounds.
     """
 
     def __init__(
-        self, store: str | redis.Redis, *, prefix: str = DEFAULT_PREFIX, deadline: float = 10
+        self, store: str | redis.Redis, *, prefix: str = DEFAULT_PREFIX, timeout: float = 10
     ) -> None:
         self.prefix = check_prefix(prefix)
-        self._store = ConnectionPool(store, deadline=deadline)
+        self._store = ConnectionPool(store, timeout=timeout)
 
     def size(self) -> int:
         """Return how many counters there are.
@@ -182,7 +182,7 @@ class Transfer:
 
     def _sent(self, commands: list[Command]) -> list[Any]:
         """Send until there is an answer: nothing here does more when it is sent twice."""
-        ends = time.monotonic() + OUTAGE_TIMEOUT
+        deadline = time.monotonic() + OUTAGE_TIMEOUT
         while True:
             try:
                 return self._store.call_many(commands)
@@ -190,7 +190,7 @@ class Transfer:
                 final = isinstance(error, StoreRejectedError)
                 if final and not isinstance(error.__cause__, BusyLoadingError):
                     raise
-                if time.monotonic() + RETRY_DELAY > ends:
+                if time.monotonic() + RETRY_DELAY > deadline:
                     raise
             time.sleep(RETRY_DELAY)
 

@@ -22,9 +22,9 @@ def init_app(app: Flask) -> None:
     """
     state: ExtensionState = app.extensions[EXTENSION_KEY]
     config = state.config
-    if not config.proxies and not config.root_path:
+    if not config.trusted_proxies and not config.root_path:
         return
-    proxies = TrustedProxies(config.proxies)
+    proxies = TrustedProxies(config.trusted_proxies)
     ask = app.wsgi_app
 
     def ask_behind_proxies(

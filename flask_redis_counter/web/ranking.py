@@ -81,13 +81,13 @@ def current_ranking() -> Ranking:
 
 
 def _read(counter: RedisCounter) -> Ranking:
-    names = counter.names(most=MAX_COUNTERS + 1)
+    names = counter.names(limit=MAX_COUNTERS + 1)
     is_whole = len(names) <= MAX_COUNTERS
     names = names[:MAX_COUNTERS]
     values: dict[str, int] = {}
     # In steps, which keep to the deadline each.
     for begin in range(0, len(names), VALUES_PER_READ):
-        values |= counter.values(names[begin : begin + VALUES_PER_READ], default=0, broken=0)
+        values |= counter.values(names[begin : begin + VALUES_PER_READ], default=0, invalid=0)
     # Sorting is stable: of equal ones the first by name is first.
     ranked = sorted(values, key=values.__getitem__, reverse=True)
     return Ranking(ranked, is_whole)

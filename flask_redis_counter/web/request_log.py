@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 def init_app(app: Flask) -> None:
     """Let the app log its requests, and answer with their identities."""
     state: ExtensionState = app.extensions[EXTENSION_KEY]
-    each = state.config.log_requests
+    each = state.config.access_log
     if state.config.log_json:
         configure_json_logging()
     elif not has_level_handler(app.logger):
@@ -51,7 +51,7 @@ def init_app(app: Flask) -> None:
     if each:
         _log.setLevel(logging.INFO)
 
-    traces = Tracer() if state.config.traces else None
+    traces = Tracer() if state.config.tracing else None
     app.extensions[TRACES] = traces
     outage_log = LogThrottle(_log, "hits are counted again")
     app.extensions[OUTAGE_LOG] = outage_log

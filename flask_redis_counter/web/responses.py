@@ -26,7 +26,7 @@ from .request_log import OUTAGE_LOG
 
 def reject_invalid_request() -> None:
     """Answer 4xx to a request that is malformed or too large, before anything counts."""
-    if not hosts.is_allowed_host(request.headers.get("Host"), current_state().config.hosts):
+    if not hosts.is_allowed_host(request.headers.get("Host"), current_state().config.trusted_hosts):
         raise BadRequest(
             "The Host header is malformed, or names a host that this is not. Send ASCII (xn--… for "
             "an international name) and a port from 1 to 65535."
@@ -57,24 +57,26 @@ def body() -> bytes:
     return data
 
 
-def record_visit(name: str, amount: int, terms: Limits) -> tuple[Hit, str | None]:
+def record_visit(name: str, amount: int, limits: Limits) -> tuple[Hit, str | None]:
     """Count, where the request is a visit, and return what became of it.
 
     :returns: the hit, and why it did not count if it did not.
     """
     state = current_state()
-    token = parse_idempotency_key(request.headers.get("Idempotency-Key"))
-    terms = state.screen.terms(terms, token, request.headers.get)
+    idempotency_key = parse_idempotency_key(request.headers.get("Idempotency-Key"))
+    limits = state.screen.limits(limits, idempotency_key, request.headers.get)
     asked = HitRequest.of(request, state)
-    hit, reason = asked.count(state.counter, name, amount, token=token, terms=terms)
+    hit, reason = asked.count(
+        state.counter, name, amount, idempotency_key=idempotency_key, limits=limits
+    )
     if hit.counted:
         current_app.extensions[OUTAGE_LOG].recovered()
     return hit, reason
 
 
-def hit_response(form: str, name: str, amount: int, terms: Limits) -> Response:
+def hit_response(form: str, name: str, amount: int, limits: Limits) -> Response:
     """Count, and answer the value."""
-    hit, reason = record_visit(name, amount, terms)
+    hit, reason = record_visit(name, amount, limits)
     body = _render(form, name, hit.value, counted=hit.counted, reason=reason)
     return Response(body, mimetype=form, headers=hit_headers(hit))
 
@@ -115,7 +117,7 @@ def make_conditional(response: Response) -> Response:
 def _render(form: str, name: str, value: int, *, counted: bool, reason: str | None = None) -> str:
     if form == HTML:
         about = {"name": name, "value": value, "counted": counted, "reason": reason}
-        each_time = current_state().config.terms.once_in is None
+        each_time = current_state().config.limits.visitor_window is None
         return render_template("count.html", **about, each_time=each_time)
     if form == TEXT:
         return f"{value}\n"

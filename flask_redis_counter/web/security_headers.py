@@ -41,8 +41,10 @@ def init_app(app: Flask) -> None:
             response.headers.update(_NOSNIFF)
         if response.mimetype == HTML:
             response.headers.update(_PAGES)
-        if state.config.cors:
-            response.headers.update(cors_headers(state.config.cors, request.headers.get("Origin")))
+        if state.config.cors_origins:
+            response.headers.update(
+                cors_headers(state.config.cors_origins, request.headers.get("Origin"))
+            )
             response.vary.add("Origin")
             if request.method == "OPTIONS":
                 response.headers.update(_PREFLIGHT)

@@ -51,7 +51,7 @@ def published(request, tmp_path) -> Iterator[tuple[Stack, str]]:
     settings = {"COUNTER_ROOT_PATH": "/counter"}
     if request.param == "header":
         header = "proxy_set_header X-Forwarded-Prefix /counter;"
-        settings = {"COUNTER_PROXIES": "127.0.0.1"}
+        settings = {"COUNTER_TRUSTED_PROXIES": "127.0.0.1"}
     with process_stack(settings=settings) as stack:
         port = free_port()
         written = Path(tmp_path, "nginx.conf")

@@ -61,7 +61,7 @@ def site(page: str, policy: str) -> Iterator[str]:
 @pytest.fixture
 def open_stack() -> Iterator[Stack]:
     """A stack that lets any site read and hit its counters."""
-    with process_stack(settings={"COUNTER_CORS": "*"}) as stack:
+    with process_stack(settings={"COUNTER_CORS_ORIGINS": "*"}) as stack:
         yield stack
 
 
@@ -337,8 +337,8 @@ def test_a_copy_of_the_script(open_stack, browser, slash):
 
 
 def test_reloads_of_a_page(browser):
-    """Five loads within COUNTER_RELOAD_SECONDS are one hit, and each shows the number."""
-    settings = {"COUNTER_CORS": "*", "COUNTER_RELOAD_SECONDS": "300"}
+    """Five loads within COUNTER_VISITOR_WINDOW are one hit, and each shows the number."""
+    settings = {"COUNTER_CORS_ORIGINS": "*", "COUNTER_VISITOR_WINDOW": "300"}
     with process_stack(settings=settings) as stack:
         loader = f'<script src="{stack.url()}/static/counter.js" data-counter="site"></script>'
         body = f'<!doctype html><link rel="icon" href="data:,"><title>A</title>{LINE}{loader}'
@@ -354,7 +354,7 @@ def test_reloads_of_a_page(browser):
 
 def test_a_store_without_memory_for_keys(browser):
     """The script's hit is refused for its key, sent again without one, and counts once."""
-    with process_stack(settings={"COUNTER_CORS": "*"}) as stack:
+    with process_stack(settings={"COUNTER_CORS_ORIGINS": "*"}) as stack:
         used = re.search(r"used_memory:(\d+)", str(stack.store("redis", "INFO", "memory")))
         stack.store("redis", "CONFIG", "SET", "maxmemory", str(int(used[1]) * 115 // 100))
         loader = f'<script src="{stack.url()}/static/counter.js" data-counter="site"></script>'

@@ -54,33 +54,33 @@ def test_each_hit_counts_once(stack, faults: Faults, fault):
     url, tally = stack.url(), Tally()
     tokens = [str(uuid4()) for _ in range(30)]
 
-    def send(token):
-        headers = {"Idempotency-Key": f'"{token}"'}
+    def send(idempotency_key):
+        headers = {"Idempotency-Key": f'"{idempotency_key}"'}
         hits = f"{url}/counters/{name}-keyed/hits"
         return requests.post(hits, headers=headers, timeout=5).status_code == 200
 
-    def settle(token):
-        assert wait_until(lambda: send(token), what="an acknowledgement")
+    def settle(idempotency_key):
+        assert wait_until(lambda: send(idempotency_key), what="an acknowledgement")
 
     def noticed():
         tally.add(count(url, counter=name))
         return tally.refused + tally.unknown
 
-    for token in tokens[:10]:
+    for idempotency_key in tokens[:10]:
         tally.add(count(url, counter=name))
-        settle(token)
+        settle(idempotency_key)
     with FAULTS[fault](faults):
-        for token in tokens[10:20]:
+        for idempotency_key in tokens[10:20]:
             tally.add(count(url, counter=name))
-            send(token)
+            send(idempotency_key)
         if fault in HARMLESS:
             # A hit may spend its deadline on finding out that its connection is silent.
             assert tally.refused + tally.unknown <= 2
         else:
             wait_until(noticed, what="a hit that is not acknowledged", pause=0)
     stack.wait_ready()
-    for token in tokens:
-        settle(token)
+    for idempotency_key in tokens:
+        settle(idempotency_key)
     for _ in range(10):
         tally.add(count(url, counter=name))
     tally.check(before=0, after=value(stack, name))

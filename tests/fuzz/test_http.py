@@ -121,7 +121,7 @@ def serve_from(folder):
         [sys.executable, "-m", "flask_redis_counter", "serve", f"--port={port}",
          f"--data-dir={folder / 'data'}"],
         log=folder / "log",
-        environment={"REDIS_URL": "", "REDIS_HOST": "", "COUNTER_DEADLINE": f"{PATIENCE}",
+        environment={"REDIS_URL": "", "REDIS_HOST": "", "COUNTER_TIMEOUT": f"{PATIENCE}",
                      "COUNTER_ADMIN_KEY": ADMIN_KEY},
     )  # fmt: skip
     server.start()
@@ -140,7 +140,7 @@ def serve_from(folder):
 def flask_on(folder):
     """Ask the app as a WSGI server would."""
     with EmbeddedValkey(folder) as store:
-        config = {"COUNTER_DEADLINE": PATIENCE, "COUNTER_ADMIN_KEY": ADMIN_KEY}
+        config = {"COUNTER_TIMEOUT": PATIENCE, "COUNTER_ADMIN_KEY": ADMIN_KEY}
         app = create_app({"REDIS_URL": store.url, **config})
         # It would ask again without the key, and not know whom.
         yield {"app": app, "excluded_checks": [openapi_checks.ignored_auth]}

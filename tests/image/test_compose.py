@@ -122,13 +122,13 @@ def test_every_setting_is_passed_on(tmp_path, monkeypatch):
 def test_the_whole_file_of_settings_is_passed_on(tmp_path):
     """The service gets all of .env: another store, and what is misspelt, of which it warns."""
     (tmp_path / ".env").write_text(
-        "COUNTER_DEADLNE=2\nCOUNTER_SPOOL_MB=5\nREDIS_URL=redis://elsewhere:6379/0\n"
+        "COUNTER_TIMOUT=2\nCOUNTER_SPOOL_MB=5\nREDIS_URL=redis://elsewhere:6379/0\n"
         "COUNTER_ADMIN_KEY='sixteen-or-more-$characters'\nREDIS_PASSWORD='with a \"$\"'\n"
     )
     services = together((BASE,), tmp_path)["services"]
     passed = services["web"]["environment"]
-    assert passed["COUNTER_DEADLNE"] == "2"
-    assert passed["COUNTER_SPOOL_MB"] == "5"
+    assert passed["COUNTER_TIMOUT"] == "2"
+    assert passed["COUNTER_SPOOL_MAX_MB"] == "5"
     assert passed["REDIS_URL"] == "redis://elsewhere:6379/0"
     # Compose prints what it would read again: with "$$" for "$".
     assert passed["COUNTER_ADMIN_KEY"] == "sixteen-or-more-$$characters"

@@ -180,7 +180,7 @@ def counting(image):
     """A container that waits for its store, for longer than a test takes."""
     name = f"counter-image-{secrets.token_hex(4)}"
     published = ["--publish=127.0.0.1::5000", "--publish=127.0.0.1::6379"]
-    settings = ["--env=REDIS_HOST=127.0.0.1", "--env=COUNTER_DEADLINE=30"]
+    settings = ["--env=REDIS_HOST=127.0.0.1", "--env=COUNTER_TIMEOUT=30"]
     run_docker("docker", "run", "--detach", f"--name={name}", *published, *settings, image)
     yield name
     run_docker("docker", "rm", "--force", "--volumes", name)

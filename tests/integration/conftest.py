@@ -93,7 +93,7 @@ def store(request: pytest.FixtureRequest, server: RedisServerProcess, client) ->
 @pytest.fixture
 def counter(store) -> Iterator[RedisCounter]:
     """A counter on the store."""
-    with RedisCounter(store, deadline=10) as counter:  # not too short on a busy machine
+    with RedisCounter(store, timeout=10) as counter:  # not too short on a busy machine
         yield counter
 
 
@@ -138,7 +138,7 @@ def client_of(request: pytest.FixtureRequest) -> Callable[..., DescribedClient]:
 @pytest.fixture
 def web(server: RedisServerProcess, client, client_of) -> DescribedClient:
     """A client of the service, on an empty store."""
-    return client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10)
+    return client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def service(server, client, client_of):
     """Make clients of the service with further settings, on an empty store."""
 
     def make(**config):
-        return client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, **config)
+        return client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, **config)
 
     return make
 
@@ -219,7 +219,7 @@ def test_head_of_the_count_has_no_tag(web):
 
 def test_no_counter_is_made_unless_one_may(service, client):
     """404 and nothing stored where hits make none; `/count` makes its own all the same."""
-    web = service(COUNTER_CREATE=False)
+    web = service(COUNTER_AUTO_CREATE=False)
     assert problem(web.post("/counters/orders/hits"), 404)["counted"] is False
     assert problem(web.post("/counters/visits/hits?amount=7"), 404)["counted"] is False
     assert contents(client) == {}

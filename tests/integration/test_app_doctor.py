@@ -15,7 +15,7 @@ from .support import contents, nowhere
 def app(server, client):
     """An app of a user's."""
     app = Flask("theirs")
-    app.config.update(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_NAME="home")
+    app.config.update(REDIS_URL=server.url, COUNTER_TIMEOUT=10, COUNTER_NAME="home")
     return app
 
 
@@ -75,7 +75,7 @@ def test_an_outage_points_to_it():
 
 def test_it_names_misspelt_settings_and_views_that_are_not_counted(app):
     """Each with its remedy."""
-    app.config["COUNTER_DEADLNE"] = 1
+    app.config["COUNTER_TIMOUT"] = 1
     visits = FlaskRedisCounter(app)
 
     @visits.counted()
@@ -84,7 +84,7 @@ def test_it_names_misspelt_settings_and_views_that_are_not_counted(app):
         return "page"
 
     found = findings(app, 1)
-    assert found["settings"]["remedy"] == "is it COUNTER_DEADLINE?"
+    assert found["settings"]["remedy"] == "is it COUNTER_TIMEOUT?"
     assert found["views"]["state"] == "failure"
     assert "'index' is not counted" in found["views"]["said"]
     assert "write it below" in found["views"]["remedy"]

@@ -38,7 +38,7 @@ def test_what_a_counter_does_besides_counting(server, client):
     """The same as for threads."""
 
     async def use():
-        async with AsyncRedisCounter(server.url, deadline=10) as counter:
+        async with AsyncRedisCounter(server.url, timeout=10) as counter:
             await counter.ping()
             assert await counter.set("orders", 7) is None
             assert (await counter.hit("orders", 3)).value == 10
@@ -47,8 +47,8 @@ def test_what_a_counter_does_besides_counting(server, client):
             assert await counter.values(["orders", "nothing"]) == {"orders": 10, "nothing": 0}
             assert await counter.reset("orders") == 10
             assert await counter.names() == ["orders"]
-            assert await counter.risks() == []
-        async with AsyncRedisCounter(nowhere(), deadline=0.1) as counter:
+            assert await counter.durability_warnings() == []
+        async with AsyncRedisCounter(nowhere(), timeout=0.1) as counter:
             with pytest.raises(StoreUnavailableError):
                 await counter.values(["orders"])
 
@@ -60,7 +60,7 @@ def test_many_tasks(server, client):
     """A thousand tasks, each with a value of its own, in few round trips."""
 
     async def count():
-        async with AsyncRedisCounter(server.url, deadline=10) as counter:
+        async with AsyncRedisCounter(server.url, timeout=10) as counter:
             return [hit.value for hit in await asyncio.gather(*map(counter.hit, ["visits"] * 1000))]
 
     assert sorted(asyncio.run(count())) == list(range(1, 1001))
@@ -80,7 +80,7 @@ def test_tasks_that_are_cancelled(server, client):
                 told.append("unknown")
                 raise
 
-        async with AsyncRedisCounter(server.url, deadline=5) as counter:
+        async with AsyncRedisCounter(server.url, timeout=5) as counter:
             for _ in range(20):
                 tasks = [asyncio.create_task(one(counter)) for _ in range(20)]
                 await asyncio.sleep(0)
@@ -99,7 +99,7 @@ def test_a_task_that_is_cancelled_while_the_server_hangs(server, client):
     """Who waits with it is not harmed."""
 
     async def count():
-        async with AsyncRedisCounter(server.url, deadline=5) as counter:
+        async with AsyncRedisCounter(server.url, timeout=5) as counter:
             await counter.ping()
             await asyncio.to_thread(sleeps, server, 0.5)
             first = asyncio.create_task(counter.hit("visits"))
@@ -117,7 +117,7 @@ def test_a_task_that_is_cancelled_while_the_server_hangs(server, client):
 
 def test_two_loops_in_turn(server, client):
     """A counter that outlives its loop begins anew in the next one."""
-    counter = AsyncRedisCounter(server.url, deadline=5)
+    counter = AsyncRedisCounter(server.url, timeout=5)
 
     async def count():
         hits = await asyncio.gather(*[counter.hit("visits") for _ in range(10)])
@@ -136,7 +136,7 @@ LOOPS = """
 import asyncio, gc, sys, threading
 from flask_redis_counter import AsyncRedisCounter
 
-counter = AsyncRedisCounter(sys.argv[1], deadline=10)
+counter = AsyncRedisCounter(sys.argv[1], timeout=10)
 told = []
 
 def work():
@@ -170,7 +170,7 @@ def test_loops_in_threads(server, client):
 def test_a_flask_view_that_awaits(server, client):
     """Flask runs each of these in a loop of its own, in the thread of the request."""
     pytest.importorskip("asgiref")
-    counter = AsyncRedisCounter(server.url, deadline=10)
+    counter = AsyncRedisCounter(server.url, timeout=10)
     app = Flask("awaits")
 
     @app.get("/")
@@ -186,7 +186,7 @@ def test_a_flask_view_that_awaits(server, client):
 
 def test_loops_at_the_same_time(server, client):
     """Each loop is another writer, with connections of its own, for all that a counter does."""
-    counter = AsyncRedisCounter(server.url, deadline=10)
+    counter = AsyncRedisCounter(server.url, timeout=10)
     together = threading.Barrier(4)
 
     async def use(number):
@@ -208,7 +208,7 @@ def test_loops_at_the_same_time(server, client):
 
 def test_a_loop_that_is_closed_unfinished(server, client):
     """The next loop, be it at the same address, has nothing of one that was just closed."""
-    counter = AsyncRedisCounter(server.url, deadline=10)
+    counter = AsyncRedisCounter(server.url, timeout=10)
     for number in range(1, 6):
         loop = asyncio.new_event_loop()
         hit = loop.run_until_complete(counter.hit("visits"))
@@ -221,7 +221,7 @@ def test_a_loop_that_is_closed_unfinished(server, client):
 
 def test_many_short_loops(server, client):
     """A loop that has ended leaves no state, no connection and no socket behind."""
-    counter = AsyncRedisCounter(server.url, deadline=10)
+    counter = AsyncRedisCounter(server.url, timeout=10)
     asyncio.run(counter.hit("visits"))
     before = len(list(FILES.iterdir()))
     for _ in range(200):
@@ -235,7 +235,7 @@ def test_a_counter_that_is_dropped(server, client):
     """Without `aclose` its connections are closed by the loop that they belong to."""
 
     async def count():
-        hit = await AsyncRedisCounter(server.url, deadline=10).hit("visits")
+        hit = await AsyncRedisCounter(server.url, timeout=10).hit("visits")
         gc.collect()
         async with asyncio.timeout(5):
             while len(client.client_list()) > 1:
@@ -247,7 +247,7 @@ def test_a_counter_that_is_dropped(server, client):
 
 def test_a_loop_that_ends_with_a_hit_on_its_way(server, client):
     """What carries it is cancelled with it; the next loop is another writer."""
-    counter = AsyncRedisCounter(server.url, deadline=2)
+    counter = AsyncRedisCounter(server.url, timeout=2)
 
     async def leave():
         await counter.ping()
@@ -270,7 +270,7 @@ def test_a_loop_that_is_blocked(server, client):
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: unhandled.append(context)
         )
-        async with AsyncRedisCounter(server.url, deadline=0.4) as counter:
+        async with AsyncRedisCounter(server.url, timeout=0.4) as counter:
             with suppress(CounterError):  # it connects, and loads the scripts
                 await counter.hit("visits")
             slow = asyncio.create_task(counter.hit("visits"))
@@ -296,7 +296,7 @@ def test_all_tasks_are_cancelled_but_the_loop_goes_on(server, client):
         async def one():
             told.append(await awaited_outcome(counter.hit("visits")))
 
-        async with AsyncRedisCounter(server.url, deadline=1) as counter:
+        async with AsyncRedisCounter(server.url, timeout=1) as counter:
             await counter.ping()
             await asyncio.to_thread(sleeps, server, 0.2)
             ours = asyncio.all_tasks()
@@ -319,7 +319,7 @@ def test_a_batch_whose_carrier_is_cancelled_is_unknown(server, client):
     """It was sent, so nobody may be told that it was not counted."""
 
     async def count():
-        async with AsyncRedisCounter(server.url, deadline=2) as counter:
+        async with AsyncRedisCounter(server.url, timeout=2) as counter:
             await counter.ping()
             await asyncio.to_thread(sleeps, server, 0.2)
             hit = asyncio.create_task(counter.hit("visits"))

@@ -117,7 +117,7 @@ def test_a_picture_without_a_route(web, client, path):
 
 def test_a_host_that_this_is_not(server, client, client_of):
     """What holds the other routes back holds back a picture that counts, and is a picture."""
-    web = client_of(REDIS_URL=server.url, COUNTER_HOSTS="good.example")
+    web = client_of(REDIS_URL=server.url, COUNTER_TRUSTED_HOSTS="good.example")
     response = web.get("/hit/visits.svg", headers={"Host": "evil.example"})
     assert says(response, 400) == "visits: invalid"
     assert response.headers["Counted"] == "false"
@@ -150,7 +150,7 @@ def test_a_counter_that_is_not_there(web, client):
 
 def test_counters_that_a_picture_may_make(server, client, client_of):
     """None where hits make none, and no more than there may be."""
-    web = client_of(REDIS_URL=server.url, COUNTER_CREATE=False)
+    web = client_of(REDIS_URL=server.url, COUNTER_AUTO_CREATE=False)
     assert says(web.get("/hit/visits.svg"), 404) == "visits: unknown"
     assert client.dbsize() == 0
     web = client_of(REDIS_URL=server.url, COUNTER_MAX_COUNTERS=1)
@@ -162,7 +162,7 @@ def test_counters_that_a_picture_may_make(server, client, client_of):
 
 def test_who_comes_too_often(server, client, client_of):
     """429, when to come again, and nothing counted; reading has no rate."""
-    web = client_of(REDIS_URL=server.url, COUNTER_RATE="1/86400")
+    web = client_of(REDIS_URL=server.url, COUNTER_RATE_LIMIT="1/86400")
     assert says(web.get("/hit/visits.svg")) == "visits: 1"
     response = web.get("/hit/visits.svg")
     assert says(response, 429) == "visits: too often"
@@ -253,7 +253,7 @@ def test_a_picture_that_is_fetched_ahead(web, client, header):
 def test_crawlers_and_reloads(server, client, client_of):
     """Who is no visitor, or was one of late, gets the badge and does not count."""
     pytest.importorskip("crawleruseragents")
-    web = client_of(REDIS_URL=server.url, COUNTER_BOTS="ignore", COUNTER_RELOAD_SECONDS=3600)
+    web = client_of(REDIS_URL=server.url, COUNTER_IGNORE_BOTS=True, COUNTER_VISITOR_WINDOW=3600)
     assert says(web.get("/hit/visits.svg", headers=PHONE)) == "visits: 1"
     assert says(web.get("/hit/visits.svg", headers=PHONE)) == "visits: 1"
     crawler = {"User-Agent": "Googlebot-Image/1.0"}

@@ -11,7 +11,7 @@ from .support import KEY, MAX, at_once
 
 def test_hits_of_several_counters(server, client):
     """They share round trips, and each counter has its values."""
-    with RedisCounter(server.url, deadline=5) as counter:
+    with RedisCounter(server.url, timeout=5) as counter:
         before = client.info("commandstats")
         hits = [(f"c{number % 3}", 2) for number in range(30)]
         told = at_once(counter, server, hits)
@@ -28,7 +28,7 @@ def test_hits_of_several_counters(server, client):
 def test_a_key_of_another_type_harms_no_other(server, client):
     """Hits of one batch fail or count each on its own."""
     client.rpush("counter:{bad}", "text")
-    with RedisCounter(server.url, deadline=5) as counter:
+    with RedisCounter(server.url, timeout=5) as counter:
         told = at_once(counter, server, [("bad" if n % 2 else "visits", 1) for n in range(20)])
         assert told[1::2] == [False] * 10
         assert sorted(told[::2]) == list(range(1, 11))
@@ -40,7 +40,7 @@ def test_a_key_of_another_type_harms_no_other(server, client):
 def test_as_many_hits_as_there_is_room_for(server, client):
     """Near the largest value, each hit that fits counts, and no other."""
     client.set(KEY, MAX - 100)
-    with RedisCounter(server.url, deadline=5) as counter, ThreadPoolExecutor(16) as pool:
+    with RedisCounter(server.url, timeout=5) as counter, ThreadPoolExecutor(16) as pool:
 
         def hit(_):
             try:

@@ -62,10 +62,10 @@ def test_counters(cli, server, client):
 def test_many_counters(cli, server, client):
     """They are read a page at a time, and all of them are there."""
     names = [f"n{number:04}" for number in range(2500)]
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         for name in names:
             counter.set(name, 1)
-    listed = json.loads(cli("list", "--json", REDIS_URL=server.url, COUNTER_DEADLINE="10"))
+    listed = json.loads(cli("list", "--json", REDIS_URL=server.url, COUNTER_TIMEOUT="10"))
     assert listed == dict.fromkeys(names, 1)
 
 
@@ -109,7 +109,7 @@ def test_all_is_well(cli, start_server, tmp_path):
     """Then doctor says so; of its hit nothing is left but what keeps it from counting twice."""
     store = start_server("--appendonly", "yes", "--appendfsync", "always")
     settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path / "spool")}
-    printed = cli("doctor", REDIS_URL=store.url, COUNTER_DEADLINE="10", **settings)
+    printed = cli("doctor", REDIS_URL=store.url, COUNTER_TIMEOUT="10", **settings)
     assert "warning" not in printed
     assert "failure" not in printed
     for subject in ("store", "version", "clock", "memory", "persistence", "eviction", "hit"):
@@ -122,7 +122,7 @@ def test_a_store_that_may_lose_hits(cli, start_server):
     """Its append-only file is off and its policy evicts: doctor names both, and what heals them."""
     options = ["--appendonly", "no", "--maxmemory-policy", "allkeys-lru", "--maxmemory", "100mb"]
     store = start_server(*options)
-    found = findings(cli, 1, REDIS_URL=store.url, COUNTER_DEADLINE="10")
+    found = findings(cli, 1, REDIS_URL=store.url, COUNTER_TIMEOUT="10")
     assert found.keys() == {"persistence", "eviction"}
     assert "appendonly is off" in found["persistence"]["said"]
     remedies = " ".join(one["remedy"] for one in found.values())
@@ -132,7 +132,7 @@ def test_a_store_that_may_lose_hits(cli, start_server):
     with redis.Redis.from_url(store.url) as client:
         for name, value in typed:
             client.config_set(name, value)
-    assert findings(cli, 0, REDIS_URL=store.url, COUNTER_DEADLINE="10") == {}
+    assert findings(cli, 0, REDIS_URL=store.url, COUNTER_TIMEOUT="10") == {}
 
 
 def test_a_store_that_is_full(cli, start_server):
@@ -140,7 +140,7 @@ def test_a_store_that_is_full(cli, start_server):
     store = start_server("--appendonly", "yes", "--appendfsync", "always")
     with redis.Redis.from_url(store.url) as client:
         client.config_set("maxmemory", "1")
-    found = findings(cli, 1, REDIS_URL=store.url, COUNTER_DEADLINE="10")
+    found = findings(cli, 1, REDIS_URL=store.url, COUNTER_TIMEOUT="10")
     assert found["hit"]["state"] == "failure"
     assert "maxmemory" in found["hit"]["remedy"]
     assert found["memory"]["state"] == "warning"
@@ -150,7 +150,7 @@ def test_a_replica(cli, start_server):
     """It takes no hits; doctor says whose it is."""
     primary = start_server()
     replica = start_server("--replicaof", f"127.0.0.1 {primary.port}")
-    found = findings(cli, 1, REDIS_URL=replica.url, COUNTER_DEADLINE="10")
+    found = findings(cli, 1, REDIS_URL=replica.url, COUNTER_TIMEOUT="10")
     assert found["role"]["state"] == "failure"
     assert str(primary.port) in found["role"]["said"]
     assert found["hit"]["state"] == "failure"
@@ -177,12 +177,12 @@ def test_a_user_who_may_not(cli, server, client):
     client.acl_setuser("reads", enabled=True, nopass=True, keys="*", commands=["+@read", "+ping"])
     place = server.url.removeprefix("redis://")
     try:
-        found = findings(cli, 1, REDIS_URL=f"redis://mute:x@{place}", COUNTER_DEADLINE="10")
+        found = findings(cli, 1, REDIS_URL=f"redis://mute:x@{place}", COUNTER_TIMEOUT="10")
         assert found.keys() == {"store", "information", "live"}
-        found = findings(cli, 1, REDIS_URL=f"redis://reads:x@{place}", COUNTER_DEADLINE="10")
+        found = findings(cli, 1, REDIS_URL=f"redis://reads:x@{place}", COUNTER_TIMEOUT="10")
         assert "ACL SETUSER reads ~counter:*" in found["hit"]["remedy"], found
         assert {"hits", "days", "names", "visitors"} <= found.keys()
-        found = findings(cli, 1, REDIS_URL=f"redis://nobody:x@{place}", COUNTER_DEADLINE="10")
+        found = findings(cli, 1, REDIS_URL=f"redis://nobody:x@{place}", COUNTER_TIMEOUT="10")
         assert "REDIS_PASSWORD" in found["store"]["remedy"]
     finally:
         client.acl_deluser("mute", "reads")
@@ -193,7 +193,7 @@ def test_a_clock_that_is_wrong(cli, start_server, monkeypatch):
     """Days end by two clocks: they have to agree."""
     store = start_server("--appendonly", "yes", "--appendfsync", "always")
     monkeypatch.setattr("flask_redis_counter.doctor.checks.now", lambda: 1.0)
-    found = findings(cli, 1, REDIS_URL=store.url, COUNTER_DEADLINE="10")
+    found = findings(cli, 1, REDIS_URL=store.url, COUNTER_TIMEOUT="10")
     assert found.keys() == {"clock"}
     assert "ahead of" in found["clock"]["said"]
 
@@ -218,7 +218,7 @@ def in_a_terminal(*arguments, **environment):
 
 def test_a_chart_in_a_terminal(server, client):
     """The longest bar goes to the edge; elsewhere there are numbers alone."""
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         counter.hit("visits", 8)
     shown = in_a_terminal("series", "--days", "2", REDIS_URL=server.url)
     yesterday, today = shown.splitlines()
@@ -299,7 +299,7 @@ def test_watch_goes_on_through_an_outage(own_server):
         own_server.kill()
         assert run.stderr.readline().startswith("Error: ")
         own_server.start()
-        with RedisCounter(own_server.url, deadline=10) as counter:
+        with RedisCounter(own_server.url, timeout=10) as counter:
             counter.set("visits", 7)
         wait_until(lambda: run.stdout.readline() == "visits 7\n", what="the new value")
 
@@ -308,7 +308,7 @@ def test_a_shell_completes_commands_and_names(cli, server, client):
     """Names come from the store; without one there are none, and no error."""
     for shell in ("bash", "zsh", "fish"):
         assert "_FLASK_REDIS_COUNTER_COMPLETE" in cli("completion", shell)
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         for name in ("orders", "orders.paid", "other"):
             counter.set(name, 1)
 
@@ -329,13 +329,13 @@ def test_what_waits_in_the_spool(cli, server, client, tmp_path):
     """Doctor says how much it is."""
     spool = Spool(tmp_path)
     settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path)}
-    printed = cli("doctor", REDIS_URL=server.url, COUNTER_DEADLINE="10", **settings)
+    printed = cli("doctor", REDIS_URL=server.url, COUNTER_TIMEOUT="10", **settings)
     assert f"{spool.length()} hits wait in" in " ".join(printed.split())
 
 
 def test_doctor_tries_the_folder_of_the_metrics(cli, server, client, tmp_path):
     """It is well where a worker could use it, and named with a remedy where not."""
-    settings = {"REDIS_URL": server.url, "COUNTER_DEADLINE": "10"}
+    settings = {"REDIS_URL": server.url, "COUNTER_TIMEOUT": "10"}
     folder = tmp_path / "metrics"
     assert "worker processes" in cli("doctor", COUNTER_METRICS_DIR=str(folder), **settings)
     (tmp_path / "file").write_text("")

@@ -24,7 +24,7 @@ def cluster(start_server):
 def test_a_cluster_refuses_each_hit(cluster):
     """hit says why, nothing is counted, and check_ready says it beforehand."""
     client, url = cluster
-    with RedisCounter(url, deadline=10) as counter:
+    with RedisCounter(url, timeout=10) as counter:
         with pytest.raises(StoreRejectedError, match="Redis Cluster is not supported") as caught:
             counter.hit("visits")
         assert caught.value.counted is False

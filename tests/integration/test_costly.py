@@ -23,7 +23,7 @@ COSTLY = {
 def app(server, client):
     """The service, whose counter stands at 1."""
     client.set(KEY, 1)
-    return create_app({"REDIS_URL": server.url, "COUNTER_DEADLINE": 10})
+    return create_app({"REDIS_URL": server.url, "COUNTER_TIMEOUT": 10})
 
 
 def read(app, path, **headers):

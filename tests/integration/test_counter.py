@@ -66,7 +66,7 @@ def test_one_of_many_is_broken(counter, client):
     client.rpush("counter:{b}", "1")
     with pytest.raises(NotAnIntegerError, match="b}"):
         counter.values(["a", "b", "c"])
-    assert counter.values(["a", "b", "c"], None, broken=-1) == {"a": 1, "b": -1, "c": None}
+    assert counter.values(["a", "b", "c"], None, invalid=-1) == {"a": 1, "b": -1, "c": None}
 
 
 def test_set_and_reset_return_what_was_there(counter):
@@ -142,17 +142,17 @@ def test_a_full_store_counts_nothing(counter, client):
 
 def test_how_the_store_may_lose_hits(counter, client):
     """Each way is named, with its setting; a store that keeps them all has none."""
-    assert counter.risks() == []
+    assert counter.durability_warnings() == []
     client.config_set("maxmemory-policy", "volatile-lru")
     client.config_set("appendfsync", "everysec")
     try:
-        policy, disk = counter.risks()
+        policy, disk = counter.durability_warnings()
         assert policy.startswith("maxmemory-policy is volatile-lru: ")
         assert disk.startswith("appendfsync is everysec: ")
     finally:
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("appendfsync", "always")
-    assert counter.risks() == []
+    assert counter.durability_warnings() == []
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "ü", "a{b", "a\n", None, 1, ["a"]])

@@ -66,14 +66,14 @@ def pair(start_server):
     pair.close()
 
 
-@pytest.mark.parametrize("token", [None, "t"])
-def test_a_demoted_primary_is_left(pair, token):
+@pytest.mark.parametrize("idempotency_key", [None, "t"])
+def test_a_demoted_primary_is_left(pair, idempotency_key):
     """The first hit after the change finds the new primary, and counts there."""
-    with RedisCounter(pair.url, deadline=5) as counter, ThreadPoolExecutor(8) as pool:
+    with RedisCounter(pair.url, timeout=5) as counter, ThreadPoolExecutor(8) as pool:
         told = list(pool.map(lambda _: counter.hit("visits").value, range(50)))
         pair.demote()
         pair.lead_to_the_new_primary()
-        told.append(counter.hit("visits", token=token).value)
+        told.append(counter.hit("visits", idempotency_key=idempotency_key).value)
         told += pool.map(lambda _: counter.hit("visits").value, range(50))
         assert sorted(told) == list(range(1, 102))
         assert pair.value() == 101
@@ -83,7 +83,7 @@ def test_a_demoted_primary_is_left_with_asyncio(pair):
     """The same, awaited."""
 
     async def count():
-        async with AsyncRedisCounter(pair.url, deadline=5) as counter:
+        async with AsyncRedisCounter(pair.url, timeout=5) as counter:
             told = await asyncio.gather(*[counter.hit("visits") for _ in range(50)])
             pair.demote()
             pair.lead_to_the_new_primary()
@@ -97,19 +97,19 @@ def test_a_demoted_primary_is_left_with_asyncio(pair):
 
 def test_changes_and_reads_find_the_new_primary(pair):
     """A change that was refused is made there; what is read after it is read there."""
-    with RedisCounter(pair.url, deadline=5) as counter:
+    with RedisCounter(pair.url, timeout=5) as counter:
         counter.hit("visits")
         pair.demote()
         pair.lead_to_the_new_primary()
         assert counter.set("visits", 7) == 1
         assert counter.value("visits") == 7
-    with RedisCounter(pair.url, deadline=5) as counter:
+    with RedisCounter(pair.url, timeout=5) as counter:
         assert counter.delete("visits") == 7
 
 
 def test_while_there_is_no_primary(pair):
     """Not counted, within the deadline, and one at a time finds out; then hits count again."""
-    with RedisCounter(pair.url, deadline=0.5) as counter, ThreadPoolExecutor(10) as pool:
+    with RedisCounter(pair.url, timeout=0.5) as counter, ThreadPoolExecutor(10) as pool:
         told = [counter.hit("visits").value]
         pair.demote()
         with within(0.5 + SLACK), pytest.raises(StoreRejectedError, match="read only replica"):
@@ -127,7 +127,7 @@ def test_while_there_is_no_primary_with_asyncio(pair):
     """The same, awaited."""
 
     async def count():
-        async with AsyncRedisCounter(pair.url, deadline=0.5) as counter:
+        async with AsyncRedisCounter(pair.url, timeout=0.5) as counter:
             told = [await awaited_outcome(counter.hit("visits"))]
             pair.demote()
             with within(0.5 + SLACK):
@@ -145,7 +145,7 @@ def test_while_there_is_no_primary_with_asyncio(pair):
 
 def test_a_primary_that_is_demoted_while_a_hit_waits_for_its_replica(pair):
     """`UNBLOCKED` says that it waits in vain: the hit is not told to be on the replica."""
-    with RedisCounter(pair.url, deadline=3, durability="replica") as counter:
+    with RedisCounter(pair.url, timeout=3, durability="replica") as counter:
         assert counter.hit("visits").value == 1
         pair.demote()
         pair.lead_to_the_new_primary()
@@ -158,7 +158,7 @@ def ready(own_server, client_of):
     """Return the status of `/readyz` on this server, with settings."""
 
     def ask(**config):
-        return client_of(REDIS_URL=own_server.url, COUNTER_DEADLINE=2, **config).get("/readyz")
+        return client_of(REDIS_URL=own_server.url, COUNTER_TIMEOUT=2, **config).get("/readyz")
 
     return ask
 
@@ -179,7 +179,7 @@ def test_ready_means_that_a_hit_would_be_taken(own_server, ready, fault):
     """Where a hit would be refused, it says so, and changes nothing."""
     with (
         redis.Redis.from_url(own_server.url) as client,
-        RedisCounter(own_server.url, deadline=5) as counter,
+        RedisCounter(own_server.url, timeout=5) as counter,
     ):
         assert ready().status_code == 200
         assert client.keys() == []
@@ -191,7 +191,7 @@ def test_ready_means_that_a_hit_would_be_taken(own_server, ready, fault):
         assert "refuses hits" in problem(ready(), 503)["detail"]
 
         async def check_ready():
-            async with AsyncRedisCounter(own_server.url, deadline=5) as awaited:
+            async with AsyncRedisCounter(own_server.url, timeout=5) as awaited:
                 await awaited.check_ready()
 
         with pytest.raises(StoreRejectedError):
@@ -201,10 +201,10 @@ def test_ready_means_that_a_hit_would_be_taken(own_server, ready, fault):
 def test_ready_and_a_disk_that_fails(start_server, tmp_path, client_of):
     """A server whose snapshot failed takes no writes, and is not ready."""
     server = start_server("--appendonly", "no", "--save", "3600 1")
-    web = client_of(REDIS_URL=server.url, COUNTER_DEADLINE=2)
+    web = client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=2)
     with (
         redis.Redis.from_url(server.url) as client,
-        RedisCounter(server.url, deadline=5) as counter,
+        RedisCounter(server.url, timeout=5) as counter,
     ):
         assert web.get("/readyz").status_code == 200
         shutil.rmtree(tmp_path / "store0")  # its folder
@@ -219,7 +219,7 @@ def test_ready_and_a_disk_that_fails(start_server, tmp_path, client_of):
 
 def test_ready_with_a_replica_to_wait_for(pair, client_of):
     """With `durability=replica` a hit needs one."""
-    alone = {"COUNTER_DEADLINE": 1, "COUNTER_DURABILITY": "replica"}
+    alone = {"COUNTER_TIMEOUT": 1, "COUNTER_DURABILITY": "replica"}
     web = client_of(REDIS_URL=pair.primary.url, **alone)
     wait_until(lambda: web.get("/readyz").status_code == 200, what="that it is ready")
     pair.replica.kill()

@@ -24,7 +24,7 @@ def waits(client, command):
 
 def test_hits_that_wait_for_the_disk(server, client):
     """WAITAOF is sent with each hit, and the values are right; an old server is unsuitable."""
-    with RedisCounter(server.url, durability="fsync", deadline=3) as counter:
+    with RedisCounter(server.url, durability="fsync", timeout=3) as counter:
         if not knows_waitaof(client):
             with pytest.raises(DurabilityUnsupportedError, match="fsync") as caught:
                 counter.hit("visits")
@@ -34,8 +34,8 @@ def test_hits_that_wait_for_the_disk(server, client):
         counter.hit("visits")
         before = waits(client, "waitaof")
         assert [counter.hit("visits").value for _ in range(5)] == [2, 3, 4, 5, 6]
-        assert counter.hit("visits", token="t").value == 7
-        assert counter.hit("visits", token="t").replayed
+        assert counter.hit("visits", idempotency_key="t").value == 7
+        assert counter.hit("visits", idempotency_key="t").replayed
         assert waits(client, "waitaof") - before == 7
 
 
@@ -43,7 +43,7 @@ def test_hits_that_wait_for_the_disk_with_asyncio(server, client):
     """The same, awaited."""
 
     async def count():
-        async with AsyncRedisCounter(server.url, durability="fsync", deadline=3) as counter:
+        async with AsyncRedisCounter(server.url, durability="fsync", timeout=3) as counter:
             return [(await counter.hit("visits")).value for _ in range(3)]
 
     if not knows_waitaof(client):
@@ -58,7 +58,7 @@ def test_hits_that_wait_for_the_disk_with_asyncio(server, client):
 def test_a_server_without_a_file_is_unsuitable(start_server):
     """With `appendonly no` nothing can be waited for: not counted."""
     store = start_server("--appendonly", "no")
-    with RedisCounter(store.url, durability="fsync", deadline=3) as counter:
+    with RedisCounter(store.url, durability="fsync", timeout=3) as counter:
         with pytest.raises(DurabilityUnsupportedError, match="appendonly"):
             counter.hit("visits")
         assert counter.value is not None
@@ -72,14 +72,14 @@ def test_a_server_that_answers_before_the_disk_has_it(server, client):
         pytest.skip("not Valkey")
 
     async def count():
-        async with AsyncRedisCounter(server.url, durability="fsync", deadline=3) as counter:
+        async with AsyncRedisCounter(server.url, durability="fsync", timeout=3) as counter:
             return (await counter.hit("visits")).value
 
     policy = client.config_get("appendfsync")["appendfsync"]
     try:
         for lax in ("everysec", "no"):
             client.config_set("appendfsync", lax)
-            with RedisCounter(server.url, durability="fsync", deadline=3) as counter:
+            with RedisCounter(server.url, durability="fsync", timeout=3) as counter:
                 with pytest.raises(DurabilityUnsupportedError, match=f"on Valkey, and it is {lax}"):
                     counter.hit("visits")
                 with pytest.raises(DurabilityUnsupportedError, match="appendfsync always"):
@@ -102,7 +102,7 @@ def test_a_server_whose_policy_cannot_be_read(server, client, caplog):
     url = server.url.replace("redis://", "redis://blind:x@")
     try:
         for value in (1, 2):
-            with RedisCounter(url, durability="fsync", deadline=3) as counter:
+            with RedisCounter(url, durability="fsync", timeout=3) as counter:
                 assert counter.hit("visits").value == value
     finally:
         client.acl_deluser("blind")
@@ -113,7 +113,7 @@ def test_a_server_whose_policy_cannot_be_read(server, client, caplog):
 def test_no_replica(server, client):
     """The hit counts and reaches no replica: unknown, within the deadline, and counted once."""
     with (
-        RedisCounter(server.url, durability="replica", deadline=0.5) as counter,
+        RedisCounter(server.url, durability="replica", timeout=0.5) as counter,
         within(0.5 + SLACK),
         pytest.raises(OutcomeUnknownError),
     ):
@@ -130,7 +130,7 @@ def test_a_replica(server, client, start_server):
         wait_until(
             lambda: behind.info("replication")["master_link_status"] == "up", what="a replica"
         )
-        with RedisCounter(server.url, durability="replica", deadline=5) as counter:
+        with RedisCounter(server.url, durability="replica", timeout=5) as counter:
             for value in range(1, 6):
                 assert counter.hit("visits").value == value
                 assert behind.get(KEY) == b"%d" % value

@@ -71,9 +71,9 @@ def test_a_ready_client_needs_no_settings_of_the_store(server, client, monkeypat
 def test_a_misspelt_setting_is_pointed_out(server, caplog):
     """The log names it, with the setting that it resembles, as `serve` does."""
     app = Flask("theirs")
-    app.config.update(REDIS_URL=server.url, COUNTER_DEADLNE=1)
+    app.config.update(REDIS_URL=server.url, COUNTER_TIMOUT=1)
     FlaskRedisCounter(app)
-    assert "COUNTER_DEADLNE is an unknown setting and has no effect: is it COUNTER_DEADLINE?" in (
+    assert "COUNTER_TIMOUT is an unknown setting and has no effect: is it COUNTER_TIMEOUT?" in (
         caplog.text
     )
 
@@ -102,7 +102,7 @@ def test_an_empty_name_is_not_the_apps_own(app, client):
 def test_a_bad_setting_fails_at_start():
     """Not at the first visit."""
     app = Flask("theirs")
-    app.config["COUNTER_DEADLINE"] = "soon"
+    app.config["COUNTER_TIMEOUT"] = "soon"
     with pytest.raises(ConfigurationError):
         FlaskRedisCounter(app)
 
@@ -246,7 +246,7 @@ def test_series_on_the_command_line(app, client, monkeypatch):
 
 def test_the_visitors_of_views(app, client):
     """A view's visitors are told apart; what nobody looks at yet does not count."""
-    app.config["COUNTER_RELOAD_SECONDS"] = 60
+    app.config["COUNTER_VISITOR_WINDOW"] = 60
     visits = FlaskRedisCounter(app)
 
     @app.get("/")

@@ -55,7 +55,7 @@ def test_a_fork_while_hits_are_in_flight(server, client):
             values.append(counter.hit("visits").value)
         return values
 
-    with RedisCounter(server.url, deadline=10) as counter, ThreadPoolExecutor(4) as pool:
+    with RedisCounter(server.url, timeout=10) as counter, ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(hammer) for _ in range(4)]
         children = []
         for number in range(6):
@@ -88,7 +88,7 @@ def _count_in_loop(runner, counter, results):
 def test_a_fork_between_two_runs_of_a_loop(server, client):
     """A child that goes on with its parent's loop is another writer, on other connections."""
     results = FORK.Queue()
-    counter = AsyncRedisCounter(server.url, deadline=5)
+    counter = AsyncRedisCounter(server.url, timeout=5)
 
     with asyncio.Runner() as runner:
         try:
@@ -208,7 +208,7 @@ def count(counter, hits=3, name="visits"):
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_fork_in_c(server, client, before):
     """Two children, whether the parent has hit or not: each hit counts, with a value of its own."""
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         values = count(counter, before)
         values += copies_of(2, count, counter)
         values += count(counter, 1)
@@ -223,7 +223,7 @@ def test_forks_in_c_that_count_at_once(server, client):
         with ThreadPoolExecutor(4) as pool:
             return list(pool.map(lambda _: told(lambda: counter.hit("visits")), range(40)))
 
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         counter.hit("visits")
         values = at_once(4, count_in_threads, meanwhile=count_in_threads)
     assert sorted(values) == list(range(2, 202))
@@ -232,12 +232,12 @@ def test_forks_in_c_that_count_at_once(server, client):
 
 def test_a_fork_in_c_while_another_thread_is_in_the_middle(server, client):
     """The locks that it held and the connection that it used are not the child's."""
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         counter.hit("visits")
         held = threading.Event(), threading.Event()
 
         def hold():
-            with counter._driver._lock, counter._store._lock, counter.meter._lock:
+            with counter._driver._lock, counter._store._lock, counter.metrics._lock:
                 held[0].set()
                 held[1].wait(30)
 
@@ -254,7 +254,7 @@ def test_a_fork_in_c_while_another_thread_is_in_the_middle(server, client):
 
 def test_a_fork_in_c_leaves_the_parents_connection(server, client):
     """A child drops its copy of the socket, and does not shut it down."""
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         counter.hit("visits")
         (connection,) = counter._store._idle
         copies_of(2, count, counter)
@@ -286,7 +286,7 @@ def count_in_own_loop(counter):
 
 def test_a_fork_in_c_with_asyncio(server, client):
     """In a loop of the child's own, and in its copy of the parent's, which counts on as well."""
-    counter = AsyncRedisCounter(server.url, deadline=5)
+    counter = AsyncRedisCounter(server.url, timeout=5)
     with asyncio.Runner() as runner:
         values = count_in_loop(runner, counter)
         for _ in range(2):
@@ -308,7 +308,7 @@ def spools(counter, hits=5):
 def test_copies_that_spool(own_server, tmp_path, as_snapshot):
     """Copies with and without hits that wait: all count once when the store is back."""
     spool = Spool(tmp_path / "spool")
-    counter = RedisCounter(own_server.url, deadline=0.5, spool=spool)
+    counter = RedisCounter(own_server.url, timeout=0.5, spool=spool)
     counter.hit("visits")
     own_server.kill()
     answers = copies_of(2, spools, counter, as_snapshot=as_snapshot)
@@ -326,7 +326,7 @@ def test_copies_that_spool(own_server, tmp_path, as_snapshot):
 def test_a_fork_in_c_replays_what_waits(own_server, tmp_path):
     """A child has a replayer of its own from its first hit on, though none is spooled."""
     spool = Spool(tmp_path / "spool")
-    counter = RedisCounter(own_server.url, deadline=0.5, spool=spool)
+    counter = RedisCounter(own_server.url, timeout=0.5, spool=spool)
     own_server.kill()
     assert spools(counter) == ["spooled"] * 5
     counter.close()  # as a uWSGI master, in which no thread runs
@@ -342,13 +342,13 @@ def test_a_fork_in_c_replays_what_waits(own_server, tmp_path):
 
 def test_a_fork_in_c_with_metrics(server, client, tmp_path):
     """Each process has numbers of its own, in a file of its own, for all to add up."""
-    counter = RedisCounter(server.url, deadline=10, meter=HitMetrics(tmp_path))
-    alone = RedisCounter(server.url, deadline=10)
+    counter = RedisCounter(server.url, timeout=10, metrics=HitMetrics(tmp_path))
+    alone = RedisCounter(server.url, timeout=10)
 
     def added():
         count(counter)
         count(alone)
-        return [counter.meter.reading().added, alone.meter.reading().added]
+        return [counter.metrics.snapshot().amount_total, alone.metrics.snapshot().amount_total]
 
     assert added() == [3, 3]
     assert copies_of(2, added) == [6, 3, 9, 3]
@@ -359,7 +359,7 @@ def test_a_fork_in_c_with_metrics(server, client, tmp_path):
 
 def test_snapshots(server, client):
     """Copies that nothing tells from each other: the same writer, number and process id."""
-    counter = RedisCounter(server.url, deadline=10)
+    counter = RedisCounter(server.url, timeout=10)
     values = count(counter)
     counter.close()  # what is restored has no connections
     values += copies_of(2, count, counter, as_snapshot=True)
@@ -374,7 +374,7 @@ def test_snapshots(server, client):
 
 def test_snapshots_that_count_at_once(server, client):
     """Whichever of them is ahead: each hit counts, with a value of its own."""
-    counter = RedisCounter(server.url, deadline=10)
+    counter = RedisCounter(server.url, timeout=10)
     count(counter)
     counter.close()
     values = at_once(4, count, counter, 50, as_snapshot=True)
@@ -386,7 +386,7 @@ def test_snapshots_that_count_at_once(server, client):
 
 def test_snapshots_with_asyncio(server, client):
     """The same in a loop that is restored with its process."""
-    counter = AsyncRedisCounter(server.url, deadline=5)
+    counter = AsyncRedisCounter(server.url, timeout=5)
     with asyncio.Runner() as runner:
         values = count_in_loop(runner, counter)
         runner.run(counter.aclose())

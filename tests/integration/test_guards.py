@@ -41,7 +41,7 @@ def test_pages_of_others_read_nothing_unasked(web):
 @pytest.mark.parametrize("allowed", ["*", f"https://a.example, {ELSEWHERE}"])
 def test_pages_of_some_others_may_read_and_hit(server, client, client_of, allowed):
     """The answer says so, errors too, and so does the one to the browser's own question."""
-    web = client_of(REDIS_URL=server.url, COUNTER_CORS=allowed, COUNTER_DEADLINE=10)
+    web = client_of(REDIS_URL=server.url, COUNTER_CORS_ORIGINS=allowed, COUNTER_TIMEOUT=10)
     origin = {"Origin": ELSEWHERE}
     expected = "*" if allowed == "*" else ELSEWHERE
     asked = web.options(
@@ -63,7 +63,7 @@ def test_pages_of_some_others_may_read_and_hit(server, client, client_of, allowe
 
 def test_pages_of_strangers_may_not(server, client, client_of):
     """They are told nothing, and caches are told that others may be."""
-    web = client_of(REDIS_URL=server.url, COUNTER_CORS=ELSEWHERE, COUNTER_DEADLINE=10)
+    web = client_of(REDIS_URL=server.url, COUNTER_CORS_ORIGINS=ELSEWHERE, COUNTER_TIMEOUT=10)
     for origin in ("https://evil.example", "null", f"{ELSEWHERE}.evil.example"):
         response = web.post("/counters/visits/hits", headers={"Origin": origin})
         assert "Access-Control-Allow-Origin" not in response.headers

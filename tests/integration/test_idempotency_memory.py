@@ -44,18 +44,18 @@ def fill(url):
     """Send hits with random tokens until one is refused; return how many counted, and a token."""
 
     async def run():
-        counted, token = 0, ""
-        async with AsyncRedisCounter(url, deadline=10) as counter:
+        counted, idempotency_key = 0, ""
+        async with AsyncRedisCounter(url, timeout=10) as counter:
             for _ in range(100):
                 tokens = [secrets.token_urlsafe(190)[:250] for _ in range(500)]
-                hits = (counter.hit("visits", token=it, terms=SHARE) for it in tokens)
+                hits = (counter.hit("visits", idempotency_key=it, limits=SHARE) for it in tokens)
                 told = await asyncio.gather(*hits, return_exceptions=True)
                 counted += sum(not isinstance(it, BaseException) for it in told)
-                token = token or tokens[0]
+                idempotency_key = idempotency_key or tokens[0]
                 errors = [it for it in told if isinstance(it, BaseException)]
                 if errors:
                     assert {type(it) for it in errors} == {IdempotencyMemoryError}
-                    return counted, token
+                    return counted, idempotency_key
         raise AssertionError("no token was refused")
 
     return asyncio.run(run())
@@ -64,39 +64,41 @@ def fill(url):
 def test_tokens_leave_room_for_hits(full):
     """Some 20 MB of random tokens: new ones are refused, all else counts, and nothing is lost."""
     store, client = full
-    counted, token = fill(store.url)
+    counted, idempotency_key = fill(store.url)
     assert counted > 5_000
     assert client.info("memory")["used_memory"] < 0.85 * LIMIT
     assert client.get(KEY) == b"%d" % counted
-    with RedisCounter(store.url, deadline=10) as counter:
+    with RedisCounter(store.url, timeout=10) as counter:
         assert counter.hit("visits").value == counted + 1
         assert counter.hit("another", visitor="v").value == 1
         with pytest.raises(IdempotencyMemoryError) as caught:
-            counter.hit("visits", token="new", terms=SHARE)
+            counter.hit("visits", idempotency_key="new", limits=SHARE)
         assert caught.value.counted is False
-        assert counter.hit("visits", token=token, terms=SHARE).replayed
-        assert counter.hit("visits", token="my own program's").value == counted + 2
+        assert counter.hit("visits", idempotency_key=idempotency_key, limits=SHARE).replayed
+        assert counter.hit("visits", idempotency_key="my own program's").value == counted + 2
         assert counter.delete("visits") == counted + 2
-        assert counter.hit("visits", token=token, terms=SHARE).replayed, "its token was kept"
+        assert counter.hit("visits", idempotency_key=idempotency_key, limits=SHARE).replayed, (
+            "its token was kept"
+        )
         assert counter.value("visits") == 0
 
 
 def test_room_that_is_there_again(full):
     """New tokens count as soon as there is memory."""
     store, client = full
-    with RedisCounter(store.url, deadline=10) as counter:
+    with RedisCounter(store.url, timeout=10) as counter:
         fill_up(client, 17 * MEGABYTE)
         with pytest.raises(IdempotencyMemoryError):
-            counter.hit("visits", token="t", terms=SHARE)
+            counter.hit("visits", idempotency_key="t", limits=SHARE)
         client.delete("filler")
         wait_until(lambda: client.get("counter:{}:room") is None, what="another look")
-        assert counter.hit("visits", token="t", terms=SHARE).value == 1
+        assert counter.hit("visits", idempotency_key="t", limits=SHARE).value == 1
 
 
 def test_a_store_that_is_full(full):
     """It takes no hit, and gives back what a counter takes."""
     store, client = full
-    with RedisCounter(store.url, deadline=10) as counter:
+    with RedisCounter(store.url, timeout=10) as counter:
         assert counter.hit("visits", visitor="v").value == 1
         client.config_set("maxmemory", 1)
         with pytest.raises(StoreRejectedError):
@@ -109,10 +111,10 @@ def test_a_store_that_is_full(full):
 def test_long_tokens_take_no_more(counter, client, length):
     """Each is told from any other, and its record's key is bounded."""
     one, other = "x" * (length - 1) + "1", "x" * (length - 1) + "2"
-    assert counter.hit("visits", token=one).value == 1
-    assert counter.hit("visits", token=other).value == 2
-    assert counter.hit("visits", token=one).replayed
-    assert counter.hit("visits", token=other).replayed
+    assert counter.hit("visits", idempotency_key=one).value == 1
+    assert counter.hit("visits", idempotency_key=other).value == 2
+    assert counter.hit("visits", idempotency_key=one).replayed
+    assert counter.hit("visits", idempotency_key=other).replayed
     records = list(client.scan_iter(f"{KEY}:token*"))
     assert len(records) == 2
     assert max(map(len, records)) <= len(KEY) + len(":token-hash:") + 40
@@ -120,13 +122,18 @@ def test_long_tokens_take_no_more(counter, client, length):
 
 def test_without_a_limit_no_token_is_refused(server, client, counter):
     """Nor where the user may not ask how full the store is."""
-    assert counter.hit("visits", token="a", terms=Limits(idempotency_memory=1)).value == 1
+    assert (
+        counter.hit("visits", idempotency_key="a", limits=Limits(idempotency_memory=1)).value == 1
+    )
     client.acl_setuser("blind", enabled=True, nopass=True, keys="*", commands=["+@all", "-info"])
     url = server.url.replace("redis://", "redis://blind:x@")
     client.delete("counter:{}:room")
     try:
-        with RedisCounter(url, deadline=10) as blind:
-            assert blind.hit("visits", token="b", terms=Limits(idempotency_memory=1)).value == 2
+        with RedisCounter(url, timeout=10) as blind:
+            assert (
+                blind.hit("visits", idempotency_key="b", limits=Limits(idempotency_memory=1)).value
+                == 2
+            )
     finally:
         client.acl_deluser("blind")
 
@@ -134,9 +141,9 @@ def test_without_a_limit_no_token_is_refused(server, client, counter):
 def test_doctor_says_that_keys_are_refused(full):
     """It says how full the store is, how many keys expire, and that deleting frees none."""
     store, client = full
-    with RedisCounter(store.url, deadline=10) as counter:
-        counter.hit("visits", token="t")
-    settings = {"REDIS_URL": store.url, "COUNTER_DEADLINE": "10"}
+    with RedisCounter(store.url, timeout=10) as counter:
+        counter.hit("visits", idempotency_key="t")
+    settings = {"REDIS_URL": store.url, "COUNTER_TIMEOUT": "10"}
     found = {one.subject: one for one in run_checks(settings)}
     assert found["memory"].state == "ok"
     fill_up(client, 17 * MEGABYTE)
@@ -151,7 +158,7 @@ def test_doctor_says_that_keys_are_refused(full):
 def test_over_http(full, client_of):
     """A problem document says what is meant; `/readyz` says so, and a hit without a key counts."""
     store, client = full
-    web = client_of(REDIS_URL=store.url, COUNTER_DEADLINE=10)
+    web = client_of(REDIS_URL=store.url, COUNTER_TIMEOUT=10)
     key = {"Idempotency-Key": '"a"'}
     assert web.post("/counters/visits/hits", headers=key).json["value"] == 1
     assert web.get("/readyz").json == {"status": "ready"}

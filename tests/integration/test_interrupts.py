@@ -39,7 +39,7 @@ def test_an_interrupted_hit_leaves_no_answer_behind(own_server, monkeypatch):
 def test_an_interrupt_strands_nobody(server, client, monkeypatch):
     """The thread that carries a batch is interrupted; another one takes it over."""
     told = []
-    with RedisCounter(server.url, deadline=5) as counter, ThreadPoolExecutor(8) as pool:
+    with RedisCounter(server.url, timeout=5) as counter, ThreadPoolExecutor(8) as pool:
         counter.hit("visits")
         (connection,) = counter._store._idle
         begun, go_on = threading.Event(), threading.Event()
@@ -66,7 +66,7 @@ def test_an_interrupt_strands_nobody(server, client, monkeypatch):
 
 def test_an_interrupt_is_no_outage(server, client, monkeypatch):
     """After a hit was interrupted, those that arrive together still wait for each other."""
-    with RedisCounter(server.url, deadline=5) as counter:
+    with RedisCounter(server.url, timeout=5) as counter:
         interrupt_a_hit(counter, monkeypatch, Interrupted)
         told = at_once(counter, server, [("visits", 1)] * 10)
     assert sorted(told) == list(range(3, 13))
@@ -79,7 +79,7 @@ import random, sys
 import gevent
 from flask_redis_counter import CounterError, RedisCounter
 
-counter = RedisCounter(sys.argv[1], deadline=5)
+counter = RedisCounter(sys.argv[1], timeout=5)
 told = []
 
 def hit(number):

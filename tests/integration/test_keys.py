@@ -24,10 +24,10 @@ def web(server, client, client_of):
     """A client of a service with keys."""
     return client_of(
         REDIS_URL=server.url,
-        COUNTER_DEADLINE=10,
+        COUNTER_TIMEOUT=10,
         COUNTER_ADMIN_KEY=KEY,
         COUNTER_METRICS_TOKEN=TOKEN,
-        COUNTER_PROXIES="127.0.0.1",
+        COUNTER_TRUSTED_PROXIES="127.0.0.1",
     )
 
 

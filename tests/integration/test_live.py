@@ -92,7 +92,7 @@ def listen():
 @pytest.fixture
 def counter(server, client):
     """The counters, as another process counts on them."""
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         yield counter
 
 
@@ -145,7 +145,7 @@ def test_many_hits_are_few_events(serve, listen, server, client, counter):
 
 def test_a_seat_is_free_again(serve, listen, server, client):
     """Beyond the bound it is 503, before anything is opened; who goes away makes room."""
-    run = serve(server.url, COUNTER_LIVE="2")
+    run = serve(server.url, COUNTER_MAX_LISTENERS="2")
     listeners = [listen(run), listen(run)]
     refused = run.get("/live")
     assert refused.status_code == 503
@@ -206,14 +206,14 @@ def test_what_cannot_be_heard(query, status):
 
 def test_where_it_is_off(serve, server):
     """404, and the pages do without."""
-    run = serve(server.url, COUNTER_LIVE="0")
+    run = serve(server.url, COUNTER_MAX_LISTENERS="0")
     assert run.get("/live").status_code == 404
     assert "live.js" not in run.get("/").text
 
 
 def test_head(serve, server):
     """The headers of the events, and an end: nobody takes a seat."""
-    run = serve(server.url, COUNTER_LIVE="1")
+    run = serve(server.url, COUNTER_MAX_LISTENERS="1")
     for _ in range(3):
         answer = requests.head(f"http://127.0.0.1:{run.port}/live", timeout=5)
         assert answer.status_code == 200
@@ -234,9 +234,9 @@ def test_a_user_without_channels_counts(server, client):
     client.acl_setuser(
         "quiet", enabled=True, nopass=True, keys="*", commands=["+@all"], reset_channels=True
     )
-    with RedisCounter(server.url.replace("//", "//quiet:x@"), deadline=10) as quiet:
+    with RedisCounter(server.url.replace("//", "//quiet:x@"), timeout=10) as quiet:
         assert quiet.hit("visits", visitor="someone").value == 1
-        assert quiet.hit("visits", token="t").value == 2
+        assert quiet.hit("visits", idempotency_key="t").value == 2
         assert quiet.set("visits", 5) == 2
         assert quiet.series("visits", days=1)[0].hits == 2
     client.acl_deluser("quiet")

@@ -36,7 +36,7 @@ def test_a_hit_on_a_new_connection_is_unknown(own_server, proxy):
     """It counted, though it was sent twice; the counter cannot know, and does not say otherwise."""
     with (
         RedisCounter(own_server.url) as direct,
-        RedisCounter(f"redis://127.0.0.1:{proxy.port}", deadline=0.5) as counter,
+        RedisCounter(f"redis://127.0.0.1:{proxy.port}", timeout=0.5) as counter,
     ):
         assert direct.hit("visits").value == 1  # from now on the server knows the script
         proxy.trouble("replies_lost")

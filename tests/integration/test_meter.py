@@ -11,14 +11,14 @@ from .support import SLACK, sleeps
 
 def test_the_library_measures_without_a_service(server, client):
     """A counter has a reading for whatever monitor there is."""
-    with RedisCounter(server.url, deadline=0.4) as counter:
+    with RedisCounter(server.url, timeout=0.4) as counter:
         counter.hit("visits", 3)
         sleeps(server, 0.6)
         with pytest.raises(OutcomeUnknownError):
             counter.hit("visits")
-        reading = counter.meter.reading()
+        reading = counter.metrics.snapshot()
     assert reading.outcomes["counted"] == reading.outcomes["unknown"] == 1
-    assert reading.added == 3
+    assert reading.amount_total == 3
     assert sum(reading.durations) == 2
     assert 0.1 < reading.seconds < 0.4 + SLACK
     assert reading.failed >= 1
@@ -35,7 +35,7 @@ def test_asyncio_measures_as_well(server, client):
     """With its own meter, or another's."""
     counter = AsyncRedisCounter(server.url)
     asyncio.run(hit_thrice(counter))
-    assert counter.meter.reading().added == 3
+    assert counter.metrics.snapshot().amount_total == 3
     with RedisCounter(server.url) as shared:
-        asyncio.run(hit_thrice(AsyncRedisCounter(server.url, meter=shared.meter)))
-        assert shared.meter.reading().outcomes["counted"] == 3
+        asyncio.run(hit_thrice(AsyncRedisCounter(server.url, metrics=shared.metrics)))
+        assert shared.metrics.snapshot().outcomes["counted"] == 3

@@ -63,7 +63,7 @@ def test_hits_add_up_to_the_value(web, client):
 
 def test_what_else_may_become_of_a_hit(server, client, client_of):
     """A replay, a reload and a refusal are told apart, and add nothing."""
-    web = client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_RELOAD_SECONDS=60)
+    web = client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, COUNTER_VISITOR_WINDOW=60)
     key = {"Idempotency-Key": "k"}
     for _ in range(2):
         web.post("/counters/visits/hits", headers=key)
@@ -71,7 +71,7 @@ def test_what_else_may_become_of_a_hit(server, client, client_of):
     client.set("counter:{full}", MAX)
     problem(web.post("/counters/full/hits"), 409)
     problem(web.post("/counters/a%20b/hits"), 400)  # never was a hit
-    assert became(web) == {"counted": 2, "replayed": 1, "left_out": 1, "not_counted": 1}
+    assert became(web) == {"counted": 2, "replayed": 1, "skipped": 1, "not_counted": 1}
     assert samples(web)["counter_added_total",] == int(client.get(KEY)) == 2
 
 
@@ -90,7 +90,7 @@ def test_the_store_may_not_be_asked_about_itself(web, client, server, client_of)
     client.acl_setuser("counts", enabled=True, nopass=True, keys="*", commands=["+@all", "-info"])
     try:
         place = server.url.removeprefix("redis://")
-        web = client_of(REDIS_URL=f"redis://counts:x@{place}", COUNTER_DEADLINE=10)
+        web = client_of(REDIS_URL=f"redis://counts:x@{place}", COUNTER_TIMEOUT=10)
         found = samples(web)
     finally:
         client.acl_deluser("counts")
@@ -101,7 +101,7 @@ def test_the_store_may_not_be_asked_about_itself(web, client, server, client_of)
 def test_hits_that_wait_in_the_spool(own_server, tmp_path, client_of):
     """They are not counted yet, and are told when they are; then all adds up."""
     settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path)}
-    web = client_of(REDIS_URL=own_server.url, COUNTER_DEADLINE=0.2, **settings)
+    web = client_of(REDIS_URL=own_server.url, COUNTER_TIMEOUT=0.2, **settings)
     assert web.get("/count").status_code == 200
     own_server.stop()
     for _ in range(3):
@@ -128,7 +128,9 @@ def test_openmetrics_for_who_asks(web):
 
 def test_a_monitor_asks_by_address(server, client_of):
     """As who looks after the health does, whatever hosts there are for visitors."""
-    web = client_of(REDIS_URL=server.url, COUNTER_HOSTS="visits.example", COUNTER_DEADLINE=10)
+    web = client_of(
+        REDIS_URL=server.url, COUNTER_TRUSTED_HOSTS="visits.example", COUNTER_TIMEOUT=10
+    )
     problem(web.get("/count"), 400)
     assert samples(web)["counter_store_up",] == 1
 

@@ -24,15 +24,15 @@ def test_names_are_those_of_counters(counter, client):
     """Those that were hit or set, each once, sorted, whatever else the store holds."""
     for name in ("b", "a", "A.b_c-1", "a"):
         counter.hit(name)
-    counter.hit("token", token="t")
+    counter.hit("token", idempotency_key="t")
     counter.set("set", 7)
     client.set("counter:other", 1)
     client.set("elsewhere:{c}", 1)
     assert counter.names() == ["A.b_c-1", "a", "b", "set", "token"]
     assert counter.names(after="a") == ["b", "set", "token"]
-    assert counter.names(after="a", most=2) == ["b", "set"]
-    assert counter.names(after="a0", most=1) == ["b"]
-    assert counter.names(after="token") == counter.names(most=0) == []
+    assert counter.names(after="a", limit=2) == ["b", "set"]
+    assert counter.names(after="a0", limit=1) == ["b"]
+    assert counter.names(after="token") == counter.names(limit=0) == []
 
 
 def test_names_of_thousands(counter, client):
@@ -40,33 +40,33 @@ def test_names_of_thousands(counter, client):
     expected = sorted(f"n{i}" for i in range(3000))
     client.zadd(NAMES, dict.fromkeys(expected, 0))
     assert counter.names() == expected
-    assert counter.names(most=1500) == expected[:1500]
+    assert counter.names(limit=1500) == expected[:1500]
 
 
 def test_a_counter_that_another_client_has_made(counter, client):
     """It is known from its first hit on, and counts on."""
     client.set(KEY, 41)
     assert counter.names() == []
-    assert counter.hit("visits", terms=NONE_NEW).value == 42
+    assert counter.hit("visits", limits=NONE_NEW).value == 42
     assert counter.names() == ["visits"]
 
 
 def test_no_more_than_so_many(counter, client):
     """A hit that would make one too many changes nothing; those that are there count."""
-    assert counter.hit("a", terms=TWO).value == 1
-    assert counter.hit("b", terms=TWO, token="t").value == 1
+    assert counter.hit("a", limits=TWO).value == 1
+    assert counter.hit("b", limits=TWO, idempotency_key="t").value == 1
     before = sorted(client.keys())
     for attempt in (
-        lambda: counter.hit("c", terms=TWO),
-        lambda: counter.hit("c", terms=TWO, token="t"),
+        lambda: counter.hit("c", limits=TWO),
+        lambda: counter.hit("c", limits=TWO, idempotency_key="t"),
         lambda: counter.set("c", 1, max_counters=2),
     ):
         with pytest.raises(TooManyCountersError, match="'c'"):
             attempt()
     with pytest.raises(CounterNotFoundError, match="'c'"):
-        counter.hit("c", terms=NONE_NEW)
+        counter.hit("c", limits=NONE_NEW)
     assert sorted(client.keys()) == before
-    assert counter.hit("a", terms=NONE_NEW).value == counter.hit("b", terms=ONE).value == 2
+    assert counter.hit("a", limits=NONE_NEW).value == counter.hit("b", limits=ONE).value == 2
     assert counter.set("a", 9, max_counters=0) == 2
     assert counter.hit("c").value == 1
     assert counter.names() == ["a", "b", "c"]
@@ -81,14 +81,14 @@ def test_how_many_there_may_be_is_a_number():
 
 def test_delete(counter, client):
     """All that describes it goes, and what counts once stays counted once."""
-    counter.hit("visits", 5, token="t", visitor="someone")
+    counter.hit("visits", 5, idempotency_key="t", visitor="someone")
     counter.hit("other", visitor="someone")
     assert counter.delete("visits") == 5
     assert counter.delete("visits") is None
     assert counter.value("visits", None) is None
     assert counter.names() == ["other"]
     assert [key for key in client.scan_iter(f"{KEY}*") if b":token:" not in key] == []
-    assert counter.hit("visits", 5, token="t").replayed
+    assert counter.hit("visits", 5, idempotency_key="t").replayed
     assert counter.value("visits", None) is None
     assert counter.hit("visits").value == 1
     assert sum(point.hits for point in counter.series("visits")) == 1
@@ -116,12 +116,12 @@ def test_asyncio(server, client):
 
     async def count():
         async with AsyncRedisCounter(server.url) as counter:
-            await counter.hit("a", 2, terms=ONE)
+            await counter.hit("a", 2, limits=ONE)
             with pytest.raises(TooManyCountersError):
-                await counter.hit("b", terms=ONE)
+                await counter.hit("b", limits=ONE)
             with pytest.raises(TooManyCountersError):
                 await counter.set("b", 1, max_counters=1)
-            assert await counter.names(after="", most=3) == ["a"]
+            assert await counter.names(after="", limit=3) == ["a"]
             assert await counter.delete("a") == 2
             assert await counter.names() == []
 

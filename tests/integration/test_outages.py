@@ -17,16 +17,16 @@ from flask_redis_counter.testing import wait_until
 from .support import SLACK, awaited_outcome, check, nowhere, outcome, within
 
 
-def timed(deadline, operation):
+def timed(timeout, operation):
     """Return what an operation says about having counted, and check its deadline."""
-    with within(deadline + SLACK):
+    with within(timeout + SLACK):
         return outcome(operation)
 
 
 def thawed(server, told):
     """Let a frozen server go on, count once more, and compare."""
     server.signal(signal.SIGCONT)
-    with RedisCounter(server.url, deadline=3) as counter:
+    with RedisCounter(server.url, timeout=3) as counter:
         told.append(counter.hit("visits").value)
         check(told, counter.value("visits"))
 
@@ -49,7 +49,7 @@ def test_a_refused_connection():
 
 def test_a_frozen_server(own_server):
     """The truth within the deadline: unknown where it was sent, not counted where it was not."""
-    with RedisCounter(own_server.url, deadline=0.5) as counter:
+    with RedisCounter(own_server.url, timeout=0.5) as counter:
         told = [wait_until(lambda: counter.hit("visits").value, what="a hit")]
         own_server.signal(signal.SIGSTOP)
         told.append(timed(0.5, lambda: counter.hit("visits")))
@@ -66,7 +66,7 @@ def test_a_frozen_server_with_asyncio(own_server):
     """The same, awaited."""
 
     async def count():
-        async with AsyncRedisCounter(own_server.url, deadline=0.5) as counter:
+        async with AsyncRedisCounter(own_server.url, timeout=0.5) as counter:
             told = [(await counter.hit("visits")).value]
             own_server.signal(signal.SIGSTOP)
             for expected in (OutcomeUnknownError, StoreUnavailableError):
@@ -80,7 +80,7 @@ def test_a_frozen_server_with_asyncio(own_server):
 
 def test_fifty_hits_keep_their_deadline(own_server):
     """On a server that freezes they are all back in time, and none is told a lie."""
-    with RedisCounter(own_server.url, deadline=0.5) as counter, ThreadPoolExecutor(50) as pool:
+    with RedisCounter(own_server.url, timeout=0.5) as counter, ThreadPoolExecutor(50) as pool:
         told = list(pool.map(lambda _: outcome(lambda: counter.hit("visits")), range(50)))
         own_server.signal(signal.SIGSTOP)
         calls = [pool.submit(timed, 0.5, lambda: counter.hit("visits")) for _ in range(50)]
@@ -100,7 +100,7 @@ def test_fifty_tasks_keep_their_deadline(own_server):
             return await awaited_outcome(counter.hit("visits"))
 
     async def count():
-        async with AsyncRedisCounter(own_server.url, deadline=0.5) as counter:
+        async with AsyncRedisCounter(own_server.url, timeout=0.5) as counter:
             told = list(await asyncio.gather(*[one(counter) for _ in range(50)]))
             own_server.signal(signal.SIGSTOP)
             first = asyncio.create_task(one(counter))
@@ -114,7 +114,7 @@ def test_fifty_tasks_keep_their_deadline(own_server):
 
 def test_a_server_that_is_killed_under_load(own_server):
     """Hits go on through its restart: each value once, and nothing that counted is lost."""
-    with RedisCounter(own_server.url, deadline=5) as counter, ThreadPoolExecutor(8) as pool:
+    with RedisCounter(own_server.url, timeout=5) as counter, ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(lambda: outcome(lambda: counter.hit("visits"))) for _ in range(800)]
         for _ in range(2):
             done = sum(call.done() for call in calls)

@@ -27,14 +27,14 @@ def test_counters_with_their_days(counter, client):
     """Those that are asked for first, then a page of the others, with value and days."""
     for number, name in enumerate("dcba", start=1):
         counter.hit(name, number, visitor="someone")
-    overview = counter.overview(["c", "none"], after="", most=3, days=2)
+    overview = counter.overview(["c", "none"], after="", limit=3, days=2)
     assert names(overview) == ["c", "none", "a", "b"]
     assert overview.more
     c, none, a, _ = overview.counters
     assert (c.value, none.value, a.value) == (2, None, 4)
     assert [(day.hits, day.visitors) for day in a.days] == [(0, 0), (4, 1)]
     assert a.days == tuple(counter.series("a", days=2))
-    rest = counter.overview(after="b", most=2)
+    rest = counter.overview(after="b", limit=2)
     assert (names(rest), rest.more, len(rest.counters[0].days)) == (["c", "d"], False, 30)
     assert names(counter.overview(["a", "a"])) == ["a"]
     assert names(counter.overview()) == []
@@ -76,7 +76,7 @@ def test_what_is_outside_the_rules(counter):
 
 def test_about_the_store(counter, client, server):
     """What it is, how long and how full."""
-    about = counter.about()
+    about = counter.store_info()
     facts = client.info()
     assert about.server == facts.get("server_name", "redis").capitalize()
     assert about.version in (facts.get("valkey_version"), facts["redis_version"])
@@ -87,7 +87,7 @@ def test_about_the_store(counter, client, server):
     assert (about.append_only, about.append_only_ok, about.saved_ok) == (True, True, True)
     client.config_set("maxmemory", "100mb")
     try:
-        assert counter.about().memory_limit == 100 * 2**20
+        assert counter.store_info().memory_limit == 100 * 2**20
     finally:
         client.config_set("maxmemory", 0)
 
@@ -97,9 +97,9 @@ def test_a_store_that_may_not_be_asked_about_itself(counter, client, server):
     client.acl_setuser("mute", enabled=True, nopass=True, keys="*", commands=["+@all", "-info"])
     counter.hit("visits")
     url = server.url.replace("//", "//mute:x@")
-    with RedisCounter(url, deadline=10) as mute:
+    with RedisCounter(url, timeout=10) as mute:
         with pytest.raises(StoreRejectedError):
-            mute.about()
+            mute.store_info()
         overview = mute.overview(["visits"])
     client.acl_deluser("mute")
     assert overview.store is None
@@ -111,7 +111,7 @@ def test_a_store_that_may_not_be_asked_for_names(counter, client, server):
     commands = ["+@all", "-zrangebylex"]
     client.acl_setuser("nameless", enabled=True, nopass=True, keys="*", commands=commands)
     with (
-        RedisCounter(server.url.replace("//", "//nameless:x@"), deadline=10) as nameless,
+        RedisCounter(server.url.replace("//", "//nameless:x@"), timeout=10) as nameless,
         pytest.raises(StoreRejectedError),
     ):
         nameless.overview(after="")
@@ -124,7 +124,7 @@ def test_no_store():
         with pytest.raises(StoreUnavailableError):
             counter.overview(["visits"])
         with pytest.raises(StoreUnavailableError):
-            counter.about()
+            counter.store_info()
 
 
 def test_asyncio(server, client):
@@ -134,7 +134,7 @@ def test_asyncio(server, client):
         async with AsyncRedisCounter(server.url) as counter:
             await counter.hit("visits")
             overview = await counter.overview(after="")
-            assert overview.store.version == (await counter.about()).version
+            assert overview.store.version == (await counter.store_info()).version
             return overview
 
     overview = asyncio.run(look())

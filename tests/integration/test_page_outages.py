@@ -18,14 +18,14 @@ from flask_redis_counter.testing import wait_until
 
 from .support import SLACK, nowhere, within
 
-DEADLINE = 0.5
+TIMEOUT = 0.5
 PAGE = "{{ visits('a') }} {{ visits('b') }} {{ visits('c') }} {{ visits('d') }} {{ visits('e') }}"
 
 
 def app_of(url, **settings):
     """Return an app with a page that counts once and reads five times, and its extension."""
     app = Flask("theirs")
-    app.config.update(REDIS_URL=url, COUNTER_DEADLINE=DEADLINE, **settings)
+    app.config.update(REDIS_URL=url, COUNTER_TIMEOUT=TIMEOUT, **settings)
     visits = FlaskRedisCounter(app)
 
     @app.get("/")
@@ -42,7 +42,7 @@ def test_a_page_waits_once_for_a_frozen_store(own_server, caplog):
     web = app.test_client()
     assert web.get("/").text == "0 0 0 0 0"
     own_server.signal(signal.SIGSTOP)
-    with within(DEADLINE + SLACK):
+    with within(TIMEOUT + SLACK):
         pages = [web.get("/") for _ in range(20)]
     assert {(page.status_code, page.text) for page in pages} == {(200, "None None None None None")}
     assert len(caplog.messages) == 2, "one of the hits, one of the reads"
@@ -55,7 +55,7 @@ def test_a_page_waits_once_for_a_frozen_store(own_server, caplog):
     wait_until(is_over, what="that pages count and have their numbers")
     with app.app_context():
         value = visits.counter.value("front")
-        outcomes = visits.counter.meter.reading().outcomes
+        outcomes = visits.counter.metrics.snapshot().outcomes
     # One that was asked in vain may have counted; those that were not asked have not.
     counted, unknown = outcomes["counted"], outcomes["unknown"]
     assert counted <= value <= counted + unknown
@@ -101,13 +101,13 @@ def test_a_request_waits_once_whatever_it_asks(own_server):
     web = app.test_client()
     assert web.get("/orders").json == [True] * 10
     own_server.signal(signal.SIGSTOP)
-    with within(DEADLINE + SLACK):
+    with within(TIMEOUT + SLACK):
         assert web.get("/orders").json == [False] * 10
     own_server.signal(signal.SIGCONT)
     assert web.get("/").status_code == 200
     with app.app_context():
         wait_until(lambda: visits.counter.ping() is None, what="the store")
-        outcomes = visits.counter.meter.reading().outcomes
+        outcomes = visits.counter.metrics.snapshot().outcomes
         assert 11 <= visits.counter.value("orders") <= 11 + outcomes["unknown"]
 
 
@@ -117,7 +117,7 @@ def test_pages_spool_without_asking(own_server, tmp_path):
     web = app.test_client()
     assert web.get("/").text == "0 0 0 0 0"
     own_server.signal(signal.SIGSTOP)
-    with within(DEADLINE + SLACK):
+    with within(TIMEOUT + SLACK):
         for _ in range(20):
             assert web.get("/").status_code == 200
     own_server.signal(signal.SIGCONT)
@@ -187,11 +187,11 @@ def test_no_store_for_tests(tmp_path):
     began = time.monotonic()
     assert web.get("/").text == "None None None None None"
     assert web.get("/order").text == "0 False"
-    assert time.monotonic() - began < DEADLINE
+    assert time.monotonic() - began < TIMEOUT
     assert not list(tmp_path.iterdir())
     with app.app_context():
         assert visits.visits("a", "b") == {"a": None, "b": None}
-        assert set(visits.counter.meter.reading().outcomes.values()) == {0}
+        assert set(visits.counter.metrics.snapshot().outcomes.values()) == {0}
 
 
 def test_an_app_under_test_counts(server, client):

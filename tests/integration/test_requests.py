@@ -22,7 +22,7 @@ def levels():
 @pytest.fixture
 def talkative(server, client, client_of):
     """A client of a service that logs each request."""
-    return client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_LOG_REQUESTS=True)
+    return client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, COUNTER_ACCESS_LOG=True)
 
 
 def lines(caplog):
@@ -75,7 +75,7 @@ def test_a_failure_is_one_line(web_alone, caplog):
 
 def test_a_failure_is_one_line_also_where_all_are_logged(client_of, caplog):
     """The line of the request has the error."""
-    web = client_of(REDIS_URL=nowhere(), COUNTER_LOG_REQUESTS=True)
+    web = client_of(REDIS_URL=nowhere(), COUNTER_ACCESS_LOG=True)
     web.get("/count")
     (line,) = lines(caplog)
     assert line.error
@@ -103,7 +103,7 @@ def test_an_outage_is_few_lines(own_server, client_of, caplog):
 
 def test_an_outage_is_a_line_for_each_request_where_all_are_logged(client_of, caplog):
     """As was asked for."""
-    web = client_of(REDIS_URL=nowhere(), COUNTER_LOG_REQUESTS=True)
+    web = client_of(REDIS_URL=nowhere(), COUNTER_ACCESS_LOG=True)
     for _ in range(3):
         web.post("/count")
     assert len(lines(caplog)) == 3

@@ -17,7 +17,7 @@ from .lossy_proxy import LossyProxy
 from .support import KEY, sleeps
 
 LOSSES = pytest.mark.parametrize(
-    ("hold", "token"),
+    ("hold", "idempotency_key"),
     [(True, None), (False, None), (False, "t")],
     ids=["held", "closed", "closed-token"],
 )
@@ -32,12 +32,12 @@ def proxy(server: RedisServerProcess) -> Iterator[LossyProxy]:
 
 
 @LOSSES
-def test_a_lost_reply(proxy, client, hold, token):
+def test_a_lost_reply(proxy, client, hold, idempotency_key):
     """The hit is sent again, is counted once, and has the right value."""
-    with RedisCounter(proxy.url, deadline=4) as counter:
+    with RedisCounter(proxy.url, timeout=4) as counter:
         assert counter.hit("visits").value == 1
         proxy.lose(2 if not hold else 1, hold=hold)
-        hit = counter.hit("visits", 3, token=token)
+        hit = counter.hit("visits", 3, idempotency_key=idempotency_key)
         assert (hit.value, hit.replayed) == (4, False)
         assert proxy.lost >= 1
         assert counter.hit("visits").value == 5
@@ -45,14 +45,14 @@ def test_a_lost_reply(proxy, client, hold, token):
 
 
 @LOSSES
-def test_a_lost_reply_with_asyncio(proxy, client, hold, token):
+def test_a_lost_reply_with_asyncio(proxy, client, hold, idempotency_key):
     """The same, awaited."""
 
     async def count():
-        async with AsyncRedisCounter(proxy.url, deadline=4) as counter:
+        async with AsyncRedisCounter(proxy.url, timeout=4) as counter:
             assert (await counter.hit("visits")).value == 1
             proxy.lose(2 if not hold else 1, hold=hold)
-            hit = await counter.hit("visits", 3, token=token)
+            hit = await counter.hit("visits", 3, idempotency_key=idempotency_key)
             assert (hit.value, hit.replayed) == (4, False)
             assert proxy.lost >= 1
             assert (await counter.hit("visits")).value == 5
@@ -65,9 +65,11 @@ def test_many_hits_whose_replies_are_lost(proxy, client):
     """Each counts once, those with a token as well."""
 
     def hit(number):
-        return counter.hit("visits", token=f"t{number}" if number % 5 == 0 else None).value
+        return counter.hit(
+            "visits", idempotency_key=f"t{number}" if number % 5 == 0 else None
+        ).value
 
-    with RedisCounter(proxy.url, deadline=10) as counter, ThreadPoolExecutor(8) as pool:
+    with RedisCounter(proxy.url, timeout=10) as counter, ThreadPoolExecutor(8) as pool:
         proxy.lose(20, hold=False)
         values = list(pool.map(hit, range(400)))
     assert proxy.lost == 20
@@ -89,7 +91,7 @@ def test_the_demonstration(server, client):
         plain.ping()
         sleeps(server, 0.7)
         assert plain.incr("plain") >= 2
-    with RedisCounter(server.url, deadline=2) as counter:
+    with RedisCounter(server.url, timeout=2) as counter:
         counter.ping()
         sleeps(server, 1)
         assert counter.hit("visits").value == 1
@@ -118,7 +120,7 @@ def frozen(server: RedisServerProcess, *, until) -> Iterator[None]:
 def test_a_server_that_freezes_during_many_hits(own_server):
     """All of them count once when it goes on, though each was sent more than once."""
     sent = threading.Event()
-    with RedisCounter(own_server.url, deadline=3) as counter, ThreadPoolExecutor(8) as pool:
+    with RedisCounter(own_server.url, timeout=3) as counter, ThreadPoolExecutor(8) as pool:
         assert counter.hit("visits").value == 1
         exchange = counter._store.exchange
 

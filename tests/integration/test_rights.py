@@ -23,7 +23,11 @@ from flask_redis_counter.transfer.records import CounterRecord, DayRecord
 
 from .support import KEY, MAX, contents, knows_waitaof
 
-SCREENED = {"visitor": "v", "client": "c", "terms": Limits(once_in=60, rate=RateLimit(5, 60))}
+SCREENED = {
+    "visitor": "v",
+    "client": "c",
+    "limits": Limits(visitor_window=60, rate=RateLimit(5, 60)),
+}
 
 
 @pytest.fixture
@@ -74,7 +78,7 @@ def adopt(url, mode):
 
 ACTIONS = {
     "hit": lambda counter, _: counter.hit("visits", 5),
-    "hit with a token": lambda counter, _: counter.hit("visits", 5, token="t"),
+    "hit with a token": lambda counter, _: counter.hit("visits", 5, idempotency_key="t"),
     "hit under a rate": lambda counter, _: counter.hit("visits", 5, **SCREENED),
     "set": lambda counter, _: counter.set("visits", 7),
     "delete": lambda counter, _: counter.delete("visits"),
@@ -96,7 +100,7 @@ def test_an_error_has_changed_nothing(user, client, rights, value):
             client.zadd("counter:{}:names", {"visits": 0})
             client.hset(f"{KEY}:days", "2026-11-20", 3)
         before = contents(client)
-        with RedisCounter(urls[right], deadline=10) as counter:
+        with RedisCounter(urls[right], timeout=10) as counter:
             error = error_of(partial(ACTIONS[action], counter, urls[right]))
         if error is not None:
             # With a token an earlier attempt may have counted; this one has not.
@@ -110,28 +114,31 @@ def test_an_error_has_changed_nothing(user, client, rights, value):
 
 def test_a_token_counts_once_without_the_right_to_record_it(user, client):
     """Each attempt is refused, and takes back what it has counted."""
-    with RedisCounter(user("set"), deadline=10) as counter:
+    with RedisCounter(user("set"), timeout=10) as counter:
         client.set(KEY, MAX - 5)
         for _ in range(3):
             with pytest.raises(CounterError):
-                counter.hit("visits", 5, token="t")
+                counter.hit("visits", 5, idempotency_key="t")
     assert client.get(KEY) == b"%d" % (MAX - 5)
 
 
 def doctor(url, **settings):
     """Return what doctor finds beside what is well, by subject."""
-    environment = {"REDIS_URL": url, "COUNTER_DEADLINE": "10", **settings}
+    environment = {"REDIS_URL": url, "COUNTER_TIMEOUT": "10", **settings}
     return {one.subject: one for one in run_checks(environment) if one.state != "ok"}
 
 
 def everything(url):
     """Use each feature, and return what it leads to."""
-    terms = Limits(rate=RateLimit(2, 3600))
-    with RedisCounter(url, deadline=10) as counter, Transfer(url) as transfer:
-        hits = [counter.hit("a", 10**16, visitor=v, client="c", terms=terms) for v in ("v", "w")]
-        refused = error_of(lambda: counter.hit("a", visitor="x", client="c", terms=terms))
-        again = [counter.hit("b", token="t") for _ in range(2)]
-        once = [counter.hit("c", visitor="v", terms=Limits(once_in=60)).counted for _ in range(2)]
+    limits = Limits(rate=RateLimit(2, 3600))
+    with RedisCounter(url, timeout=10) as counter, Transfer(url) as transfer:
+        hits = [counter.hit("a", 10**16, visitor=v, client="c", limits=limits) for v in ("v", "w")]
+        refused = error_of(lambda: counter.hit("a", visitor="x", client="c", limits=limits))
+        again = [counter.hit("b", idempotency_key="t") for _ in range(2)]
+        once = [
+            counter.hit("c", visitor="v", limits=Limits(visitor_window=60)).counted
+            for _ in range(2)
+        ]
         days = {"2026-11-20": DayRecord(3, 2)}
         brought = list(transfer.adopt([CounterRecord("d", 7, days)], "elsewhere", mode="add"))
         return (
@@ -146,7 +153,7 @@ def everything(url):
             counter.delete("e"),
             counter.names(),
             [(it.name, it.value, it.days.keys() != set()) for it in transfer.records()],
-            counter.about().server != "",
+            counter.store_info().server != "",
         )
 
 
@@ -166,13 +173,13 @@ def test_the_smallest_rules(user, server, client, features):
     )
     assert wanted[5] == [(2 * 10**16, 2)]
     durability = "fsync" if "fsync" in features else "memory"
-    used = {"COUNTER_RATE": "100/60", "COUNTER_ADMIN_KEY": "k" * 16}
+    used = {"COUNTER_RATE_LIMIT": "100/60", "COUNTER_ADMIN_KEY": "k" * 16}
     assert doctor(url, COUNTER_DURABILITY=durability, **used) == {}
 
 
 def test_doctor_names_each_right_that_is_missing(user, client, rights):
     """And a remedy that has it."""
-    used = {"COUNTER_RATE": "100/60", "COUNTER_ADMIN_KEY": "k" * 16}
+    used = {"COUNTER_RATE_LIMIT": "100/60", "COUNTER_ADMIN_KEY": "k" * 16}
     durability = {"wait": "replica", "waitaof": "fsync"}
     for right in rights:
         chosen = durability.get(right, "memory")
@@ -189,21 +196,21 @@ def test_a_hit_that_is_not_all_recorded(user, client, caplog):
     missing = {"pfadd": "visitors", "hincrby": "days", "zadd": "names", "publish": "live"}
     for right in missing:
         client.flushall()
-        with RedisCounter(user(right), deadline=10) as counter:
+        with RedisCounter(user(right), timeout=10) as counter:
             for value in (1, 2, 3):
                 assert counter.hit("visits", visitor=f"{value}").value == value
     logged = [record.getMessage() for record in caplog.records]
     parts = [line.split(": ")[1] for line in logged]
     assert sorted(parts) == sorted(missing.values()), logged
-    with RedisCounter(user("zremrangebyscore"), deadline=10) as counter:
-        counter.hit("visits", client="c", terms=Limits(rate=RateLimit(3, 60)))
+    with RedisCounter(user("zremrangebyscore"), timeout=10) as counter:
+        counter.hit("visits", client="c", limits=Limits(rate=RateLimit(3, 60)))
     assert "rates and reloads" in caplog.records[-1].getMessage()
 
 
 def test_an_export_says_what_it_leaves_out(user, client):
     """A counter without a name in the list; and that nothing says whether there is one."""
     url = user("zadd")
-    with RedisCounter(url, deadline=10) as counter:
+    with RedisCounter(url, timeout=10) as counter:
         counter.hit("visits")
     with Transfer(url) as transfer:
         (bad,) = transfer.records()
@@ -227,12 +234,12 @@ def compatible():
 
 def test_a_compatible_server(compatible):
     """Hits under a rate count as often as it allows, and what is refused is not stored."""
-    terms = Limits(rate=RateLimit(3, 60))
-    with RedisCounter(compatible, deadline=10) as counter:
+    limits = Limits(rate=RateLimit(3, 60))
+    with RedisCounter(compatible, timeout=10) as counter:
         for value in (1, 2, 3):
-            assert counter.hit("visits", visitor="v", client="c", terms=terms).value == value
+            assert counter.hit("visits", visitor="v", client="c", limits=limits).value == value
         with pytest.raises(RateLimitExceededError):
-            counter.hit("visits", visitor="v", client="c", terms=terms)
+            counter.hit("visits", visitor="v", client="c", limits=limits)
         assert counter.value("visits") == 3
         (today,) = counter.series("visits", days=1)
         assert today.hits == 3

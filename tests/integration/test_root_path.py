@@ -13,13 +13,13 @@ PAGES = ["/", "/count", "/stats", "/snippet", "/counters/visits", "/nowhere", "/
 @pytest.fixture(params=["header", "setting", "both"])
 def published(request, server, client, client_of):
     """A client of the service behind a proxy that publishes it under /tools/counter."""
-    settings = {"REDIS_URL": server.url, "COUNTER_DEADLINE": 10, "COUNTER_ADMIN_KEY": ADMIN_KEY}
+    settings = {"REDIS_URL": server.url, "COUNTER_TIMEOUT": 10, "COUNTER_ADMIN_KEY": ADMIN_KEY}
     headers = {}
     if request.param != "header":
         path = "/tools/counter/" if request.param == "setting" else "/old"
         settings["COUNTER_ROOT_PATH"] = path
     if request.param != "setting":
-        settings["COUNTER_PROXIES"] = "127.0.0.1"
+        settings["COUNTER_TRUSTED_PROXIES"] = "127.0.0.1"
         headers["X-Forwarded-Prefix"] = "/evil, /tools/counter"
     web = client_of(**settings)
 
@@ -84,7 +84,7 @@ def test_a_try_again_link(client_of):
 )  # fmt: skip
 def test_a_prefix_that_is_no_path(client_of, prefix):
     """What might lead to another host, or is no plain path, is ignored."""
-    web = client_of(REDIS_URL=nowhere(), COUNTER_PROXIES="127.0.0.1")
+    web = client_of(REDIS_URL=nowhere(), COUNTER_TRUSTED_PROXIES="127.0.0.1")
     page = web.get("/snippet", headers={"X-Forwarded-Prefix": prefix.encode().decode("latin-1")})
     assert "(http://localhost/counters/visits.svg)" in page.text
     assert "/static/style.css" in links(page.text)
@@ -92,7 +92,7 @@ def test_a_prefix_that_is_no_path(client_of, prefix):
 
 def test_a_prefix_of_somebody_else(client_of):
     """The header of a client that is no trusted proxy is ignored."""
-    for settings in ({}, {"COUNTER_PROXIES": "10.0.0.1"}):
+    for settings in ({}, {"COUNTER_TRUSTED_PROXIES": "10.0.0.1"}):
         web = client_of(REDIS_URL=nowhere(), **settings)
         page = web.get("/snippet", headers={"X-Forwarded-Prefix": "/tools"})
         assert "/static/style.css" in links(page.text)

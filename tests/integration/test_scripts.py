@@ -70,8 +70,8 @@ def test_large_values_keep_all_digits(commands, client, counter, start):
     client.set(KEY, start)
     assert commands(HIT, "writer:w", 1, 1) == commands(HIT, "writer:w", 1, 1)
     assert client.get(f"{KEY}:writer:w") == b"1 %d" % (start + 1)
-    assert counter.hit("visits", token="t").value == start + 2
-    assert counter.hit("visits", token="t").value == start + 2
+    assert counter.hit("visits", idempotency_key="t").value == start + 2
+    assert counter.hit("visits", idempotency_key="t").value == start + 2
     assert client.get(KEY) == b"%d" % (start + 2)
 
 
@@ -119,7 +119,7 @@ def test_a_call_that_was_split_counts_nothing_later(commands, client):
 def test_records_expire_and_counters_do_not(counter, client):
     """What is kept beside a counter is gone a day after its last use."""
     counter.hit("visits")
-    counter.hit("visits", token="a token")
+    counter.hit("visits", idempotency_key="a token")
     assert client.ttl(KEY) == -1
     (writer,) = client.scan_iter(f"{KEY}:writer:*")
     records = [writer, f"{KEY}:token:a token"]
@@ -127,7 +127,7 @@ def test_records_expire_and_counters_do_not(counter, client):
         assert RECORD_TTL - 60 < client.ttl(record) <= RECORD_TTL
         client.expire(record, 60)
     counter.hit("visits")
-    counter.hit("visits", token="a token")
+    counter.hit("visits", idempotency_key="a token")
     assert all(client.ttl(record) > 60 for record in records)
 
 
@@ -144,19 +144,19 @@ def test_scripts_that_are_flushed(counter, client):
     for _ in range(5):
         values.append(counter.hit("visits").value)
         client.script_flush()
-        values.append(counter.hit("visits", token=f"t{len(values)}").value)
+        values.append(counter.hit("visits", idempotency_key=f"t{len(values)}").value)
         client.script_flush()
     assert values == list(range(1, 11))
 
 
 def test_a_server_that_restarts(own_server):
     """It knows the scripts no more, and all the records: a repeat does not count."""
-    with RedisCounter(own_server.url, deadline=3) as counter:
+    with RedisCounter(own_server.url, timeout=3) as counter:
         for number in (1, 2, 3):
             assert counter.hit("visits").value == 2 * number - 1
-            assert counter.hit("visits", token=f"t{number}").value == 2 * number
+            assert counter.hit("visits", idempotency_key=f"t{number}").value == 2 * number
             own_server.kill()
             own_server.start()
         for number in (1, 2, 3):
-            assert counter.hit("visits", token=f"t{number}").value == 2 * number
+            assert counter.hit("visits", idempotency_key=f"t{number}").value == 2 * number
         assert counter.value("visits") == 6

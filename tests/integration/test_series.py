@@ -49,8 +49,8 @@ def days(counter, days):
 def test_days_and_hours(counter, clock):
     """Each hit is in the day and the hour that it came in; others are zero."""
     counter.hit("visits", 2)
-    counter.hit("visits", token="t")
-    counter.hit("visits", token="t")
+    counter.hit("visits", idempotency_key="t")
+    counter.hit("visits", idempotency_key="t")
     clock.set("2026-11-23T16:00")
     counter.hit("visits")
     clock.set("2026-11-25T00:00")
@@ -73,7 +73,7 @@ def test_visitors_of_a_day(counter, client, clock):
     """Each counts once a day, however often it comes; a day that is over keeps its number."""
     for visitor in ("a", "b", "a", None):
         counter.hit("visits", visitor=visitor)
-    counter.hit("visits", token="t", visitor="c")
+    counter.hit("visits", idempotency_key="t", visitor="c")
     assert days(counter, 1) == [(5, 3)]
     clock.set("2026-11-24T00:00")
     assert days(counter, 2) == [(5, 3), (0, 0)]
@@ -127,7 +127,7 @@ def test_what_describes_hits_keeps_none_from_counting(counter, client, clock, ke
     """A key of another kind, which somebody else has put there."""
     client.lpush(f"{KEY}:{key}", "text")
     assert counter.hit("visits", visitor="a").value == 1
-    assert counter.hit("visits", token="t", visitor="a").value == 2
+    assert counter.hit("visits", idempotency_key="t", visitor="a").value == 2
     assert client.get(KEY) == b"2"
 
 
@@ -151,10 +151,15 @@ def test_a_hit_that_waited_counts_on_its_own_day(own_server, tmp_path, clock):
     spool = Spool(tmp_path / "spool")
     with RedisCounter(own_server.url, spool=spool) as counter:
         own_server.stop()
-        for day, amount, token in ((23, 1, None), (23, 2, None), (24, 4, None), (25, 8, "t")):
+        for day, amount, idempotency_key in (
+            (23, 1, None),
+            (23, 2, None),
+            (24, 4, None),
+            (25, 8, "t"),
+        ):
             clock.set(f"2026-11-{day}T12:00")
             with pytest.raises(HitSpooledError):
-                counter.hit("visits", amount, token=token, visitor="someone")
+                counter.hit("visits", amount, idempotency_key=idempotency_key, visitor="someone")
         clock.set("2026-11-26T00:00")
         own_server.start()
         wait_until(lambda: spool.length() == 0, what="an empty spool")

@@ -202,7 +202,7 @@ def test_a_terminal_that_is_closed(serve, tmp_path, nohup):
 
 def test_a_log_for_machines(serve, server):
     """Each line is an object: what it says at the start, each request, and Granian's own."""
-    settings = {"COUNTER_LOG": "json", "COUNTER_LOG_REQUESTS": "true", "COUNTER_TYPO": "x"}
+    settings = {"COUNTER_LOG_FORMAT": "json", "COUNTER_ACCESS_LOG": "true", "COUNTER_TYPO": "x"}
     run = serve("--workers=1", REDIS_URL=server.url, **settings).ready()
     for _ in range(3):
         assert run.get().headers["X-Request-ID"]
@@ -303,8 +303,8 @@ def test_a_body_arrives(serve, server, client):
 
 def test_metrics_need_their_token_on_whatever_path(serve, server):
     """However a visitor spells it, and gets it past a proxy."""
-    token = "correct-horse-battery-staple"
-    run = serve("--workers=1", REDIS_URL=server.url, COUNTER_METRICS_TOKEN=token).ready()
+    idempotency_key = "correct-horse-battery-staple"
+    run = serve("--workers=1", REDIS_URL=server.url, COUNTER_METRICS_TOKEN=idempotency_key).ready()
 
     def ask(path, header=""):
         with socket.create_connection(("127.0.0.1", run.port), timeout=5) as visitor:
@@ -318,14 +318,14 @@ def test_metrics_need_their_token_on_whatever_path(serve, server):
         answer = ask(path)
         assert answer.split()[1] in ("401", "404"), path
         assert "counter_hits_total" not in answer
-    assert "counter_hits_total" in ask("/%6detrics", f"Authorization: Bearer {token}\r\n")
+    assert "counter_hits_total" in ask("/%6detrics", f"Authorization: Bearer {idempotency_key}\r\n")
 
 
 @pytest.mark.parametrize("fast", ["true", "false"])
 def test_a_body_over_http2_has_no_length(serve, server, client, fast):
     """It is seen all the same: a hit that has one is refused, a change is read."""
     key = "correct-horse-battery-staple"
-    settings = {"COUNTER_ADMIN_KEY": key, "COUNTER_FAST_PATH": fast, "COUNTER_DEADLINE": "10"}
+    settings = {"COUNTER_ADMIN_KEY": key, "COUNTER_FAST_PATH": fast, "COUNTER_TIMEOUT": "10"}
     port = serve("--workers=1", REDIS_URL=server.url, **settings).ready().port
     assert http2.ask(port, "POST", "/counters/a/hits", b"amount=2") == 400
     assert client.get("counter:{a}") is None
@@ -414,7 +414,7 @@ def test_service_links_stop_nothing(serve, server, client):
 
 def test_a_hit_in_flight_is_answered_before_the_end(serve, server, client):
     """SIGTERM while the store is slow: the visitor still hears the value, and then it ends."""
-    run = serve(REDIS_URL=server.url, COUNTER_DEADLINE="10").ready()
+    run = serve(REDIS_URL=server.url, COUNTER_TIMEOUT="10").ready()
     assert run.get().json()["value"] == 1
     client.client_pause(1500, all=False)  # writes wait
     with ThreadPoolExecutor(1) as pool:

@@ -89,7 +89,7 @@ def test_a_counter_that_was_closed(own_server, spool, counter):
     own_server.kill()
     spooled(lambda: counter.hit("visits"))
     own_server.start()
-    wait_until(lambda: counter.meter.reading().replayed == 1, what="a hit that was replayed")
+    wait_until(lambda: counter.metrics.snapshot().replayed == 1, what="a hit that was replayed")
     assert stored(own_server) == 1
 
 
@@ -126,18 +126,18 @@ def test_a_reply_that_is_lost_counts_once(own_server, spool, counter):
 
 def test_a_token_in_the_spool(own_server, spool, counter):
     """The same token waits once, and counts once with the hits that were answered."""
-    assert counter.hit("visits", token="a").value == 1
+    assert counter.hit("visits", idempotency_key="a").value == 1
     own_server.kill()
-    spooled(lambda: counter.hit("visits", token="a"))
+    spooled(lambda: counter.hit("visits", idempotency_key="a"))
     for _ in range(3):
-        spooled(lambda: counter.hit("visits", token="b"))
+        spooled(lambda: counter.hit("visits", idempotency_key="b"))
     with pytest.raises(IdempotencyKeyReusedError):
-        counter.hit("visits", 2, token="b")
+        counter.hit("visits", 2, idempotency_key="b")
     assert spool.length() == 2
     own_server.start()
     emptied(spool)
     assert stored(own_server) == 2
-    assert counter.hit("visits", token="b") == Hit("visits", 2, replayed=True)
+    assert counter.hit("visits", idempotency_key="b") == Hit("visits", 2, replayed=True)
 
 
 def test_what_the_store_will_never_take_is_an_error_at_once(own_server, spool, counter):
@@ -183,8 +183,7 @@ def test_two_processes_replay_one_spool(own_server, tmp_path):
     """Each row has an identity of its own: whoever sends it, it counts once."""
     own_server.kill()
     counters = [
-        RedisCounter(own_server.url, spool=Spool(tmp_path / "spool"), deadline=0.1)
-        for _ in range(4)
+        RedisCounter(own_server.url, spool=Spool(tmp_path / "spool"), timeout=0.1) for _ in range(4)
     ]
     with ThreadPoolExecutor(8) as pool:
         for index in range(40):
@@ -200,7 +199,7 @@ def test_two_processes_replay_one_spool(own_server, tmp_path):
 CRASHING = """
 import os, signal, sys
 from flask_redis_counter import RedisCounter, Spool, HitSpooledError
-counter = RedisCounter(sys.argv[1], spool=Spool(sys.argv[2]), deadline=0.1)
+counter = RedisCounter(sys.argv[1], spool=Spool(sys.argv[2]), timeout=0.1)
 for _ in range(25):
     try:
         counter.hit("visits")
@@ -255,11 +254,11 @@ def test_a_full_spool_refuses(own_server, tmp_path, caplog):
     spool = Spool(tmp_path / "spool", megabytes=1)
     with closing(sqlite3.connect(spool.path)) as database, database:
         database.execute("CREATE TABLE ballast AS SELECT zeroblob(950000)")
-    with RedisCounter(own_server.url, spool=spool, deadline=0.05) as counter:
+    with RedisCounter(own_server.url, spool=spool, timeout=0.05) as counter:
         refused, taken = None, 0
         while refused is None:
             try:
-                counter.hit("visits", token=f"{taken:0250}")
+                counter.hit("visits", idempotency_key=f"{taken:0250}")
             except HitSpooledError:
                 taken += 1
             except StoreError as error:
@@ -294,11 +293,11 @@ def test_a_full_disk_at_the_start(own_server, tmp_path, monkeypatch, caplog):
 
 def test_the_log_says_what_was_counted_and_what_was_dropped(own_server, spool, counter, caplog):
     """A token that was counted with another amount before never will be."""
-    counter.hit("orders", 5, token="t")
+    counter.hit("orders", 5, idempotency_key="t")
     own_server.kill()
     for _ in range(3):
         spooled(lambda: counter.hit("visits"))
-    spooled(lambda: counter.hit("orders", 6, token="t"))
+    spooled(lambda: counter.hit("orders", 6, idempotency_key="t"))
     assert caplog.text.count("hits are written down in") == 1
     own_server.start()
     emptied(spool)

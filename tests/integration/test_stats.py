@@ -19,7 +19,7 @@ BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 @pytest.fixture
 def web(server, client):
     """A client of the service, on an empty store."""
-    app = create_app({"REDIS_URL": server.url, "COUNTER_DEADLINE": 10})
+    app = create_app({"REDIS_URL": server.url, "COUNTER_TIMEOUT": 10})
     app.test_client_class = DescribedFlaskClient
     return app.test_client()
 
@@ -27,7 +27,7 @@ def web(server, client):
 @pytest.fixture
 def counter(server, client):
     """The counters of that store."""
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         yield counter
 
 
@@ -67,7 +67,7 @@ def test_the_page(web, counter):
     words = " ".join(response.text.split())
     assert "Today 41,336 hits of 1 unique visitor, in 30 days 41,336 hits." in words
     assert "1 to 2 of 2 counters" in words
-    assert counter.about().version not in words
+    assert counter.store_info().version not in words
     assert "Memory" not in words
 
 
@@ -76,7 +76,7 @@ def test_the_store(server, counter):
     app = create_app({"REDIS_URL": server.url, "COUNTER_SHOW_STORE": True})
     words = app.test_client().get("/stats").text
     assert "Append-only file</dt><dd>on, written" in words
-    assert counter.about().version in words
+    assert counter.store_info().version in words
 
 
 def test_the_order_of_the_page(web, counter):

@@ -17,13 +17,13 @@ from flask_redis_counter.testing.stacks.proxy import Proxy
 
 from .support import KEY, nowhere, sleeps, within
 
-DEADLINE = 0.5
+TIMEOUT = 0.5
 
 
 def timed(operation):
     """Return what an operation raises, and check that it does so within the deadline."""
     # The caller looks at what it is.
-    with within(DEADLINE + 0.1), pytest.raises(Exception) as caught:  # noqa: PT011
+    with within(TIMEOUT + 0.1), pytest.raises(Exception) as caught:  # noqa: PT011
         operation()
     return caught.value
 
@@ -142,4 +142,4 @@ def test_a_server_with_too_many_clients(own_server):
         assert error.counted is False
         assert "max number of clients reached" in str(error)
         admin.config_set("maxclients", 100)
-        assert RedisCounter(own_server.url, deadline=5).hit("visits").value == 1
+        assert RedisCounter(own_server.url, timeout=5).hit("visits").value == 1

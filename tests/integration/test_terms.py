@@ -21,7 +21,7 @@ from flask_redis_counter.counting.call import HIT, HIT_ONCE, PendingHit
 from .support import KEY, MAX, contents
 
 RATES = "counter:{}:rates"
-HALF_AN_HOUR = Limits(once_in=1800)
+HALF_AN_HOUR = Limits(visitor_window=1800)
 THREE_A_DAY = Limits(rate=RateLimit(3, 86_400))
 
 
@@ -29,7 +29,7 @@ def test_a_visitor_counts_once_in_a_while(counter, client):
     """A reload reads; another visitor, another counter and another while count."""
 
     def visit(visitor, name="visits", amount=1):
-        return counter.hit(name, amount, visitor=visitor, terms=HALF_AN_HOUR)
+        return counter.hit(name, amount, visitor=visitor, limits=HALF_AN_HOUR)
 
     assert visit("a") == Hit("visits", 1)
     assert visit("b") == Hit("visits", 2)
@@ -50,8 +50,10 @@ def test_a_visitor_counts_once_in_a_while(counter, client):
 def test_a_visitor_with_tokens(counter, client):
     """A new token is no new visit; a token that has counted is the same hit again."""
 
-    def visit(token, visitor="a"):
-        return counter.hit("visits", token=token, visitor=visitor, terms=HALF_AN_HOUR)
+    def visit(idempotency_key, visitor="a"):
+        return counter.hit(
+            "visits", idempotency_key=idempotency_key, visitor=visitor, limits=HALF_AN_HOUR
+        )
 
     assert visit("t") == Hit("visits", 1)
     assert visit("u") == visit(None) == Hit("visits", 1, counted=False)
@@ -62,36 +64,36 @@ def test_a_visitor_with_tokens(counter, client):
 
 def test_a_client_comes_too_often(counter, client, server):
     """Its rate holds for all counters and all processes, with tokens and without."""
-    with RedisCounter(server.url, deadline=10) as other:
-        assert counter.hit("visits", client="a", terms=THREE_A_DAY).value == 1
-        assert other.hit("other", client="a", token="t", terms=THREE_A_DAY).value == 1
-        assert other.hit("visits", 5, client="a", terms=THREE_A_DAY).value == 6
+    with RedisCounter(server.url, timeout=10) as other:
+        assert counter.hit("visits", client="a", limits=THREE_A_DAY).value == 1
+        assert other.hit("other", client="a", idempotency_key="t", limits=THREE_A_DAY).value == 1
+        assert other.hit("visits", 5, client="a", limits=THREE_A_DAY).value == 6
         for one in (counter, other):
             with pytest.raises(RateLimitExceededError) as caught:
-                one.hit("visits", client="a", terms=THREE_A_DAY)
+                one.hit("visits", client="a", limits=THREE_A_DAY)
             assert caught.value.counted is False
             assert caught.value.seconds == 28_800
         with pytest.raises(RateLimitExceededError):
-            other.hit("other", client="a", token="u", terms=THREE_A_DAY)
-        assert other.hit("other", client="a", token="t", terms=THREE_A_DAY).replayed
-        assert counter.hit("visits", client="b", terms=THREE_A_DAY).value == 7
+            other.hit("other", client="a", idempotency_key="u", limits=THREE_A_DAY)
+        assert other.hit("other", client="a", idempotency_key="t", limits=THREE_A_DAY).replayed
+        assert counter.hit("visits", client="b", limits=THREE_A_DAY).value == 7
         assert counter.hit("visits", client="a").value == 8
-        assert counter.hit("visits", terms=THREE_A_DAY).value == 9
+        assert counter.hit("visits", limits=THREE_A_DAY).value == 9
         assert client.zcard(RATES) == 2
         for one, at in client.zscan_iter(RATES):
             client.zadd(RATES, {one: at - 28_800})
-        assert counter.hit("visits", client="a", terms=THREE_A_DAY).value == 10
+        assert counter.hit("visits", client="a", limits=THREE_A_DAY).value == 10
         with pytest.raises(RateLimitExceededError):
-            counter.hit("visits", client="a", terms=THREE_A_DAY)
+            counter.hit("visits", client="a", limits=THREE_A_DAY)
         for one, at in client.zscan_iter(RATES):
             client.zadd(RATES, {one: at - 86_400})
-        assert counter.hit("visits", client="c", terms=THREE_A_DAY).value == 11
+        assert counter.hit("visits", client="c", limits=THREE_A_DAY).value == 11
         assert client.zcard(RATES) == 1, "who comes no more is forgotten"
 
 
 def test_a_rate_alone(counter, client):
     """A visitor counts as often as its client may, and is one all the same."""
-    hits = [counter.hit("visits", visitor="v", client="a", terms=THREE_A_DAY) for _ in range(3)]
+    hits = [counter.hit("visits", visitor="v", client="a", limits=THREE_A_DAY) for _ in range(3)]
     assert hits == [Hit("visits", value) for value in (1, 2, 3)]
     assert counter.series("visits", days=1)[0].visitors == 1
     assert f"{KEY}:seen".encode() not in contents(client)
@@ -100,7 +102,7 @@ def test_a_rate_alone(counter, client):
 def test_what_clients_use_up_is_not_written_down(own_server, tmp_path):
     """Their addresses' hashes are in no file."""
     with RedisCounter(own_server.url) as counter:
-        counter.hit("visits", client="203.0.113.7", terms=THREE_A_DAY)
+        counter.hit("visits", client="203.0.113.7", limits=THREE_A_DAY)
     own_server.stop()
     files = [path.read_bytes() for path in tmp_path.rglob("*.aof*")]
     assert any(KEY.encode() in written for written in files)
@@ -109,12 +111,12 @@ def test_what_clients_use_up_is_not_written_down(own_server, tmp_path):
 
 def test_many_at_once(server, client):
     """Of those that come together as many count as may, each with its own value."""
-    terms = Limits(once_in=60, rate=RateLimit(10, 86_400))
+    limits = Limits(visitor_window=60, rate=RateLimit(10, 86_400))
 
     async def count():
-        async with AsyncRedisCounter(server.url, deadline=10) as counter:
+        async with AsyncRedisCounter(server.url, timeout=10) as counter:
             hits = [
-                counter.hit("visits", visitor=f"v{i // 2}", client=f"c{i % 2}", terms=terms)
+                counter.hit("visits", visitor=f"v{i // 2}", client=f"c{i % 2}", limits=limits)
                 for i in range(100)
             ]
             return await asyncio.gather(*hits, return_exceptions=True)
@@ -137,8 +139,8 @@ def test_threads_of_many_kinds(counter, client):
         if kind == 0:
             return counter.hit("visits", 2)
         if kind == 1:
-            return counter.hit("visits", visitor=f"v{number % 10}", terms=HALF_AN_HOUR)
-        return counter.hit("visits", client="c", terms=Limits(rate=RateLimit(1000, 1)))
+            return counter.hit("visits", visitor=f"v{number % 10}", limits=HALF_AN_HOUR)
+        return counter.hit("visits", client="c", limits=Limits(rate=RateLimit(1000, 1)))
 
     with ThreadPoolExecutor(16) as pool:
         hits = list(pool.map(count, range(300)))
@@ -162,8 +164,8 @@ def sent(client, *hits):
 
 def test_a_repeated_batch_gets_its_answer_again(client):
     """What was left out stays so, and what counted counts once."""
-    hits = [PendingHit(KEY, 1, None, visitor=one, terms=HALF_AN_HOUR) for one in "aba"]
-    hits += [PendingHit(KEY, 1, None, client="c", terms=THREE_A_DAY) for _ in range(4)]
+    hits = [PendingHit(KEY, 1, None, visitor=one, limits=HALF_AN_HOUR) for one in "aba"]
+    hits += [PendingHit(KEY, 1, None, client="c", limits=THREE_A_DAY) for _ in range(4)]
     assert len(sent(client, *hits)) == 1
     assert [hit.value for hit in hits] == [1, 2, 2, 3, 4, 5, None]
     assert [hit.counted for hit in hits] == [True, True, False, True, True, True, True]
@@ -174,8 +176,8 @@ def test_a_repeated_batch_gets_its_answer_again(client):
 @pytest.mark.parametrize("amount", [2**53 - 2, MAX])
 def test_amounts_that_lua_would_round(client, amount):
     """They do not share a sum with hits that may be left out; each counts to the last digit."""
-    large = PendingHit(KEY, amount, None, visitor="a", terms=HALF_AN_HOUR)
-    again = PendingHit(KEY, 5, None, visitor="a", terms=HALF_AN_HOUR)
+    large = PendingHit(KEY, amount, None, visitor="a", limits=HALF_AN_HOUR)
+    again = PendingHit(KEY, 5, None, visitor="a", limits=HALF_AN_HOUR)
     sent(client, large, again)
     assert (large.value, again.value, again.counted) == (amount, amount, False)
     assert client.get(KEY) == b"%d" % amount
@@ -186,11 +188,14 @@ def test_an_overflow_remembers_nobody(counter, client):
     counter.set("visits", MAX)
     with pytest.raises(CounterOverflowError):
         counter.hit(
-            "visits", visitor="a", client="c", terms=Limits(once_in=60, rate=RateLimit(1, 60))
+            "visits",
+            visitor="a",
+            client="c",
+            limits=Limits(visitor_window=60, rate=RateLimit(1, 60)),
         )
     counter.reset("visits")
     hit = counter.hit(
-        "visits", visitor="a", client="c", terms=Limits(once_in=60, rate=RateLimit(1, 60))
+        "visits", visitor="a", client="c", limits=Limits(visitor_window=60, rate=RateLimit(1, 60))
     )
     assert hit == Hit("visits", 1)
 
@@ -198,7 +203,7 @@ def test_an_overflow_remembers_nobody(counter, client):
 def test_two_rates_in_one_batch(client):
     """Each client has its own."""
     hits = [
-        PendingHit(KEY, 1, None, client=one, terms=Limits(rate=rate))
+        PendingHit(KEY, 1, None, client=one, limits=Limits(rate=rate))
         for one, rate in (("a", RateLimit(1, 60)), ("b", RateLimit(2, 60)), ("a", RateLimit(1, 60)))
     ]
     sent(client, *hits)
@@ -209,9 +214,9 @@ def test_two_rates_in_one_batch(client):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Limits(once_in=0),
-        lambda: Limits(once_in=86_401),
-        lambda: Limits(once_in=1.5),
+        lambda: Limits(visitor_window=0),
+        lambda: Limits(visitor_window=86_401),
+        lambda: Limits(visitor_window=1.5),
         lambda: RateLimit(0, 60),
         lambda: RateLimit(1, 0),
         lambda: RateLimit(1_000_001, 60),

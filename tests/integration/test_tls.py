@@ -103,19 +103,19 @@ FAULTS = {
 
 def errors_of(url):
     """Return what a hit says on a thread and awaited, and what doctor says."""
-    with RedisCounter(url, deadline=2) as counter, pytest.raises(CounterError) as caught:
+    with RedisCounter(url, timeout=2) as counter, pytest.raises(CounterError) as caught:
         counter.hit("visits")
     said = [caught.value]
 
     async def count():
-        async with AsyncRedisCounter(url, deadline=2) as awaited:
+        async with AsyncRedisCounter(url, timeout=2) as awaited:
             await awaited.hit("visits")
 
     with pytest.raises(CounterError) as caught:
         asyncio.run(count())
     said.append(caught.value)
     assert [error.counted for error in said] == [False, False]
-    found = run_checks({"REDIS_URL": url, "COUNTER_DEADLINE": "2"})
+    found = run_checks({"REDIS_URL": url, "COUNTER_TIMEOUT": "2"})
     [failure] = [finding for finding in found if finding.state == "failure"]
     return [*map(str, said), f"{failure.said}: {failure.remedy}"]
 
@@ -146,20 +146,20 @@ def test_tls_on_both_sides(ports, folder, scheme):
     """A certificate for each: hits count, and a loop that ends leaves no socket open."""
     options = f"?ssl_ca_certs={folder}/ca.pem" + CLIENT.format(folder=folder)
     url = f"{scheme}://localhost:{ports['mutual']}/0{options}"
-    with RedisCounter(url, deadline=10) as counter:
+    with RedisCounter(url, timeout=10) as counter:
         counter.reset("visits")
         assert counter.hit("visits").value == 1
-    counter = AsyncRedisCounter(url, deadline=10)
+    counter = AsyncRedisCounter(url, timeout=10)
     assert [asyncio.run(counter.hit("visits")).value for _ in range(3)] == [2, 3, 4]
 
 
 def test_no_check_of_the_certificate(ports):
     """`ssl_cert_reqs=none` accepts a certificate for another host, from an unknown CA."""
     url = f"rediss://localhost:{ports['elsewhere']}/0?ssl_cert_reqs=none"
-    with RedisCounter(url, deadline=10) as counter:
+    with RedisCounter(url, timeout=10) as counter:
         counter.reset("visits")
         assert counter.hit("visits").value == 1
-    counter = AsyncRedisCounter(url, deadline=10)
+    counter = AsyncRedisCounter(url, timeout=10)
     assert asyncio.run(counter.hit("visits")).value == 2
 
 

@@ -70,7 +70,7 @@ def test_a_request_is_a_span_of_its_trace(
     server, client, client_of, collected, method, path, status, route
 ):
     """With its route and its outcome, and nobody's address."""
-    web = client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_TRACES=True)
+    web = client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, COUNTER_TRACING=True)
     headers = {"traceparent": PARENT, "User-Agent": "Agent"}
     web.open(path, method=method, headers=headers)
     ((name, attributes, span),) = spans_of(web, collected)
@@ -85,7 +85,7 @@ def test_a_request_is_a_span_of_its_trace(
 
 def test_a_request_of_no_trace_begins_one(server, client, client_of, collected):
     """Each its own."""
-    web = client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_TRACES=True)
+    web = client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, COUNTER_TRACING=True)
     for _ in range(2):
         web.get("/count")
     traces = {span.trace_id for _, _, span in spans_of(web, collected)}
@@ -95,7 +95,7 @@ def test_a_request_of_no_trace_begins_one(server, client, client_of, collected):
 
 def test_a_failure_is_one_of_the_span(client_of, collected):
     """With the error's name, and what the log says."""
-    web = client_of(REDIS_URL=nowhere(), COUNTER_TRACES=True)
+    web = client_of(REDIS_URL=nowhere(), COUNTER_TRACING=True)
     web.get("/count")
     ((_, attributes, span),) = spans_of(web, collected)
     assert attributes["error.type"] == "StoreUnavailableError"
@@ -105,7 +105,7 @@ def test_a_failure_is_one_of_the_span(client_of, collected):
 
 def test_workers_send_what_they_have_when_they_end(serve, server, client, collected):  # noqa: F811
     """A service that is stopped loses no spans, and is called what the environment says."""
-    run = serve(REDIS_URL=server.url, COUNTER_TRACES="true", OTEL_SERVICE_NAME="visits").ready()
+    run = serve(REDIS_URL=server.url, COUNTER_TRACING="true", OTEL_SERVICE_NAME="visits").ready()
     for _ in range(5):
         run.get()
     run.stop()
@@ -122,7 +122,7 @@ def test_a_collector_that_is_away_costs_no_hit(server, client, client_of, monkey
     """Hits are answered before spans are sent."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
-    web = client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_TRACES=True)
+    web = client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, COUNTER_TRACING=True)
     assert [web.get("/count").json["value"] for _ in range(20)] == list(range(1, 21))
 
 
@@ -130,12 +130,12 @@ def test_without_the_extra(monkeypatch):
     """The error says what to install."""
     monkeypatch.setattr("flask_redis_counter.config.config.find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"flask-redis-counter\[traces\]"):
-        create_app({"COUNTER_TRACES": True})
+        create_app({"COUNTER_TRACING": True})
 
 
 def test_the_identities_of_spans(collected):
     """They are the system's: a forked process has a copy of Python's random numbers."""
-    traces = create_app({"REDIS_URL": nowhere(), "COUNTER_TRACES": True}).extensions[TRACES]
+    traces = create_app({"REDIS_URL": nowhere(), "COUNTER_TRACING": True}).extensions[TRACES]
     for _ in range(2):
         random.seed(1)
         traces.add("GET", "/count", "/count", 200, 0.0, lambda _: None)

@@ -41,7 +41,7 @@ several = st.lists(
 @pytest.fixture
 def counter(server, client):
     """A counter on the same store."""
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         yield counter
 
 
@@ -377,7 +377,7 @@ def test_a_store_that_dies(own_server):
 def test_no_store(monkeypatch):
     """After a while it is an error, and so it is at once for who asks how many there are."""
     monkeypatch.setattr(transfer, "OUTAGE_TIMEOUT", 0.3)
-    with Transfer(nowhere(), deadline=0.2) as moving:
+    with Transfer(nowhere(), timeout=0.2) as moving:
         for attempt in (
             moving.size,
             lambda: list(moving.records()),

@@ -36,7 +36,7 @@ Screen size,Location,FirstVisit,Date
 @pytest.fixture
 def counter(server, client):
     """A counter on the store that the command uses."""
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         yield counter
 
 

@@ -17,7 +17,7 @@ def app(server, client):
     """An app of a user's."""
     app = Flask("theirs")
     app.config["REDIS_URL"] = server.url
-    app.config["COUNTER_DEADLINE"] = 10
+    app.config["COUNTER_TIMEOUT"] = 10
     return app
 
 
@@ -29,12 +29,16 @@ def counting(request, app):
     def make(**settings):
         app.config.update(settings)
         visits = FlaskRedisCounter(app)
-        token = lambda: request_token()  # noqa: E731
+        idempotency_key = lambda: request_token()  # noqa: E731
 
         def inside():
-            return str(visits.hit("page", token=request_token()).value)
+            return str(visits.hit("page", idempotency_key=request_token()).value)
 
-        page = visits.counted("page", token=token)(lambda: "page") if way == "counted" else inside
+        page = (
+            visits.counted("page", idempotency_key=idempotency_key)(lambda: "page")
+            if way == "counted"
+            else inside
+        )
         app.add_url_rule("/", "page", page, methods=["GET", "POST"])
         return app.test_client()
 
@@ -74,16 +78,16 @@ def test_a_prefetch_does_not_count(counting, client):
 
 
 def test_a_crawler_does_not_count(counting, client):
-    """Under COUNTER_BOTS=ignore."""
-    web = counting(COUNTER_BOTS="ignore")
+    """Under COUNTER_IGNORE_BOTS=true."""
+    web = counting(COUNTER_IGNORE_BOTS=True)
     web.get("/", headers=CRAWLER)
     web.get("/", headers=BROWSER)
     assert value(client) == 1
 
 
 def test_a_reload_does_not_count(counting, client):
-    """Under COUNTER_RELOAD_SECONDS."""
-    web = counting(COUNTER_RELOAD_SECONDS=60)
+    """Under COUNTER_VISITOR_WINDOW."""
+    web = counting(COUNTER_VISITOR_WINDOW=60)
     for _ in range(3):
         web.get("/", headers=BROWSER)
     assert value(client) == 1
@@ -111,7 +115,7 @@ def test_a_visit_that_does_not_count_has_the_current_value(app, client):
 
 def test_who_comes_too_often(app, client, caplog):
     """`hit` raises, `counted` lets the page go out; no line of the log says so."""
-    app.config["COUNTER_RATE"] = "2/60"
+    app.config["COUNTER_RATE_LIMIT"] = "2/60"
     visits = FlaskRedisCounter(app)
 
     @app.get("/")
@@ -131,12 +135,16 @@ def test_who_comes_too_often(app, client, caplog):
 
 def test_outside_of_a_request_a_hit_is_plain(app, client):
     """A job counts whatever the settings for visits are."""
-    app.config.update(COUNTER_RATE="1/60", COUNTER_RELOAD_SECONDS=60)
+    app.config.update(COUNTER_RATE_LIMIT="1/60", COUNTER_VISITOR_WINDOW=60)
     visits = FlaskRedisCounter(app)
     with app.app_context():
         for _ in range(3):
             visits.hit("page")
-        assert visits.hit("page", token="a").value == visits.hit("page", token="a").value == 4
+        assert (
+            visits.hit("page", idempotency_key="a").value
+            == visits.hit("page", idempotency_key="a").value
+            == 4
+        )
     assert value(client) == 4
 
 

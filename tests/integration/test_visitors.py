@@ -63,11 +63,14 @@ def replace_as_other_process(server, before):
             other.hit("visits", visitor=visitor)
 
 
+LIMITED = {"client": "a", "limits": Limits(rate=RateLimit(1000, 60))}
+
+
 @pytest.mark.parametrize("undo", [delete, flush, restore, replace, replace_as_other_process])
-@pytest.mark.parametrize("kwargs", [{}, {"client": "a", "terms": Limits(rate=RateLimit(1000, 60))}])
+@pytest.mark.parametrize("kwargs", [{}, LIMITED])
 def test_visitors_that_another_process_took_away(server, client, undo, kwargs):
     """They are counted again, each of them, with the first hit that they make."""
-    with RedisCounter(server.url, deadline=10) as counter:
+    with RedisCounter(server.url, timeout=10) as counter:
         before = contents(client)
         for visitor in VISITORS:
             counter.hit("visits", visitor=visitor, **kwargs)
@@ -86,7 +89,7 @@ def test_a_snapshot_that_is_restored(start_server):
     """A server that starts from an older snapshot has lost visitors, and gets them again."""
     server = start_server("--appendonly", "no")
     with (
-        RedisCounter(server.url, deadline=10) as counter,
+        RedisCounter(server.url, timeout=10) as counter,
         redis.Redis.from_url(server.url) as client,
     ):
         RedisCounter(server.url).hit("visits", visitor="first")
@@ -104,7 +107,7 @@ def test_a_snapshot_that_is_restored(start_server):
 
 def test_what_resets_no_visitors(server, client):
     """A counter that is set to another value keeps its visitors: they are not told again."""
-    with RedisCounter(server.url, deadline=10) as counter, RedisCounter(server.url) as other:
+    with RedisCounter(server.url, timeout=10) as counter, RedisCounter(server.url) as other:
         for visitor in VISITORS:
             counter.hit("visits", visitor=visitor)
         other.reset("visits")
@@ -115,19 +118,19 @@ def test_what_resets_no_visitors(server, client):
 
 def test_hits_with_a_token(server, client):
     """A repeat tells of no visitor; a hit that the store refuses for its mark counts once."""
-    with RedisCounter(server.url, deadline=10) as counter:
-        counter.hit("visits", visitor="a", token="1")
-        counter.hit("visits", visitor="a", token="2")
+    with RedisCounter(server.url, timeout=10) as counter:
+        counter.hit("visits", visitor="a", idempotency_key="1")
+        counter.hit("visits", visitor="a", idempotency_key="2")
         client.flushall()
-        assert counter.hit("visits", visitor="a", token="3").value == 1
-        assert counter.hit("visits", visitor="a", token="3").replayed
+        assert counter.hit("visits", visitor="a", idempotency_key="3").value == 1
+        assert counter.hit("visits", visitor="a", idempotency_key="3").replayed
         assert today(counter) == (1, 1)
 
 
 def test_counters_that_share_a_cache(server, client):
     """A counter for threads, one for asyncio and their threads and loops: each visitor once."""
     visitors = VisitorCache()
-    shared = {"deadline": 10, "visitors": visitors}
+    shared = {"timeout": 10, "visitors": visitors}
     with RedisCounter(server.url, **shared) as counter, ThreadPoolExecutor(4) as pool:
         awaited = AsyncRedisCounter(server.url, **shared)
 
@@ -148,7 +151,7 @@ def test_counters_that_share_a_cache(server, client):
 def test_a_counter_that_is_deleted_over_http(server, client, client_of, path):
     """Its visitors are visitors again, on the fast path and in Flask."""
     key = "k" * 16
-    web = client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, COUNTER_ADMIN_KEY=key)
+    web = client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, COUNTER_ADMIN_KEY=key)
     for _ in range(2):
         for number in range(5):
             environ = {"REMOTE_ADDR": f"192.0.2.{number}"}
@@ -161,7 +164,7 @@ def test_a_counter_that_is_deleted_over_http(server, client, client_of, path):
 
 def test_visitors_that_the_store_knows_are_not_sent(server, client):
     """Only their mark is, which is another one after a while."""
-    with RedisCounter(server.url, deadline=10) as counter, client.monitor() as monitor:
+    with RedisCounter(server.url, timeout=10) as counter, client.monitor() as monitor:
         for visitor in ("a", "a", "b", "a"):
             counter.hit("visits", visitor=visitor)
         client.ping()
@@ -179,7 +182,7 @@ def test_a_user_who_may_not_record_visitors(own_server):
     """Each hit takes one round trip all the same, and visitors count once the user may."""
     with redis.Redis.from_url(own_server.url) as client:
         client.execute_command("ACL", "SETUSER", "default", "-pfadd")
-        with RedisCounter(own_server.url, deadline=10) as counter:
+        with RedisCounter(own_server.url, timeout=10) as counter:
             for visitor in ("a", "a", "a"):
                 counter.hit("visits", visitor=visitor)
             assert client.info("commandstats")["cmdstat_evalsha"]["failed_calls"] <= 1  # NOSCRIPT

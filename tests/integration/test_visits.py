@@ -16,7 +16,7 @@ def service(server, client, client_of):
     """Make clients of the service with further settings, on an empty store."""
 
     def make(**config):
-        return client_of(REDIS_URL=server.url, COUNTER_DEADLINE=10, **config)
+        return client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, **config)
 
     return make
 
@@ -76,8 +76,8 @@ def test_what_is_malformed_comes_first(web, client, headers):
 @pytest.mark.parametrize(("method", "path"), HITS)
 def test_crawlers_that_are_ignored(service, client, method, path):
     """Those that say they are one get the value that stands; people count, on every way."""
-    pytest.importorskip("crawleruseragents", reason="COUNTER_BOTS=ignore needs the package")
-    web = service(COUNTER_BOTS="ignore")
+    pytest.importorskip("crawleruseragents", reason="COUNTER_IGNORE_BOTS=true needs the package")
+    web = service(COUNTER_IGNORE_BOTS=True)
     person, crawler = {"User-Agent": FIREFOX}, {"User-Agent": GOOGLEBOT}
     assert web.open(path, method=method, headers=person).json["value"] == 1
     before = contents(client)
@@ -97,7 +97,7 @@ def test_crawlers_count_otherwise(web, client):
 
 def test_a_reload(service, client):
     """It gets the value that stands; who is another counts, and so does a program with keys."""
-    web = service(COUNTER_RELOAD_SECONDS=60)
+    web = service(COUNTER_VISITOR_WINDOW=60)
     assert hit(web, User_Agent="a")["value"] == 1
     assert hit(web, User_Agent="b")["value"] == 2
     assert hit(web, User_Agent="a") == uncounted(2, "reload")
@@ -116,7 +116,7 @@ def test_a_reload(service, client):
 @pytest.mark.parametrize("path", ["/count", "/counters/visits/hits"])
 def test_a_reload_of_a_page_with_a_script(service, client, path):
     """Five loads within the seconds are one hit, though the script sends a new key each time."""
-    web = service(COUNTER_RELOAD_SECONDS=30)
+    web = service(COUNTER_VISITOR_WINDOW=30)
     answers = [
         web.post(path, headers={"Origin": "https://site.example", "Idempotency-Key": f'"{load}"'})
         for load in "12345"
@@ -131,14 +131,14 @@ def test_a_reload_of_a_page_with_a_script(service, client, path):
 @pytest.mark.parametrize("seconds", [0, 60])
 def test_the_page_says_whether_a_reload_counts(service, seconds):
     """It promises none where it does not."""
-    page = service(COUNTER_RELOAD_SECONDS=seconds).get("/count", headers=BROWSER)
+    page = service(COUNTER_VISITOR_WINDOW=seconds).get("/count", headers=BROWSER)
     assert "Your visit was counted" in page.text
     assert ("A reload counts again" in page.text) == (seconds == 0)
 
 
 def test_who_is_nobody_counts_each_time(service, client):
     """Nothing is kept that would tell a reload, where that was asked for."""
-    web = service(COUNTER_RELOAD_SECONDS=60)
+    web = service(COUNTER_VISITOR_WINDOW=60)
     values = [hit(web, DNT="1")["value"] for _ in range(2)]
     assert values == [1, 2]
     assert f"{KEY}:seen".encode() not in contents(client)
@@ -148,7 +148,7 @@ def test_who_is_nobody_counts_each_time(service, client):
 @pytest.mark.parametrize("wish", [{"DNT": "1"}, {"Sec_GPC": "1"}])
 def test_who_does_not_want_to_be_known(service, client, wish, opt_out):
     """Counts, and is no unique visitor, unless the service does not care."""
-    web = service(COUNTER_OPT_OUT=opt_out)
+    web = service(COUNTER_RESPECT_DNT=opt_out)
     hit(web)
     hit(web, User_Agent="another", **wish)
     assert today(web) == (2, 1 if opt_out else 2)
@@ -175,7 +175,7 @@ def test_what_is_kept_of_a_visitor(web, client):
 
 def test_a_proxy_that_is_believed(service, client):
     """Visitors are told by what it has added on the right; what they say themselves is nothing."""
-    web = service(COUNTER_PROXIES="10.0.0.0/8, fd00::1")
+    web = service(COUNTER_TRUSTED_PROXIES="10.0.0.0/8, fd00::1")
     for forwarded in ("203.0.113.7", "198.51.100.1, 203.0.113.7", "10.0.0.9,203.0.113.7"):
         hit(web, peer="10.0.0.1", X_Forwarded_For=forwarded)
     assert today(web) == (3, 1)
@@ -190,7 +190,7 @@ def test_a_proxy_that_is_believed(service, client):
 
 def test_the_port_that_a_proxy_was_asked_from(service):
     """It is another one each time, and makes no other visitor."""
-    web = service(COUNTER_PROXIES="10.0.0.1")
+    web = service(COUNTER_TRUSTED_PROXIES="10.0.0.1")
     for forwarded in ("203.0.113.7:4711", "203.0.113.7:4712", "203.0.113.7"):
         hit(web, peer="10.0.0.1", X_Forwarded_For=forwarded)
     for forwarded in ("[2001:db8::7]:4711", "[2001:db8::7]", "2001:db8::7"):
@@ -208,7 +208,7 @@ def test_the_port_that_a_proxy_was_asked_from(service):
 )  # fmt: skip
 def test_the_scheme_that_a_proxy_was_asked_by(service, peer, said, scheme):
     """It is in the addresses that are shown; the host is the one of `Host`, and no other."""
-    web = service(COUNTER_PROXIES="10.0.0.1")
+    web = service(COUNTER_TRUSTED_PROXIES="10.0.0.1")
     headers = {"Host": "counter.example.org", "X-Forwarded-Proto": said, **BROWSER,
                "X-Forwarded-Host": "evil.example", "X-Forwarded-Port": "81",
                "X-Forwarded-Prefix": "//evil", "Forwarded": "host=evil.example"}  # fmt: skip
@@ -228,7 +228,7 @@ def test_a_scheme_that_nobody_asked_for(web):
 
 def test_a_proxy_that_is_none_of_ours(service, client):
     """Whatever it says, it is the visitor."""
-    web = service(COUNTER_PROXIES="10.0.0.1")
+    web = service(COUNTER_TRUSTED_PROXIES="10.0.0.1")
     for forwarded in ("203.0.113.7", "203.0.113.8", "10.0.0.1"):
         hit(web, peer="10.0.0.2", X_Forwarded_For=forwarded)
     assert today(web) == (3, 1)
@@ -243,7 +243,7 @@ def test_no_proxy_is_believed_unasked(web):
 
 def test_reloads_behind_a_proxy(service, client):
     """A lie makes no new visitor, and two visitors of one proxy are not one."""
-    web = service(COUNTER_PROXIES="10.0.0.1", COUNTER_RELOAD_SECONDS=60)
+    web = service(COUNTER_TRUSTED_PROXIES="10.0.0.1", COUNTER_VISITOR_WINDOW=60)
     first = {"peer": "10.0.0.1", "X_Forwarded_For": "203.0.113.7"}
     lie = {"peer": "10.0.0.1", "X_Forwarded_For": "198.51.100.1, 203.0.113.7"}
     other = {"peer": "10.0.0.1", "X_Forwarded_For": "203.0.113.8"}
@@ -262,7 +262,7 @@ HOSTS = "example.org, .Example.NET, stack_web, last.dot., Bücher.example, 10.0.
 )  # fmt: skip
 def test_a_host_that_is_ours(service, client, host):
     """With any port, in any case."""
-    web = service(COUNTER_HOSTS=HOSTS)
+    web = service(COUNTER_TRUSTED_HOSTS=HOSTS)
     assert web.get("/count", headers={"Host": host}).json["value"] == 1
 
 
@@ -274,7 +274,7 @@ def test_a_host_that_is_ours(service, client, host):
 @pytest.mark.parametrize(("method", "path"), [*HITS, ("GET", "/counters/visits"), ("GET", "/")])
 def test_a_host_that_is_not_ours(service, client, method, path, host):
     """400, on every route that answers about counters, and nothing counted."""
-    web = service(COUNTER_HOSTS=HOSTS)
+    web = service(COUNTER_TRUSTED_HOSTS=HOSTS)
     answer = web.open(path, method=method, headers={"Host": host})
     assert "Host" in problem(answer, 400)["detail"]
     assert contents(client) == {}
@@ -282,14 +282,14 @@ def test_a_host_that_is_not_ours(service, client, method, path, host):
 
 def test_health_is_for_any_host(service):
     """A load balancer asks by address."""
-    web = service(COUNTER_HOSTS=HOSTS)
+    web = service(COUNTER_TRUSTED_HOSTS=HOSTS)
     assert web.get("/readyz", headers={"Host": "10.0.0.1:5000"}).status_code == 200
 
 
 @pytest.mark.parametrize(("method", "path"), HITS)
 def test_a_client_that_comes_too_often(service, client, method, path):
     """429, when to come again, and nothing counted; others count, and so do readers."""
-    web = service(COUNTER_RATE="2/3600")
+    web = service(COUNTER_RATE_LIMIT="2/3600")
 
     def ask(peer, **headers):
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -310,7 +310,7 @@ def test_a_client_that_comes_too_often(service, client, method, path):
 
 def test_a_rate_behind_a_proxy(service, client):
     """Each client of the proxy has its own; a lie gets around nothing."""
-    web = service(COUNTER_RATE="1/3600", COUNTER_PROXIES="10.0.0.1")
+    web = service(COUNTER_RATE_LIMIT="1/3600", COUNTER_TRUSTED_PROXIES="10.0.0.1")
 
     def ask(forwarded):
         answer = web.post(
@@ -330,7 +330,7 @@ def test_a_rate_behind_a_proxy(service, client):
 @pytest.mark.parametrize(("method", "path"), HITS)
 def test_a_rate_holds_for_an_ipv6_network(service, client, method, path):
     """Whatever addresses of it the hits come from; another network has a rate of its own."""
-    web = service(COUNTER_RATE="5/60")
+    web = service(COUNTER_RATE_LIMIT="5/60")
     for address in [f"2001:db8::{number:x}" for number in range(20)] + ["2001:db8:0:1::1"]:
         web.open(path, method=method, environ_overrides={"REMOTE_ADDR": address})
     assert client.get(KEY) == b"6"

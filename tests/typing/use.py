@@ -25,7 +25,7 @@ from flask_redis_counter import (
 assert_type(create_app(), Flask)
 assert_type(create_app({"COUNTER_NAME": "visits"}), Flask)
 
-with RedisCounter("redis://localhost", prefix="site:", deadline=0.2) as counter:
+with RedisCounter("redis://localhost", prefix="site:", timeout=0.2) as counter:
     assert_type(counter, RedisCounter)
     assert_type(counter.hit("visits"), Hit)
     assert_type(counter.hit("visits", 2).value, int)
@@ -59,7 +59,7 @@ visits = FlaskRedisCounter(app)
 assert_type(visits.visits(), int | None)
 assert_type(visits.visits("a"), int | None)
 assert_type(visits.visits("a", "b"), dict[str, int | None])
-assert_type(visits.hit("a", token="b"), Hit)
+assert_type(visits.hit("a", idempotency_key="b"), Hit)
 
 
 @app.get("/")

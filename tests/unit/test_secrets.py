@@ -95,12 +95,12 @@ def test_an_argument_that_is_refused(value, tmp_path):
     calls = [
         lambda: counter.hit(value),
         lambda: counter.hit("visits", value),
-        lambda: counter.hit("visits", token=value if value != URL else f"\n{URL}"),
+        lambda: counter.hit("visits", idempotency_key=value if value != URL else f"\n{URL}"),
         lambda: counter.value(value),
         lambda: counter.series("visits", unit=value),
         lambda: counter.series("visits", days=value),
         lambda: RedisCounter("redis://h/0", prefix=value),
-        lambda: RedisCounter("redis://h/0", deadline=value),
+        lambda: RedisCounter("redis://h/0", timeout=value),
         lambda: RedisCounter("redis://h/0", durability=value),
         lambda: Spool(tmp_path, megabytes=value),
     ]
@@ -111,10 +111,11 @@ def test_an_argument_that_is_refused(value, tmp_path):
 
 
 SETTINGS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_PASSWORD_FILE",
-            "COUNTER_NAME", "COUNTER_PREFIX", "COUNTER_DEADLINE", "COUNTER_DURABILITY",
+            "COUNTER_NAME", "COUNTER_PREFIX", "COUNTER_TIMEOUT", "COUNTER_DURABILITY",
             "COUNTER_ADMIN_KEY", "COUNTER_ADMIN_KEY_FILE", "COUNTER_METRICS_TOKEN",
-            "COUNTER_METRICS_TOKEN_FILE", "COUNTER_PROXIES", "COUNTER_HOSTS",
-            "COUNTER_CORS", "COUNTER_RATE", "COUNTER_METRICS", "COUNTER_SPOOL_MB")  # fmt: skip
+            "COUNTER_METRICS_TOKEN_FILE", "COUNTER_TRUSTED_PROXIES", "COUNTER_TRUSTED_HOSTS",
+            "COUNTER_CORS_ORIGINS", "COUNTER_RATE_LIMIT", "COUNTER_METRICS",
+            "COUNTER_SPOOL_MAX_MB")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SETTINGS)

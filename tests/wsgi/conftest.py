@@ -42,7 +42,7 @@ class Server(Process):
             "REDIS_URL": redis_url,
             "COUNTER_METRICS_DIR": str(folder / "metrics"),
             "COUNTER_ADMIN_KEY": ADMIN_KEY,
-            "COUNTER_DEADLINE": "2",  # not too short on a busy machine
+            "COUNTER_TIMEOUT": "2",  # not too short on a busy machine
             **settings,
         }
         super().__init__(command, log=folder / "log", environment=environment)

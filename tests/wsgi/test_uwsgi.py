@@ -60,7 +60,7 @@ def values(answers):
 
 def test_workers_that_are_copies(start):
     """Each is a writer of its own: all hits count, and each value is told once."""
-    server = start(COUNTER_DEADLINE="10")
+    server = start(COUNTER_TIMEOUT="10")
     assert sorted(values(hits(server, 400))) == list(range(1, 401))
     assert server.value() == 400
     lines = server.ask("GET", "/metrics").text.splitlines()
@@ -70,7 +70,7 @@ def test_workers_that_are_copies(start):
 def test_workers_that_spool(start, own_store, tmp_path):
     """What came while the store was away counts once, whichever worker took it."""
     spool = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path / "spool")}
-    server = start(COUNTER_DEADLINE="4", **spool)
+    server = start(COUNTER_TIMEOUT="4", **spool)
     told = values(hits(server, 50))
     own_store.kill()
     answers = hits(server, 50)

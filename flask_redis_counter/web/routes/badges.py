@@ -35,7 +35,7 @@ def hit(name: str) -> Response:
     look = parse_style(request.args, require_url_safe_name(name))
     if request.method == "HEAD":
         return badge_response(look.badge(get_or_404(name)), headers=HEADERS)
-    hit, _ = record_visit(name, 1, current_state().config.named_terms)
+    hit, _ = record_visit(name, 1, current_state().config.named_limits)
     # Where this was no visit, there may be no counter yet, and a zero would say that there is.
     value = hit.value if hit.counted else get_or_404(name)
     return badge_response(look.badge(value), headers=hit_headers(hit))

@@ -55,11 +55,11 @@ def index() -> Response:
             raise BadRequest(f"Ask for up to {MAX_PAGE_SIZE} names, or for a page.")
     else:
         limit = get_integer(request.args, "limit", 1, MAX_PAGE_SIZE, PAGE_SIZE)
-        names = counter.names(after=get_text(request.args, "after", ""), most=limit)
+        names = counter.names(after=get_text(request.args, "after", ""), limit=limit)
         if len(names) == limit:
             query = urlencode({"after": names[-1], "limit": limit})
             document["next"] = f"{url_for('counters.index')}?{query}"
-    values = counter.values(names, default=None, broken=_BROKEN)
+    values = counter.values(names, default=None, invalid=_BROKEN)
     listed = [{"name": name, **_shown(value)} for name, value in values.items()]
     return _read({"counters": listed, **document})
 
@@ -95,7 +95,7 @@ def hit(name: str) -> Response:
         raise BadRequest("Say the amount in the query, ?amount=7, and send no body.")
     amount = parse_amount(request.args)
     return hit_response(
-        form, require_url_safe_name(name), amount, current_state().config.named_terms
+        form, require_url_safe_name(name), amount, current_state().config.named_limits
     )
 
 
@@ -124,7 +124,7 @@ def put(name: str) -> Response:
     state = current_state()
     limit = state.config.max_counters
     old = state.counter.set(
-        require_url_safe_name(name), value, max_counters=limit, only_new=condition == "*"
+        require_url_safe_name(name), value, max_counters=limit, if_absent=condition == "*"
     )
     response = _plain({"name": name, "value": value, "was": old})
     if old is None:

@@ -49,8 +49,8 @@ def _lacks_memory() -> bool:
     """Whether the store's memory is too full for new idempotency keys; plain hits still count."""
     state = current_state()
     try:
-        store = state.counter.about()
+        store = state.counter.store_info()
     except StoreError:
         return False  # it may not be asked, and so refuses none for it
-    share = state.config.terms.idempotency_memory or 100
+    share = state.config.limits.idempotency_memory or 100
     return store.memory_limit is not None and store.memory * 100 >= store.memory_limit * share

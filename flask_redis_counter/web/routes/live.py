@@ -46,8 +46,8 @@ def stream() -> Response:
     names = [check_name(name) for name in request.args.getlist("name")] or [config.name]
     if len(names) > MAX_NAMES:
         raise BadRequest(f"Ask for up to {MAX_NAMES} names.")
-    if not config.live:
-        raise NotFound("There are no live counters here: COUNTER_LIVE is 0.")
+    if not config.max_listeners:
+        raise NotFound("There are no live counters here: COUNTER_MAX_LISTENERS is 0.")
     seat = request.environ.get(SLOT_KEY)
     if request.method == "HEAD" and SLOT_KEY in request.environ:
         seat = ListenerSlot(free=True)  # it takes none

@@ -70,15 +70,17 @@ class _Collector:
             yield from self._spool()
 
     def _hits(self) -> Iterator[Metric]:
-        reading = self._state.counter.meter.reading()
+        reading = self._state.counter.metrics.snapshot()
         yield _counter(
             "hits",
             "Hits by what became of them: counted; replayed, counted before under the same key; "
-            "left_out, the visitor's had counted of late; not_counted, for certain; unknown, no "
-            "answer came; spooled, written down to be counted later.",
+            "skipped, the visitor was counted within COUNTER_VISITOR_WINDOW; not_counted, for "
+            "certain; unknown, no answer came; spooled, written down to be counted later.",
             *(({"outcome": outcome}, count) for outcome, count in reading.outcomes.items()),
         )
-        yield _counter("added", "Sum of the amounts of hits that were counted.", reading.added)
+        yield _counter(
+            "added", "Sum of the amounts of hits that were counted.", reading.amount_total
+        )
         yield _histogram(
             "hit_duration_seconds",
             "How long hits took in the process, from their arrival to their outcome.",
@@ -102,7 +104,7 @@ class _Collector:
             yield _counter(
                 "spool_counted", "Hits that had waited in the spool and counted.", reading.replayed
             )
-            yield _counter("spool_added", "Sum of their amounts.", reading.added_later)
+            yield _counter("spool_added", "Sum of their amounts.", reading.replayed_amount)
 
     def _store(self) -> Iterator[Metric]:
         began = time.perf_counter()
@@ -115,7 +117,7 @@ class _Collector:
         yield _gauge("store_up", "Whether the store answers.", 1)
         yield _gauge("store_answer_seconds", "How long it took to.", took)
         try:
-            about = self._state.counter.about()
+            about = self._state.counter.store_info()
         except StoreError:
             return  # it may not be asked about itself
         yield _gauge("store_info", "The store.", 1, server=about.server, version=about.version)

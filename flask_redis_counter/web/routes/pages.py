@@ -33,4 +33,4 @@ def count() -> Response:
         return value_response(form, name, state.counter.value(name))
     if "amount" in request.args:
         raise BadRequest(f"This counts one. For more: POST /counters/{name}/hits?amount=7.")
-    return hit_response(form, name, 1, state.config.terms)
+    return hit_response(form, name, 1, state.config.limits)

@@ -64,7 +64,7 @@ def snippet() -> Response:
         query=query,
         lines=lines(name, label or name, query),
         blocked=is_blocked(name),
-        cors=current_state().config.cors,
+        cors=current_state().config.cors_origins,
         colors=COLORS,
         name_pattern=_NAME,
         longest_label=MAX_LABEL,

@@ -97,7 +97,7 @@ def page() -> Response:
     own = state.config.name
     listing = _listing(own)
     most = PAGE_SIZE - len(listing.names)
-    found = state.counter.overview(listing.names, after=listing.after, most=most, days=days)
+    found = state.counter.overview(listing.names, after=listing.after, limit=most, days=days)
     # The service's own counter is on the first page.
     counters = [one for one in found.counters if one.name != own or not listing.after]
     following = listing.following

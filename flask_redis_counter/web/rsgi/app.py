@@ -84,31 +84,33 @@ class RSGIApp:
         state: ExtensionState = app.extensions[EXTENSION_KEY]
         self._app = app
         self._name = state.config.name
-        self._terms = state.config.terms
-        self._named_terms = state.config.named_terms
+        self._limits = state.config.limits
+        self._named_terms = state.config.named_limits
         self._screen = state.screen
-        self._cors = state.config.cors
-        self._log_requests = state.config.log_requests
+        self._cors = state.config.cors_origins
+        self._log_requests = state.config.access_log
         self._traces: Tracer | None = app.extensions[TRACES]
         self._outage_log: LogThrottle = app.extensions[OUTAGE_LOG]
         self._is_watched = self._log_requests or self._traces is not None
-        self._proxies = bool(state.config.proxies)
+        self._proxies = bool(state.config.trusted_proxies)
         judges_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
         self._fast = state.config.fast_path and not judges_hosts
-        self._hosts = state.config.hosts
+        self._hosts = state.config.trusted_hosts
         self._counter = AsyncRedisCounter(
             state.config.redis_url,
             prefix=state.config.prefix,
-            deadline=state.config.deadline,
+            timeout=state.config.timeout,
             durability=state.config.durability,
             spool=state.counter.spool,
-            meter=state.counter.meter,
+            metrics=state.counter.metrics,
             visitors=state.counter.visitors,
         )
         state.counter.start_replaying()  # this process is a worker
         config = state.config
         self._hub = (
-            EventBroadcaster(config.redis_url, self._counter, config.live) if config.live else None
+            EventBroadcaster(config.redis_url, self._counter, config.max_listeners)
+            if config.max_listeners
+            else None
         )
         self._places = asyncio.Semaphore(2 * THREADS)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
@@ -124,10 +126,15 @@ class RSGIApp:
             answer = await self._from_flask(scope, began, await self._body(scope, proto))
             answer.send(proto)
             return
-        name, amount, token, terms, (visitor, client), identity = wanted
+        name, amount, idempotency_key, limits, (visitor, client), identity = wanted
         try:
             hit = await self._counter.hit(
-                name, amount, token=token, visitor=visitor, client=client, terms=terms
+                name,
+                amount,
+                idempotency_key=idempotency_key,
+                visitor=visitor,
+                client=client,
+                limits=limits,
             )
         except Exception as error:
             # Not by way of the view, which would count once more.
@@ -207,17 +214,17 @@ class RSGIApp:
         if path == "/count" and method in ("GET", "POST"):
             if scope.query_string:
                 return None
-            name, amount, terms = self._name, 1, self._terms
+            name, amount, limits = self._name, 1, self._limits
         elif method == "POST" and (named := _HITS.fullmatch(path)):
             if not (query := _AMOUNT.fullmatch(scope.query_string)):
                 return None
             if scope.http_version == "2" and "content-length" not in scope.headers:
                 return None  # there may be a body all the same
-            name, amount, terms = named[1], int(query[1] or 1), self._named_terms
+            name, amount, limits = named[1], int(query[1] or 1), self._named_terms
         else:
             return None
         headers: Any = scope.headers
-        token = identity = None
+        idempotency_key = identity = None
         names = headers.keys()
         if not _INSPECTED_HEADERS.isdisjoint(names):
             if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
@@ -225,11 +232,11 @@ class RSGIApp:
             if not PREFETCH_HEADERS.isdisjoint(names):
                 return None
             try:
-                token = parse_idempotency_key(get_header(headers, "idempotency-key"))
+                idempotency_key = parse_idempotency_key(get_header(headers, "idempotency-key"))
             except HTTPException:
                 return None
-            if token is not None:
-                terms = self._screen.terms(terms, token, headers.get)
+            if idempotency_key is not None:
+                limits = self._screen.limits(limits, idempotency_key, headers.get)
             identity = parse_request_id(get_header(headers, "x-request-id"))
         accept = get_header(headers, "accept") if "accept" in names else None
         if not _is_plain(request_host(scope), self._hosts, accept or ""):
@@ -238,7 +245,7 @@ class RSGIApp:
         if self._screen.ignores_bots and self._screen.objection(header) is not None:
             return None
         sender = self._screen.sender(client_address(scope.client), header)
-        return name, amount, token, terms, sender, identity
+        return name, amount, idempotency_key, limits, sender, identity
 
     async def _from_flask(
         self, scope: Scope, began: float, body: io.IOBase | None, seat: ListenerSlot | None = None

@@ -137,7 +137,7 @@ class EventBroadcaster:
         while names := self._stale & self._listeners.keys():
             self._stale.clear()
             try:
-                values = await self._counter.values(names, default=None, broken=None)
+                values = await self._counter.values(names, default=None, invalid=None)
             except CounterError as error:
                 self._trouble.log(logging.INFO, "no news of hits: %s", error)
                 self._stale |= names

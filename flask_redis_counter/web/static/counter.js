@@ -61,7 +61,7 @@
       await loaded();
       show(name, digits);
     } catch {
-      say(`${url} was not reached; a filter blocks it, or COUNTER_CORS does not allow ${location.origin}`);
+      say(`${url} was not reached; a filter blocks it, or COUNTER_CORS_ORIGINS does not allow ${location.origin}`);
     }
   };
 

@@ -16,7 +16,7 @@ def test_defaults():
     """Nothing given: the usual place, and the documented values."""
     config = Config.load({})
     assert config.redis_url == "redis://localhost:6379/0"
-    assert (config.name, config.prefix, config.deadline) == ("visits", "counter:", 0.5)
+    assert (config.name, config.prefix, config.timeout) == ("visits", "counter:", 0.5)
 
 
 def test_parts_make_a_url():
@@ -90,12 +90,12 @@ def test_the_earlier_source_wins_and_empty_is_not_given():
         ("COUNTER_NAME", "data.json"),
         ("COUNTER_NAME", ".."),
         ("COUNTER_PREFIX", "{a}"),
-        ("COUNTER_DEADLINE", "0"),
-        ("COUNTER_DEADLINE", "61"),
-        ("COUNTER_DEADLINE", "nan"),
-        ("COUNTER_DEADLINE", "soon"),
+        ("COUNTER_TIMEOUT", "0"),
+        ("COUNTER_TIMEOUT", "61"),
+        ("COUNTER_TIMEOUT", "nan"),
+        ("COUNTER_TIMEOUT", "soon"),
         ("COUNTER_FAST_PATH", "perhaps"),
-        ("COUNTER_CREATE", "2"),
+        ("COUNTER_AUTO_CREATE", "2"),
         ("COUNTER_MAX_COUNTERS", "0"),
         ("COUNTER_MAX_COUNTERS", "1000000001"),
         ("COUNTER_ADMIN_KEY", "fifteen-letters"),
@@ -107,45 +107,44 @@ def test_the_earlier_source_wins_and_empty_is_not_given():
         ("COUNTER_ADMIN_KEY_FILE", "/no/such/file"),
         ("COUNTER_ADMIN_KEY_FILE", __file__),
         ("COUNTER_VISITORS", "some"),
-        ("COUNTER_OPT_OUT", "-1"),
-        ("COUNTER_BOTS", "Ignore"),
-        ("COUNTER_BOTS", True),
-        ("COUNTER_RELOAD_SECONDS", "-1"),
-        ("COUNTER_RELOAD_SECONDS", "86401"),
-        ("COUNTER_RELOAD_SECONDS", "1.5"),
-        ("COUNTER_RATE", "100"),
-        ("COUNTER_RATE", "0/60"),
-        ("COUNTER_RATE", "1/0"),
-        ("COUNTER_RATE", "1/86401"),
-        ("COUNTER_RATE", "1000001/1"),
-        ("COUNTER_RATE", "1.5/60"),
-        ("COUNTER_RATE", "-1/60"),
-        ("COUNTER_RATE", 100),
-        ("COUNTER_PROXIES", "proxy"),
-        ("COUNTER_PROXIES", "10.0.0.1/8"),
-        ("COUNTER_PROXIES", "10.0.0.1;10.0.0.2"),
-        ("COUNTER_PROXIES", ["10.0.0.1"]),
-        ("COUNTER_HOSTS", "https://example.org"),
+        ("COUNTER_RESPECT_DNT", "-1"),
+        ("COUNTER_IGNORE_BOTS", "ignore"),
+        ("COUNTER_VISITOR_WINDOW", "-1"),
+        ("COUNTER_VISITOR_WINDOW", "86401"),
+        ("COUNTER_VISITOR_WINDOW", "1.5"),
+        ("COUNTER_RATE_LIMIT", "100"),
+        ("COUNTER_RATE_LIMIT", "0/60"),
+        ("COUNTER_RATE_LIMIT", "1/0"),
+        ("COUNTER_RATE_LIMIT", "1/86401"),
+        ("COUNTER_RATE_LIMIT", "1000001/1"),
+        ("COUNTER_RATE_LIMIT", "1.5/60"),
+        ("COUNTER_RATE_LIMIT", "-1/60"),
+        ("COUNTER_RATE_LIMIT", 100),
+        ("COUNTER_TRUSTED_PROXIES", "proxy"),
+        ("COUNTER_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("COUNTER_TRUSTED_PROXIES", "10.0.0.1;10.0.0.2"),
+        ("COUNTER_TRUSTED_PROXIES", ["10.0.0.1"]),
+        ("COUNTER_TRUSTED_HOSTS", "https://example.org"),
         ("COUNTER_ROOT_PATH", "counter"),
         ("COUNTER_ROOT_PATH", "//evil.example"),
         ("COUNTER_ROOT_PATH", "https://example.org/counter"),
         ("COUNTER_ROOT_PATH", "/a/../b"),
         ("COUNTER_ROOT_PATH", "/a\r\nb"),
-        ("COUNTER_HOSTS", "example.org:5000"),
-        ("COUNTER_HOSTS", "[a]"),
-        ("COUNTER_HOSTS", "fe80::1%eth0"),
-        ("COUNTER_HOSTS", "me@example.org"),
-        ("COUNTER_HOSTS", "*"),
-        ("COUNTER_HOSTS", "*.example.org"),
-        ("COUNTER_HOSTS", "a..b"),
-        ("COUNTER_HOSTS", "."),
-        ("COUNTER_HOSTS", "a!b"),
-        ("COUNTER_HOSTS", "x" * 64),
-        ("COUNTER_HOSTS", "straße.example"),
-        ("COUNTER_CORS", "example.org"),
-        ("COUNTER_CORS", "https://example.org/"),
-        ("COUNTER_CORS", "ftp://example.org"),
-        ("COUNTER_CORS", "null"),
+        ("COUNTER_TRUSTED_HOSTS", "example.org:5000"),
+        ("COUNTER_TRUSTED_HOSTS", "[a]"),
+        ("COUNTER_TRUSTED_HOSTS", "fe80::1%eth0"),
+        ("COUNTER_TRUSTED_HOSTS", "me@example.org"),
+        ("COUNTER_TRUSTED_HOSTS", "*"),
+        ("COUNTER_TRUSTED_HOSTS", "*.example.org"),
+        ("COUNTER_TRUSTED_HOSTS", "a..b"),
+        ("COUNTER_TRUSTED_HOSTS", "."),
+        ("COUNTER_TRUSTED_HOSTS", "a!b"),
+        ("COUNTER_TRUSTED_HOSTS", "x" * 64),
+        ("COUNTER_TRUSTED_HOSTS", "straße.example"),
+        ("COUNTER_CORS_ORIGINS", "example.org"),
+        ("COUNTER_CORS_ORIGINS", "https://example.org/"),
+        ("COUNTER_CORS_ORIGINS", "ftp://example.org"),
+        ("COUNTER_CORS_ORIGINS", "null"),
     ],
 )
 def test_a_bad_value_is_one_clear_line(name, value):
@@ -206,41 +205,45 @@ def test_lists():
     """With commas, blanks or both; nothing is an empty list."""
     config = Config.load(
         {
-            "COUNTER_PROXIES": "10.0.0.0/8,192.0.2.1 , ::1",
-            "COUNTER_HOSTS": "Example.org .example.net,",
-            "COUNTER_CORS": "https://example.org http://localhost:3000",
+            "COUNTER_TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.1 , ::1",
+            "COUNTER_TRUSTED_HOSTS": "Example.org .example.net,",
+            "COUNTER_CORS_ORIGINS": "https://example.org http://localhost:3000",
         }
     )
-    assert [str(network) for network in config.proxies] == ["10.0.0.0/8", "192.0.2.1/32", "::1/128"]
-    assert config.hosts == ("example.org", ".example.net")
-    assert config.cors == ("https://example.org", "http://localhost:3000")
-    empty = Config.load({"COUNTER_PROXIES": " , ", "COUNTER_CORS": "*"})
-    assert (empty.proxies, empty.hosts, empty.cors) == ((), (), ("*",))
+    assert [str(network) for network in config.trusted_proxies] == [
+        "10.0.0.0/8",
+        "192.0.2.1/32",
+        "::1/128",
+    ]
+    assert config.trusted_hosts == ("example.org", ".example.net")
+    assert config.cors_origins == ("https://example.org", "http://localhost:3000")
+    empty = Config.load({"COUNTER_TRUSTED_PROXIES": " , ", "COUNTER_CORS_ORIGINS": "*"})
+    assert (empty.trusted_proxies, empty.trusted_hosts, empty.cors_origins) == ((), (), ("*",))
 
 
 def test_how_many_counters_there_may_be():
     """Where hits make none, an administrator still may."""
-    config = Config.load({"COUNTER_CREATE": "false", "COUNTER_MAX_COUNTERS": "7"})
-    assert (config.named_terms.max_counters, config.max_counters) == (0, 7)
-    assert config.terms.max_counters is None, "the app makes its own counter"
-    assert Config.load({"COUNTER_MAX_COUNTERS": "7"}).named_terms.max_counters == 7
+    config = Config.load({"COUNTER_AUTO_CREATE": "false", "COUNTER_MAX_COUNTERS": "7"})
+    assert (config.named_limits.max_counters, config.max_counters) == (0, 7)
+    assert config.limits.max_counters is None, "the app makes its own counter"
+    assert Config.load({"COUNTER_MAX_COUNTERS": "7"}).named_limits.max_counters == 7
 
 
 def test_reloads_need_visitors():
     """Who does not tell visitors cannot tell a reload."""
     with pytest.raises(ConfigurationError, match="COUNTER_VISITORS=true"):
-        Config.load({"COUNTER_RELOAD_SECONDS": "60", "COUNTER_VISITORS": "false"})
-    assert Config.load({"COUNTER_VISITORS": "false"}).terms.once_in is None
-    config = Config.load({"COUNTER_RELOAD_SECONDS": "60"})
-    assert config.terms.once_in == config.named_terms.once_in == 60
+        Config.load({"COUNTER_VISITOR_WINDOW": "60", "COUNTER_VISITORS": "false"})
+    assert Config.load({"COUNTER_VISITORS": "false"}).limits.visitor_window is None
+    config = Config.load({"COUNTER_VISITOR_WINDOW": "60"})
+    assert config.limits.visitor_window == config.named_limits.visitor_window == 60
 
 
 def test_crawlers_need_their_list(monkeypatch):
     """Where it is not installed, the error says how to."""
     monkeypatch.setattr("flask_redis_counter.config.config.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match="pip install crawler-user-agents"):
-        Config.load({"COUNTER_BOTS": "ignore"})
-    assert Config.load({"COUNTER_BOTS": "count"}).ignore_bots is False
+        Config.load({"COUNTER_IGNORE_BOTS": "true"})
+    assert Config.load({"COUNTER_IGNORE_BOTS": "no"}).ignore_bots is False
 
 
 def test_naming_a_store():

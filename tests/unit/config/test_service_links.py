@@ -69,10 +69,10 @@ def test_service_links_are_no_settings():
 
 def test_service_links_get_one_hint():
     """However many there are, with the word for the Pod's spec; a misspelt setting gets its own."""
-    environment = KUBERNETES | {"REDIS_PORT": "tcp://10.0.0.11:6379", "COUNTER_DEADLNE": "1"}
+    environment = KUBERNETES | {"REDIS_PORT": "tcp://10.0.0.11:6379", "COUNTER_TIMOUT": "1"}
     typo, links = hints_in(environment)
-    assert "COUNTER_DEADLNE is an unknown setting" in str(typo)
-    assert typo.remedy == "is it COUNTER_DEADLINE?"
+    assert "COUNTER_TIMOUT is an unknown setting" in str(typo)
+    assert typo.remedy == "is it COUNTER_TIMEOUT?"
     assert "enableServiceLinks: false" in str(links)
     assert "and 6 more" in links.said
     assert "10." not in str(links)

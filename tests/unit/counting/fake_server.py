@@ -10,7 +10,7 @@ from flask_redis_counter.counting.call import HIT, HIT_ONCE, PendingHit
 from flask_redis_counter.limits import UNLIMITED
 from flask_redis_counter.validation import MAX_VALUE
 
-DEADLINE = 10.0
+TIMEOUT = 10.0
 AWAY = StoreUnavailableError("nobody listens")
 SILENT = OutcomeUnknownError("no answer")
 
@@ -98,9 +98,9 @@ class Server:
         return b"%d" % (value + amount)
 
 
-def hit_of(key="visits", amount=1, token=None, ends=DEADLINE):
+def hit_of(key="visits", amount=1, idempotency_key=None, deadline=TIMEOUT):
     """Return a hit that arrives."""
-    return PendingHit(key, amount, token, ends)
+    return PendingHit(key, amount, idempotency_key, deadline)
 
 
 def added(combiner, *hits, now=0.0):
@@ -120,7 +120,7 @@ def carried(combiner, batch, server):
 def given_up(combiner, batch, error):
     """Let a batch fail until its deadline is over."""
     batch.fail(error)
-    batch.give_up(DEADLINE)
+    batch.give_up(TIMEOUT)
     combiner.finish(batch)
 
 

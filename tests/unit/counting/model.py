@@ -8,7 +8,7 @@ from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.counting.call import PendingHit
 from flask_redis_counter.validation import MAX_VALUE
 
-from .fake_server import DEADLINE, Server
+from .fake_server import TIMEOUT, Server
 
 
 class Attempt:
@@ -76,8 +76,8 @@ class World:
         copy.combiner._number = max(0, writer.combiner._number - back)
         self.writers.append(copy)
 
-    def _arrive(self, writer, key, amount, token):
-        hit = PendingHit(key, amount, token, self.now + DEADLINE)
+    def _arrive(self, writer, key, amount, idempotency_key):
+        hit = PendingHit(key, amount, idempotency_key, self.now + TIMEOUT)
         self.hits.append(hit)
         flying = writer.combiner.flying
         try:
@@ -101,7 +101,7 @@ class World:
             (writer, hit)
             for writer in self.writers
             for hit in (*writer.waiting, *writer.elected)
-            if hit.ends <= self.now
+            if hit.deadline <= self.now
         ]
 
     def _let_go(self, writer, hit):
@@ -155,10 +155,10 @@ class World:
     def _go_on(self, carrier):
         assert 0 <= carrier.batch.pause() <= LONGEST_PAUSE
         if carrier.batch.over:
-            self._give_up(carrier, carrier.hit.ends)
+            self._give_up(carrier, carrier.hit.deadline)
 
-    def _give_up(self, carrier, ends):
-        carrier.batch.give_up(ends)
+    def _give_up(self, carrier, deadline):
+        carrier.batch.give_up(deadline)
         self._finish(carrier)
 
     def _finish(self, carrier):

@@ -29,9 +29,9 @@ from flask_redis_counter.validation import MAX_VALUE
 
 from .fake_server import (
     AWAY,
-    DEADLINE,
     HIT,
     SILENT,
+    TIMEOUT,
     Server,
     added,
     carried,
@@ -58,12 +58,12 @@ def test_each_counter_is_a_call():
 def test_a_hit_with_a_token_is_a_call_of_its_own():
     """The same token counts once, in this batch and in later ones; others count beside it."""
     combiner, server = Batcher(), Server()
-    hits = [hit_of(), hit_of(token="one"), hit_of(), hit_of(token="two")]
+    hits = [hit_of(), hit_of(idempotency_key="one"), hit_of(), hit_of(idempotency_key="two")]
     batch = added(combiner, *hits)
     assert len(batch.commands()) == 3
     carried(combiner, batch, server)
     assert values(hits) == [1, 3, 2, 4]
-    again = hit_of(token="one")
+    again = hit_of(idempotency_key="one")
     carried(combiner, combiner.add(again, 0.0), server)
     assert (again.outcome(), again.replayed) == (3, True)
     assert server.values == {"visits": 4}
@@ -72,7 +72,7 @@ def test_a_hit_with_a_token_is_a_call_of_its_own():
 def test_a_token_twice_in_one_batch():
     """One of the two counted, and the other is told that it is a replay."""
     combiner, server = Batcher(), Server()
-    hits = [hit_of(token="one"), hit_of(token="one")]
+    hits = [hit_of(idempotency_key="one"), hit_of(idempotency_key="one")]
     carried(combiner, added(combiner, *hits), server)
     assert values(hits) == [1, 1]
     assert [hit.replayed for hit in hits] == [False, True]
@@ -81,7 +81,7 @@ def test_a_token_twice_in_one_batch():
 def test_a_token_with_another_amount():
     """It stands for what it counted first; nothing else counts under it."""
     combiner, server = Batcher(), Server()
-    hits = [hit_of(token="one", amount=2), hit_of(token="one")]
+    hits = [hit_of(idempotency_key="one", amount=2), hit_of(idempotency_key="one")]
     carried(combiner, added(combiner, *hits), server)
     assert hits[0].outcome() == 2
     with pytest.raises(IdempotencyKeyReusedError) as caught:
@@ -153,7 +153,7 @@ def test_amounts_that_do_not_fit_together():
 def test_an_answer_that_is_none():
     """What is no integer is no success: unknown, and the writer retires."""
     combiner = Batcher()
-    hits = [hit_of(), hit_of(token="one")]
+    hits = [hit_of(), hit_of(idempotency_key="one")]
     batch = added(combiner, *hits)
     batch.commands()
     batch.take([b"OK", b"OK"])
@@ -239,7 +239,7 @@ def test_a_server_that_takes_no_hits_is_as_good_as_none():
     batch = added(combiner, hit_of())
     batch.commands()
     batch.take([refused("You can't write against a read only replica.", ReadOnlyError)])
-    batch.give_up(DEADLINE)
+    batch.give_up(TIMEOUT)
     combiner.finish(batch)
     finds_out = added(combiner, hit_of())
     with pytest.raises(StoreUnavailableError, match="away"):
@@ -265,7 +265,7 @@ def test_a_refusal_that_lasts_too_long():
     batch = added(combiner, hit)
     batch.commands()
     batch.take([refused("BUSY Redis is busy")])
-    batch.give_up(hit.ends)
+    batch.give_up(hit.deadline)
     with pytest.raises(StoreRejectedError, match="BUSY Redis is busy"):
         hit.outcome()
 
@@ -276,7 +276,7 @@ def test_a_script_that_is_not_loaded_in_time():
     batch = added(combiner, hit)
     batch.commands()
     batch.take([NOSCRIPT])
-    batch.give_up(hit.ends)
+    batch.give_up(hit.deadline)
     with pytest.raises(StoreUnavailableError, match="no time to load the script that counts"):
         hit.outcome()
 
@@ -295,7 +295,7 @@ def test_a_store_that_forgets_the_script_at_once():
     batch.take([NOSCRIPT])
     batch.commands()
     batch.take([b"", b"", NOSCRIPT])
-    batch.give_up(hit.ends)
+    batch.give_up(hit.deadline)
     with pytest.raises(StoreRejectedError, match="the store does not take the script that counts"):
         hit.outcome()
 
@@ -335,7 +335,7 @@ def test_a_hit_that_is_not_kept_in_time(durability, where, ends_with):
     batch = added(Batcher(durability, 100), hit)
     batch.take(server.execute(batch.commands()))
     if ends_with == "nothing":
-        batch.give_up(hit.ends)
+        batch.give_up(hit.deadline)
         said = f"^counted, but within 100 ms it was not on {where}$"
     else:
         batch.take([refused("OOM"), 0])
@@ -379,7 +379,7 @@ def test_no_pause_before_the_script_is_loaded(monkeypatch):
 def test_no_time_at_all():
     """What was never sent did not count."""
     hit = hit_of()
-    added(Batcher(), hit).give_up(hit.ends)
+    added(Batcher(), hit).give_up(hit.deadline)
     with pytest.raises(StoreUnavailableError, match="there was no time to ask the store"):
         hit.outcome()
 
@@ -409,7 +409,7 @@ def test_visitors_that_the_store_does_not_know():
     told = VisitorCache().of("{a}")
     told.renew(current_hour())
     told.add(["x"], told.mark)
-    hit = PendingHit("{a}", 1, None, DEADLINE, visitor="x", told=told)
+    hit = PendingHit("{a}", 1, None, TIMEOUT, visitor="x", told=told)
     batch = Batch([hit], "writer", 7, "memory", 0, probing=False)
     [left_out] = batch.commands()
     mark = told.mark
@@ -429,11 +429,11 @@ def test_visitors_that_there_was_no_time_to_tell():
     told = VisitorCache().of("{a}")
     told.renew(current_hour())
     told.add(["x"], told.mark)
-    hit = PendingHit("{a}", 1, None, DEADLINE, visitor="x", told=told)
+    hit = PendingHit("{a}", 1, None, TIMEOUT, visitor="x", told=told)
     batch = Batch([hit], "writer", 7, "memory", 0, probing=False)
     batch.commands()
     batch.take([refused("FORGOTTEN the visitors")])
-    batch.give_up(DEADLINE)
+    batch.give_up(TIMEOUT)
     with pytest.raises(StoreUnavailableError, match="no time"):
         hit.outcome()
 
@@ -455,6 +455,6 @@ def test_an_error_that_no_script_gives(said):
     batch = added(Batcher(), other)
     batch.commands()
     batch.take([refused(said)])
-    batch.give_up(other.ends)
+    batch.give_up(other.deadline)
     with pytest.raises(OutcomeUnknownError, match=said):
         other.outcome()

@@ -13,8 +13,8 @@ from flask_redis_counter.counting.batcher import MAX_HITS, Batcher
 
 from .fake_server import (
     AWAY,
-    DEADLINE,
     SILENT,
+    TIMEOUT,
     Server,
     added,
     carried,
@@ -179,7 +179,7 @@ def test_a_hit_that_leaves_a_batch_that_is_refused_later():
 def test_the_youngest_takes_over():
     """A leader whose time is over hands the batch to who has most time left."""
     combiner, server = Batcher(), Server()
-    hits = [hit_of(ends=10.0), hit_of(ends=11.0), hit_of(ends=12.0)]
+    hits = [hit_of(deadline=10.0), hit_of(deadline=11.0), hit_of(deadline=12.0)]
     batch = added(combiner, *hits)
     batch.fail(AWAY)
     batch.give_up(10.0)
@@ -196,7 +196,7 @@ def test_the_youngest_takes_over():
 def test_who_gives_up_what_others_go_on_with(error):
     """A call that is sent again has the amounts of all; nobody is told that his is not in it."""
     combiner, server = Batcher(), Server()
-    early, late = hit_of(ends=10.0), hit_of(ends=11.0)
+    early, late = hit_of(deadline=10.0), hit_of(deadline=11.0)
     batch = added(combiner, early, late)
     batch.take(server.execute(batch.commands()))  # the scripts are not loaded
     if error is not None:
@@ -214,12 +214,12 @@ def test_a_carrier_that_vanished_is_replaced():
     combiner, server = Batcher(), Server()
     lost = added(combiner, hit_of())
     late = lost.commands()
-    queued = hit_of(ends=DEADLINE + 0.5)
+    queued = hit_of(deadline=TIMEOUT + 0.5)
     assert combiner.add(queued, 0.5) is None
     combiner.leave(queued)
-    assert combiner.add(hit_of(ends=2 * DEADLINE), DEADLINE + 0.9) is None
-    hit = hit_of(ends=2 * DEADLINE)
-    batch = combiner.add(hit, DEADLINE + 1.1)
+    assert combiner.add(hit_of(deadline=2 * TIMEOUT), TIMEOUT + 0.9) is None
+    hit = hit_of(deadline=2 * TIMEOUT)
+    batch = combiner.add(hit, TIMEOUT + 1.1)
     assert batch is hit.batch
     assert batch.commands()[0][4] != late[0][4]
     carried(combiner, batch, server)
@@ -231,20 +231,20 @@ def test_a_carrier_that_vanished_early_is_replaced():
     """Hits that join a batch which nobody carries do not put off its end for ever."""
     combiner = Batcher()
     added(combiner, hit_of())
-    for second in range(1, int(5 * DEADLINE)):
-        hit = hit_of(ends=second + DEADLINE)
+    for second in range(1, int(5 * TIMEOUT)):
+        hit = hit_of(deadline=second + TIMEOUT)
         if combiner.add(hit, float(second)) is not None:
             break
-    assert second <= DEADLINE + 2
+    assert second <= TIMEOUT + 2
 
 
 def test_a_takeover_with_a_long_queue():
     """Who is told to carry a batch is one of it, and leads it."""
     combiner = Batcher()
     added(combiner, hit_of()).commands()
-    added(combiner, *[hit_of(ends=2 * DEADLINE) for _ in range(MAX_HITS)], now=DEADLINE)
-    hit = hit_of(ends=2 * DEADLINE)
-    batch = combiner.add(hit, DEADLINE + 1.5)
+    added(combiner, *[hit_of(deadline=2 * TIMEOUT) for _ in range(MAX_HITS)], now=TIMEOUT)
+    hit = hit_of(deadline=2 * TIMEOUT)
+    batch = combiner.add(hit, TIMEOUT + 1.5)
     assert batch.hits[-1] is hit
     assert hit.leads
     assert len(batch.hits) == MAX_HITS
@@ -256,7 +256,7 @@ def test_a_carrier_that_comes_back_after_a_takeover():
     slow = hit_of()
     old = combiner.add(slow, 0.0)
     old.commands()
-    new = combiner.add(hit_of(ends=3 * DEADLINE), 2 * DEADLINE)
+    new = combiner.add(hit_of(deadline=3 * TIMEOUT), 2 * TIMEOUT)
     assert carried(combiner, old, server) == []
     assert slow.outcome() == 1
     assert combiner.flying is new
@@ -268,7 +268,7 @@ def test_an_outage_holds_one_at_a_time():
     silent = added(combiner, hit_of())
     silent.fail(AWAY)
     assert combiner.add(hit_of(), 0.0) is None, "not known to be away yet"
-    silent.give_up(DEADLINE)
+    silent.give_up(TIMEOUT)
     combiner.finish(silent)
     finds_out = combiner.add(hit_of(), 0.0)
     assert finds_out is not None, "nobody found out, so this one does"
@@ -285,7 +285,7 @@ def test_who_finds_out_does_so_at_once():
     first = added(combiner, hit_of())
     first.fail(AWAY)
     assert not first.over
-    first.give_up(DEADLINE)
+    first.give_up(TIMEOUT)
     combiner.finish(first)
     finds_out = added(combiner, hit_of())
     finds_out.fail(AWAY)

@@ -12,7 +12,7 @@ from redis.exceptions import BusyLoadingError
 from flask_redis_counter import OutcomeUnknownError
 from flask_redis_counter.validation import MAX_VALUE
 
-from .fake_server import AWAY, DEADLINE, HIT, HIT_ONCE, SILENT, refused
+from .fake_server import AWAY, HIT, HIT_ONCE, SILENT, TIMEOUT, refused
 from .model import World, Writer
 
 
@@ -54,7 +54,7 @@ class Exactness(World, RuleBasedStateMachine):
                     self._send(carrier)
                 carrier.attempt.deliver(self.server)
                 self._answer(carrier)
-        self.now += 2 * DEADLINE
+        self.now += 2 * TIMEOUT
         for writer, hit in self._overdue():
             if hit in writer.waiting:  # the one who carried it is gone
                 assert (hit.batch or writer.combiner.flying) in writer.vanished
@@ -89,11 +89,11 @@ class Exactness(World, RuleBasedStateMachine):
         which=st.integers(0, 9),
         key=st.sampled_from(["zero", "zero", "zero", "high", "high", "text"]),
         amount=st.sampled_from([1, 1, 2, 7, 7, MAX_VALUE - 30]),
-        token=st.sampled_from([None, None, None, "t1", "t2"]),
+        idempotency_key=st.sampled_from([None, None, None, "t1", "t2"]),
     )
-    def arrive(self, which, key, amount, token):
+    def arrive(self, which, key, amount, idempotency_key):
         """Bring a hit."""
-        self._arrive(self.writers[which % len(self.writers)], key, amount, token)
+        self._arrive(self.writers[which % len(self.writers)], key, amount, idempotency_key)
 
     @rule(which=st.integers(0, 9), count=st.integers(2, 6))
     def arrive_at_once(self, which, count):
@@ -114,7 +114,7 @@ class Exactness(World, RuleBasedStateMachine):
         self._restore(data.draw(st.sampled_from(self.writers)), back)
 
     @precondition(lambda self: self.hits)
-    @rule(seconds=st.sampled_from([1.0, 5.0, DEADLINE / 2, DEADLINE, DEADLINE + 2]))
+    @rule(seconds=st.sampled_from([1.0, 5.0, TIMEOUT / 2, TIMEOUT, TIMEOUT + 2]))
     def time_passes(self, seconds):
         """Let the clock go on."""
         self.now += seconds
@@ -212,7 +212,7 @@ class Exactness(World, RuleBasedStateMachine):
     def give_up(self, data, all_of_them):
         """Find no time for another attempt."""
         carrier = data.draw(st.sampled_from(self._idle()))
-        self._give_up(carrier, math.inf if all_of_them else carrier.hit.ends)
+        self._give_up(carrier, math.inf if all_of_them else carrier.hit.deadline)
 
     @precondition(lambda self: self.carriers)
     @rule(data=st.data())
@@ -303,8 +303,10 @@ class Exactness(World, RuleBasedStateMachine):
         assert reached <= total
 
     def _tokens_count_once(self, counted):
-        for key, token in itertools.product(("zero", "high"), ("t1", "t2")):
-            hits = [hit for hit in self.hits if (hit.key, hit.token) == (key, token)]
+        for key, idempotency_key in itertools.product(("zero", "high"), ("t1", "t2")):
+            hits = [
+                hit for hit in self.hits if (hit.key, hit.idempotency_key) == (key, idempotency_key)
+            ]
             assert sum(counted[hit] for hit in hits) <= 1
             told = [self.seen[hit] for hit in hits if isinstance(self.seen.get(hit), tuple)]
             assert len({value for value, _ in told}) <= 1

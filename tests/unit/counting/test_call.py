@@ -110,11 +110,11 @@ def test_a_call_without_visitors_that_the_store_knows():
 
 def test_a_screened_call():
     """It says of each hit what the script decides by."""
-    terms = Limits(once_in=60, rate=RateLimit(4, 30), max_counters=5)
+    limits = Limits(visitor_window=60, rate=RateLimit(4, 30), max_counters=5)
     call = ScriptCall.of(
-        PendingHit("{a}", 1, None, visitor="x", client="c", terms=terms), "w", 1, None
+        PendingHit("{a}", 1, None, visitor="x", client="c", limits=limits), "w", 1, None
     )
-    call.join(PendingHit("{a}", 2, None, visitor="y", client="d", terms=Limits(max_counters=3)))
+    call.join(PendingHit("{a}", 2, None, visitor="y", client="d", limits=Limits(max_counters=3)))
     command = call.command()
     assert command[2] == 10
     assert command[11:13] == ("{a}:seen", "{}:rates")
@@ -130,11 +130,13 @@ def test_a_screened_call():
 
 def test_what_is_not_screened():
     """A hit without a visitor, or with neither seconds nor a rate, counts each time."""
-    terms = Limits(once_in=60, rate=RateLimit(4, 30))
-    assert ScriptCall.of(PendingHit("{a}", 1, None, terms=terms), "w", 1, None).command()[2] == 5
-    once = PendingHit("{a}", 1, "t", visitor="x", client="c", terms=terms)
+    limits = Limits(visitor_window=60, rate=RateLimit(4, 30))
+    assert ScriptCall.of(PendingHit("{a}", 1, None, limits=limits), "w", 1, None).command()[2] == 5
+    once = PendingHit("{a}", 1, "t", visitor="x", client="c", limits=limits)
     assert ScriptCall.of(once, "w", 1, "t").command()[-4:] == ("x", 1, 60, "c")
-    often = PendingHit("{a}", 1, None, visitor="x", client="c", terms=Limits(rate=RateLimit(4, 30)))
+    often = PendingHit(
+        "{a}", 1, None, visitor="x", client="c", limits=Limits(rate=RateLimit(4, 30))
+    )
     assert ScriptCall.of(often, "w", 1, None).command()[-4:] == ("x", 1, 0, "c")
 
 
@@ -142,12 +144,12 @@ def test_what_a_screened_call_does_not_take():
     """Another rate, and sums that Lua would round."""
 
     def limited(amount, rate):
-        return PendingHit("{a}", amount, None, client="c", terms=Limits(rate=rate))
+        return PendingHit("{a}", amount, None, client="c", limits=Limits(rate=rate))
 
     call = ScriptCall.of(limited(1, RateLimit(1, 60)), "w", 1, None)
     assert call.takes(limited(1, RateLimit(1, 60)))
     assert not call.takes(limited(1, RateLimit(2, 60)))
-    reload = PendingHit("{a}", 1, None, visitor="x", terms=Limits(once_in=60))
+    reload = PendingHit("{a}", 1, None, visitor="x", limits=Limits(visitor_window=60))
     assert call.takes(reload)
     assert ScriptCall.of(reload, "w", 1, None).takes(limited(1, RateLimit(2, 60)))
     assert call.takes(hit_of(amount=MAX_LUA_INTEGER - 1))
@@ -161,7 +163,7 @@ def test_what_a_screened_call_does_not_take():
 @pytest.mark.parametrize("answer", [b"5", b"5:", b"5:00", b":0", b"5:0:0", 5.5, "5:0"])
 def test_an_answer_for_other_hits(answer):
     """A screened call wants a digit for each of its hits."""
-    hit = PendingHit("{a}", 1, None, client="c", terms=Limits(rate=RateLimit(1, 60)))
+    hit = PendingHit("{a}", 1, None, client="c", limits=Limits(rate=RateLimit(1, 60)))
     call = ScriptCall.of(hit, "w", 1, None)
     with pytest.raises(OutcomeUnknownError):
         call.settle(answer)
@@ -169,10 +171,10 @@ def test_an_answer_for_other_hits(answer):
 
 
 @pytest.mark.parametrize("answer", [b"OK", None, [], [b"1"], [b"1", 10], b""])
-@pytest.mark.parametrize("token", [None, "t"])
-def test_an_answer_that_is_none(answer, token):
+@pytest.mark.parametrize("idempotency_key", [None, "t"])
+def test_an_answer_that_is_none(answer, idempotency_key):
     """The error shows it, shortened, and has its cause."""
-    call = ScriptCall.of(hit_of(), "w", 1, token)
+    call = ScriptCall.of(hit_of(), "w", 1, idempotency_key)
     with pytest.raises(OutcomeUnknownError, match="the answer is no integer: ") as caught:
         call.settle(answer)
     assert str(caught.value).endswith(repr(answer))
@@ -189,7 +191,7 @@ def test_a_hit_that_nobody_settled():
 def test_a_failure_of_a_hit_with_a_token(kind):
     """An attempt before this one may have counted, so only who has no token hears «refused»."""
     said = kind("said")
-    for hit in (plain := hit_of(), once := hit_of(token="t")):
+    for hit in (plain := hit_of(), once := hit_of(idempotency_key="t")):
         hit.error = said
     with pytest.raises(kind, match=r"^said$"):
         plain.outcome()
@@ -200,7 +202,7 @@ def test_a_failure_of_a_hit_with_a_token(kind):
 
 def test_a_store_that_can_not_count_a_token_at_all():
     """No attempt before this one has counted either."""
-    hit = hit_of(token="t")
+    hit = hit_of(idempotency_key="t")
     hit.error = DurabilityUnsupportedError("said")
     with pytest.raises(DurabilityUnsupportedError, match=r"^said$"):
         hit.outcome()
@@ -223,8 +225,8 @@ def test_a_hit_that_left_its_call():
 
 def test_a_hit_that_left_a_screened_call():
     """The same: who comes after it in the call is told what became of him."""
-    terms = Limits(once_in=60, rate=RateLimit(4, 30))
-    hits = [PendingHit("{a}", 1, None, visitor="x", client="c", terms=terms) for _ in range(4)]
+    limits = Limits(visitor_window=60, rate=RateLimit(4, 30))
+    hits = [PendingHit("{a}", 1, None, visitor="x", client="c", limits=limits) for _ in range(4)]
     call = ScriptCall.of(hits[0], "w", 1, None)
     for hit in hits[1:]:
         call.join(hit)

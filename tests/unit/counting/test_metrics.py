@@ -19,12 +19,12 @@ from flask_redis_counter.errors import (
     StoreUnavailableError,
 )
 
-DEADLINE = 0.5
+TIMEOUT = 0.5
 
 
 def call_of(*hits):
     """Return a call that was sent at 100, as the clock has it, for hits of some amounts."""
-    pending = [PendingHit("counter:{a}", amount, None, 100 + DEADLINE) for amount in hits]
+    pending = [PendingHit("counter:{a}", amount, None, 100 + TIMEOUT) for amount in hits]
     call = ScriptCall.of(pending[0], "writer", 1, None)
     for hit in pending[1:]:
         call.join(hit)
@@ -35,29 +35,34 @@ def answered(meter, *amounts, took=0.0):
     """Let hits be answered together after so many seconds."""
     call = call_of(*amounts)
     call.settle(b"1000")
-    meter.settled([call], 100 + took + DEADLINE)
+    meter.settled([call], 100 + took + TIMEOUT)
 
 
 def failed(meter, error, took=0.0):
     """Let a hit fail after so many seconds."""
-    hit = PendingHit("counter:{a}", 1, None, 100 + DEADLINE)
+    hit = PendingHit("counter:{a}", 1, None, 100 + TIMEOUT)
     hit.error = error
-    meter.failed(hit, 100 + took + DEADLINE)
+    meter.failed(hit, 100 + took + TIMEOUT)
 
 
 def outcomes(meter):
     """Return the outcomes that there were."""
-    return {name: count for name, count in meter.reading().outcomes.items() if count}
+    return {name: count for name, count in meter.snapshot().outcomes.items() if count}
 
 
 def test_nothing_became_of_no_hits():
     """All numbers are there, and 0."""
-    reading = HitMetrics().reading()
+    reading = HitMetrics().snapshot()
     assert list(reading.outcomes) == list(OUTCOMES)
     assert not any(reading.outcomes.values())
     assert reading.durations == (0,) * (len(DURATIONS) + 1)
     assert reading.sizes == (0,) * (len(SIZES) + 1)
-    assert (reading.added, reading.seconds, reading.round_trips, reading.failed) == (0, 0, 0, 0)
+    assert (reading.amount_total, reading.seconds, reading.round_trips, reading.failed) == (
+        0,
+        0,
+        0,
+        0,
+    )
 
 
 def test_hits_that_were_answered_together():
@@ -65,9 +70,9 @@ def test_hits_that_were_answered_together():
     meter = HitMetrics()
     answered(meter, 1, 5, 7, took=0.004)
     answered(meter, 2, took=0.002)
-    reading = meter.reading()
+    reading = meter.snapshot()
     assert outcomes(meter) == {"counted": 4}
-    assert reading.added == 15
+    assert reading.amount_total == 15
     assert reading.seconds == pytest.approx(3 * 0.004 + 0.002, abs=1e-5)
     assert reading.durations == (0, 1, 3, *[0] * 8)
     assert (reading.round_trips, reading.carried) == (2, 4)
@@ -79,7 +84,7 @@ def test_a_bound_belongs_to_what_is_below_it(took):
     """As Prometheus has it: less than or equal."""
     meter = HitMetrics()
     failed(meter, OutcomeUnknownError(""), took=took - 1e-9)
-    assert meter.reading().durations.index(1) == (*DURATIONS, 1.5).index(took)
+    assert meter.snapshot().durations.index(1) == (*DURATIONS, 1.5).index(took)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +101,8 @@ def test_hits_that_failed(error, outcome):
     meter = HitMetrics()
     failed(meter, error)
     assert outcomes(meter) == {outcome: 1}
-    assert meter.reading().added == 0
-    assert sum(meter.reading().durations) == 1
+    assert meter.snapshot().amount_total == 0
+    assert sum(meter.snapshot().durations) == 1
 
 
 def test_a_hit_in_an_answered_batch_that_was_given_up_is_left_to_who_gave_it_up():
@@ -106,9 +111,9 @@ def test_a_hit_in_an_answered_batch_that_was_given_up_is_left_to_who_gave_it_up(
     call = call_of(1, 1)
     call.hits[0].error = OutcomeUnknownError("in time")
     call.settle(b"2")
-    meter.settled([call], 100 + DEADLINE)
+    meter.settled([call], 100 + TIMEOUT)
     assert outcomes(meter) == {"counted": 1}
-    assert meter.reading().carried == 2
+    assert meter.snapshot().carried == 2
 
 
 def test_hits_that_need_not_have_counted():
@@ -118,9 +123,9 @@ def test_hits_that_need_not_have_counted():
     call.settle(b"3")
     call.hits[0].replayed = True
     call.hits[1].counted = False
-    meter.settled([call], 100 + DEADLINE)
-    assert outcomes(meter) == {"replayed": 1, "left_out": 1, "counted": 1}
-    assert meter.reading().added == 1
+    meter.settled([call], 100 + TIMEOUT)
+    assert outcomes(meter) == {"replayed": 1, "skipped": 1, "counted": 1}
+    assert meter.snapshot().amount_total == 1
 
 
 def test_round_trips_in_vain_and_hits_from_a_spool():
@@ -129,9 +134,9 @@ def test_round_trips_in_vain_and_hits_from_a_spool():
     meter.failed_round_trip()
     meter.settled([], 100)
     meter.replayed(3, 2**63)
-    reading = meter.reading()
+    reading = meter.snapshot()
     assert (reading.failed, reading.round_trips) == (2, 0)
-    assert (reading.replayed, reading.added_later) == (3, 2**63)
+    assert (reading.replayed, reading.replayed_amount) == (3, 2**63)
 
 
 def test_a_sum_begins_anew_beyond_64_bits(tmp_path):
@@ -139,7 +144,7 @@ def test_a_sum_begins_anew_beyond_64_bits(tmp_path):
     for meter in (HitMetrics(), HitMetrics(tmp_path)):
         for _ in range(3):
             answered(meter, 2**63 - 1)
-        assert meter.reading().added == 3 * (2**63 - 1) - 2**64
+        assert meter.snapshot().amount_total == 3 * (2**63 - 1) - 2**64
 
 
 def test_threads_lose_no_number():
@@ -156,7 +161,7 @@ def test_threads_lose_no_number():
         thread.start()
     for thread in threads:
         thread.join()
-    reading = meter.reading()
+    reading = meter.snapshot()
     assert (reading.outcomes["counted"], reading.failed) == (8000, 8000)
 
 
@@ -170,10 +175,10 @@ def test_processes_that_share_a_folder_are_added_up_also_when_they_were_killed(t
             answered(HitMetrics(tmp_path), 1, 1)
             os.kill(os.getpid(), signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    reading = meter.reading()
+    reading = meter.snapshot()
     assert reading.outcomes["counted"] == 5
     assert reading.round_trips == 3
-    assert HitMetrics(tmp_path).reading() == reading
+    assert HitMetrics(tmp_path).snapshot() == reading
 
 
 def test_a_forked_child_has_a_meter_of_its_own(tmp_path):
@@ -185,10 +190,10 @@ def test_a_forked_child_has_a_meter_of_its_own(tmp_path):
     if child == 0:
         answered(shared, 1)
         answered(alone, 1)
-        os._exit(0 if alone.reading().added == 1 else 1)
+        os._exit(0 if alone.snapshot().amount_total == 1 else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert shared.reading().added == 2
-    assert alone.reading().added == 1
+    assert shared.snapshot().amount_total == 2
+    assert alone.snapshot().amount_total == 1
     assert len(list(tmp_path.glob("*.meter"))) == 2
 
 
@@ -214,7 +219,7 @@ def test_a_successor_takes_over_the_slot_of_a_dead_process(tmp_path):
     answered(meter, 1)
     for done in range(1, 101):
         in_a_child(lambda: answered(meter, 1))
-        assert meter.reading().added == 1 + done
+        assert meter.snapshot().amount_total == 1 + done
     assert len(slots(tmp_path)) == 2
 
 
@@ -224,7 +229,7 @@ def test_a_slot_is_one_live_process_alone(tmp_path):
     for meter in meters:
         answered(meter, 1)
     assert len(slots(tmp_path)) == 5
-    assert {meter.reading().added for meter in meters} == {5}
+    assert {meter.snapshot().amount_total for meter in meters} == {5}
 
 
 def test_a_file_that_was_never_finished_is_left_out_and_taken_over(tmp_path):
@@ -234,10 +239,10 @@ def test_a_file_that_was_never_finished_is_left_out_and_taken_over(tmp_path):
     (path,) = slots(tmp_path)
     prefix = path.name.partition("-")[0]
     Path(tmp_path, f"{prefix}-0.meter").write_bytes(bytes(8))
-    assert meter.reading().added == 1
+    assert meter.snapshot().amount_total == 1
     successor = HitMetrics(tmp_path)
     answered(successor, 1)
-    assert meter.reading().added == 2
+    assert meter.snapshot().amount_total == 2
     assert len(slots(tmp_path)) == 2
 
 
@@ -252,11 +257,11 @@ def test_a_folder_that_was_emptied_is_noticed(tmp_path, monkeypatch):
     now = time.monotonic() + 1
     one.failed(PendingHit("counter:{a}", 1, None, now), now)
     other.failed(PendingHit("counter:{a}", 1, None, now), now)
-    assert one.reading() == other.reading()
-    assert one.reading().added == 20
-    assert one.reading().outcomes["not_counted"] == 2
+    assert one.snapshot() == other.snapshot()
+    assert one.snapshot().amount_total == 20
+    assert one.snapshot().outcomes["not_counted"] == 2
     shutil.rmtree(tmp_path)
-    assert one.reading().added == 10, "the folder is made again"
+    assert one.snapshot().amount_total == 10, "the folder is made again"
 
 
 def test_two_services_in_one_folder_are_not_added_up(tmp_path):
@@ -264,8 +269,8 @@ def test_two_services_in_one_folder_are_not_added_up(tmp_path):
     one, other = HitMetrics(tmp_path, service="one"), HitMetrics(tmp_path, service="other")
     answered(one, 1)
     answered(other, 2)
-    assert (one.reading().added, other.reading().added) == (1, 2)
-    assert HitMetrics(tmp_path, service="one").reading().added == 1
+    assert (one.snapshot().amount_total, other.snapshot().amount_total) == (1, 2)
+    assert HitMetrics(tmp_path, service="one").snapshot().amount_total == 1
 
 
 def refuse(*_):
@@ -283,12 +288,14 @@ def test_a_full_disk_stops_no_hit(tmp_path, monkeypatch, caplog):
         second = HitMetrics(tmp_path)
         for _ in range(3):
             answered(second, 2)
-            assert second.reading().added == first.reading().added == 1, "as the others tell it"
+            assert second.snapshot().amount_total == first.snapshot().amount_total == 1, (
+                "as the others tell it"
+            )
         assert len(slots(tmp_path)) == 1
         assert len(caplog.messages) == 1
         assert "COUNTER_METRICS_DIR cannot be used" in caplog.text
         assert "No space left" in caplog.text
-    assert second.reading().added == first.reading().added == 7
+    assert second.snapshot().amount_total == first.snapshot().amount_total == 7
     assert "can be used again" in caplog.text
 
 
@@ -298,7 +305,7 @@ def test_a_successor_needs_no_room(tmp_path, monkeypatch):
     monkeypatch.setattr("flask_redis_counter.counting.metrics_slots.os.pwrite", refuse)
     successor = HitMetrics(tmp_path)
     answered(successor, 1)
-    assert successor.reading().added == 2
+    assert successor.snapshot().amount_total == 2
 
 
 def test_a_folder_that_cannot_be_used(tmp_path, caplog):
@@ -306,5 +313,5 @@ def test_a_folder_that_cannot_be_used(tmp_path, caplog):
     Path(tmp_path, "file").write_text("")
     meter = HitMetrics(tmp_path / "file")
     answered(meter, 1)
-    assert meter.reading().added == 1
+    assert meter.snapshot().amount_total == 1
     assert "COUNTER_METRICS_DIR cannot be used" in caplog.text

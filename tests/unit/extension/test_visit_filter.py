@@ -17,7 +17,11 @@ def screen(**settings):
 def address(proxies, peer, forwarded):
     """Return whose a request is, where some proxies are believed."""
     headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
-    settings = {"COUNTER_PROXIES": proxies, "COUNTER_RATE": "1/1", "COUNTER_IPV6_PREFIX": 128}
+    settings = {
+        "COUNTER_TRUSTED_PROXIES": proxies,
+        "COUNTER_RATE_LIMIT": "1/1",
+        "COUNTER_IPV6_PREFIX": 128,
+    }
     return screen(**settings).sender(peer, headers.get)[1]
 
 
@@ -92,7 +96,7 @@ def test_a_peer_without_an_address(peer):
 @pytest.mark.parametrize("proxied", [True, False])
 def test_a_client_is_an_ipv4_address_or_an_ipv6_network(first, second, same, proxied):
     """For a rate and as a visitor, however the address is written and whoever says it."""
-    it = screen(COUNTER_RATE="1/1", COUNTER_PROXIES="10.0.0.1" if proxied else "")
+    it = screen(COUNTER_RATE_LIMIT="1/1", COUNTER_TRUSTED_PROXIES="10.0.0.1" if proxied else "")
 
     def sender(address):
         if proxied:
@@ -108,7 +112,7 @@ def test_a_client_is_an_ipv4_address_or_an_ipv6_network(first, second, same, pro
 )
 def test_the_network_of_a_client_is_as_large_as_it_is_set(prefix, other, same):
     """COUNTER_IPV6_PREFIX bits of it count."""
-    it = screen(COUNTER_RATE="1/1", COUNTER_IPV6_PREFIX=prefix)
+    it = screen(COUNTER_RATE_LIMIT="1/1", COUNTER_IPV6_PREFIX=prefix)
     assert (it.sender("2001:db8::1", {}.get) == it.sender(other, {}.get)) is same
 
 
@@ -120,7 +124,7 @@ def test_nobody_is_told_where_nobody_asks():
 
 def test_a_rate_is_for_everybody():
     """Also for who is no visitor, and whatever the agent."""
-    it = screen(COUNTER_RATE="1/1")
+    it = screen(COUNTER_RATE_LIMIT="1/1")
     sender = it.sender("192.0.2.1", {"dnt": "1", "user-agent": "a"}.get)
     assert sender == (None, "192.0.2.1")
 
@@ -129,7 +133,7 @@ def test_without_proxies_nothing_is_believed():
     """The header may come from anybody."""
     headers = {"x-forwarded-for": "203.0.113.7", "user-agent": "a"}
     assert screen().sender("10.0.0.1", headers.get)[0] == "10.0.0.1 a"
-    believed = screen(COUNTER_PROXIES="10.0.0.1").sender("10.0.0.1", headers.get)[0]
+    believed = screen(COUNTER_TRUSTED_PROXIES="10.0.0.1").sender("10.0.0.1", headers.get)[0]
     assert believed == "203.0.113.7 a"
 
 
@@ -149,7 +153,7 @@ def test_a_visitor_is_an_address_and_an_agent():
         ({}, {"dnt": "1"}, False),
         ({}, {"sec-gpc": "1"}, False),
         ({}, {"dnt": "0", "sec-gpc": "?0"}, True),
-        ({"COUNTER_OPT_OUT": "false"}, {"dnt": "1", "sec-gpc": "1"}, True),
+        ({"COUNTER_RESPECT_DNT": "false"}, {"dnt": "1", "sec-gpc": "1"}, True),
         ({"COUNTER_VISITORS": "false"}, {}, False),
     ],
 )
@@ -190,7 +194,7 @@ def test_what_is_a_visit(headers):
 )
 def test_crawlers_that_are_ignored(agent, objection):
     """Those who say that they are one."""
-    pytest.importorskip("crawleruseragents", reason="COUNTER_BOTS=ignore needs the package")
-    it = screen(COUNTER_BOTS="ignore")
+    pytest.importorskip("crawleruseragents", reason="COUNTER_IGNORE_BOTS=true needs the package")
+    it = screen(COUNTER_IGNORE_BOTS=True)
     assert it.ignores_bots
     assert it.objection({"user-agent": agent}.get) == objection

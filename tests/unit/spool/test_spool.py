@@ -95,7 +95,9 @@ def test_the_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("megabytes", [0, -1, 10_001, 2.0, "64", None])
 def test_a_size_out_of_bounds(tmp_path, megabytes):
     """The error names the setting and the value."""
-    with pytest.raises(ConfigurationError, match=f"^COUNTER_SPOOL_MB: {megabytes!r} is no integer"):
+    with pytest.raises(
+        ConfigurationError, match=f"^COUNTER_SPOOL_MAX_MB: {megabytes!r} is no integer"
+    ):
         Spool(tmp_path, megabytes=megabytes)
     assert not list(tmp_path.iterdir())
 
@@ -167,7 +169,7 @@ def test_nothing_is_added_to_what_was_sent(spool):
 def test_a_batch_without_an_answer(spool, executed):
     """All its hits of a counter are one row, which counts once with what was executed."""
     server = Server()
-    hits = [hit_of(amount=2), hit_of(), hit_of("orders", 4), hit_of(token="t", amount=8)]
+    hits = [hit_of(amount=2), hit_of(), hit_of("orders", 4), hit_of(idempotency_key="t", amount=8)]
     began = time.time()
     unanswered(*hits, server=server if executed else None)
     for hit in hits:
@@ -184,7 +186,7 @@ def test_a_batch_without_an_answer(spool, executed):
 def test_the_hour_of_what_was_sent(spool, monkeypatch):
     """It counts in the one that it was sent in, however late it is written down."""
     monkeypatch.setattr("flask_redis_counter.counting.call.current_hour", lambda: "2026-11-23T15")
-    hits = [hit_of(), hit_of(token="t")]
+    hits = [hit_of(), hit_of(idempotency_key="t")]
     unanswered(*hits)
     monkeypatch.setattr("flask_redis_counter.spool.spool.current_hour", lambda: "2026-11-23T16")
     for hit in hits:
@@ -280,7 +282,9 @@ def test_a_hit_that_was_refused_after_it_was_sent(spool):
 def test_a_token(spool):
     """It waits once and counts once, under the identity that it has in the store as well."""
     server = Server()
-    hits = [kept(spool, token="t", amount=2) for _ in range(2)] + [kept(spool, token="u")]
+    hits = [kept(spool, idempotency_key="t", amount=2) for _ in range(2)] + [
+        kept(spool, idempotency_key="u")
+    ]
     assert all(is_spooled(hit) for hit in hits)
     assert rows(spool, "key, writer, number, token, amount, hits, sent") == [
         ("visits", "token", 0, "t", 2, 1, None),
@@ -288,7 +292,7 @@ def test_a_token(spool):
     ]
     assert replayed(spool, server) == 2
     assert server.values == {"visits": 3}
-    again = kept(spool, token="t", amount=2)
+    again = kept(spool, idempotency_key="t", amount=2)
     assert is_spooled(again)
     assert replayed(spool, server) == 1
     assert server.values == {"visits": 3}
@@ -296,12 +300,12 @@ def test_a_token(spool):
 
 def test_a_token_that_waits_for_another_amount(spool, caplog):
     """The caller is told, as by the store; what waits is left as it is."""
-    kept(spool, token="t", amount=2)
-    reused = kept(spool, token="t")
+    kept(spool, idempotency_key="t", amount=2)
+    reused = kept(spool, idempotency_key="t")
     with pytest.raises(IdempotencyKeyReusedError) as caught:
         reused.outcome()
     assert caught.value.amount == 2
-    assert is_spooled(kept(spool, "orders", token="t")), "a token belongs to its counter"
+    assert is_spooled(kept(spool, "orders", idempotency_key="t")), "a token belongs to its counter"
     assert rows(spool, "amount") == [(2,), (1,)]
     assert "not spooled" not in caplog.text
 
@@ -309,9 +313,9 @@ def test_a_token_that_waits_for_another_amount(spool, caplog):
 def test_a_token_that_the_store_knows_with_another_amount(spool, caplog):
     """It never will be counted: it is dropped, and the log says so."""
     server = Server()
-    kept(spool, token="t", amount=2)
+    kept(spool, idempotency_key="t", amount=2)
     assert replayed(spool, server) == 1
-    kept(spool, token="t")
+    kept(spool, idempotency_key="t")
     kept(spool)
     assert replayed(spool, server) == 1
     assert (
@@ -351,7 +355,7 @@ def test_an_answer_too_few(spool):
 def test_a_store_that_takes_nothing(spool, error):
     """All waits on, and what was never sent still was not: it does not grow old."""
     kept(spool)
-    unknown = hit_of(token="t")
+    unknown = hit_of(idempotency_key="t")
     unanswered(unknown)
     spool.keep(unknown)
     (_, (sent,)) = rows(spool)
@@ -497,8 +501,8 @@ def test_hits_of_several_threads_share_a_transaction(spool, monkeypatch):
         return transact(work, **more)
 
     monkeypatch.setattr(spool._file, "transact", counted)
-    kept(spool, token="t")
-    hits = [hit_of(), hit_of(token="t", amount=2), hit_of("orders")]
+    kept(spool, idempotency_key="t")
+    hits = [hit_of(), hit_of(idempotency_key="t", amount=2), hit_of("orders")]
     for hit in hits:
         hit.error = AWAY
     threads = [threading.Thread(target=spool.keep, args=(hit,)) for hit in hits]

@@ -97,7 +97,7 @@ def connection():
 def store(connection):
     """A store that uses them."""
     pool = redis.ConnectionPool(connection_class=connection)
-    return ConnectionPool(redis.Redis(connection_pool=pool), deadline=2)
+    return ConnectionPool(redis.Redis(connection_pool=pool), timeout=2)
 
 
 def ask(store):
@@ -180,7 +180,7 @@ def test_an_attempt_that_hangs_tells_why_the_last_one_failed(store, connection):
 def test_attempts_that_hang_are_bounded(connection):
     """An outage does not pile up threads."""
     pool = redis.ConnectionPool(connection_class=connection)
-    store = ConnectionPool(redis.Redis(connection_pool=pool), deadline=0.02)
+    store = ConnectionPool(redis.Redis(connection_pool=pool), timeout=0.02)
     connection.decide(*[HANG] * 49)
     for _ in range(30):
         with pytest.raises(StoreUnavailableError):
@@ -323,15 +323,15 @@ def test_a_server_that_goes_on_serving_nothing(store, connection):
 def test_a_url_that_names_no_store(url):
     """Also without Flask: redis-py would count in another database, or on another host."""
     with pytest.raises(ConfigurationError, match="its value"):
-        ConnectionPool(url, deadline=0.5)
+        ConnectionPool(url, timeout=0.5)
 
 
 def test_a_hit_goes_out_as_redis_py_would_pack_it():
     """To the byte, also with several at once and with what a token may hold."""
     connection = redis.connection.Connection()
-    token = ScriptCall.of(PendingHit("counter:{a}", 3, ' "~%{}'), "w", 1, ' "~%{}')
+    idempotency_key = ScriptCall.of(PendingHit("counter:{a}", 3, ' "~%{}'), "w", 1, ' "~%{}')
     plain = ScriptCall.of(PendingHit("counter:{b}", 2**63 - 1, None, visitor="x"), "w", 1, None)
-    for commands in ([token.command()], [plain.command(), token.command()]):
+    for commands in ([idempotency_key.command()], [plain.command(), idempotency_key.command()]):
         assert pack_commands(connection, commands) == [b"".join(connection.pack_commands(commands))]
     others = [plain.command(), ("WAIT", 1, 100)]
     assert pack_commands(connection, others) == connection.pack_commands(others)

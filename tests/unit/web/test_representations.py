@@ -25,21 +25,25 @@ TOKENS = st.text(PRINTABLE, min_size=1, max_size=255)
 BLANKS = st.text(" \t", max_size=3)
 
 
-def quoted(token):
+def quoted(idempotency_key):
     """Return a token as a structured header's string (RFC 8941)."""
-    return '"' + token.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + idempotency_key.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 @given(TOKENS, BLANKS, BLANKS)
-def test_each_token_can_be_sent(token, before, after):
+def test_each_token_can_be_sent(idempotency_key, before, after):
     """In quotes it arrives as it was, with whatever blanks around it."""
-    assert parse_idempotency_key(before + quoted(token) + after) == token
+    assert parse_idempotency_key(before + quoted(idempotency_key) + after) == idempotency_key
 
 
 @given(st.text(PRINTABLE.filter(lambda c: c not in ' ",;\\'), min_size=1, max_size=255))
-def test_most_tokens_need_no_quotes(token):
+def test_most_tokens_need_no_quotes(idempotency_key):
     """The bare word is the same token."""
-    assert parse_idempotency_key(token) == parse_idempotency_key(quoted(token)) == token
+    assert (
+        parse_idempotency_key(idempotency_key)
+        == parse_idempotency_key(quoted(idempotency_key))
+        == idempotency_key
+    )
 
 
 @given(st.text(max_size=300) | st.text('a"\\ ,;', max_size=8))
@@ -50,10 +54,10 @@ def test_most_tokens_need_no_quotes(token):
 def test_any_header_is_a_token_or_a_400(header):
     """What passes is a token by the rules; nothing else is raised."""
     try:
-        token = parse_idempotency_key(header)
+        idempotency_key = parse_idempotency_key(header)
     except BadRequest:
         return
-    assert check_idempotency_key(token) == token
+    assert check_idempotency_key(idempotency_key) == idempotency_key
 
 
 def test_no_header_is_no_token():

@@ -84,8 +84,8 @@ def test_nothing_is_inline():
     ],
 )
 def test_the_page_says_which_sites_may_use_the_script(origins, words):
-    """The page says what COUNTER_CORS allows, before somebody copies a line that does nothing."""
-    app = create_app({"COUNTER_CORS": origins})
+    """The page says what COUNTER_CORS_ORIGINS allows, before a line is copied in vain."""
+    app = create_app({"COUNTER_CORS_ORIGINS": origins})
     text = re.sub(r"<[^>]+>", "", app.test_client().get("/snippet").text)
     assert words in " ".join(text.split())
 
