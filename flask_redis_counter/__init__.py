@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .async_counter import AsyncRedisCounter
-    from .counter import Hit, RedisCounter
+    from .counter import RedisCounter
+    from .counting.hit import Hit
     from .counting.metrics import HitMetrics, MetricsSnapshot
     from .counting.visitors import VisitorCache
     from .errors import (
@@ -98,7 +99,7 @@ _HOMES = {
     "CounterOverflowError": "errors",
     "DayRecord": "transfer.records",
     "FlaskRedisCounter": "extension.extension",
-    "Hit": "counter",
+    "Hit": "counting.hit",
     "IdempotencyMemoryError": "errors",
     "InvalidAmountError": "errors",
     "InvalidNameError": "errors",

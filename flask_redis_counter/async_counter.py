@@ -10,17 +10,18 @@ from typing import Any, Self, TypeVar, overload
 
 import redis.asyncio
 
-from .counter import Hit, key_of, pending_hit
+from .base_counter import BaseCounter
+from .counter import key_of
 from .counting.async_dispatcher import AsyncDispatcher
 from .counting.batcher import SYNC_SHARE
+from .counting.hit import Hit, make_pending_hit
 from .counting.metrics import HitMetrics
 from .counting.per_loop import PerLoop
 from .counting.visitors import VisitorCache
 from .errors import ConfigurationError, StoreError
-from .forking import ForkSafe
 from .limits import NO_LIMITS, Limits
 from .series import SeriesPoint, Unit
-from .spool.replayer import get_replayer, stop_replayer
+from .spool.replayer import stop_replayer
 from .spool.spool import Spool
 from .store import overview, queries
 from .store.async_pool import AsyncConnectionPool
@@ -33,10 +34,7 @@ from .validation import (
     DEFAULT_TIMEOUT,
     MIN_VALUE,
     Durability,
-    check_durability,
     check_integer,
-    check_prefix,
-    check_timeout,
 )
 
 _T = TypeVar("_T")
@@ -64,7 +62,7 @@ class _Loop:
         await asyncio.sleep(0)  # asyncio closes the sockets in the next turn
 
 
-class AsyncRedisCounter(ForkSafe):
+class AsyncRedisCounter(BaseCounter):
     """Counters that count each hit once, for asyncio.
 
     Arguments, guarantees and errors are those of :class:`RedisCounter`. Hits of one event loop
@@ -89,21 +87,22 @@ class AsyncRedisCounter(ForkSafe):
         metrics: HitMetrics | None = None,
         visitors: VisitorCache | None = None,
     ) -> None:
-        self.prefix = check_prefix(prefix)
-        self.timeout = check_timeout(timeout)
-        self.durability = check_durability(durability)
-        self.metrics = metrics or HitMetrics()
+        super().__init__(
+            prefix=prefix,
+            timeout=timeout,
+            durability=durability,
+            spool=spool,
+            metrics=metrics,
+            visitors=visitors,
+        )
         connect = ConnectionFactory(store, redis.asyncio, None)
         self._loops = PerLoop(
             partial(_Loop, connect, self.timeout, self.durability, self.metrics), _Loop.close
         )
-        self.visitors = visitors or VisitorCache()
-        self.spool = spool
-        super().__init__()
         if spool is not None:
             if not isinstance(store, str):
                 raise ConfigurationError("store", "with a spool it must be a URL")
-            self._replayed_to = ConnectionPool(
+            self._replay_pool = ConnectionPool(
                 store, timeout=self.timeout, durability=self.durability
             )
 
@@ -122,13 +121,14 @@ class AsyncRedisCounter(ForkSafe):
         if self._pid != os.getpid():  # self.enter(), on the hot path
             self.enter()
         here = self._loops.here()
-        pending = pending_hit(key, amount, idempotency_key, visitor, client, limits, self.visitors)
+        pending = make_pending_hit(
+            key, amount, idempotency_key, visitor, client, limits, self.visitors
+        )
         await here.driver.count(pending)
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
-                await asyncio.to_thread(self.spool.keep, pending)
-                get_replayer(self.spool, self._replayed_to, self.metrics).wake()
-            self.metrics.failed(pending, asyncio.get_running_loop().time() + self.timeout)
+                await asyncio.to_thread(self._add_to_spool, self.spool, pending)
+            self.metrics.failed(pending, asyncio.get_running_loop().time())
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
 
     @overload
@@ -230,9 +230,7 @@ class AsyncRedisCounter(ForkSafe):
 
     def _reset(self) -> None:
         self._loops.enter()
-        self.visitors.enter()
-        if self.spool is not None:
-            get_replayer(self.spool, self._replayed_to, self.metrics)
+        super()._reset()
 
     async def _ask(self, operation: Operation[_T]) -> _T:
         return await queries.run_async(operation, self._here().store.ask)

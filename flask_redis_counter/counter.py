@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 import redis
 
+from .base_counter import BaseCounter
 from .counting.batcher import SYNC_SHARE
-from .counting.call import PendingHit
 from .counting.dispatcher import Dispatcher
+from .counting.hit import Hit, make_pending_hit
 from .counting.metrics import HitMetrics
-from .counting.visitors import VisitorCache, hash_visitor
+from .counting.visitors import VisitorCache
 from .errors import StoreError, StoreUnavailableError
-from .forking import ForkSafe
 from .limits import NO_LIMITS, Limits
 from .series import SeriesPoint, Unit
-from .spool.replayer import get_replayer, stop_replayer
+from .spool.replayer import stop_replayer
 from .spool.spool import Spool
 from .store import overview, queries
 from .store.overview import Overview, StoreInfo
@@ -29,38 +29,14 @@ from .validation import (
     DEFAULT_TIMEOUT,
     MIN_VALUE,
     Durability,
-    check_durability,
-    check_idempotency_key,
     check_integer,
     check_name,
-    check_prefix,
-    check_timeout,
 )
 
 _T = TypeVar("_T")
 
 
-class Hit(NamedTuple):
-    """One visit that was counted.
-
-    :ivar name: the counter's name.
-    :ivar value: the value that this hit brought the counter to; no other hit gets the same.
-    :ivar replayed: whether an earlier hit with the same token had counted, and this is its
-        answer once more.
-    :ivar counted: whether it counted: not where its visitor had, of late (``visitor_window``); the
-        value is then what the counter stands at.
-    """
-
-    name: str
-    value: int
-    replayed: bool = False
-    counted: bool = True
-
-    def __int__(self) -> int:
-        return self.value
-
-
-class RedisCounter(ForkSafe):
+class RedisCounter(BaseCounter):
     """Counters that count each hit once and never hide that one was lost.
 
     A hit that gets no answer is sent again under the same number, which the store counts once,
@@ -96,14 +72,16 @@ class RedisCounter(ForkSafe):
         metrics: HitMetrics | None = None,
         visitors: VisitorCache | None = None,
     ) -> None:
-        self.prefix = check_prefix(prefix)
-        self.timeout = check_timeout(timeout)
-        self.durability = check_durability(durability)
+        super().__init__(
+            prefix=prefix,
+            timeout=timeout,
+            durability=durability,
+            spool=spool,
+            metrics=metrics,
+            visitors=visitors,
+        )
         self._store = ConnectionPool(store, timeout=self.timeout, durability=self.durability)
-        self.metrics = metrics or HitMetrics()
-        self.visitors = visitors or VisitorCache()
-        self.spool = spool
-        super().__init__()
+        self._replay_pool = self._store
 
     def hit(
         self,
@@ -150,17 +128,18 @@ class RedisCounter(ForkSafe):
         """
         key = key_of(self.prefix, name)
         self.enter()
-        pending = pending_hit(key, amount, idempotency_key, visitor, client, limits, self.visitors)
+        pending = make_pending_hit(
+            key, amount, idempotency_key, visitor, client, limits, self.visitors
+        )
         if ask:
             self._driver.count(pending)
         else:
-            pending.deadline = time.monotonic() + self.timeout
+            pending.started_at = time.monotonic()
             pending.error = StoreUnavailableError("the store was away a moment ago: not asked")
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
-                self.spool.keep(pending)
-                get_replayer(self.spool, self._store, self.metrics).wake()
-            self.metrics.failed(pending, time.monotonic() + self.timeout)
+                self._add_to_spool(self.spool, pending)
+            self.metrics.failed(pending, time.monotonic())
         return Hit(name, pending.outcome(), pending.replayed, pending.counted)
 
     @overload
@@ -339,38 +318,14 @@ class RedisCounter(ForkSafe):
 
     def _reset(self) -> None:
         # Another process is another writer, and carries nothing of its parent's.
-        self.visitors.enter()
         self._driver = Dispatcher(
             self._store, timeout=self.timeout, durability=self.durability, metrics=self.metrics
         )
-        if self.spool is not None:
-            get_replayer(self.spool, self._store, self.metrics)
+        super()._reset()
 
     def _ask(self, operation: Operation[_T]) -> _T:
         self.enter()
         return queries.run(operation, self._store.ask)
-
-
-def pending_hit(
-    key: str,
-    amount: int,
-    idempotency_key: str | None,
-    visitor: str | None,
-    client: str | None,
-    limits: Limits,
-    visitors: VisitorCache,
-) -> PendingHit:
-    """Return a hit that may be sent; raises what :meth:`RedisCounter.hit` does before sending."""
-    return PendingHit(
-        key,
-        check_integer(amount, 1),
-        None if idempotency_key is None else check_idempotency_key(idempotency_key),
-        visitor=None if visitor is None else hash_visitor(visitor),
-        client=None if client is None else hash_visitor(client),
-        limits=limits,
-        # Where a visitor counts once in a while, the store has to hear of each hit.
-        told=visitors.of(key) if visitor is not None and limits.visitor_window is None else None,
-    )
 
 
 def key_of(prefix: str, name: object) -> str:

@@ -10,7 +10,7 @@ from ..store.async_pool import AsyncConnectionPool
 from ..validation import Durability
 from .batch import Batch
 from .batcher import SYNC_SHARE, Batcher
-from .call import PendingHit
+from .hit import PendingHit
 from .metrics import HitMetrics
 
 
@@ -41,6 +41,7 @@ class AsyncDispatcher:
         """Count, and give the hit its outcome, within the deadline."""
         loop = asyncio.get_running_loop()
         now = loop.time()
+        hit.started_at = now
         hit.deadline = now + self._timeout
         try:
             batch = self._combiner.add(hit, now)
@@ -89,7 +90,7 @@ class AsyncDispatcher:
                 self._metrics.failed_round_trip()
                 batch.fail(error)
             else:
-                self._metrics.settled(batch.take(answers), loop.time() + self._timeout)
+                self._metrics.settled(batch.take(answers), loop.time())
             if batch.over:
                 return
             pause = batch.pause()

@@ -22,7 +22,8 @@ from ..errors import (
 )
 from ..store.connections import Command, is_passing, outcome_of
 from ..validation import Durability
-from .call import HIT, HIT_ONCE, PendingHit, ScriptCall, is_stale, is_taken
+from .call import HIT, HIT_ONCE, ScriptCall, is_stale, is_taken
+from .hit import PendingHit
 
 #: Seconds between two attempts: the most after the first failure, and the most at all.
 FIRST_PAUSE = 0.01

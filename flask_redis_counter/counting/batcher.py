@@ -12,7 +12,7 @@ from collections import deque
 from ..errors import CounterError, OutcomeUnknownError, StoreUnavailableError
 from ..validation import Durability
 from .batch import Batch
-from .call import PendingHit
+from .hit import PendingHit
 
 #: How many hits one batch takes at the most; what is left over makes the next one.
 MAX_HITS = 1000

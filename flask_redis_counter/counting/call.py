@@ -13,17 +13,16 @@ from typing import Any, Self
 
 from ..errors import (
     CounterError,
-    DurabilityUnsupportedError,
     OutcomeUnknownError,
     RateLimitExceededError,
     StoreRejectedError,
-    StoreUnavailableError,
 )
-from ..limits import NO_LIMITS, UNLIMITED, Limits, RateLimit
+from ..limits import UNLIMITED, RateLimit
 from ..notices import warn_skipped
 from ..series import current_hour
 from ..store.connections import Command
 from ..validation import MAX_VALUE, names_key, rates_key
+from .hit import PendingHit
 from .visitors import ToldVisitors
 
 #: Seconds after which the store forgets a writer that is gone, and a client's token: the scripts'
@@ -63,97 +62,6 @@ _NOT_MARKED: Container[str | None] = ()
 
 HIT = Script("count.lua", "hit.lua")
 HIT_ONCE = Script("count.lua", "hit_once.lua")
-
-
-class PendingHit:
-    """A hit on its way.
-
-    :ivar deadline: when its deadline is over, by the driver's clock.
-    :ivar visitor: what tells who it is from others, None where nobody asks.
-    :ivar client: what tells who sends it from others, None where nobody asks.
-    :ivar told: the visitors that the store need not be told of; None: it is told each time.
-    :ivar limits: under which it counts.
-    :ivar visitor_window: within how many seconds its visitor counts once; 0: each time.
-    :ivar rate: how often its client may count; None: as often as it likes.
-    :ivar batch: the batch that it goes with, once it does.
-    :ivar call: the script's call that counts it, once it was sent.
-    :ivar leads: whether it is up to this hit's driver to carry that batch.
-    :ivar value: what it brought the counter to, once that is known.
-    :ivar error: why it did not, otherwise.
-    :ivar replayed: whether another hit with its token had counted.
-    :ivar counted: whether it counted, once there is a value; not where its visitor had.
-    :ivar wake: for the driver, to wake who waits for it.
-    """
-
-    __slots__ = (
-        "amount",
-        "batch",
-        "call",
-        "client",
-        "counted",
-        "deadline",
-        "error",
-        "idempotency_key",
-        "key",
-        "leads",
-        "limits",
-        "rate",
-        "replayed",
-        "told",
-        "value",
-        "visitor",
-        "visitor_window",
-        "wake",
-    )
-
-    def __init__(
-        self,
-        key: str,
-        amount: int,
-        idempotency_key: str | None,
-        deadline: float = 0.0,
-        *,
-        visitor: str | None = None,
-        client: str | None = None,
-        limits: Limits = NO_LIMITS,
-        told: ToldVisitors | None = None,
-    ) -> None:
-        self.key = key
-        self.amount = amount
-        self.idempotency_key = idempotency_key
-        self.deadline = deadline
-        self.visitor = visitor
-        self.told = told
-        self.client = client
-        self.limits = limits
-        self.visitor_window = 0
-        self.rate: RateLimit | None = None
-        if limits.screen:
-            self.visitor_window = (limits.visitor_window or 0) if visitor is not None else 0
-            self.rate = limits.rate if client is not None else None
-        self.batch: Any = None
-        self.call: ScriptCall | None = None
-        self.leads = False
-        self.value: int | None = None
-        self.error: CounterError | None = None
-        self.replayed = False
-        self.counted = True
-        self.wake: Any = None
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has no outcome yet."""
-        return self.value is None and self.error is None
-
-    def outcome(self) -> int:
-        """Return its value, or raise why there is none."""
-        if self.error is not None:
-            raise _copy_error(
-                self.error if self.idempotency_key is None else _as_retried(self.error)
-            )
-        if self.value is None:
-            raise OutcomeUnknownError("the hit was given up")
-        return self.value
 
 
 class ScriptCall:
@@ -407,24 +315,3 @@ def _idempotency_record(idempotency_key: str) -> str:
 def _salt_seed(_day: str) -> str:
     """Return what may become the salt of a day; nobody else knows it, and it is soon forgotten."""
     return secrets.token_hex(16)
-
-
-def _as_retried(error: CounterError) -> CounterError:
-    """Return what an error says of a hit that may have been sent before, under its token."""
-    unsent = isinstance(error, StoreUnavailableError | StoreRejectedError)
-    if not unsent or isinstance(error, DurabilityUnsupportedError):
-        return error
-    unknown = OutcomeUnknownError(
-        f"this attempt did not count, and whether one before it did, the store knows: {error}"
-    )
-    unknown.__cause__ = error
-    return unknown
-
-
-def _copy_error(error: CounterError) -> CounterError:
-    """Return an error of one's own: several threads must not raise the same object."""
-    own = type(error).__new__(type(error))
-    own.args = error.args
-    own.__dict__.update(error.__dict__)
-    own.__cause__ = error.__cause__
-    return own

@@ -12,7 +12,7 @@ from ..store.pool import ConnectionPool
 from ..validation import Durability
 from .batch import Batch
 from .batcher import SYNC_SHARE, Batcher
-from .call import PendingHit
+from .hit import PendingHit
 from .metrics import HitMetrics
 
 
@@ -40,6 +40,7 @@ class Dispatcher:
     def count(self, hit: PendingHit) -> None:
         """Count, and give the hit its outcome, within the deadline."""
         now = time.monotonic()
+        hit.started_at = now
         hit.deadline = now + self._timeout
         if not self._lock.acquire(timeout=self._timeout):
             # A signal handler's, on top of a hit of this thread that holds the lock.
@@ -112,7 +113,7 @@ class Dispatcher:
             else:
                 with self._lock:
                     settled = batch.take(answers)
-                self._metrics.settled(settled, time.monotonic() + self._timeout)
+                self._metrics.settled(settled, time.monotonic())
             if batch.over:
                 break
             pause = batch.pause()

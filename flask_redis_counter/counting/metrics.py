@@ -22,7 +22,8 @@ from ..log_throttle import LogThrottle
 from .metrics_slots import Slot, SlotFolder
 
 if TYPE_CHECKING:
-    from .call import PendingHit, ScriptCall
+    from .call import ScriptCall
+    from .hit import PendingHit
 
 #: Seconds, the bounds between which the times of hits are counted.
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -97,7 +98,7 @@ class HitMetrics(ForkSafe):
     def settled(self, calls: Sequence[ScriptCall], now: float) -> None:
         """Take note of the hits that one round trip has settled.
 
-        :param now: the time by which their deadlines are set, and the deadline on top.
+        :param now: the current time of the clock that ``started_at`` of the hits is of.
         """
         if not calls:
             self.failed_round_trip()
@@ -121,7 +122,7 @@ class HitMetrics(ForkSafe):
                     else:
                         counted += 1
                         amount_total += hit.amount
-                    took = now - hit.deadline
+                    took = now - hit.started_at
                     together += took
                     numbers[_TOOK + bisect_left(DURATIONS, took)] += 1
             numbers[_COUNTED] += counted
@@ -140,7 +141,7 @@ class HitMetrics(ForkSafe):
     def failed(self, hit: PendingHit, now: float) -> None:
         """Take note of a hit that has an error; ``now`` as above."""
         counted = None if hit.error is None else hit.error.counted
-        took = max(0.0, now - hit.deadline)
+        took = max(0.0, now - hit.started_at)
         self.enter()
         with self._lock:
             if now > self._next_look:

@@ -15,7 +15,8 @@ from flask import Flask, current_app, g, has_request_context, request
 
 from ..config.config import Config
 from ..config.hints import hints_in
-from ..counter import Hit, RedisCounter
+from ..counter import RedisCounter
+from ..counting.hit import Hit
 from ..counting.metrics import HitMetrics
 from ..errors import CounterError, HitSpooledError, InvalidNameError, RateLimitExceededError
 from ..log_throttle import LogThrottle

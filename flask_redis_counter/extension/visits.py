@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from flask import Request
 
-from ..counter import Hit, RedisCounter
+from ..counter import RedisCounter
+from ..counting.hit import Hit
 from ..limits import Limits
 from .state import ExtensionState
 

@@ -19,7 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..counting.call import HIT, HIT_ONCE, RECORD_TTL, PendingHit, ScriptCall, is_stale, is_taken
+from ..counting.call import HIT, HIT_ONCE, RECORD_TTL, ScriptCall, is_stale, is_taken
+from ..counting.hit import PendingHit
 from ..errors import (
     ConfigurationError,
     CounterError,

@@ -7,7 +7,7 @@ import re
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
-from ..counter import Hit
+from ..counting.hit import Hit
 from ..errors import InvalidAmountError
 from ..validation import FORMAT_SUFFIXES, MAX_VALUE, URL_SAFE_NAME, check_integer, check_name
 

@@ -14,7 +14,7 @@ from werkzeug.exceptions import (
 )
 
 from .. import hosts
-from ..counter import Hit
+from ..counting.hit import Hit
 from ..errors import CounterNotFoundError
 from ..extension.state import current_state
 from ..extension.visits import HitRequest

@@ -5,7 +5,8 @@ import redis
 
 from flask_redis_counter import OutcomeUnknownError, RedisCounter, StoreRejectedError
 from flask_redis_counter.counting.batcher import Batcher
-from flask_redis_counter.counting.call import HIT, HIT_ONCE, RECORD_TTL, PendingHit
+from flask_redis_counter.counting.call import HIT, HIT_ONCE, RECORD_TTL
+from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.limits import UNLIMITED
 
 from .support import KEY, MAX

@@ -23,7 +23,7 @@ from werkzeug.exceptions import HTTPException
 
 from ... import hosts
 from ...async_counter import AsyncRedisCounter
-from ...counter import Hit
+from ...counting.hit import Hit
 from ...extension.state import EXTENSION_KEY, ExtensionState
 from ...extension.visit_filter import PREFETCH_HEADERS, Identity
 from ...extension.visits import DUPLICATE_VISIT

@@ -6,7 +6,8 @@ import math
 from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 
 from flask_redis_counter import OutcomeUnknownError, StoreRejectedError, StoreUnavailableError
-from flask_redis_counter.counting.call import HIT, HIT_ONCE, PendingHit
+from flask_redis_counter.counting.call import HIT, HIT_ONCE
+from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.limits import UNLIMITED
 from flask_redis_counter.validation import MAX_VALUE
 

@@ -22,7 +22,7 @@ from flask_redis_counter import (
 )
 from flask_redis_counter.counting.batch import LONGEST_PAUSE, Batch
 from flask_redis_counter.counting.batcher import Batcher
-from flask_redis_counter.counting.call import PendingHit
+from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.counting.visitors import VisitorCache
 from flask_redis_counter.series import current_hour
 from flask_redis_counter.validation import MAX_VALUE

@@ -11,7 +11,8 @@ from flask_redis_counter import (
     StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.counting.call import MAX_LUA_INTEGER, PendingHit, Script, ScriptCall
+from flask_redis_counter.counting.call import MAX_LUA_INTEGER, Script, ScriptCall
+from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.counting.visitors import VisitorCache
 from flask_redis_counter.errors import DurabilityUnsupportedError
 from flask_redis_counter.limits import UNLIMITED, Limits, RateLimit

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flask_redis_counter.counting.call import PendingHit, ScriptCall
+from flask_redis_counter.counting.call import ScriptCall
+from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.counting.metrics import DURATIONS, OUTCOMES, SIZES, HitMetrics
 from flask_redis_counter.errors import (
     HitSpooledError,
@@ -19,12 +20,20 @@ from flask_redis_counter.errors import (
     StoreUnavailableError,
 )
 
-TIMEOUT = 0.5
+#: When the hits of these tests started, by the monotonic clock.
+STARTED_AT = 100.0
 
 
-def call_of(*hits):
-    """Return a call that was sent at 100, as the clock has it, for hits of some amounts."""
-    pending = [PendingHit("counter:{a}", amount, None, 100 + TIMEOUT) for amount in hits]
+def hit_of(amount=1):
+    """Return a hit that started at :data:`STARTED_AT`."""
+    hit = PendingHit("counter:{a}", amount, None)
+    hit.started_at = STARTED_AT
+    return hit
+
+
+def call_of(*amounts):
+    """Return a call for hits of some amounts."""
+    pending = [hit_of(amount) for amount in amounts]
     call = ScriptCall.of(pending[0], "writer", 1, None)
     for hit in pending[1:]:
         call.join(hit)
@@ -35,14 +44,14 @@ def answered(meter, *amounts, took=0.0):
     """Let hits be answered together after so many seconds."""
     call = call_of(*amounts)
     call.settle(b"1000")
-    meter.settled([call], 100 + took + TIMEOUT)
+    meter.settled([call], STARTED_AT + took)
 
 
 def failed(meter, error, took=0.0):
     """Let a hit fail after so many seconds."""
-    hit = PendingHit("counter:{a}", 1, None, 100 + TIMEOUT)
+    hit = hit_of()
     hit.error = error
-    meter.failed(hit, 100 + took + TIMEOUT)
+    meter.failed(hit, STARTED_AT + took)
 
 
 def outcomes(meter):
@@ -111,7 +120,7 @@ def test_a_hit_in_an_answered_batch_that_was_given_up_is_left_to_who_gave_it_up(
     call = call_of(1, 1)
     call.hits[0].error = OutcomeUnknownError("in time")
     call.settle(b"2")
-    meter.settled([call], 100 + TIMEOUT)
+    meter.settled([call], STARTED_AT)
     assert outcomes(meter) == {"counted": 1}
     assert meter.snapshot().carried == 2
 
@@ -123,7 +132,7 @@ def test_hits_that_need_not_have_counted():
     call.settle(b"3")
     call.hits[0].replayed = True
     call.hits[1].counted = False
-    meter.settled([call], 100 + TIMEOUT)
+    meter.settled([call], STARTED_AT)
     assert outcomes(meter) == {"replayed": 1, "skipped": 1, "counted": 1}
     assert meter.snapshot().amount_total == 1
 
@@ -132,7 +141,7 @@ def test_round_trips_in_vain_and_hits_from_a_spool():
     """They are told apart from what counted at once."""
     meter = HitMetrics()
     meter.failed_round_trip()
-    meter.settled([], 100)
+    meter.settled([], STARTED_AT)
     meter.replayed(3, 2**63)
     reading = meter.snapshot()
     assert (reading.failed, reading.round_trips) == (2, 0)

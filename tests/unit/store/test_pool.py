@@ -21,7 +21,8 @@ from flask_redis_counter import (
     StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.counting.call import PendingHit, ScriptCall
+from flask_redis_counter.counting.call import ScriptCall
+from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.store.connections import pack_commands
 from flask_redis_counter.store.pool import MAX_CONNECTORS, ConnectionPool
 from flask_redis_counter.testing import wait_until
