@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from .extension.extension import FlaskRedisCounter
     from .limits import Limits, RateLimit
+    from .outcome import Outcome
     from .series import SeriesPoint
     from .spool.spool import Spool
     from .store.overview import CounterSummary, Overview, StoreInfo
@@ -69,6 +70,7 @@ __all__ = [
     "Limits",
     "MetricsSnapshot",
     "NotAnIntegerError",
+    "Outcome",
     "OutcomeUnknownError",
     "Overview",
     "RateLimit",
@@ -107,6 +109,7 @@ _HOMES = {
     "InvalidIdempotencyKeyError": "errors",
     "HitMetrics": "counting.metrics",
     "NotAnIntegerError": "errors",
+    "Outcome": "outcome",
     "OutcomeUnknownError": "errors",
     "Overview": "store.overview",
     "SeriesPoint": "series",

@@ -27,7 +27,9 @@ CounterError
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Literal
+from typing import ClassVar
+
+from .outcome import Outcome
 
 # What stands in a URL before its host.
 _CREDENTIALS = re.compile(r"//.*@", re.DOTALL)
@@ -51,11 +53,11 @@ def printable(value: object) -> str:
 class CounterError(Exception):
     """The root of the tree: catching it catches everything raised here on purpose.
 
-    :cvar counted: what became of the hit: ``False`` when nothing was counted for
-        certain, ``"unknown"`` when it may have been, ``"spooled"`` when it will be.
+    :cvar outcome: the outcome of the hit or change: ``Outcome.NOT_COUNTED``,
+        ``Outcome.UNKNOWN`` or ``Outcome.SPOOLED``.
     """
 
-    counted: ClassVar[Literal[False, "unknown", "spooled"]] = False
+    outcome: ClassVar[Outcome] = Outcome.NOT_COUNTED
 
 
 class ConfigurationError(CounterError, ValueError):
@@ -188,7 +190,7 @@ class ImportFileError(CounterError):
 class HitSpooledError(CounterError):
     """The store did not take the hit; it was written down here, and will be counted once."""
 
-    counted = "spooled"
+    outcome = Outcome.SPOOLED
 
 
 class SpoolError(CounterError):
@@ -199,7 +201,7 @@ class SpoolError(CounterError):
 
 
 class StoreError(CounterError):
-    """The store did not do what it was asked; ``counted`` says what is known of it."""
+    """The store did not do what it was asked; ``outcome`` says whether it may have been done."""
 
 
 class StoreUnavailableError(StoreError):
@@ -222,4 +224,4 @@ class DurabilityUnsupportedError(StoreRejectedError):
 class OutcomeUnknownError(StoreError):
     """The command was sent and no answer came back: the store may have executed it."""
 
-    counted = "unknown"
+    outcome = Outcome.UNKNOWN

@@ -19,6 +19,7 @@ from ..errors import (
 )
 from ..limits import UNLIMITED, RateLimit
 from ..notices import warn_skipped
+from ..outcome import REPLY_DIGITS
 from ..series import current_hour
 from ..store.connections import Command
 from ..validation import MAX_VALUE, names_key, rates_key
@@ -36,8 +37,8 @@ MAX_PLAIN_KEY = 40
 #: The largest sum of amounts that a script in Lua has all digits of.
 MAX_LUA_INTEGER = 2**53 - 1
 
-#: What became of a screened hit: the digits that the scripts answer.
-COUNTED, REPLAYED, DUPLICATE, RATE_LIMITED = "0123"
+#: The outcome of a screened hit, as a digit in the reply of a script.
+COUNTED, REPLAYED, DUPLICATE, RATE_LIMITED = REPLY_DIGITS
 
 
 class Script:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
+from ..outcome import Outcome
 from .metrics_slots import Slot, SlotFolder
 
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 #: The bounds between which the sizes of batches are counted.
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
-#: What may become of a hit.
-OUTCOMES = ("counted", "replayed", "skipped", "not_counted", "unknown", "spooled")
-_COUNTED, _REPLAYED, _SKIPPED, _NOT_COUNTED, _UNKNOWN, _SPOOLED = range(len(OUTCOMES))
+#: The outcomes, in the order of their numbers in a slot.
+OUTCOMES = tuple(Outcome)
+_INDEX = {outcome: index for index, outcome in enumerate(OUTCOMES)}
+_COUNTED, _REPLAYED, _SKIPPED = map(
+    _INDEX.__getitem__, (Outcome.COUNTED, Outcome.REPLAYED, Outcome.SKIPPED)
+)
 _ADDED, _MICROSECONDS, _ROUND_TRIPS, _FAILED, _CARRIED, _LATER, _ADDED_LATER = range(6, 13)
 _TOOK = 13
 _SIZE = _TOOK + len(DURATIONS) + 1
@@ -52,8 +56,7 @@ _log = logging.getLogger(__name__)
 class MetricsSnapshot:
     """The numbers of one meter, or of several together.
 
-    :ivar outcomes: how many hits became what, by :data:`OUTCOMES`. ``replayed`` had counted
-        before, under the same token; ``skipped`` was its visitor's second, of late.
+    :ivar outcomes: the number of hits by :class:`.Outcome`.
     :ivar amount_total: the sum of the amounts of those that counted.
     :ivar seconds: how long all hits took together.
     :ivar durations: how many took up to each of :data:`DURATIONS`, and not up to the one before
@@ -66,7 +69,7 @@ class MetricsSnapshot:
     :ivar replayed_amount: the sum of their amounts.
     """
 
-    outcomes: dict[str, int]
+    outcomes: dict[Outcome, int]
     amount_total: int
     seconds: float
     durations: tuple[int, ...]
@@ -140,13 +143,13 @@ class HitMetrics(ForkSafe):
 
     def failed(self, hit: PendingHit, now: float) -> None:
         """Take note of a hit that has an error; ``now`` as above."""
-        counted = None if hit.error is None else hit.error.counted
+        outcome = Outcome.NOT_COUNTED if hit.error is None else hit.error.outcome
         took = max(0.0, now - hit.started_at)
         self.enter()
         with self._lock:
             if now > self._next_look:
                 self._look(now)
-            self._numbers[_BECAME.get(counted, _NOT_COUNTED)] += 1
+            self._numbers[_INDEX[outcome]] += 1
             self._numbers[_MICROSECONDS] += int(took * 1e6)
             self._numbers[_TOOK + bisect_left(DURATIONS, took)] += 1
 
@@ -209,9 +212,6 @@ def claim_slot(folder: str | Path, service: str) -> None:
 
 def _slots(folder: str | Path, service: str) -> SlotFolder:
     return SlotFolder(Path(folder), service, _BYTES)
-
-
-_BECAME = {False: _NOT_COUNTED, "unknown": _UNKNOWN, "spooled": _SPOOLED}
 
 
 def _snapshot(numbers: Sequence[int]) -> MetricsSnapshot:

@@ -247,7 +247,7 @@ def _count(
         _log.debug("a visit of %r: %s", name, error)
     except CounterError as error:
         state.hit_log.log(
-            logging.WARNING, "a visit of %r: counted: %s: %s", name, error.counted, error
+            logging.WARNING, "a visit of %r: outcome: %s: %s", name, error.outcome, error
         )
     else:
         state.hit_log.recovered()

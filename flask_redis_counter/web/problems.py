@@ -30,10 +30,11 @@ from ..errors import (
     StoreUnavailableError,
     TooManyCountersError,
 )
+from ..outcome import Outcome
 from ..validation import MAX_VALUE
 from . import badge_response
 from .negotiation import HTML, TEXT, media_type, wants_page
-from .representations import HEADERS, NO_MEMORY
+from .representations import COUNTED_MEMBER, HEADERS, NO_MEMORY
 from .request_log import record_failure
 
 #: The form of an error for programs.
@@ -105,7 +106,7 @@ def problem_response(status: HTTPStatus, detail: str, **members: Any) -> Respons
     response.headers["Cache-Control"] = "no-store"
     response.vary.add("Accept")
     # Without a key, who obeys it may count twice.
-    repeatable = members.get("counted") != "unknown" or "Idempotency-Key" in request.headers
+    repeatable = members.get("counted") != Outcome.UNKNOWN or "Idempotency-Key" in request.headers
     if status is _UNAVAILABLE and repeatable:
         response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
@@ -113,16 +114,16 @@ def problem_response(status: HTTPStatus, detail: str, **members: Any) -> Respons
 
 def _spooled(error: HitSpooledError) -> Response:
     if badge_response.is_badge_request():
-        response = badge_response.error_badge(HTTPStatus.ACCEPTED, "spooled")
+        response = badge_response.error_badge(HTTPStatus.ACCEPTED, error.outcome)
         response.headers.update(HEADERS)
         return response
     form = media_type(request.headers.get("Accept", ""))
     if form == HTML:
         body = render_template("spooled.html")
     elif form == TEXT:
-        body = "spooled\n"
+        body = f"{error.outcome}\n"
     else:
-        body = '{"counted": "spooled"}\n'
+        body = json.dumps({"counted": COUNTED_MEMBER[error.outcome]}) + "\n"
     return Response(body, HTTPStatus.ACCEPTED, mimetype=form, headers=HEADERS)
 
 
@@ -134,7 +135,8 @@ def error_response(error: CounterError) -> Response:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         record_failure(error)
     members = {"reason": NO_MEMORY} if isinstance(error, IdempotencyMemoryError) else {}
-    response = problem_response(status, detail or f"{error}.", counted=error.counted, **members)
+    counted = COUNTED_MEMBER[error.outcome]
+    response = problem_response(status, detail or f"{error}.", counted=counted, **members)
     if isinstance(error, RateLimitExceededError):
         response.headers["Retry-After"] = str(math.ceil(error.seconds))
     return response

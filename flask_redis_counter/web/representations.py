@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
 from ..counting.hit import Hit
 from ..errors import InvalidAmountError
+from ..outcome import Outcome
 from ..validation import FORMAT_SUFFIXES, MAX_VALUE, URL_SAFE_NAME, check_integer, check_name
 
 #: What goes with every answer that has counted, or might have.
@@ -19,6 +21,16 @@ NO_MEMORY = "idempotency_memory"
 
 #: What goes with the answer to a hit that was counted before, under the same key.
 REPLAYED = {"Idempotent-Replayed": "true"}
+
+#: The JSON member ``counted`` for each outcome: whether the hit was counted, where that is known.
+COUNTED_MEMBER: Mapping[Outcome, bool | str] = {
+    Outcome.COUNTED: True,
+    Outcome.REPLAYED: True,
+    Outcome.SKIPPED: False,
+    Outcome.NOT_COUNTED: False,
+    Outcome.UNKNOWN: Outcome.UNKNOWN.value,
+    Outcome.SPOOLED: Outcome.SPOOLED.value,
+}
 
 #: A structured header's string (RFC 8941), as the draft has it, or the bare word that many send.
 QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"')

@@ -33,11 +33,11 @@ def within(seconds):
 
 
 def outcome(hit):
-    """Return the value that a hit brings, or what it says about having counted."""
+    """Return the value that a hit brings, or the outcome of its error."""
     try:
         return hit().value
     except CounterError as error:
-        return error.counted
+        return error.outcome
 
 
 async def awaited_outcome(hit):
@@ -45,12 +45,12 @@ async def awaited_outcome(hit):
     try:
         return (await hit).value
     except CounterError as error:
-        return error.counted
+        return error.outcome
 
 
 def check(outcomes, stored):
     """Compare what many hits of 1 were told with what is stored."""
-    values = [told for told in outcomes if told not in (False, "unknown")]
+    values = [told for told in outcomes if told not in ("not_counted", "unknown")]
     assert len(set(values)) == len(values), "a value was handed out twice"
     assert len(values) <= stored <= len(values) + outcomes.count("unknown")
     assert not values or max(values) <= stored

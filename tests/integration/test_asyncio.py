@@ -333,7 +333,7 @@ def test_a_batch_whose_carrier_is_cancelled_is_unknown(server, client):
 
 
 def outcome_of_run(count):
-    """Return what a coroutine's error says about having counted."""
+    """Return the outcome of a coroutine's error."""
     with pytest.raises(CounterError) as caught:
         asyncio.run(count())
-    return caught.value.counted
+    return caught.value.outcome

@@ -165,7 +165,7 @@ def test_a_counted_view_never_breaks_the_page(caplog):
 
     response = app.test_client().get("/")
     assert (response.status_code, response.text) == (200, "the page")
-    assert "'front': counted: False" in caplog.text
+    assert "'front': outcome: not_counted" in caplog.text
 
 
 def test_a_counted_view_with_a_bad_name():

@@ -197,7 +197,7 @@ def told(hit):
     try:
         return hit().value
     except CounterError as error:
-        return f"{error.counted}: {error}"
+        return f"{error.outcome}: {error}"
 
 
 def count(counter, hits=3, name="visits"):

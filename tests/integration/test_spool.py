@@ -59,7 +59,7 @@ def spooled(operation):
     """Count, and check that the hit was spooled."""
     with pytest.raises(HitSpooledError) as caught:
         operation()
-    assert caught.value.counted == "spooled"
+    assert caught.value.outcome == "spooled"
     assert isinstance(caught.value.__cause__, StoreError)
 
 
@@ -263,7 +263,7 @@ def test_a_full_spool_refuses(own_server, tmp_path, caplog):
                 taken += 1
             except StoreError as error:
                 refused = error
-        assert refused.counted == "unknown", "an attempt before may have reached the store"
+        assert refused.outcome == "unknown", "an attempt before may have reached the store"
         assert "full" in caplog.text
         assert taken > 10
         own_server.start()
@@ -286,7 +286,7 @@ def test_a_full_disk_at_the_start(own_server, tmp_path, monkeypatch, caplog):
         own_server.kill()
         with pytest.raises(StoreError) as caught:
             counter.hit("visits")
-        assert caught.value.counted is False
+        assert caught.value.outcome == "not_counted"
         own_server.start()
     assert stored(own_server) == 1
 
@@ -445,7 +445,7 @@ LATE = """
         try:
             RedisCounter(sys.argv[1], spool=Spool(sys.argv[2])).hit("visits")
         except HitSpooledError as error:
-            print(error.counted)
+            print(error.outcome)
 
     atexit.register(last)
 """

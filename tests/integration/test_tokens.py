@@ -42,7 +42,7 @@ def test_a_token_with_another_amount(counter, client):
     counter.hit("visits", 2, idempotency_key="t")
     with pytest.raises(IdempotencyKeyReusedError, match="amount 2") as caught:
         counter.hit("visits", 3, idempotency_key="t")
-    assert (caught.value.counted, caught.value.amount) == (False, 2)
+    assert (caught.value.outcome, caught.value.amount) == ("not_counted", 2)
     assert client.get(KEY) == b"2"
 
 
@@ -89,4 +89,4 @@ def test_a_repeat_that_does_not_reach_the_store_is_unknown():
                 hit("t")
             with pytest.raises(StoreError) as caught:
                 hit(None)
-            assert caught.value.counted is False
+            assert caught.value.outcome == "not_counted"

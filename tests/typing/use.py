@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, assert_type
+from typing import assert_type
 
 import redis
 from flask import Flask
@@ -16,6 +16,7 @@ from flask_redis_counter import (
     Hit,
     ImportResult,
     InvalidRecord,
+    Outcome,
     OutcomeUnknownError,
     RedisCounter,
     Transfer,
@@ -38,9 +39,9 @@ with RedisCounter("redis://localhost", prefix="site:", timeout=0.2) as counter:
     try:
         counter.hit("visits")
     except OutcomeUnknownError as error:
-        assert_type(error.counted, Literal["unknown"])
+        assert_type(error.outcome, Outcome)
     except CounterError as error:
-        assert_type(error.counted, Literal[False, "unknown", "spooled"])
+        assert_type(error.outcome, Outcome)
 
 with Transfer("redis://localhost", prefix="site:") as transfer:
     assert_type(transfer.size(), int)

@@ -16,7 +16,8 @@
 -- Seconds that a record lives on after its last use.
 local LIFE = 86400
 
-local COUNTED, SEEN, TOO_OFTEN = '0', '2', '3'
+-- REPLY_DIGITS in outcome.py.
+local COUNTED, DUPLICATE, RATE_LIMITED = '0', '2', '3'
 
 -- What the counter stands at, false where it does not, or holds something else; and the record.
 local before, record = unpack(redis.call('MGET', KEYS[1], KEYS[2]))
@@ -114,11 +115,11 @@ if KEYS[9] then
             if once_in ~= '0' then
                 local last = counted_at[name] or redis.call('ZSCORE', KEYS[9], name)
                 if last and now - last < tonumber(once_in) then
-                    verdict = SEEN
+                    verdict = DUPLICATE
                 end
             end
             if verdict == COUNTED and client ~= '' and comes_too_often(client) then
-                verdict = TOO_OFTEN
+                verdict = RATE_LIMITED
             end
             if verdict == COUNTED then
                 sum = sum + amount

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-#: What is known of a hit: acknowledged with a value, not counted for certain, or neither.
-Outcome: TypeAlias = Literal["counted", "refused", "unknown"]
+#: The outcome of a hit as its client knows it, spelled as the counter does. Its own type, because
+#: the harness does not import the counter.
+Outcome: TypeAlias = Literal["counted", "not_counted", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Op:
         """What is known of it."""
         if self.value is not None:
             return "counted"
-        return "refused" if self.refused else "unknown"
+        return "not_counted" if self.refused else "unknown"
 
 
 @dataclass(slots=True)

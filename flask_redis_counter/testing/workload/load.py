@@ -56,7 +56,7 @@ class LoadGenerator:
     @property
     def disappointed(self) -> int:
         """How many attempts were refused, or got no answer, so far."""
-        return self.history.count("refused") + self.history.count("unknown")
+        return self.history.count("not_counted") + self.history.count("unknown")
 
     def finish(self) -> None:
         """Begin no hits any more; those with a key go on until they are acknowledged."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...outcome import Outcome
 from ...series import MAX_DAYS
 from ...validation import MAX_VALUE, MIN_VALUE, NAME, URL_SAFE_NAME
-from ..representations import BARE, NO_MEMORY, QUOTED
+from ..representations import BARE, COUNTED_MEMBER, NO_MEMORY, QUOTED
 
 
 def ref(kind: str, name: str) -> dict[str, str]:
@@ -118,7 +119,7 @@ SCHEMAS = {
         },
     ),
     "Deletion": record(name=_NAME, was=_VALUE),
-    "Spooled": record(counted={"const": "spooled"}),
+    "Spooled": record(counted={"const": COUNTED_MEMBER[Outcome.SPOOLED]}),
     "Problem": {
         "type": "object",
         "description": "A problem document (RFC 9457).",
@@ -129,7 +130,7 @@ SCHEMAS = {
             "status": {"type": "integer", "minimum": 400, "maximum": 599},
             "detail": {"type": "string"},
             "counted": {
-                "enum": [False, "unknown"],
+                "enum": [COUNTED_MEMBER[Outcome.NOT_COUNTED], COUNTED_MEMBER[Outcome.UNKNOWN]],
                 "description": "What became of the hit, or of the change. Where it is unknown, the "
                 "same hit can be sent again without counting twice, if it had an Idempotency-Key.",
             },
@@ -162,7 +163,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Counted": {
         "description": "Present where a picture that counts has no value: whether the visit was "
         "counted.",
-        "schema": {"enum": ["false", "unknown", "spooled"]},
+        "schema": {"enum": ["false", Outcome.UNKNOWN.value, Outcome.SPOOLED.value]},
     },
     "Retry-After": {
         "description": "Seconds after which to try again. Absent where that might count twice: the "

@@ -12,6 +12,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from ...outcome import Outcome
 from ..negotiation import HTML, JSON, SVG, TEXT
 from ..problems import PROBLEM
 from ..routes.counters import MAX_PAGE_SIZE, PAGE_SIZE
@@ -101,7 +102,7 @@ def _hit(identity: str, *parameters: Any, statuses: list[int] | None = None) -> 
         "Written to disk, because the store did not take it. It counts once when the store is "
         "back. Only where the service is set up to do so."
     )
-    text = {TEXT: {"schema": {"const": "spooled\n"}}}
+    text = {TEXT: {"schema": {"const": f"{Outcome.SPOOLED}\n"}}}
     return operation(
         identity,
         "Count, and answer the new value",

@@ -186,5 +186,5 @@ class World:
         try:
             told = hit.outcome(), hit.replayed
         except CounterError as error:
-            told = error.counted
+            told = error.outcome
         assert self.seen.setdefault(hit, told) == told

@@ -249,7 +249,7 @@ def test_a_number_that_a_copied_process_has_passed(spool):
     error = hit.error
     spool.keep(hit)
     assert hit.error is error
-    assert error.counted == "unknown"
+    assert error.outcome == "unknown"
     assert spool.length() == 0
 
 
@@ -552,4 +552,4 @@ def test_a_hit_that_another_thread_is_writing_down(spool, monkeypatch, done):
 
     monkeypatch.setattr(spool, "_lock", Lock())
     hit = kept(spool)
-    assert hit.error.counted == ("spooled" if done else "unknown")
+    assert hit.error.outcome == ("spooled" if done else "unknown")

@@ -198,10 +198,10 @@ def test_a_history_remembers_what_was_told():
         answer.value = 3
     counted, refused, unknown, seen = history
     assert (counted.outcome, counted.value, counted.token, counted.amount) == ("counted", 3, "a", 3)
-    assert (refused.outcome, unknown.outcome, unknown.client) == ("refused", "unknown", 2)
+    assert (refused.outcome, unknown.outcome, unknown.client) == ("not_counted", "unknown", 2)
     assert (seen.kind, seen.value) == ("read", 3)
     assert began <= counted.invoked <= counted.completed <= refused.invoked
-    assert [history.count(it) for it in ("counted", "refused", "unknown")] == [1, 1, 1]
+    assert [history.count(it) for it in ("counted", "not_counted", "unknown")] == [1, 1, 1]
     assert len(history) == 4
     history.add(unknown)
     assert history.count("unknown") == 2
