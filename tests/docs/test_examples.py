@@ -93,7 +93,9 @@ def test_the_sessions_are_there(page):
 def test_the_files_are_there(page):
     """Compose files, tests, and what links lead to in a checkout, as on a code host."""
     text = page.read_text("utf-8")
-    for name in re.findall(r"(?:-f |`)((?:docker-compose|tests/|deploy/|tools/)[\w./-]+)", text):
+    for name in re.findall(
+        r"(?:-f |`)((?:docker-compose|tests/|deploy/|tools/|flask_redis_counter/)[\w./-]+)", text
+    ):
         assert (ROOT / name).exists(), name
     for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", text):
         assert (page.parent / link).exists(), link
