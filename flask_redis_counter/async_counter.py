@@ -11,7 +11,6 @@ from typing import Any, Self, TypeVar, overload
 import redis.asyncio
 
 from .base_counter import BaseCounter
-from .counter import key_of
 from .counting.async_dispatcher import AsyncDispatcher
 from .counting.batcher import SYNC_SHARE
 from .counting.hit import Hit, make_pending_hit
@@ -26,6 +25,7 @@ from .spool.spool import Spool
 from .store import overview, queries
 from .store.async_pool import AsyncConnectionPool
 from .store.connections import ConnectionFactory
+from .store.keys import counter_key
 from .store.overview import Overview, StoreInfo
 from .store.pool import ConnectionPool
 from .store.queries import RAISE, Operation
@@ -117,7 +117,7 @@ class AsyncRedisCounter(BaseCounter):
         limits: Limits = NO_LIMITS,
     ) -> Hit:
         """Count; see :meth:`RedisCounter.hit`."""
-        key = key_of(self.prefix, name)
+        key = counter_key(self.prefix, name)
         if self._pid != os.getpid():  # self.enter(), on the hot path
             self.enter()
         here = self._loops.here()
@@ -137,7 +137,7 @@ class AsyncRedisCounter(BaseCounter):
     async def value(self, name: str, default: _T) -> int | _T: ...
     async def value(self, name: str, default: Any = 0) -> Any:
         """Read a counter; see :meth:`RedisCounter.value`."""
-        return await self._ask(queries.read(key_of(self.prefix, name), default))
+        return await self._ask(queries.read(counter_key(self.prefix, name), default))
 
     @overload
     async def values(self, names: Iterable[str]) -> dict[str, int]: ...
@@ -149,19 +149,19 @@ class AsyncRedisCounter(BaseCounter):
         self, names: Iterable[str], default: Any = 0, invalid: Any = RAISE
     ) -> dict[str, Any]:
         """Read many counters in one round trip; see :meth:`RedisCounter.values`."""
-        keys = {name: key_of(self.prefix, name) for name in names}
+        keys = {name: counter_key(self.prefix, name) for name in names}
         return await self._ask(queries.read_many(keys, default, invalid))
 
     async def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[SeriesPoint]:
         """Return the hits of the last days; see :meth:`RedisCounter.series`."""
-        return await self._ask(queries.series(key_of(self.prefix, name), unit, days))
+        return await self._ask(queries.series(counter_key(self.prefix, name), unit, days))
 
     async def set(
         self, name: str, value: int, *, max_counters: int | None = None, if_absent: bool = False
     ) -> int | None:
         """Set a counter and return the value that it had; see :meth:`RedisCounter.set`."""
         operation = queries.set_value(
-            key_of(self.prefix, name),
+            counter_key(self.prefix, name),
             check_integer(value, MIN_VALUE),
             Limits(max_counters).limit,
             if_absent,
@@ -174,7 +174,7 @@ class AsyncRedisCounter(BaseCounter):
 
     async def delete(self, name: str) -> int | None:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
-        operation = queries.delete(key_of(self.prefix, name))
+        operation = queries.delete(counter_key(self.prefix, name))
         return await queries.run_async(operation, self._here().store.call_many)
 
     async def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
@@ -207,8 +207,7 @@ class AsyncRedisCounter(BaseCounter):
         days: int = 30,
     ) -> Overview:
         """Read many counters and about the store; see :meth:`RedisCounter.overview`."""
-        key = partial(key_of, self.prefix)
-        return await self._ask(overview.overview(self.prefix, key, names, after, limit, days))
+        return await self._ask(overview.overview(self.prefix, names, after, limit, days))
 
     async def aclose(self) -> None:
         """End the replayer and close this loop's idle connections; the counter stays usable."""

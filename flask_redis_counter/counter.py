@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from functools import lru_cache, partial
 from typing import Any, Self, TypeVar, overload
 
 import redis
@@ -21,6 +20,7 @@ from .series import SeriesPoint, Unit
 from .spool.replayer import stop_replayer
 from .spool.spool import Spool
 from .store import overview, queries
+from .store.keys import counter_key
 from .store.overview import Overview, StoreInfo
 from .store.pool import ConnectionPool
 from .store.queries import RAISE, Operation
@@ -30,7 +30,6 @@ from .validation import (
     MIN_VALUE,
     Durability,
     check_integer,
-    check_name,
 )
 
 _T = TypeVar("_T")
@@ -126,7 +125,7 @@ class RedisCounter(BaseCounter):
         :raises NotAnIntegerError: not counted: the key holds something else.
         :raises CounterOverflowError: not counted: the value would pass 2**63 - 1.
         """
-        key = key_of(self.prefix, name)
+        key = counter_key(self.prefix, name)
         self.enter()
         pending = make_pending_hit(
             key, amount, idempotency_key, visitor, client, limits, self.visitors
@@ -154,7 +153,7 @@ class RedisCounter(BaseCounter):
         :raises NotAnIntegerError: the key holds something else.
         :raises StoreError: the store did not answer in time, or refused.
         """
-        return self._ask(queries.read(key_of(self.prefix, name), default))
+        return self._ask(queries.read(counter_key(self.prefix, name), default))
 
     @overload
     def values(self, names: Iterable[str]) -> dict[str, int]: ...
@@ -173,7 +172,7 @@ class RedisCounter(BaseCounter):
         :raises NotAnIntegerError: one of the keys does, and nothing is to stand for it.
         :raises StoreError: the store did not answer in time, or refused.
         """
-        keys = {name: key_of(self.prefix, name) for name in names}
+        keys = {name: counter_key(self.prefix, name) for name in names}
         return self._ask(queries.read_many(keys, default, invalid))
 
     def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[SeriesPoint]:
@@ -188,7 +187,7 @@ class RedisCounter(BaseCounter):
         :raises InvalidPeriodError: the unit or the days are outside the rules.
         :raises StoreError: the store did not answer in time, or refused.
         """
-        return self._ask(queries.series(key_of(self.prefix, name), unit, days))
+        return self._ask(queries.series(counter_key(self.prefix, name), unit, days))
 
     def set(
         self, name: str, value: int, *, max_counters: int | None = None, if_absent: bool = False
@@ -208,7 +207,7 @@ class RedisCounter(BaseCounter):
             says whether the counter may have been set.
         """
         operation = queries.set_value(
-            key_of(self.prefix, name),
+            counter_key(self.prefix, name),
             check_integer(value, MIN_VALUE),
             Limits(max_counters).limit,
             if_absent,
@@ -229,7 +228,7 @@ class RedisCounter(BaseCounter):
         :raises StoreError: the store did not answer in time, or refused; ``counted``
             says whether the counter may have been deleted.
         """
-        operation = queries.delete(key_of(self.prefix, name))
+        operation = queries.delete(counter_key(self.prefix, name))
         return queries.run(operation, self._store.call_many)
 
     def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
@@ -293,8 +292,7 @@ class RedisCounter(BaseCounter):
         :raises InvalidPeriodError: the days are outside the rules.
         :raises StoreError: the store did not answer in time, or refused.
         """
-        key = partial(key_of, self.prefix)
-        return self._ask(overview.overview(self.prefix, key, names, after, limit, days))
+        return self._ask(overview.overview(self.prefix, names, after, limit, days))
 
     def start_replaying(self) -> None:
         """Begin to count what waits in the spool; otherwise this process's first request does.
@@ -326,16 +324,3 @@ class RedisCounter(BaseCounter):
     def _ask(self, operation: Operation[_T]) -> _T:
         self.enter()
         return queries.run(operation, self._store.ask)
-
-
-def key_of(prefix: str, name: object) -> str:
-    """Return the key of a counter; the braces keep its records in the same slot of a cluster.
-
-    :raises InvalidNameError: the name is outside the rules.
-    """
-    return _key_of(prefix, name) if isinstance(name, str) else check_name(name)
-
-
-@lru_cache(maxsize=4096)
-def _key_of(prefix: str, name: str) -> str:
-    return f"{prefix}{{{check_name(name)}}}"

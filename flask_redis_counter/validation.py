@@ -1,4 +1,4 @@
-"""What names, amounts, tokens and settings may be, and what the store's answers mean."""
+"""Validation of names, amounts, idempotency keys and settings."""
 
 from __future__ import annotations
 
@@ -8,18 +8,9 @@ from urllib.parse import quote, urlsplit
 
 from .errors import (
     ConfigurationError,
-    CounterError,
-    CounterExistsError,
-    CounterNotFoundError,
-    CounterOverflowError,
-    IdempotencyKeyReusedError,
-    IdempotencyMemoryError,
     InvalidAmountError,
     InvalidIdempotencyKeyError,
     InvalidNameError,
-    NotAnIntegerError,
-    StoreRejectedError,
-    TooManyCountersError,
     printable,
 )
 
@@ -46,7 +37,6 @@ URL_SAFE_NAME = re.compile(rf"(?!\.{{1,2}}(?:/|$)){NAME.pattern}{_NO_SUFFIX}")
 
 _PREFIX = re.compile(r"[A-Za-z0-9._:/-]{0,64}")
 _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
-_INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 
 def check_name(name: object) -> str:
@@ -54,24 +44,6 @@ def check_name(name: object) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InvalidNameError(name)
     return str.__str__(name)  # the text, also of a member of an Enum
-
-
-def names_key(key: str) -> str:
-    """Return the key under which the names of all counters are, from that of one of them.
-
-    No counter has an empty name, so it is nobody else's.
-    """
-    return f"{key.partition('{')[0]}{{}}:names"
-
-
-def rates_key(key: str) -> str:
-    """Return the key under which all clients' rates are, from that of one counter."""
-    return f"{key.partition('{')[0]}{{}}:rates"
-
-
-def name_from_key(key: str) -> str:
-    """Return the name of the counter that a key belongs to."""
-    return key.partition("{")[2].removesuffix("}")
 
 
 def check_idempotency_key(idempotency_key: object) -> str:
@@ -152,44 +124,3 @@ def check_integer(number: object, low: int, high: int = MAX_VALUE) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
         raise InvalidAmountError(number, f"from {low} to {high}")
     return int(number)
-
-
-def parse_integer(answer: Any, key: str, default: Any) -> Any:
-    """Return the integer that an answer to ``GET`` holds, or the default where there is none.
-
-    :raises NotAnIntegerError: the key holds something else.
-    :raises StoreRejectedError: the answer is an error.
-    """
-    if isinstance(answer, StoreRejectedError):
-        raise translate_error(answer, key) from answer.__cause__
-    if answer is None:
-        return default
-    # int() alone would also take " 1" and "1_0", which the server does not count on.
-    if not _INTEGER.fullmatch(answer) or not MIN_VALUE <= int(answer) <= MAX_VALUE:
-        raise NotAnIntegerError(key)
-    return int(answer)
-
-
-def translate_error(error: StoreRejectedError, key: str) -> CounterError:
-    """Return the error that the server's words stand for; its codes are too coarse."""
-    said = str(error)
-    if "WRONGTYPE" in said or "not an integer" in said:
-        return NotAnIntegerError(key)
-    if "would overflow" in said:
-        return CounterOverflowError(key)
-    if "TOKENREUSED" in said:
-        return IdempotencyKeyReusedError(said.rpartition(" ")[2])
-    if "NOROOM the" in said:
-        return IdempotencyMemoryError(
-            "not counted: the store's memory is too full for another idempotency key; "
-            "a hit without a key counts"
-        )
-    if "EXISTING there" in said:
-        return CounterExistsError(f"there is a counter {name_from_key(key)!r} already")
-    if "UNKNOWN there" in said:
-        return CounterNotFoundError(name_from_key(key), ", and a hit makes none")
-    if "TOOMANY there" in said:
-        return TooManyCountersError(
-            f"there is no counter {name_from_key(key)!r}, and no room for one"
-        )
-    return error

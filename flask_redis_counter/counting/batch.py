@@ -20,7 +20,8 @@ from ..errors import (
     StoreRejectedError,
     StoreUnavailableError,
 )
-from ..store.connections import Command, is_passing, outcome_of
+from ..store.connections import Command
+from ..store.replies import is_transient, translate_script_error
 from ..validation import Durability
 from .call import HIT, HIT_ONCE, ScriptCall, is_stale, is_taken
 from .hit import PendingHit
@@ -126,7 +127,7 @@ class Batch:
         open_calls: list[ScriptCall] = []
         settled: list[ScriptCall] = []
         for call, answer in zip(self._calls or (), answers, strict=True):
-            passing = isinstance(answer, StoreRejectedError) and is_passing(answer.__cause__)
+            passing = isinstance(answer, StoreRejectedError) and is_transient(answer.__cause__)
             self._answered = self._answered or not passing
             if isinstance(answer, StoreRejectedError):
                 open_calls += self._refused(call, answer, loaded)
@@ -158,7 +159,7 @@ class Batch:
             self._error = error
         if isinstance(error, OutcomeUnknownError):
             self._unsettled = True
-        elif isinstance(error, StoreRejectedError) and not is_passing(error.__cause__):
+        elif isinstance(error, StoreRejectedError) and not is_transient(error.__cause__):
             self._answered = True
             # A new connection introduces itself again: the password may have been another one.
             again = isinstance(error.__cause__, AuthenticationError) and self._failures == 1
@@ -237,7 +238,7 @@ class Batch:
             self._error = StoreUnavailableError("there was no time to tell the store of visitors")
             call.tell()
             return [call]
-        if is_passing(error.__cause__):
+        if is_transient(error.__cause__):
             self._error = error
             return [call]
         if is_taken(error) or is_stale(error):
@@ -247,7 +248,7 @@ class Batch:
                 return [call.by(secrets.token_hex(8))]
         if len(call.hits) > 1 and "would overflow" in str(error):
             return [self._alone(hit) for hit in call.hits]  # as many as there is room for
-        outcome = outcome_of(error, call.key)
+        outcome = translate_script_error(error, call.key)
         if isinstance(outcome, OutcomeUnknownError):
             self._unsettled = True
             self._error = outcome

@@ -22,17 +22,14 @@ from ..notices import warn_skipped
 from ..outcome import REPLY_DIGITS
 from ..series import current_hour
 from ..store.connections import Command
-from ..validation import MAX_VALUE, names_key, rates_key
+from ..store.keys import get_keys, hit_keys, idempotency_record, writer_record
+from ..validation import MAX_VALUE
 from .hit import PendingHit
 from .visitors import ToldVisitors
 
 #: Seconds after which the store forgets a writer that is gone, and a client's token: the scripts'
 #: LIFE.
 RECORD_TTL = 24 * 60 * 60
-
-#: The longest token that is part of its record's key as it is: any other way of writing a UUID is.
-#: A longer one takes no more memory, by its hash.
-MAX_PLAIN_KEY = 40
 
 #: The largest sum of amounts that a script in Lua has all digits of.
 MAX_LUA_INTEGER = 2**53 - 1
@@ -171,10 +168,11 @@ class ScriptCall:
     def command(self) -> Command:
         """Return the command, the same each time but after :meth:`tell`."""
         day = self.hour[:10]
-        keys = _keys(self.key, day)
+        keys: tuple[str, ...] = hit_keys(self.key, day)
         more: Iterable[str | int] = ()
         if self._screened or self._visitors:
-            keys += (f"{self.key}:told", f"{self.key}:visitors", f"{self.key}:salt")
+            known = get_keys(self.key)
+            keys += (known.told, known.visitors, known.salt)
             process = "" if self._told is None else self._told.process
             visitors = self._screening() if self._screened else self._visitors
             more = (
@@ -185,16 +183,17 @@ class ScriptCall:
                 *visitors,
             )
         elif self._told is not None:  # it knows all visitors, if it has the mark
-            keys += (f"{self.key}:told",)
+            keys += (get_keys(self.key).told,)
             more = (self._told.process, self._mark)
         if self._screened:
-            keys += (f"{self.key}:seen", rates_key(self.key))
+            known = get_keys(self.key)
+            keys += (known.seen, known.rates)
         counted = (self.amount, self.hour, self._limit, *more)
         if self.idempotency_key is not None:
             sender = self.sender if self._share is None else f"{self.sender}:{self._share}"
-            record = f"{self.key}:{_idempotency_record(self.idempotency_key)}"
+            record = idempotency_record(self.key, self.idempotency_key)
             return HIT_ONCE.run((self.key, record, *keys), sender, *counted)
-        record = f"{self.key}:writer:{self.writer}"
+        record = writer_record(self.key, self.writer)
         return HIT.run((self.key, record, *keys), f"{self.number}:{self.sender}", *counted)
 
     def _screening(self) -> Iterator[str | int]:
@@ -298,18 +297,6 @@ def is_taken(error: BaseException | None) -> bool:
 def is_stale(error: BaseException | None) -> bool:
     """Whether the writer of a call went on to later numbers: once it was settled, or as a copy."""
     return isinstance(error, StoreRejectedError) and str(error.__cause__).startswith("STALE")
-
-
-@lru_cache(maxsize=1024)
-def _keys(key: str, day: str) -> tuple[str, ...]:
-    """Return the keys of what each hit of a day is recorded under."""
-    return (f"{key}:days", f"{key}:hours:{day}", names_key(key))
-
-
-def _idempotency_record(idempotency_key: str) -> str:
-    if len(idempotency_key) <= MAX_PLAIN_KEY:
-        return f"token:{idempotency_key}"
-    return f"token-hash:{hashlib.blake2b(idempotency_key.encode(), digest_size=20).hexdigest()}"
 
 
 @lru_cache(maxsize=2)

@@ -11,10 +11,11 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from ..config.config import Config
-from ..counter import RedisCounter, key_of
+from ..counter import RedisCounter
 from ..errors import CounterError, StoreError
 from ..store import queries
 from ..store.acl import FEATURES, acl_rules, try_channel, try_rights
+from ..store.keys import counter_key
 from ..store.pool import ConnectionPool
 from .result import Diagnostic
 
@@ -23,7 +24,7 @@ def try_features(
     config: Config, store: ConnectionPool, target: str | redis.Redis
 ) -> Iterator[Diagnostic]:
     """Try each command that the features need; those in use fail where one is missing."""
-    key = key_of(config.prefix, f"doctor-{secrets.token_hex(8)}")
+    key = counter_key(config.prefix, f"doctor-{secrets.token_hex(8)}")
     try:
         errors = queries.run(try_rights(key), store.ask)
         with closing(ConnectionPool(target, timeout=config.timeout)) as listening:

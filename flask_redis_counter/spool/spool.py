@@ -36,7 +36,8 @@ from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
 from ..series import current_hour
 from ..store.queries import Operation
-from ..validation import MAX_VALUE, translate_error
+from ..store.replies import translate_error
+from ..validation import MAX_VALUE
 from .database import BUSY_TIMEOUT, SpoolDatabase
 
 #: How many rows one round trip replays.

@@ -9,6 +9,7 @@ from redis.exceptions import NoScriptError
 
 from ..errors import StoreRejectedError
 from .connections import Command
+from .keys import CounterKeys
 from .queries import Operation
 
 
@@ -99,10 +100,10 @@ def try_rights(key: str) -> Operation[dict[str, StoreRejectedError]]:
 
     :param key: a key that is free, as are those that begin with it; they are deleted.
     """
-    commands = _trials(key)
+    keys = CounterKeys(key)
+    commands = _trials(keys)
     answers = yield list(commands.values())
-    keys = (key, f"{key}:hash", f"{key}:set", f"{key}:visitors")
-    (deleted,) = yield [("DEL", *keys)]
+    (deleted,) = yield [("DEL", key, keys.days, keys.seen, keys.visitors)]
     return {
         right: answer
         for right, answer in zip((*commands, "del"), (*answers, deleted), strict=True)
@@ -117,13 +118,13 @@ def try_channel(key: str) -> Operation[dict[str, StoreRejectedError]]:
     The connection is of no further use where it may not unsubscribe.
     """
     rights = ("subscribe", "unsubscribe")
-    answers = yield [(right.upper(), f"{key}:live") for right in rights]
+    answers = yield [(right.upper(), CounterKeys(key).live) for right in rights]
     pairs = zip(rights, answers, strict=True)
     return {right: answer for right, answer in pairs if isinstance(answer, StoreRejectedError)}
 
 
-def _trials(key: str) -> dict[str, Command]:
-    hash_, set_, visitors = f"{key}:hash", f"{key}:set", f"{key}:visitors"
+def _trials(keys: CounterKeys) -> dict[str, Command]:
+    key, hash_, set_, visitors = keys.counter, keys.days, keys.seen, keys.visitors
     return {
         "ping": ("PING",),
         "evalsha": ("EVALSHA", "0" * 40, 0),  # there is no such script
@@ -150,7 +151,7 @@ def _trials(key: str) -> dict[str, Command]:
         "pfadd": ("PFADD", visitors, "a"),
         "pfcount": ("PFCOUNT", visitors),
         "scan": ("SCAN", 0, "COUNT", 1),
-        "publish": ("PUBLISH", f"{key}:live", 1),
+        "publish": ("PUBLISH", keys.live, 1),
         "time": ("TIME",),
         "info": ("INFO", "server"),
         "config|get": ("CONFIG GET", "appendfsync"),

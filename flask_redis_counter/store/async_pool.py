@@ -14,16 +14,13 @@ from ..errors import OutcomeUnknownError, StoreError, StoreRejectedError, StoreU
 from ..validation import Durability
 from .connections import (
     ATTEMPT_SHARE,
-    REJECTIONS,
     WAITAOF_PROBE,
     Command,
     ConnectionFactory,
     check_fsync,
     pack_commands,
-    refused_here,
-    rejected,
-    spoils_connection,
 )
+from .replies import REJECTIONS, is_reconnect_reply, make_rejection, must_reconnect
 
 #: How many connections may be open at the same time.
 MAX_CONNECTIONS = 16
@@ -72,10 +69,10 @@ class AsyncConnectionPool:
         try:
             answers = await self.exchange(lambda: commands, deadline)
         except StoreRejectedError as error:
-            if not refused_here(error):
+            if not is_reconnect_reply(error):
                 raise
         else:
-            if not enough(map(refused_here, answers)):
+            if not enough(map(is_reconnect_reply, answers)):
                 return answers
         return await self.exchange(lambda: commands, deadline)
 
@@ -117,13 +114,13 @@ class AsyncConnectionPool:
                 try:
                     answers.append(await connection.read_response())
                 except ResponseError as error:
-                    answers.append(rejected(error))
-                    stale = stale or spoils_connection(error)
+                    answers.append(make_rejection(error))
+                    stale = stale or must_reconnect(error)
             usable = not stale
         except Exception as error:  # an answer that cannot be parsed is none
             if isinstance(error, REJECTIONS) and not answers:
-                stale = spoils_connection(error)
-                raise rejected(error) from error
+                stale = must_reconnect(error)
+                raise make_rejection(error) from error
             await self.close()  # what broke one connection has probably broken all
             raise OutcomeUnknownError(
                 f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
@@ -167,7 +164,7 @@ class AsyncConnectionPool:
             if not isinstance(error, Exception) or isinstance(error, StoreError):
                 raise
             if isinstance(error, REJECTIONS):
-                raise rejected(error) from error
+                raise make_rejection(error) from error
             # An attempt that hangs says less than the last one that failed.
             known = self._failed if isinstance(error, TimeoutError) else None
             self._failed = known or error

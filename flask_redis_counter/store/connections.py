@@ -16,44 +16,20 @@ from typing import Any, TypeAlias
 
 from redis.backoff import NoBackoff
 from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    ClusterCrossSlotError,
-    ClusterDownError,
     NoPermissionError,
-    ReadOnlyError,
     RedisError,
-    ResponseError,
-    TryAgainError,
 )
 
 from ..errors import (
     ConfigurationError,
-    CounterError,
     DurabilityUnsupportedError,
-    OutcomeUnknownError,
-    StoreRejectedError,
     StoreUnavailableError,
 )
 from ..notices import warn_once
-from ..validation import check_url, translate_error
+from ..validation import check_url
 from .causes import cause_of
 
 Command: TypeAlias = Sequence[str | bytes | int]
-
-#: Error answers of the server; redis-py derives all but the first from ConnectionError.
-REJECTIONS = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
-
-#: Error answers that a server gives instead of executing a command, or that our scripts give,
-#: whose errors have changed nothing. For most other codes redis-py has classes of its own.
-_PASSING_REJECTIONS = re.compile(
-    r"^(OOM|MISCONF|NOREPLICAS|DENIED|STALE|TAKEN|FORGOTTEN|Protocol error)\b"
-    r"|unknown command|\bscript\b"
-)
-
-# Servers repeat the arguments of a command that they do not know: of AUTH it is the password.
-_ARGUMENTS = re.compile(r",? *with args beginning with.*", re.DOTALL)
 
 _CERT_REQS = ("none", "optional", "required")
 
@@ -190,68 +166,6 @@ def _option_in(error: Exception) -> str:
     """Return the option that redis-py does not take, without any value."""
     found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     return f"redis-py has no option {found[1]}" if found else "redis-py refuses one of its options"
-
-
-def rejected(error: Exception) -> StoreRejectedError:
-    """Return the error answer of a store as one of ours, without what the command was given."""
-    if "with args beginning with" in str(error):
-        error.args = (_ARGUMENTS.sub("", str(error)),)
-    said = f"the store refused: {error}"
-    # Before it knows the user, a server reads short commands only.
-    if isinstance(error, AuthenticationError) or "unauthenticated" in str(error):
-        said += " (correct the user name and the password; in a URL write % as %25, # as %23)"
-    if isinstance(error, ClusterCrossSlotError):
-        said += " (Redis Cluster is not supported: use a server without cluster-enabled)"
-    refused = StoreRejectedError(said)
-    refused.__cause__ = error
-    return refused
-
-
-def outcome_of(error: StoreRejectedError, key: str) -> CounterError:
-    """Return what the error answer to a script that changes a counter says of the counter.
-
-    Only errors that are known to precede any change mean that nothing was changed. Another one may
-    come from a proxy that has lost the answer.
-    """
-    outcome = translate_error(error, key)
-    cause = error.__cause__
-    if (
-        outcome is not error
-        or type(cause) is not ResponseError
-        or _PASSING_REJECTIONS.search(str(cause))
-    ):
-        return outcome
-    unknown = OutcomeUnknownError(f"the store may have executed the command: {error}")
-    unknown.__cause__ = cause
-    return unknown
-
-
-def spoils_connection(error: BaseException | None) -> bool:
-    """Return whether an error answer speaks for its connection alone; it was not executed.
-
-    The server is a replica by now, or does not know us any more, or has yet to load its data.
-    Where the store's name leads to another one meanwhile, a new connection finds that.
-    """
-    if isinstance(error, (ReadOnlyError, BusyLoadingError, ClusterDownError, AuthenticationError)):
-        return True
-    # Redis 6 puts the error of a script's command into a sentence of its own.
-    return str(error).startswith("UNBLOCKED ") or "-READONLY " in str(error)
-
-
-def refused_here(answer: object) -> bool:
-    """Return whether an answer is an error that speaks for its connection alone."""
-    return isinstance(answer, StoreRejectedError) and spoils_connection(answer.__cause__)
-
-
-def is_passing(error: BaseException | None) -> bool:
-    """Return whether an error answer will soon be another; it was not executed."""
-    if isinstance(error, AuthenticationError):
-        return False
-    return (
-        isinstance(error, TryAgainError)
-        or str(error).startswith("BUSY ")
-        or spoils_connection(error)
-    )
 
 
 def check_fsync(answers: Sequence[Any]) -> None:

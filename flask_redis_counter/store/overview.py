@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..errors import CounterError, NotAnIntegerError, StoreRejectedError
 from ..series import SeriesPoint
 from .connections import Command
+from .keys import counter_key
 from .queries import Operation, gather, names, parse_info, read, series
 
 _SECTIONS: list[Command] = [
@@ -99,7 +100,6 @@ def store_info() -> Operation[StoreInfo]:
 
 def overview(
     prefix: str,
-    key_of: Callable[[str], str],
     wanted: Iterable[str],
     after: str | None,
     limit: int,
@@ -108,7 +108,7 @@ def overview(
     """Read counters that are asked for, and then those that come after a name."""
     found = list(dict.fromkeys(wanted))
     for name in found:
-        key_of(name)  # what is outside the rules is said before anything is asked
+        counter_key(prefix, name)  # raise for an invalid name before anything is sent
     listing = [] if after is None else [names(prefix, after, limit + 1)]
     store, *pages = yield from gather(store_info(), *listing)
     listed: list[str] = []
@@ -117,7 +117,9 @@ def overview(
             raise page
         listed = page
     found += [name for name in listed[:limit] if name not in found]
-    summaries = yield from gather(*(summary(name, key_of(name), days) for name in found))
+    summaries = yield from gather(
+        *(summary(name, counter_key(prefix, name), days) for name in found)
+    )
     for one in summaries:
         if isinstance(one, CounterError):
             raise one

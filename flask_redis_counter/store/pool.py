@@ -26,16 +26,13 @@ from ..forking import ForkSafe
 from ..validation import Durability
 from .connections import (
     ATTEMPT_SHARE,
-    REJECTIONS,
     WAITAOF_PROBE,
     Command,
     ConnectionFactory,
     check_fsync,
     pack_commands,
-    refused_here,
-    rejected,
-    spoils_connection,
 )
+from .replies import REJECTIONS, is_reconnect_reply, make_rejection, must_reconnect
 
 #: How many attempts to connect may be under way at the most, all but one of them hanging.
 MAX_CONNECTORS = 16
@@ -88,10 +85,10 @@ class ConnectionPool(ForkSafe):
         try:
             answers = self.exchange(lambda: commands, deadline)
         except StoreRejectedError as error:
-            if not refused_here(error):
+            if not is_reconnect_reply(error):
                 raise
         else:
-            if not enough(map(refused_here, answers)):
+            if not enough(map(is_reconnect_reply, answers)):
                 return answers
         return self.exchange(lambda: commands, deadline)
 
@@ -115,13 +112,13 @@ class ConnectionPool(ForkSafe):
                 try:
                     answers.append(connection.read_response())
                 except ResponseError as error:
-                    answers.append(rejected(error))
-                    stale = stale or spoils_connection(error)
+                    answers.append(make_rejection(error))
+                    stale = stale or must_reconnect(error)
             usable = not stale
         except Exception as error:  # an answer that cannot be parsed is none
             if isinstance(error, REJECTIONS) and not answers:
-                stale = spoils_connection(error)
-                raise rejected(error) from error
+                stale = must_reconnect(error)
+                raise make_rejection(error) from error
             self._distrust()
             raise OutcomeUnknownError(
                 f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
@@ -221,7 +218,7 @@ class ConnectionPool(ForkSafe):
         except DurabilityUnsupportedError as error:
             raise DurabilityUnsupportedError(str(error)) from error
         except REJECTIONS as error:
-            raise rejected(error) from error
+            raise make_rejection(error) from error
         except Exception as error:  # a host name, for one, can fail with a UnicodeError
             self._distrust()
             # An attempt that hangs says less than the last one that failed.

@@ -16,9 +16,11 @@ from typing import Any, TypeAlias, TypeVar
 from redis.exceptions import NoScriptError
 
 from ..errors import CounterError, NotAnIntegerError, StoreError, StoreRejectedError
-from ..series import SeriesPoint, Unit, bucket_starts, hourly_dates
-from ..validation import Durability, names_key, parse_integer, translate_error
-from .connections import Command, outcome_of
+from ..series import SeriesPoint, Unit, bucket_starts
+from ..validation import Durability
+from .connections import Command
+from .keys import CounterKeys, counter_key, names_key, ready_key
+from .replies import parse_integer, translate_error, translate_script_error
 
 _SCRIPTS = files(__package__).joinpath("lua")
 _SET = _SCRIPTS.joinpath("swap.lua").read_text("utf-8")
@@ -116,44 +118,44 @@ def read_many(keys: Mapping[str, str], default: Any, invalid: Any) -> Operation[
 
 def set_value(key: str, value: int, limit: int, if_absent: bool) -> Operation[int | None]:
     """Set a counter and return the value that it had, None where it is made."""
-    (answer,) = yield [("EVAL", _SET, 2, key, names_key(key), value, limit, int(if_absent))]
+    names = CounterKeys(key).names
+    (answer,) = yield [("EVAL", _SET, 2, key, names, value, limit, int(if_absent))]
     return _parse_old_value(answer, key)
 
 
 def delete(key: str) -> Operation[int | None]:
     """Delete a counter with all that describes it, and return the value that it had."""
-    hours = [f"{key}:hours:{date}" for date in hourly_dates()]
-    beside = [f"{key}:{it}" for it in ("days", "visitors", "salt", "told", "seen", "imported")]
-    keys = (key, names_key(key), *beside, *hours)
+    keys = CounterKeys(key).all()
     (answer,) = yield [("EVAL", _DELETE, len(keys), *keys)]
     return _parse_old_value(answer, key)
 
 
 def _parse_old_value(answer: Any, key: str) -> int | None:
     if isinstance(answer, StoreRejectedError):
-        raise outcome_of(answer, key) from answer.__cause__
+        raise translate_script_error(answer, key) from answer.__cause__
     old: int | None = parse_integer(answer, key, None)
     return old
 
 
 def series(key: str, unit: Unit, days: int) -> Operation[list[SeriesPoint]]:
     """Read the hits of the last days, or of their hours."""
+    keys = CounterKeys(key)
     starts = bucket_starts(unit, days)
     if unit == "hour":
-        return (yield from _hours(key, starts))
+        return (yield from _hours(keys, starts))
     dates, visitor_fields = _day_fields(starts)
     counted, visitors, last, visiting = yield [
-        ("HMGET", f"{key}:days", *dates),
-        ("HMGET", f"{key}:days", *visitor_fields),
-        ("HGET", f"{key}:days", "last"),
-        ("PFCOUNT", f"{key}:visitors"),
+        ("HMGET", keys.days, *dates),
+        ("HMGET", keys.days, *visitor_fields),
+        ("HGET", keys.days, "last"),
+        ("PFCOUNT", keys.visitors),
     ]
     for answer in (counted, visitors, last, visiting):
         if isinstance(answer, StoreRejectedError):
-            raise translate_error(answer, f"{key}:days") from answer.__cause__
-    hits = [parse_integer(number, f"{key}:days", 0) for number in counted]
+            raise translate_error(answer, keys.days) from answer.__cause__
+    hits = [parse_integer(number, keys.days, 0) for number in counted]
     unique = [
-        visiting if date == last else parse_integer(number, f"{key}:days", 0)
+        visiting if date == last else parse_integer(number, keys.days, 0)
         for date, number in zip(dates, visitors, strict=True)
     ]
     return [SeriesPoint(*point) for point in zip(starts, hits, unique, strict=True)]
@@ -166,16 +168,16 @@ def _day_fields(starts: tuple[datetime, ...]) -> tuple[list[bytes], list[bytes]]
     return dates, [b"visitors:" + date for date in dates]
 
 
-def _hours(key: str, starts: tuple[datetime, ...]) -> Operation[list[SeriesPoint]]:
+def _hours(keys: CounterKeys, starts: tuple[datetime, ...]) -> Operation[list[SeriesPoint]]:
     by_day: dict[str, list[str]] = {}
     for start in starts:
         by_day.setdefault(f"{start:%Y-%m-%d}", []).append(f"{start:%H}")
-    answers = yield [("HMGET", f"{key}:hours:{date}", *hours) for date, hours in by_day.items()]
+    answers = yield [("HMGET", keys.hours(date), *hours) for date, hours in by_day.items()]
     hits: list[int] = []
     for answer, date in zip(answers, by_day, strict=True):
         if isinstance(answer, StoreRejectedError):
-            raise translate_error(answer, f"{key}:hours:{date}") from answer.__cause__
-        hits += [parse_integer(number, f"{key}:hours:{date}", 0) for number in answer]
+            raise translate_error(answer, keys.hours(date)) from answer.__cause__
+        hits += [parse_integer(number, keys.hours(date), 0) for number in answer]
     return [SeriesPoint(start, number) for start, number in zip(starts, hits, strict=True)]
 
 
@@ -207,14 +209,14 @@ def check_ready(prefix: str, durability: Durability, patience: float) -> Operati
     The commands of a hit, with arguments that change nothing: the server looks at its role, its
     memory, its disk, its replicas and the user's rights before it looks at those.
     """
-    key = f"{names_key(prefix).removesuffix(':names')}:ready"
+    key = ready_key(prefix)
     commands: list[Command] = [
         ("SET", key, "", "XX"),
         ("INCRBY", key, "nothing"),
         ("EVALSHA", "0" * 40, 0),
         *((name, key) for name in ("MGET", "GET")),
         # As in a hit, keys of two slots, which a cluster refuses.
-        ("EXISTS", f"{prefix}{{ready}}", names_key(prefix)),
+        ("EXISTS", counter_key(prefix, "ready"), names_key(prefix)),
         ("ZCARD", names_key(prefix)),
         ("EXPIRE", key, 1),
     ]

@@ -11,8 +11,9 @@ from typing import Any
 import redis.asyncio
 
 from ..log_throttle import LogThrottle
-from ..validation import name_from_key
-from .connections import REJECTIONS, ConnectionFactory, rejected
+from .connections import ConnectionFactory
+from .keys import CounterKeys, name_from_channel
+from .replies import REJECTIONS, make_rejection
 
 #: Seconds for which a counter that rang is left alone: one that is hit all the time would ring
 #: with each batch, in every process that hears it.
@@ -26,9 +27,6 @@ FIRST_PAUSE, LAST_PAUSE = 0.25, 4.0
 
 #: Seconds that a connection may take.
 CONNECT_TIMEOUT = 2.0
-
-#: What a counter's channel is called, after its key; the scripts publish there.
-CHANNEL_SUFFIX = ":live"
 
 _log = logging.getLogger(__name__)
 
@@ -53,15 +51,17 @@ class CounterSubscriber:
 
     def want(self, key: str) -> None:
         """Ring for the counter of this key, from now on; the first time as soon as it does."""
-        self._wanted.add(key + CHANNEL_SUFFIX)
-        self._tell("SUBSCRIBE", key + CHANNEL_SUFFIX)
+        channel = CounterKeys(key).live
+        self._wanted.add(channel)
+        self._tell("SUBSCRIBE", channel)
         if self._hearing is None:
             self._hearing = asyncio.get_running_loop().create_task(self._hear())
 
     def leave(self, key: str) -> None:
         """Ring for it no more; who wants nothing has no connection."""
-        self._wanted.discard(key + CHANNEL_SUFFIX)
-        self._tell("UNSUBSCRIBE", key + CHANNEL_SUFFIX)
+        channel = CounterKeys(key).live
+        self._wanted.discard(channel)
+        self._tell("UNSUBSCRIBE", channel)
         if not self._wanted:
             self.close()
 
@@ -84,7 +84,7 @@ class CounterSubscriber:
                 self._trouble.recovered()
                 await self._hear_on(connection)
             except Exception as error:  # a host name, for one, can fail with a UnicodeError
-                shown = rejected(error) if isinstance(error, REJECTIONS) else error
+                shown = make_rejection(error) if isinstance(error, REJECTIONS) else error
                 said = "no news of hits: %s"
                 self._trouble.log(logging.INFO, said, str(shown) or type(error).__name__)
             finally:
@@ -114,7 +114,7 @@ class CounterSubscriber:
             self._resting.add(channel)
             self._tell("UNSUBSCRIBE", channel)
             asyncio.get_running_loop().call_later(THROTTLE, self._wake, self._connection, channel)
-        self._rings(name_from_key(channel.removesuffix(CHANNEL_SUFFIX)))
+        self._rings(name_from_channel(channel))
 
     def _wake(self, connection: Any, channel: str) -> None:
         if connection is self._connection and channel in self._resting:

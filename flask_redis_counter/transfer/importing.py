@@ -16,10 +16,10 @@ from redis.exceptions import NoScriptError
 from ..counting.call import Script
 from ..errors import NotAnIntegerError, StoreRejectedError
 from ..notices import warn_skipped
-from ..series import current_hour, hourly_dates
-from ..store.connections import outcome_of
+from ..series import current_hour
+from ..store.keys import CounterKeys
 from ..store.queries import Operation
-from ..validation import names_key
+from ..store.replies import translate_script_error
 from .records import CounterRecord, DayRecord
 
 IMPORT = Script("adopt.lua")
@@ -47,16 +47,15 @@ def import_counter(
     The script does what it is told if the counter is as it is believed to be: at first that it
     is not there, and then as the script has answered.
     """
+    keys = CounterKeys(key)
+    described = (keys.imported, keys.days, keys.visitors, keys.told, keys.salt)
     field = _source_field(source, record)
     verb, before, brought, change = "make", "", EMPTY_RECORD, record
     while True:
-        described = [f"{key}:{it}" for it in ("imported", "days", "visitors", "told", "salt")]
-        keys = [key, names_key(key), *described]
-        if verb == "set":
-            keys += [f"{key}:hours:{date}" for date in hourly_dates()]
+        hours = keys.all_hours() if verb == "set" else ()
         after = _serialize(record, brought)
         command = IMPORT.run(
-            keys,
+            (key, keys.names, *described, *hours),
             verb,
             limit,
             field,
@@ -70,13 +69,13 @@ def import_counter(
         if isinstance(answer, StoreRejectedError) and isinstance(answer.__cause__, NoScriptError):
             _, answer = yield [IMPORT.load(), command]  # the server was started anew
         if isinstance(answer, StoreRejectedError):
-            raise outcome_of(answer, key) from answer.__cause__
+            raise translate_script_error(answer, key) from answer.__cause__
         if isinstance(answer, list):
             warn_skipped(answer[1].decode("utf-8", "replace"))
         if answer == 1 or isinstance(answer, list):
             return _DONE[verb]
         before = "" if answer == 0 else answer.decode()
-        brought = _parse(before, key) if before else EMPTY_RECORD
+        brought = _parse(before, keys.imported) if before else EMPTY_RECORD
         if answer == 0:
             verb, change = "make", record
         elif before == _serialize(record, brought) or (
@@ -120,7 +119,7 @@ def _parse(written: str, key: str) -> CounterRecord:
             found[date] = DayRecord(int(hits), int(visitors) if visitors else None)
         return CounterRecord("", int(value), found)
     except ValueError as error:
-        raise NotAnIntegerError(f"{key}:imported") from error
+        raise NotAnIntegerError(key) from error
 
 
 def _same(brought: CounterRecord, record: CounterRecord) -> bool:

@@ -10,7 +10,8 @@ from redis.connection import parse_url
 from ..errors import CounterError, NotAnIntegerError, StoreRejectedError
 from ..store.pool import ConnectionPool
 from ..store.queries import Operation, run
-from ..validation import check_name, check_url, parse_integer
+from ..store.replies import parse_integer
+from ..validation import check_name, check_url
 from .records import CounterRecord, InvalidRecord
 
 _TYPES = {b"hash": "a hash", b"list": "a list", b"set": "a set", b"zset": "a sorted set"}

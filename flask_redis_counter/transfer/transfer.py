@@ -10,7 +10,6 @@ from typing import Any, Self, TypeVar
 import redis
 from redis.exceptions import BusyLoadingError
 
-from ..counter import key_of
 from ..errors import (
     CounterError,
     CounterOverflowError,
@@ -21,16 +20,14 @@ from ..errors import (
 from ..limits import Limits
 from ..series import current_hour
 from ..store.connections import Command
+from ..store.keys import CounterKeys, counter_key, counter_pattern, name_from_key, names_key
 from ..store.pool import ConnectionPool
 from ..store.queries import Operation, gather, names, run
+from ..store.replies import parse_integer, translate_error
 from ..validation import (
     DEFAULT_PREFIX,
     NAME,
     check_prefix,
-    name_from_key,
-    names_key,
-    parse_integer,
-    translate_error,
 )
 from .importing import IMPORT, ImportStatus, OnConflict, import_counter
 from .records import CounterRecord, DayRecord, InvalidRecord, validate_record
@@ -133,7 +130,7 @@ class Transfer:
         self._run(_loaded())
         for batch in _batches(records):
             calls = (
-                import_counter(key_of(self.prefix, record.name), record, source, mode, limit)
+                import_counter(counter_key(self.prefix, record.name), record, source, mode, limit)
                 for record in batch
             )
             for record, it in zip(batch, self._run(gather(*calls)), strict=True):
@@ -217,7 +214,7 @@ def _size(prefix: str) -> Operation[int]:
 
 def _scanned(prefix: str, cursor: int) -> Operation[tuple[int, list[str]]]:
     """Look at some of the store's keys; return the next cursor, and the names that are missing."""
-    (answer,) = yield [("SCAN", cursor, "MATCH", f"{prefix}{{*}}", "COUNT", 1000)]
+    (answer,) = yield [("SCAN", cursor, "MATCH", counter_pattern(prefix), "COUNT", 1000)]
     if isinstance(answer, StoreRejectedError):
         raise answer
     following, keys = answer
@@ -236,20 +233,20 @@ def _loaded() -> Operation[None]:
 
 def _exported(prefix: str, name: str, days: bool) -> Operation[CounterRecord | None]:
     """Read a counter with its days; None: it is gone."""
-    key = key_of(prefix, name)
+    keys = CounterKeys(counter_key(prefix, name))
     if not days:
-        (value,) = yield [("GET", key)]
-        return None if value is None else CounterRecord(name, parse_integer(value, key, 0))
+        (value,) = yield [("GET", keys.counter)]
+        return None if value is None else CounterRecord(name, parse_integer(value, keys.counter, 0))
     value, fields, visiting = yield [
-        ("GET", key),
-        ("HGETALL", f"{key}:days"),
-        ("PFCOUNT", f"{key}:visitors"),
+        ("GET", keys.counter),
+        ("HGETALL", keys.days),
+        ("PFCOUNT", keys.visitors),
     ]
     if value is None:
         return None
     for answer in (fields, visiting):
         if isinstance(answer, StoreRejectedError):
-            raise translate_error(answer, f"{key}:days") from answer.__cause__
+            raise translate_error(answer, keys.days) from answer.__cause__
     words = [field.decode() for field in fields]
     found = dict(zip(words[::2], words[1::2], strict=True))
     last = found.pop("last", None)
@@ -264,4 +261,4 @@ def _exported(prefix: str, name: str, days: bool) -> Operation[CounterRecord | N
     hits = {date: int(number) for date, number in found.items() if ":" not in date}
     dates = sorted(hits.keys() | visitors.keys())
     described = {date: DayRecord(hits.get(date, 0), visitors.get(date)) for date in dates}
-    return CounterRecord(name, parse_integer(value, key, 0), described)
+    return CounterRecord(name, parse_integer(value, keys.counter, 0), described)

@@ -14,8 +14,8 @@ from flask_redis_counter import (
     RedisCounter,
     StoreRejectedError,
 )
-from flask_redis_counter.counting.call import MAX_PLAIN_KEY
 from flask_redis_counter.doctor.checks import run_checks
+from flask_redis_counter.store.keys import MAX_PLAIN_KEY
 from flask_redis_counter.testing import wait_until
 
 from .support import KEY, problem

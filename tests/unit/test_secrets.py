@@ -18,7 +18,7 @@ from flask_redis_counter import (
 from flask_redis_counter.config.config import Config
 from flask_redis_counter.doctor.checks import run_checks
 from flask_redis_counter.errors import printable
-from flask_redis_counter.store.connections import rejected
+from flask_redis_counter.store.replies import make_rejection
 from flask_redis_counter.transfer.transfer import Transfer
 
 SECRET = "s3cret"
@@ -152,7 +152,7 @@ def test_the_address_that_is_shown(url):
 def test_a_server_that_repeats_what_it_was_given(kind):
     """Of a command that it does not know, and that had the password."""
     said = f"unknown command 'AUTH', with args beginning with: 'default' '{SECRET}' "
-    error = rejected(kind(said))
+    error = make_rejection(kind(said))
     assert "unknown command 'AUTH'" in str(error)
     assert SECRET not in told_of(error)
 

@@ -13,9 +13,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ...async_counter import AsyncRedisCounter
-from ...counter import key_of
 from ...errors import CounterError
 from ...log_throttle import LogThrottle
+from ...store.keys import counter_key
 from ...store.subscriber import CounterSubscriber
 from ..routes.live import ListenerSlot
 
@@ -111,7 +111,7 @@ class EventBroadcaster:
         for name in names:
             listeners = self._listeners.setdefault(name, set())
             if not listeners:
-                self._bell.want(key_of(self._counter.prefix, name))
+                self._bell.want(counter_key(self._counter.prefix, name))
             listeners.add(listener)
             self._rang(name)  # as it stands now
 
@@ -121,7 +121,7 @@ class EventBroadcaster:
             listeners.discard(listener)
             if not listeners:
                 del self._listeners[name]
-                self._bell.leave(key_of(self._counter.prefix, name))
+                self._bell.leave(counter_key(self._counter.prefix, name))
 
     def _rang(self, name: str) -> None:
         self._stale.add(name)

@@ -1,0 +1,147 @@
+"""Replies of the server: integers are parsed, error replies become errors of this package."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+
+from ..errors import (
+    CounterError,
+    CounterExistsError,
+    CounterNotFoundError,
+    CounterOverflowError,
+    IdempotencyKeyReusedError,
+    IdempotencyMemoryError,
+    NotAnIntegerError,
+    OutcomeUnknownError,
+    StoreRejectedError,
+    TooManyCountersError,
+)
+from ..validation import MAX_VALUE, MIN_VALUE
+from .keys import name_from_key
+
+#: redis-py's exceptions for error replies. It derives all but the first from ConnectionError.
+REJECTIONS = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
+
+_INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
+
+#: Error replies that a server sends instead of executing a command, and those of our scripts, which
+#: fail before they change anything. redis-py has exception classes for most other codes.
+_UNCHANGED = re.compile(
+    r"^(OOM|MISCONF|NOREPLICAS|DENIED|STALE|TAKEN|FORGOTTEN|Protocol error)\b"
+    r"|unknown command|\bscript\b"
+)
+
+# Servers repeat the arguments of an unknown command; those of AUTH contain the password.
+_ARGUMENTS = re.compile(r",? *with args beginning with.*", re.DOTALL)
+
+
+def parse_integer(reply: Any, key: str, default: Any) -> Any:
+    """Return the integer in a reply to ``GET``, or the default if the key does not exist.
+
+    :raises NotAnIntegerError: the key holds something else.
+    :raises StoreRejectedError: the reply is an error.
+    """
+    if isinstance(reply, StoreRejectedError):
+        raise translate_error(reply, key) from reply.__cause__
+    if reply is None:
+        return default
+    # int() also accepts " 1" and "1_0", which the server does not increment.
+    if not _INTEGER.fullmatch(reply) or not MIN_VALUE <= int(reply) <= MAX_VALUE:
+        raise NotAnIntegerError(key)
+    return int(reply)
+
+
+def make_rejection(error: Exception) -> StoreRejectedError:
+    """Return redis-py's exception for an error reply as ours, without the command's arguments."""
+    if "with args beginning with" in str(error):
+        error.args = (_ARGUMENTS.sub("", str(error)),)
+    message = f"the store refused: {error}"
+    # Before authentication, a server limits the length of commands.
+    if isinstance(error, AuthenticationError) or "unauthenticated" in str(error):
+        message += " (correct the user name and the password; in a URL write % as %25, # as %23)"
+    if isinstance(error, ClusterCrossSlotError):
+        message += " (Redis Cluster is not supported: use a server without cluster-enabled)"
+    rejection = StoreRejectedError(message)
+    rejection.__cause__ = error
+    return rejection
+
+
+def translate_error(error: StoreRejectedError, key: str) -> CounterError:
+    """Return the error that an error reply's text stands for; its code is too coarse.
+
+    Returns the same error if its text is not known.
+    """
+    message = str(error)
+    if "WRONGTYPE" in message or "not an integer" in message:
+        return NotAnIntegerError(key)
+    if "would overflow" in message:
+        return CounterOverflowError(key)
+    if "TOKENREUSED" in message:
+        return IdempotencyKeyReusedError(message.rpartition(" ")[2])
+    if "NOROOM the" in message:
+        return IdempotencyMemoryError(
+            "not counted: the store's memory is too full for another idempotency key; "
+            "a hit without a key counts"
+        )
+    if "EXISTING there" in message:
+        return CounterExistsError(f"there is a counter {name_from_key(key)!r} already")
+    if "UNKNOWN there" in message:
+        return CounterNotFoundError(name_from_key(key), ", and a hit makes none")
+    if "TOOMANY there" in message:
+        return TooManyCountersError(
+            f"there is no counter {name_from_key(key)!r}, and no room for one"
+        )
+    return error
+
+
+def translate_script_error(error: StoreRejectedError, key: str) -> CounterError:
+    """Return the error that a script's error reply stands for: not changed, or unknown.
+
+    Only errors that are known to precede every change mean that nothing was changed. Any other may
+    come from a proxy that lost the reply.
+    """
+    translated = translate_error(error, key)
+    cause = error.__cause__
+    if translated is not error or type(cause) is not ResponseError or _UNCHANGED.search(str(cause)):
+        return translated
+    unknown = OutcomeUnknownError(f"the store may have executed the command: {error}")
+    unknown.__cause__ = cause
+    return unknown
+
+
+def must_reconnect(error: BaseException | None) -> bool:
+    """Return whether an error reply concerns this connection only; nothing was executed.
+
+    The server became a replica, forgot the login, or is loading its data. A new connection finds
+    the primary if the store's host name has moved to it.
+    """
+    if isinstance(error, (ReadOnlyError, BusyLoadingError, ClusterDownError, AuthenticationError)):
+        return True
+    # Redis 6 embeds the error of a script's command in a sentence.
+    return str(error).startswith("UNBLOCKED ") or "-READONLY " in str(error)
+
+
+def is_reconnect_reply(reply: object) -> bool:
+    """Return whether a reply is an error for which :func:`must_reconnect`."""
+    return isinstance(reply, StoreRejectedError) and must_reconnect(reply.__cause__)
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Return whether an error reply will soon be another one; nothing was executed."""
+    if isinstance(error, AuthenticationError):
+        return False
+    return (
+        isinstance(error, TryAgainError) or str(error).startswith("BUSY ") or must_reconnect(error)
+    )
