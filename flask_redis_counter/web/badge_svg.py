@@ -1,4 +1,4 @@
-"""A badge: two words side by side, flat and rounded, as they stand in a README. No Flask here."""
+"""Layout of a badge: two texts side by side, flat and rounded. Independent of Flask."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from unicodedata import combining, east_asian_width, normalize
 
-#: The colours that have a name. White is legible on all but the bright and the light one.
+from .si_prefix import si_prefix
+
+#: Named colours. White text is legible on all but ``brightgreen`` and ``lightgrey``.
 COLORS = {
     "blue": "#0969da",
     "brightgreen": "#44cc11",
@@ -20,19 +22,20 @@ COLORS = {
     "yellow": "#9a6700",
 }
 
-#: How a number may be written: 1234, 1,234 or 1.2k.
-Format: TypeAlias = Literal["plain", "comma", "short"]
+#: Number formats: 1234, 1,234 or 1.2k.
+NumberFormat: TypeAlias = Literal["plain", "comma", "short"]
 
-#: The contrast that text of an ordinary size needs (WCAG 2.2, success criterion 1.4.3, level AA).
+#: Minimum contrast of text of ordinary size (WCAG 2.2, success criterion 1.4.3, level AA).
 CONTRAST = 4.5
 
-#: Pixels beside each word.
+#: Pixels on each side of a text.
 PADDING = 5
 
+#: Font size in pixels.
 SIZE = 11
 
-# How far each of the characters from " " to "~" takes Verdana, in thousandths of its size: the
-# advance widths in the font's hmtx table, as PDF::Builder lists them for Perl.
+# Advance widths of the characters from " " to "~" in Verdana, in thousandths of the font size:
+# the font's hmtx table, as PDF::Builder lists it for Perl.
 # https://metacpan.org/pod/PDF::Builder::Resource::Font::CoreFont::verdana
 _ADVANCES = dict(
     zip(
@@ -48,90 +51,88 @@ _ADVANCES = dict(
         strict=True,
     )
 )
+# Of characters outside the table: full-width ones, and all others.
 _WIDE, _OTHER = 1000, 750
-
-_UNITS = ((10**18, "E"), (10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (1000, "k"))
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One word on its ground.
+    """One text on its background.
 
-    :ivar color: of the ground, as ``#rrggbb``.
+    :ivar color: background colour, as ``#rrggbb``.
     """
 
     text: str
     color: str
 
     @property
-    def ink(self) -> str:
-        """The colour of the text: white, or black where white would be hard to read."""
+    def text_color(self) -> str:
+        """White, or black if white has too little contrast."""
         return "#ffffff" if contrast(self.color, "#ffffff") >= CONTRAST else "#000000"
 
     @property
     def text_width(self) -> float:
-        """How long the text is, in pixels."""
+        """Width of the text in pixels."""
         return text_width(self.text)
 
     @property
     def width(self) -> int:
-        """How wide the ground is: whole pixels, whose edges are sharp."""
+        """Width of the background: whole pixels, for sharp edges."""
         return int(-(-self.text_width // 1)) + 2 * PADDING
 
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """What there is to be drawn; without a label, it is the message alone."""
+    """A label and a message; an empty label is not drawn."""
 
     label: Side
     message: Side
 
     @property
     def sides(self) -> list[Side]:
-        """Label and message."""
+        """The sides that are drawn."""
         return [self.label, self.message] if self.label.text else [self.message]
 
     @property
     def title(self) -> str:
-        """What it says to who does not see it."""
+        """Text for screen readers."""
         return ": ".join(side.text for side in self.sides)
 
     @property
     def width(self) -> int:
-        """How wide it is, in pixels."""
+        """Width in pixels."""
         return sum(side.width for side in self.sides)
 
 
 def text_width(text: str) -> float:
-    """Return how long a text is in Verdana of 11 pixels."""
+    """Return the width in pixels of a text in Verdana, 11 pixels high."""
     return round(sum(map(_advance, text)) * SIZE / 1000, 1)
 
 
 def _advance(character: str) -> int:
     if combining(character):
         return 0
-    # A letter is as wide without its accents.
+    # Accents do not change the width of a letter.
     base = normalize("NFD", character)[0]
     return _ADVANCES.get(base, _WIDE if east_asian_width(character) in "FW" else _OTHER)
 
 
-def format_number(value: int, form: Format) -> str:
-    """Return a number as text; what is short is rounded towards zero, and never says too much."""
-    if form == "plain":
+def format_number(value: int, number_format: NumberFormat) -> str:
+    """Return a number as text. The short format rounds towards zero, so it never overstates."""
+    if number_format == "plain":
         return str(value)
-    if form == "comma":
+    if number_format == "comma":
         return f"{value:,}"
-    sign = "-" if value < 0 else ""
-    for unit, letter in _UNITS:
-        if abs(value) >= unit:
-            whole, tenth = divmod(abs(value) * 10 // unit, 10)
-            fraction = f".{tenth}" if tenth and whole < 100 else ""
-            return f"{sign}{whole}{fraction}{letter}"
-    return str(value)
+    factor, prefix = si_prefix(abs(value))
+    if not prefix:
+        return str(value)
+    whole, tenth = divmod(abs(value) * 10 // factor, 10)
+    fraction = f".{tenth}" if tenth and whole < 100 else ""
+    return f"{'-' if value < 0 else ''}{whole}{fraction}{prefix}"
 
 
 def parse_color(text: str) -> str | None:
-    """Return a colour as ``#rrggbb``, given its name or its hexadecimal digits, or None."""
+    """Return a colour as ``#rrggbb``, given its name or hexadecimal digits; None if invalid."""
     if (name := text.lower()) in COLORS:
         return COLORS[name]
     if digits := re.fullmatch(r"#?([0-9A-Fa-f]{6}|[0-9A-Fa-f]{3})", text):
@@ -140,18 +141,19 @@ def parse_color(text: str) -> str | None:
     return None
 
 
-def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colours, 1 to 21.
+def contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of two colours, 1 to 21.
 
     Formula: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio
     """
-    dark, light = sorted((_luminance(one), _luminance(other)))
+    dark, light = sorted((_luminance(first), _luminance(second)))
     return (light + 0.05) / (dark + 0.05)
 
 
 def _luminance(color: str) -> float:
-    parts = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    channels = (int(color[start : start + 2], 16) / 255 for start in (1, 3, 5))
     red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+        for channel in channels
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -1,4 +1,4 @@
-"""A counter's days as a picture, drawn by pygal, where that is installed."""
+"""Bar charts of a counter's days as SVG, drawn by pygal if it is installed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..series import SeriesPoint
+from .si_prefix import si_prefix
 
+#: Size of a chart in pixels.
 WIDTH, HEIGHT = 400, 180
 
-#: How many dates there is room for below, and how many bars.
-DATES, BARS = 4, 100
+#: Maximum dates on the axis, and maximum bars.
+MAX_DATES, MAX_BARS = 4, 100
 
 _FONT = "system-ui, sans-serif"
 
-# All of its style, for both colour schemes; the classes are pygal's. Of the two series the first
-# is below.
+# The whole style, for both colour schemes. The class names are pygal's; the first series is the
+# lower part of a bar.
 _STYLE = """
 text { fill: #56606c; }
 .axis.x text { text-anchor: middle; }
@@ -40,19 +42,19 @@ text { fill: #56606c; }
 
 @lru_cache(maxsize=1)
 def charts_available() -> bool:
-    """Whether pygal is installed."""
+    """Return whether pygal is installed."""
     return find_spec("pygal") is not None
 
 
 def days_per_bar(days: int) -> int:
-    """Return how many days a bar is of: one, or seven."""
-    return 1 if days <= BARS else 7
+    """Return how many days one bar sums up: 1 or 7."""
+    return 1 if days <= MAX_BARS else 7
 
 
 @lru_cache(maxsize=1)
 def _pygal() -> Any:
     pygal = import_module("pygal")
-    # Its finder for plugins is of a kind that Python has given up: 3.11 warns of it with each
+    # pygal's plugin finder uses an import protocol that Python removed: 3.11 warns about it at each
     # import that fails.
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
     return pygal
@@ -60,35 +62,35 @@ def _pygal() -> Any:
 
 @lru_cache(maxsize=64)
 def draw(days: tuple[SeriesPoint, ...]) -> str:
-    """Return an SVG with a bar a day: its height is the hits, its foot the unique visitors.
+    """Return an SVG with one bar per day: unique visitors below, further hits above.
 
-    Where there are too many days a bar is a week: the sums of its days. The first ones may be
-    left out for that.
+    If there are too many days, a bar is the sum of a week; up to six of the first days are left
+    out, so that each bar has seven.
     """
     step = days_per_bar(len(days))
-    begins = range(len(days) % step, len(days), step)
-    bars = [days[begin : begin + step] for begin in begins]
+    starts = range(len(days) % step, len(days), step)
+    bars = [days[start : start + step] for start in starts]
     hits = [sum(day.hits for day in bar) for bar in bars]
     visitors = [sum(min(day.visitors or 0, day.hits) for day in bar) for bar in bars]
     pygal = _pygal()
-    # It leaves as much room for the texts as these say.
-    texts = {"label_font_size": 14, "major_label_font_size": 14, "font_family": _FONT}
+    # pygal reserves space for the texts by these sizes.
+    fonts = {"label_font_size": 14, "major_label_font_size": 14, "font_family": _FONT}
     chart = pygal.StackedBar(
         width=WIDTH,
         height=HEIGHT,
         margin=4,
         margin_right=20,  # the last date is wider than its bar
         spacing=6,
-        order_min=0,  # no half hits
+        order_min=0,  # no fractions of a hit
         range=None if any(hits) else (0, 1),
         min_scale=2,
         max_scale=4,
         show_legend=False,
-        x_labels_major_count=min(DATES, len(bars)),
+        x_labels_major_count=min(MAX_DATES, len(bars)),
         show_minor_x_labels=False,
         truncate_label=-1,
-        value_formatter=_short,
-        style=pygal.style.Style(**texts),
+        value_formatter=_format_short,
+        style=pygal.style.Style(**fonts),
         css=[f"inline:{_STYLE}"],
         js=[],
         no_prefix=True,
@@ -96,25 +98,24 @@ def draw(days: tuple[SeriesPoint, ...]) -> str:
     )
     chart.x_labels = [f"{bar[0].start.day} {bar[0].start:%b}" for bar in bars]
     chart.add("unique visitors", visitors)
-    chart.add("further hits", [of - by for of, by in zip(hits, visitors, strict=True)])
-    chart.add_xml_filter(_picture)
-    drawn: str = chart.render()
-    return drawn
+    further = [total - unique for total, unique in zip(hits, visitors, strict=True)]
+    chart.add("further hits", further)
+    chart.add_xml_filter(_strip)
+    svg: str = chart.render()
+    return svg
 
 
-def _short(number: float) -> str:
-    """Return a number that fits beside the chart: 41,000 is 41k."""
-    for size, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.0f}"
+def _format_short(number: float) -> str:
+    """Return a number that fits beside the axis, e.g. 41k for 41,000."""
+    factor, prefix = si_prefix(number)
+    return f"{number / factor:.3g}{prefix}" if prefix else f"{number:.0f}"
 
 
-def _picture(root: Any) -> Any:
-    """Leave out what only pygal's own script reads, and the date."""
+def _strip(root: Any) -> Any:
+    """Remove the parts for pygal's own script, and the date."""
     for parent in list(root.iter()):
         for child in list(parent):
-            # The tag of a comment is a function.
+            # A comment's tag is a function.
             if not isinstance(child.tag, str) or child.tag in ("script", "desc", "title"):
                 parent.remove(child)
     del root.attrib["id"]

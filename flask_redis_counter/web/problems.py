@@ -34,7 +34,7 @@ from ..outcome import Outcome
 from ..validation import MAX_VALUE
 from . import badge_response
 from .negotiation import HTML, TEXT, media_type, wants_page
-from .representations import COUNTED_MEMBER, HEADERS, NO_MEMORY
+from .representations import COUNTED_MEMBER, HEADERS, IDEMPOTENCY_MEMORY
 from .request_log import record_failure
 
 #: The form of an error for programs.
@@ -134,7 +134,7 @@ def error_response(error: CounterError) -> Response:
     )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         record_failure(error)
-    members = {"reason": NO_MEMORY} if isinstance(error, IdempotencyMemoryError) else {}
+    members = {"reason": IDEMPOTENCY_MEMORY} if isinstance(error, IdempotencyMemoryError) else {}
     counted = COUNTED_MEMBER[error.outcome]
     response = problem_response(status, detail or f"{error}.", counted=counted, **members)
     if isinstance(error, RateLimitExceededError):

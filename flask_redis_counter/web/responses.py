@@ -5,56 +5,17 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from flask import Response, current_app, render_template, request
-from werkzeug.exceptions import (
-    BadRequest,
-    ClientDisconnected,
-    LengthRequired,
-    PreconditionFailed,
-    RequestEntityTooLarge,
-)
+from werkzeug.exceptions import PreconditionFailed
 
-from .. import hosts
 from ..counting.hit import Hit
 from ..errors import CounterNotFoundError
 from ..extension.state import current_state
 from ..extension.visits import HitRequest
 from ..limits import Limits
 from .negotiation import HTML, TEXT
-from .representations import HEADERS, hit_headers, parse_idempotency_key, render_json
+from .params import parse_idempotency_key
+from .representations import HEADERS, hit_headers, render_json
 from .request_log import OUTAGE_LOG
-
-
-def reject_invalid_request() -> None:
-    """Answer 4xx to a request that is malformed or too large, before anything counts."""
-    if not hosts.is_allowed_host(request.headers.get("Host"), current_state().config.trusted_hosts):
-        raise BadRequest(
-            "The Host header is malformed, or names a host that this is not. Send ASCII (xn--… for "
-            "an international name) and a port from 1 to 65535."
-        )
-    if "Transfer-Encoding" in request.headers and request.headers.get("Content-Length"):
-        raise BadRequest("Send Transfer-Encoding or Content-Length, not both.")
-    # Only the announced length is looked at: waiting for a slow body would block a thread.
-    if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
-        raise RequestEntityTooLarge
-
-
-def body() -> bytes:
-    """Return the request's body, however its length is told; most views ignore it unread.
-
-    :raises LengthRequired: it is chunked, and the server does not say where it ends.
-    :raises RequestEntityTooLarge: it is too large.
-    :raises BadRequest: it did not arrive whole.
-    """
-    if "Transfer-Encoding" in request.headers and not request.environ.get("wsgi.input_terminated"):
-        raise LengthRequired("This server reads no chunked body: send a Content-Length.")
-    try:
-        data = request.get_data()
-    except ClientDisconnected as error:
-        raise BadRequest("The body did not arrive whole.") from error
-    # Werkzeug cuts off a body of unknown length at the limit.
-    if request.content_length is None and len(data) >= current_app.config["MAX_CONTENT_LENGTH"]:
-        raise RequestEntityTooLarge
-    return data
 
 
 def record_visit(name: str, amount: int, limits: Limits) -> tuple[Hit, str | None]:

@@ -15,7 +15,7 @@ from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.process import Process, free_port
 from flask_redis_counter.web.negotiation import HTML, JSON, TEXT, media_type
 from flask_redis_counter.web.openapi.document import document
-from flask_redis_counter.web.representations import parse_idempotency_key
+from flask_redis_counter.web.params import parse_idempotency_key
 
 requests = pytest.importorskip("requests")
 schemathesis = pytest.importorskip("schemathesis", reason="`nox -s fuzz` brings it along")

@@ -150,7 +150,7 @@ def web_alone(client_of) -> DescribedClient:
 @pytest.fixture(autouse=True)
 def _nothing_is_cached(monkeypatch) -> None:
     """What is read is what there is, but for the tests of the cache."""
-    monkeypatch.setattr("flask_redis_counter.web.expensive.TTL", 0)
+    monkeypatch.setattr("flask_redis_counter.web.concurrency.TTL", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from flask_redis_counter import (
 )
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.web.bearer_key import WrongKeys
-from flask_redis_counter.web.expensive import ConcurrencyLimiter
+from flask_redis_counter.web.concurrency import ConcurrencyLimiter
 
 from .support import KEY
 
@@ -401,7 +401,7 @@ def test_snapshots_with_asyncio(server, client):
     ("shared", "lock", "use"),
     [
         (WrongKeys(), "_lock", lambda guesses: guesses.add("client", "KEY")),
-        (ConcurrencyLimiter(), "_turn", lambda limiter: limiter.respond(None, Response)),
+        (ConcurrencyLimiter(), "_lock", lambda limiter: limiter.respond(None, Response)),
     ],
     ids=["keys", "costly"],
 )

@@ -275,8 +275,8 @@ def test_charts_of_all_sizes(web, counter, client, days, amount):
     if amount:
         counter.hit("visits", amount, visitor="someone")
     chart = web.get(f"/stats/visits.svg?days={days}").text
-    assert bars(chart) == (days if days <= charts.BARS else days // 7)
-    by_week = days > charts.BARS and amount > 0
+    assert bars(chart) == (days if days <= charts.MAX_BARS else days // 7)
+    by_week = days > charts.MAX_BARS and amount > 0
     assert ("by week" in web.get(f"/stats?days={days}").text) == by_week
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from ..badge_response import MAX_LABEL
-from ..badge_svg import COLORS, Format
+from ..badge_style import MAX_LABEL
+from ..badge_svg import COLORS, NumberFormat
 from ..negotiation import HTML, JSON
 from .components import IF_NONE_MATCH, KEY, NAME_IN_PATH, PLAIN_NAME_IN_PATH, record
 from .operations import answer, operation, picture, problems, same
@@ -30,7 +30,7 @@ _LOOK = (
     _parameter("label_color", "The colour behind the label.", {**_TEXT, "default": "grey"}),
     _parameter(
         "format",
-        f"How the number is written: {', '.join(get_args(Format))}.",
+        f"How the number is written: {', '.join(get_args(NumberFormat))}.",
         {**_TEXT, "default": "plain"},
     ),
 )

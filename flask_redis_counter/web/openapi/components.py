@@ -7,7 +7,8 @@ from typing import Any
 from ...outcome import Outcome
 from ...series import MAX_DAYS
 from ...validation import MAX_VALUE, MIN_VALUE, NAME, URL_SAFE_NAME
-from ..representations import BARE, COUNTED_MEMBER, NO_MEMORY, QUOTED
+from ..params import BARE, QUOTED
+from ..representations import COUNTED_MEMBER, IDEMPOTENCY_MEMORY
 
 
 def ref(kind: str, name: str) -> dict[str, str]:
@@ -135,7 +136,7 @@ SCHEMAS = {
                 "same hit can be sent again without counting twice, if it had an Idempotency-Key.",
             },
             "reason": {
-                "const": NO_MEMORY,
+                "const": IDEMPOTENCY_MEMORY,
                 "description": "The store's memory is too full for another Idempotency-Key. A hit "
                 "without one counts.",
             },

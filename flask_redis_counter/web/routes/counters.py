@@ -14,23 +14,17 @@ from ...errors import CounterNotFoundError
 from ...extension.state import current_state
 from ...validation import MAX_VALUE, MIN_VALUE, check_integer
 from ..bearer_key import require_key
-from ..expensive import limit_concurrency
+from ..concurrency import limit_concurrency
 from ..negotiation import JSON, SVG, TEXT, media_type
-from ..representations import (
+from ..params import (
     get_integer,
     get_text,
     parse_amount,
     reject_unknown_params,
     require_url_safe_name,
 )
-from ..responses import (
-    body,
-    get_or_404,
-    hit_response,
-    make_conditional,
-    reject_invalid_request,
-    value_response,
-)
+from ..request_checks import read_body, reject_invalid_request
+from ..responses import get_or_404, hit_response, make_conditional, value_response
 from . import badges
 
 #: How many counters one list has, unless it is asked for fewer, and at the most.
@@ -91,7 +85,7 @@ def read_as_text(name: str) -> Response:
 def hit(name: str) -> Response:
     """Count on a counter; where there is none it is made, if that is allowed."""
     form = media_type(request.headers.get("Accept", ""))
-    if request.content_length or body():
+    if request.content_length or read_body():
         raise BadRequest("Say the amount in the query, ?amount=7, and send no body.")
     amount = parse_amount(request.args)
     return hit_response(
@@ -120,7 +114,7 @@ def put(name: str) -> Response:
     condition = _condition()
     if condition not in (None, "*"):
         raise BadRequest("The one condition that this takes is If-None-Match: *")
-    value = _parse_value(body())
+    value = _parse_value(read_body())
     state = current_state()
     limit = state.config.max_counters
     old = state.counter.set(

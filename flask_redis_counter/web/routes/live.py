@@ -10,9 +10,9 @@ from werkzeug.exceptions import BadRequest, NotFound
 
 from ...extension.state import current_state
 from ...validation import check_name
+from ..params import reject_unknown_params
 from ..problems import problem_response
-from ..representations import reject_unknown_params
-from ..responses import reject_invalid_request
+from ..request_checks import reject_invalid_request
 
 #: Under what the front tells the views of a request that there is live news, and of its seat.
 SLOT_KEY = "flask_redis_counter.live"

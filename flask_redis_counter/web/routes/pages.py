@@ -7,7 +7,8 @@ from werkzeug.exceptions import BadRequest
 
 from ...extension.state import current_state
 from ..negotiation import media_type
-from ..responses import hit_response, reject_invalid_request, value_response
+from ..request_checks import reject_invalid_request
+from ..responses import hit_response, value_response
 from .live import SLOT_KEY
 
 blueprint = Blueprint("counter", __name__)

@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from ...extension.state import current_state
 from ...validation import URL_SAFE_NAME
-from ..badge_response import MAX_LABEL, parse_label
-from ..badge_svg import COLORS, Format, parse_color
-from ..representations import require_url_safe_name
-from ..responses import reject_invalid_request
+from ..badge_style import MAX_LABEL, parse_label
+from ..badge_svg import COLORS, NumberFormat, parse_color
+from ..params import require_url_safe_name
+from ..request_checks import reject_invalid_request
 
 # A browser reads it with the flag v, which wants the hyphen escaped.
 _NAME = URL_SAFE_NAME.pattern.replace("-]", r"\-]")
@@ -53,7 +53,7 @@ def snippet() -> Response:
     asked = {
         "label": label,
         "color": sent["color"] if parse_color(sent.get("color", "")) else "",
-        "format": sent["format"] if sent.get("format") in get_args(Format) else "",
+        "format": sent["format"] if sent.get("format") in get_args(NumberFormat) else "",
     }
     query = urlencode({field: text for field, text in asked.items() if text})
     query = f"?{query}" if query else ""

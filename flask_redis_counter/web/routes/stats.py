@@ -15,12 +15,13 @@ from ...extension.state import current_state
 from ...series import SeriesPoint
 from ...store.overview import CounterSummary
 from ..charts import charts_available, days_per_bar, draw
-from ..expensive import limit_concurrency
+from ..concurrency import limit_concurrency
 from ..negotiation import SVG
+from ..params import get_integer_or_default
 from ..problems import problem_response
 from ..ranking import current_ranking
-from ..representations import integer_or
-from ..responses import make_conditional, reject_invalid_request
+from ..request_checks import reject_invalid_request
+from ..responses import make_conditional
 from .live import SLOT_KEY
 
 #: How many counters one page has.
@@ -143,7 +144,7 @@ def _listing(own: str) -> Listing:
     after = request.args.get("after")
     if after is not None and not search:
         return Listing([] if after else [own], after, total=total)
-    number = integer_or(request.args, "page", 1, MAX_PAGES, 1)
+    number = get_integer_or_default(request.args, "page", 1, MAX_PAGES, 1)
     begin = (number - 1) * PAGE_SIZE
     shown = found[begin : begin + PAGE_SIZE]
     span = f"{begin + 1:,} to {begin + len(shown):,}"
@@ -179,7 +180,7 @@ def chart(name: str) -> Response:
 
 
 def _days() -> int:
-    return integer_or(request.args, "days", MIN_DAYS, MAX_DAYS, DEFAULT_DAYS)
+    return get_integer_or_default(request.args, "days", MIN_DAYS, MAX_DAYS, DEFAULT_DAYS)
 
 
 def _row(one: CounterSummary, own: str) -> Row:

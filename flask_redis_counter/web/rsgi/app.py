@@ -31,7 +31,8 @@ from ...limits import Limits
 from ...log_throttle import LogThrottle
 from ...validation import URL_SAFE_NAME
 from ..negotiation import JSON, media_type
-from ..representations import HEADERS, hit_headers, parse_idempotency_key, render_json
+from ..params import parse_idempotency_key
+from ..representations import HEADERS, hit_headers, render_json
 from ..request_log import (
     OUTAGE_LOG,
     REQUEST_ID,

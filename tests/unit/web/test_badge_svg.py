@@ -12,7 +12,7 @@ from werkzeug.datastructures import MultiDict
 
 from flask_redis_counter import create_app
 from flask_redis_counter.validation import MAX_VALUE, MIN_VALUE
-from flask_redis_counter.web.badge_response import MAX_LABEL, BadgeStyle, parse_style
+from flask_redis_counter.web.badge_style import MAX_LABEL, BadgeStyle, parse_style
 from flask_redis_counter.web.badge_svg import (
     COLORS,
     CONTRAST,
@@ -122,13 +122,13 @@ def test_contrast():
 def test_each_color_can_be_read_on(color):
     """The text has the contrast that WCAG asks for, whatever is behind it."""
     side = Side("1", color)
-    assert contrast(color, side.ink) >= CONTRAST
-    assert side.ink == "#ffffff" or contrast(color, "#ffffff") < CONTRAST
+    assert contrast(color, side.text_color) >= CONTRAST
+    assert side.text_color == "#ffffff" or contrast(color, "#ffffff") < CONTRAST
 
 
 def test_named_colors_keep_white_text():
     """But for the two that are there for being light."""
-    dark = {name for name, color in COLORS.items() if Side("", color).ink == "#000000"}
+    dark = {name for name, color in COLORS.items() if Side("", color).text_color == "#000000"}
     assert dark == {"brightgreen", "lightgrey"}
 
 

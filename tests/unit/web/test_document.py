@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest
 from flask_redis_counter import InvalidAmountError, InvalidNameError, create_app
 from flask_redis_counter.validation import MAX_VALUE, check_name
 from flask_redis_counter.web.openapi.document import document
-from flask_redis_counter.web.representations import (
+from flask_redis_counter.web.params import (
     parse_amount,
     parse_idempotency_key,
     require_url_safe_name,

@@ -17,7 +17,8 @@ from flask_redis_counter.validation import (
     URL_SAFE_NAME,
     check_idempotency_key,
 )
-from flask_redis_counter.web.representations import parse_amount, parse_idempotency_key, render_json
+from flask_redis_counter.web.params import parse_amount, parse_idempotency_key
+from flask_redis_counter.web.representations import render_json
 from flask_redis_counter.web.rsgi.app import _AMOUNT, _HITS
 
 PRINTABLE = st.characters(min_codepoint=0x20, max_codepoint=0x7E)

@@ -1,7 +1,7 @@
-"""Costly responses: computed one at a time in each process, and some of them cached for a second.
+"""Concurrency limit of expensive responses, with a cache of one second.
 
-They share the interpreter's lock with counting: were many computed at once, hits would miss their
-deadlines.
+They share the interpreter's lock with counting: if many were computed at once, hits would miss
+their deadlines.
 """
 
 from __future__ import annotations
@@ -22,53 +22,53 @@ from .problems import RETRY_AFTER
 #: Seconds for which a response is cached.
 TTL = 1.0
 
-#: Seconds that a request waits for its turn.
-TURN_TIMEOUT = 2.0
+#: Seconds that a request waits for the lock.
+LOCK_TIMEOUT = 2.0
 
-#: Requests that compute or wait; they hold threads that other requests need.
+#: Maximum requests that compute or wait. They occupy threads that other requests need.
 MAX_REQUESTS = 8
 
-#: Responses that are cached at once.
+#: Maximum responses in the cache.
 MAX_CACHED = 16
 
-# Where an app keeps its limiter, in ``app.extensions``.
-_KEY = "flask-redis-counter.costly"
+# Key of an app's limiter in ``app.extensions``.
+_EXTENSION = "flask-redis-counter.concurrency"
 
 _P = ParamSpec("_P")
 
 
 class ConcurrencyLimiter(ForkSafe):
-    """The turn to compute, and the responses of the last second."""
+    """Computes one response at a time in each process, and caches responses."""
 
     def __init__(self) -> None:
         super().__init__()
         self.enter()
 
     def _reset(self) -> None:
-        self._turn = threading.Lock()
-        self._places = threading.Semaphore(MAX_REQUESTS)
+        self._lock = threading.Lock()
+        self._slots = threading.Semaphore(MAX_REQUESTS)
         self._cache: dict[Hashable, tuple[float, Response]] = {}
 
     def respond(self, key: Hashable, compute: Callable[[], Response]) -> Response:
         """Return a cached response, or compute it.
 
-        :param key: what the response depends on; None: it is not cached.
-        :raises ServiceUnavailable: too many compute or wait.
+        :param key: the cache key; None: the response is not cached.
+        :raises ServiceUnavailable: too many requests compute or wait.
         """
         self.enter()
         if cached := self._cached(key):
             return cached
-        if not self._places.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             raise _busy()
         try:
-            if not self._turn.acquire(timeout=TURN_TIMEOUT):
+            if not self._lock.acquire(timeout=LOCK_TIMEOUT):
                 raise _busy()
             try:
                 return self._cached(key) or self._compute(key, compute)
             finally:
-                self._turn.release()
+                self._lock.release()
         finally:
-            self._places.release()
+            self._slots.release()
 
     def _cached(self, key: Hashable) -> Response | None:
         expires, response = self._cache.get(key, (0.0, None))
@@ -87,10 +87,10 @@ class ConcurrencyLimiter(ForkSafe):
 def limit_concurrency(
     *parameters: str, cached: bool = False
 ) -> Callable[[Callable[_P, Response]], Callable[_P, Response]]:
-    """Decorate a view: one at a time is computed in each process; too many at once are a 503.
+    """Decorate a view: each process computes one response at a time; excess requests get a 503.
 
-    :param parameters: those of the query that the response depends on.
-    :param cached: whether the response may be a second old; not one to a conditional request.
+    :param parameters: the query parameters that the response depends on.
+    :param cached: whether the response is cached. A conditional request bypasses the cache.
     """
 
     def decorate(view: Callable[_P, Response]) -> Callable[_P, Response]:
@@ -101,7 +101,7 @@ def limit_concurrency(
                 query = tuple(tuple(request.args.getlist(name)) for name in parameters)
                 key = (request.endpoint, request.root_path, *kwargs.values(), query)
             limiter: ConcurrencyLimiter = current_app.extensions.setdefault(
-                _KEY, ConcurrencyLimiter()
+                _EXTENSION, ConcurrencyLimiter()
             )
             return limiter.respond(key, lambda: view(*args, **kwargs))
 
@@ -116,5 +116,5 @@ def _copy(response: Response) -> Response:
 
 
 def _busy() -> ServiceUnavailable:
-    detail = "Too many ask for this; try again in a moment."
+    detail = "Too many requests for this page at once; try again in a moment."
     return ServiceUnavailable(detail, retry_after=RETRY_AFTER)

@@ -7,7 +7,7 @@ import pytest
 
 from flask_redis_counter import create_app
 from flask_redis_counter.testing import wait_until
-from flask_redis_counter.web import expensive
+from flask_redis_counter.web import concurrency
 
 from .support import KEY, problem
 
@@ -34,7 +34,7 @@ def read(app, path, **headers):
 @pytest.mark.parametrize("path", ["/stats", "/stats/visits.svg"])
 def test_a_response_is_cached_for_a_second(app, client, monkeypatch, path):
     """For each value of its parameters; then it is computed again."""
-    monkeypatch.setattr(expensive, "TTL", 60)
+    monkeypatch.setattr(concurrency, "TTL", 60)
     before = read(app, path)
     assert before.status_code == 200
     client.hset("counter:{visits}:days", mapping={"last": "x"})  # and the chart is another one
@@ -42,13 +42,13 @@ def test_a_response_is_cached_for_a_second(app, client, monkeypatch, path):
     assert read(app, path).data == before.data
     assert read(app, f"{path}?days=7").data != before.data
     with monkeypatch.context() as later:
-        later.setattr(expensive, "monotonic", lambda: float("inf"))
+        later.setattr(concurrency, "monotonic", lambda: float("inf"))
         assert read(app, path).data != before.data
 
 
 def test_a_cached_response_has_no_header_of_another_request(app, monkeypatch):
     """Those that the app adds are each request's own; the others stay."""
-    monkeypatch.setattr(expensive, "TTL", 60)
+    monkeypatch.setattr(concurrency, "TTL", 60)
     for identity in ("a", "b"):
         chart = read(app, "/stats/visits.svg", **{"X-Request-ID": identity})
         assert chart.headers["X-Request-ID"] == identity
@@ -58,7 +58,7 @@ def test_a_cached_response_has_no_header_of_another_request(app, monkeypatch):
 
 def test_a_conditional_request_is_not_answered_from_the_cache(app, monkeypatch):
     """It gets a 304 while the chart is the same."""
-    monkeypatch.setattr(expensive, "TTL", 60)
+    monkeypatch.setattr(concurrency, "TTL", 60)
     tag = read(app, "/stats/visits.svg").headers["ETag"]
     assert read(app, "/stats/visits.svg", **{"If-None-Match": tag}).status_code == 304
     read(app, "/count")
@@ -67,7 +67,7 @@ def test_a_conditional_request_is_not_answered_from_the_cache(app, monkeypatch):
 
 def test_an_error_is_not_cached(app, client, monkeypatch):
     """A page is right as soon as there is something to show."""
-    monkeypatch.setattr(expensive, "TTL", 60)
+    monkeypatch.setattr(concurrency, "TTL", 60)
     assert read(app, "/stats/new.svg").headers["Counter-Status"] == "404"
     client.set("counter:{new}", 1)
     assert "Counter-Status" not in read(app, "/stats/new.svg").headers
@@ -75,13 +75,13 @@ def test_an_error_is_not_cached(app, client, monkeypatch):
 
 def test_the_cache_is_bounded(app, monkeypatch):
     """The oldest response makes way for a new one."""
-    monkeypatch.setattr(expensive, "TTL", 60)
-    for days in range(7, 9 + expensive.MAX_CACHED):
+    monkeypatch.setattr(concurrency, "TTL", 60)
+    for days in range(7, 9 + concurrency.MAX_CACHED):
         read(app, f"/stats?days={days}")
     (limiter,) = (
-        one for one in app.extensions.values() if isinstance(one, expensive.ConcurrencyLimiter)
+        one for one in app.extensions.values() if isinstance(one, concurrency.ConcurrencyLimiter)
     )
-    assert len(limiter._cache) == expensive.MAX_CACHED
+    assert len(limiter._cache) == concurrency.MAX_CACHED
 
 
 @pytest.mark.parametrize("path", COSTLY)
@@ -98,18 +98,18 @@ def test_one_at_a_time_is_computed(app, client, monkeypatch, path):
         return compute(*arguments, **options)
 
     monkeypatch.setattr(counter, COSTLY[path], slowly)
-    monkeypatch.setattr(expensive, "TURN_TIMEOUT", 10)
-    with ThreadPoolExecutor(expensive.MAX_REQUESTS) as pool:
-        asked = [pool.submit(read, app, path) for _ in range(expensive.MAX_REQUESTS)]
+    monkeypatch.setattr(concurrency, "LOCK_TIMEOUT", 10)
+    with ThreadPoolExecutor(concurrency.MAX_REQUESTS) as pool:
+        asked = [pool.submit(read, app, path) for _ in range(concurrency.MAX_REQUESTS)]
         (limiter,) = wait_until(
             lambda: [
                 one
                 for one in app.extensions.values()
-                if isinstance(one, expensive.ConcurrencyLimiter)
+                if isinstance(one, concurrency.ConcurrencyLimiter)
             ],
             what="a request",
         )
-        wait_until(lambda: limiter._places._value == 0, what="all places taken")
+        wait_until(lambda: limiter._slots._value == 0, what="all places taken")
         refused = read(app, path)
         if path.endswith(".svg"):
             assert refused.headers["Counter-Status"] == "503"
@@ -118,7 +118,7 @@ def test_one_at_a_time_is_computed(app, client, monkeypatch, path):
         assert refused.headers["Retry-After"] == "1"
         assert read(app, "/count").json["value"] == 2
         free.set()
-        assert [answer.result().status_code for answer in asked] == [200] * expensive.MAX_REQUESTS
+        assert [answer.result().status_code for answer in asked] == [200] * concurrency.MAX_REQUESTS
     assert set(most) == {1}
     assert client.get(KEY) == b"2"
 
@@ -128,7 +128,7 @@ def test_a_turn_that_does_not_come(app, monkeypatch):
     counter = app.extensions["flask-redis-counter"].counter
     free, begun = threading.Event(), threading.Event()
     monkeypatch.setattr(counter, "series", lambda *_, **__: begun.set() or (free.wait(10) and []))
-    monkeypatch.setattr(expensive, "TURN_TIMEOUT", 0.01)
+    monkeypatch.setattr(concurrency, "LOCK_TIMEOUT", 0.01)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(read, app, "/counters/visits/series")
         assert begun.wait(10)
