@@ -122,7 +122,7 @@ def test_every_setting_is_passed_on(tmp_path, monkeypatch):
 def test_the_whole_file_of_settings_is_passed_on(tmp_path):
     """The service gets all of .env: another store, and what is misspelt, of which it warns."""
     (tmp_path / ".env").write_text(
-        "COUNTER_TIMOUT=2\nCOUNTER_SPOOL_MB=5\nREDIS_URL=redis://elsewhere:6379/0\n"
+        "COUNTER_TIMOUT=2\nCOUNTER_SPOOL_MAX_MB=5\nREDIS_URL=redis://elsewhere:6379/0\n"
         "COUNTER_ADMIN_KEY='sixteen-or-more-$characters'\nREDIS_PASSWORD='with a \"$\"'\n"
     )
     services = together((BASE,), tmp_path)["services"]

@@ -50,7 +50,7 @@ def test_a_service_link_is_recognised(name, value):
         ("COUNTER_NAME", "front-page"),
         ("COUNTER_PORT", "5000"),
         ("REDIS_URL", "redis://10.0.0.11:6379"),
-        ("COUNTER_DEADLNE", "1"),
+        ("COUNTER_TIMOUT", "1"),
     ],
 )
 def test_a_setting_is_not_a_service_link(name, value):
