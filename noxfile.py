@@ -146,7 +146,7 @@ def wsgi(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def chaos(session: nox.Session) -> None:
-    """Count under random faults, and check it (--minutes= --calm= --nemesis-seed= --stack=)."""
+    """Run the chaos test (--minutes= --max-pause= --nemesis-seed= --stack=)."""
     install(session, "server,embedded,testing")
     progress = ["--log-cli-level=INFO", "--log-cli-format=%(asctime)s %(message)s"]
     pytest(session, "tests/e2e/test_chaos.py", *progress)

@@ -52,7 +52,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.runs():
+        if self._process.is_running():
             self._process.stop()
         self._process.signal(signal.SIGKILL)  # workers that outlived their parent
 
@@ -63,7 +63,7 @@ class Server:
         return [_memory(int(child)) for child in children]
 
     def _answers(self) -> bool:
-        if not self._process.runs():
+        if not self._process.is_running():
             raise SystemExit(f"{self.contestant.name} ended; its log:\n{self._process.log()}")
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:

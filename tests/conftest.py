@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how long the chaos lasts, 0 to 1440; each kind of fault comes at least once (1)",
     )
     parser.addoption(
-        "--calm",
+        "--max-pause",
         type=float,
         default=4.0,
         help="how many seconds of calm there are after each fault of the chaos at the most (4)",

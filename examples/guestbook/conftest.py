@@ -14,6 +14,6 @@ def docker_compose_file():
 
 
 @pytest.fixture(scope="session")
-def stack_entry():
+def stack_endpoint():
     """Where the guestbook is reached."""
-    return Endpoint("web", 8000, ready="/healthz")
+    return Endpoint("web", 8000, ready_path="/healthz")

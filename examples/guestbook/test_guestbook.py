@@ -23,7 +23,7 @@ def test_what_was_signed_is_still_there(stack, faults, fault):
 
 
 def test_it_says_no_and_signed_all_the_same(stack, faults):
-    with faults.replies_lost("redis"):
+    with faults.responses_dropped("redis"):
         assert sign(stack, "echo") == 503
     # As often as redis-py has tried. On a busy machine the entry is there a moment later.
     wait_until(lambda: "echo" in entries(stack), what="the entry")
@@ -37,6 +37,6 @@ def test_a_full_memory(stack, faults):
 
 def test_everything_at_once(stack, faults, nemesis):
     with nemesis(
-        {"pause": lambda: faults.paused("redis"), "slow": lambda: faults.slow("redis", 2)}
+        {"pause": lambda: faults.paused("redis"), "slow": lambda: faults.latency("redis", 2)}
     ):
         assert {sign(stack, "perhaps") for _ in range(20)} <= {201, 503}

@@ -1,18 +1,21 @@
-"""Stacks to test a counter on, faults to test it with, and clients that remember everything."""
+"""Test harness: stacks of services, faults, load clients, and a consistency checker."""
 
 from . import direct
 from .faults.fault import Event
 from .faults.faults import Faults
 from .faults.nemesis import Nemesis, NemesisFactory
+from .stacks.command import CommandResult
 from .stacks.compose import ComposeStack
+from .stacks.errors import StackError, StackTimeoutError
 from .stacks.process_stack import ProcessStack, Program
 from .stacks.proxy import Proxy
 from .stacks.redis_server import RedisServerProcess
-from .stacks.stack import CommandResult, Endpoint, Replica, Stack, StackError, StackTimeoutError
+from .stacks.replica import Replica
+from .stacks.stack import Endpoint, Stack
 from .waiting import WaitTimeoutError, wait_until
 from .workload.chaos import Report, run_chaos
 from .workload.checker import CheckResult, check
-from .workload.clients import Tally, count, run_load
+from .workload.clients import Tally, run_load, send_hit
 from .workload.history import History, Op
 
 __all__ = [
@@ -38,9 +41,9 @@ __all__ = [
     "Tally",
     "WaitTimeoutError",
     "check",
-    "count",
     "direct",
     "run_chaos",
     "run_load",
+    "send_hit",
     "wait_until",
 ]

@@ -1,7 +1,7 @@
-"""HTTP requests that go straight to their server: no proxy of the environment, no ``.netrc``.
+"""HTTP requests that ignore the environment's proxies and ``.netrc``.
 
-The functions are those of requests. A stack under test is local: a proxy could answer in its
-place, and a password for another service would be sent to it.
+The functions are those of requests. A stack under test is local: a proxy could respond in its
+place, and ``.netrc`` could send it a password that belongs to another service.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from typing import Any
 
 import requests
 
-#: Seconds that a server may be silent, by default: requests waits for ever.
+#: Default read timeout in seconds. The default of requests is to wait forever.
 TIMEOUT = 30.0
 
 
 def request(
     method: str, url: str, *, timeout: float = TIMEOUT, **options: Any
 ) -> requests.Response:
-    """Send a request on a connection of its own, and return the answer.
+    """Send a request on a new connection, and return the response.
 
-    :param timeout: seconds that the server may be silent.
+    :param timeout: connect and read timeout in seconds.
     :param options: those of :func:`requests.request`.
-    :raises requests.RequestException: there is no answer.
+    :raises requests.RequestException: there is no response.
     """
     with requests.Session() as session:
         session.trust_env = False
@@ -34,7 +34,7 @@ def get(url: str, **options: Any) -> requests.Response:
 
 
 def head(url: str, **options: Any) -> requests.Response:
-    """Send a HEAD request; a redirect is not followed."""
+    """Send a HEAD request; redirects are not followed."""
     return request("HEAD", url, **{"allow_redirects": False, **options})
 
 

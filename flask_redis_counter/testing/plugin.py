@@ -1,13 +1,12 @@
-"""A pytest plugin for anybody's Compose project: a stack, faults, logs on failure.
+"""A pytest plugin for Compose projects: a stack, faults, and logs on failure.
 
 Load it in the ``conftest.py`` of the folder that pytest is started from::
 
     pytest_plugins = ["flask_redis_counter.testing.plugin"]
 
-or, wherever pytest is started, with ``-p flask_redis_counter.testing.plugin`` in ``addopts``. The
-stack is what pytest-docker's fixtures ``docker_compose_file`` and
-``docker_compose_project_name`` describe for the folder of the test, and is reached at its
-``docker_ip``.
+or, from any folder, with ``-p flask_redis_counter.testing.plugin`` in ``addopts``. The fixtures
+``docker_compose_file`` and ``docker_compose_project_name`` of pytest-docker define the stack of
+the tests in a folder; ``docker_ip`` is the address of its ports.
 """
 
 from __future__ import annotations
@@ -21,162 +20,157 @@ import pytest
 
 from .faults.faults import Faults
 from .faults.nemesis import FaultFactories, Nemesis, NemesisFactory
-from .stacks.compose import ComposeStack, unique_project
+from .reporting import (
+    add_sections,
+    get_notes,
+    merge_worker_notes,
+    note_kept_stack,
+    report_faults,
+    report_logs,
+    report_nemesis,
+)
+from .stacks.compose import ComposeStack
 from .stacks.docker import PROXY_VARIABLE, proxy_script
+from .stacks.errors import StackError, StackTimeoutError
+from .stacks.project import make_project_name
 from .stacks.sharing import SharedStacks, remove_abandoned
-from .stacks.stack import READY_TIMEOUT, Endpoint, Stack, StackError, StackTimeoutError
+from .stacks.stack import READY_TIMEOUT, Endpoint, Stack
 
-#: pytest shows the line of the test, and not ours.
+#: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
 
-#: Seconds that a stack gets which was not ready for an earlier test.
-BROKEN_TIMEOUT = 2.0
+#: Timeout in seconds for a stack that was not ready for an earlier test.
+NOT_READY_TIMEOUT = 2.0
 
-#: The stacks that a test used, each with the moment when the test began; and what it did to them.
-_USED = pytest.StashKey[dict[Stack, float]]()
-_FAULTS = pytest.StashKey[list[Faults]]()
-_NEMESES = pytest.StashKey[list[Nemesis]]()
+#: The fixtures that define `compose_stack`. A folder may override each of them.
+STACK_FIXTURES = (
+    "docker_compose_file",
+    "docker_compose_project_name",
+    "docker_ip",
+    "stack_endpoint",
+)
 
-#: The stacks that were not ready, each with the first test that saw it.
-_BROKEN = pytest.StashKey[dict[Stack, str]]()
+#: The stacks that were not ready, each with the first test that waited for it.
+_NOT_READY = pytest.StashKey[dict[Stack, str]]()
 
-#: The stacks of `compose_stack`; and what each definition of that fixture was last made from.
+#: The stacks of the fixture `compose_stack`.
 _COMPOSE_STACKS = pytest.StashKey[set[Stack]]()
-_MADE_FROM = pytest.StashKey[dict[object, Sequence[object]]]()
 
-#: The fixtures that say what `compose_stack` is. A folder may override each of them.
-SOURCES = ("docker_compose_file", "docker_compose_project_name", "docker_ip", "stack_entry")
-
-#: What the end of the run says about the stack.
-_NOTES = pytest.StashKey[list[str]]()
+#: The definitions of :data:`STACK_FIXTURES` that each definition of `compose_stack` used last.
+_LAST_FIXTURES = pytest.StashKey[dict[object, Sequence[object]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the caller say what becomes of the stack, and how the nemesis chooses."""
+    """Add the options for the stack and the nemesis."""
     group = parser.getgroup("stack", "a stack of services under test")
     group.addoption(
         "--stack-keep",
         action="store_true",
-        help="leave the stack running after the run, and say how to reach and to stop it",
+        help="keep the stack running after the run, and print how to reach and remove it",
     )
     group.addoption(
         "--stack-attach",
         metavar="PROJECT",
-        help="use the running stack of this Compose project, and leave it running",
+        help="use the running stack of this Compose project, and keep it running",
     )
     group.addoption(
         "--stack-logs",
         action="store_true",
-        help="show every service's log for each test, not only for those that fail",
+        help="show every service's log for each test, not only for failed tests",
     )
     group.addoption(
         "--stack-per-worker",
         action="store_true",
-        help="under pytest-xdist: a stack for each worker, in place of one for all",
+        help="with pytest-xdist: start a stack for each worker instead of a shared one",
     )
     group.addoption(
         "--nemesis-seed",
         type=int,
         metavar="N",
-        help="what nemeses make their plans from (one of its own for each run)",
+        help="seed of the nemeses' plans (default: random for each run)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed once: the workers of pytest-xdist get the same.
+    """Set the seed, which the workers of pytest-xdist share, and the variable STACK_PROXY.
 
-    Whatever reads the Compose files finds the proxy's script: pytest-docker's fixtures do, as well.
+    The variable is in this process's environment, so that pytest-docker's fixtures see it as well.
     """
-    config.stash[_NOTES] = []
-    config.stash[_BROKEN] = {}
+    config.stash[_NOT_READY] = {}
     config.stash[_COMPOSE_STACKS] = set()
-    config.stash[_MADE_FROM] = {}
+    config.stash[_LAST_FIXTURES] = {}
     os.environ[PROXY_VARIABLE] = proxy_script()
     if config.option.nemesis_seed is None:
         config.option.nemesis_seed = secrets.randbits(32)
     if config.option.stack_logs:
-        config.option.reportchars += "P"  # or pytest shows nothing of a test that passed
+        config.option.reportchars += "P"  # or pytest shows no sections of a test that passed
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how to reach a stack that goes on running, and how to stop it."""
-    for note in terminalreporter.config.stash[_NOTES]:
+    """Print the notes on stacks that are kept or were removed late."""
+    for note in get_notes(terminalreporter.config):
         terminalreporter.write_line(note, yellow=True)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object) -> None:
-    """Take over what a worker of pytest-xdist has to say."""
-    output = getattr(node, "workeroutput", {})
+    """Collect the notes of a worker of pytest-xdist."""
     config: pytest.Config = node.config  # type: ignore[attr-defined]
-    notes = config.stash[_NOTES]
-    notes += [note for note in output.get("stack-notes", []) if note not in notes]
+    merge_worker_notes(config, getattr(node, "workeroutput", {}))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Remove what workers of pytest-xdist left: it kills those that take five seconds to end."""
+    """Remove stacks of crashed workers; pytest-xdist also kills workers after five seconds."""
     config = session.config
     if not config.pluginmanager.has_plugin("dsession") or config.option.stack_keep:
         return
     folder = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    notes = get_notes(config)
     try:
         for project in remove_abandoned(folder):
-            config.stash[_NOTES].append(f"a worker has left the stack {project}: it is removed now")
+            notes.append(f"a worker did not remove the stack {project}: it was removed now")
     except StackError as error:
-        config.stash[_NOTES].append(f"a worker has left a stack: {error}")
+        notes.append(f"a worker did not remove a stack, remove it by hand: {error}")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let a test have the stack of its own folder's fixtures.
+    """Finish `compose_stack` if the test's folder defines it in another way.
 
-    pytest keeps the value of a session's fixture whatever another folder overrides. Here it
-    forgets `compose_stack`, with all that was made from it, as between two parameters.
+    pytest caches the value of a session fixture even if a folder overrides the fixtures that it
+    uses. Finishing it also finishes all fixtures that depend on it, as pytest does between two
+    parameters.
     """
     if "compose_stack" not in getattr(item, "fixturenames", ()):
         return
     find = item.session._fixturemanager.getfixturedefs
-    compose_stack, *sources = [(find(name, item) or ())[-1] for name in ("compose_stack", *SOURCES)]
-    made_from = item.config.stash[_MADE_FROM]
-    if made_from.setdefault(compose_stack, sources) != sources:
+    names = ("compose_stack", *STACK_FIXTURES)
+    compose_stack, *fixtures = [(find(name, item) or ())[-1] for name in names]
+    last_fixtures = item.config.stash[_LAST_FIXTURES]
+    if last_fixtures.setdefault(compose_stack, fixtures) != fixtures:
         compose_stack.finish(item._request)  # type: ignore[attr-defined]
-        made_from[compose_stack] = sources
+        last_fixtures[compose_stack] = fixtures
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Put what happened to the stack, and every service's log, into a failed test's report."""
+    """Add the faults and every service's log to the report of a failed test."""
     report: pytest.TestReport = yield  # type: ignore[assignment]
     if report.failed or (report.when == "call" and item.config.option.stack_logs):
-        for nemesis in item.stash.get(_NEMESES, []):
-            report.sections.append(("nemesis", str(nemesis)))
-        for faults in item.stash.get(_FAULTS, []):
-            if faults.history:
-                report.sections.append(("faults", "\n".join(map(str, faults.history))))
-        for stack, began in item.stash.get(_USED, {}).items():
-            try:
-                logs = stack.last_words or stack.logs(since=began)
-            except StackError as error:
-                logs = {"the stack": f"not to be had: {error}"}
-            report.sections += [(f"log of {name}", log) for name, log in logs.items() if log]
+        add_sections(item, report)
     return report  # type: ignore[return-value]
-
-
-def watch(item: pytest.Item, stack: Stack) -> None:
-    """Let a test's report have the logs of a stack, from now on."""
-    item.stash.setdefault(_USED, {})[stack] = stack.mark()
 
 
 @pytest.fixture(scope="session")
 def docker_compose_project_name() -> str:
-    """Return a name of this run's own; pytest-docker's default is only the process id."""
-    return unique_project("pytest")
+    """Return a unique name for this run; pytest-docker's default has only the process id."""
+    return make_project_name("pytest")
 
 
 @pytest.fixture(scope="session")
-def stack_entry() -> Endpoint | None:
-    """Say where the stack is reached, and which path says that it is ready. Override it."""
+def stack_endpoint() -> Endpoint | None:
+    """Return the stack's address and its ready path, if any. Override it."""
     return None
 
 
@@ -184,13 +178,13 @@ def stack_entry() -> Endpoint | None:
 def _shared_stacks(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SharedStacks]:
-    """What this process shares with the other workers of pytest-xdist."""
+    """The stacks that this process shares with the other workers of pytest-xdist."""
     folder = tmp_path_factory.getbasetemp()
     if hasattr(pytestconfig, "workerinput") and not pytestconfig.option.stack_per_worker:
-        folder = folder.parent  # which the workers have in common
+        folder = folder.parent  # common to all workers
     stacks = SharedStacks(folder, keep=pytestconfig.option.stack_keep)
     yield stacks
-    stacks.leave()
+    stacks.release()
 
 
 @pytest.fixture(scope="session")
@@ -200,68 +194,69 @@ def compose_stack(
     docker_compose_file: str | Path | Sequence[str | Path],
     docker_compose_project_name: str,
     docker_ip: str,
-    stack_entry: Endpoint | None,
+    stack_endpoint: Endpoint | None,
 ) -> Iterator[ComposeStack]:
-    """One stack of containers for all tests, and workers, that have the same Compose files."""
-    files = _listed(docker_compose_file)
-    attached = pytestconfig.option.stack_attach
+    """The stack of containers that all tests and workers with the same Compose files share."""
+    files = _as_list(docker_compose_file)
+    attach_to = pytestconfig.option.stack_attach
 
     def make(project: str) -> ComposeStack:
-        return ComposeStack(files, project, entry=stack_entry, build=True, host=docker_ip)
+        return ComposeStack(files, project, endpoint=stack_endpoint, build=True, host=docker_ip)
 
-    if attached:
-        stack = make(attached)
+    if attach_to:
+        stack = make(attach_to)
         try:
             stack.check_files()
         except StackError as error:
             raise StackError(f"--stack-attach: {error}") from None
     else:
-        stack = _shared_stacks.use(make, docker_compose_project_name)
+        stack = _shared_stacks.acquire(make, docker_compose_project_name)
     pytestconfig.stash[_COMPOSE_STACKS].add(stack)
     yield stack
-    if pytestconfig.option.stack_keep and not attached:
-        _note_kept(pytestconfig, stack)
+    if pytestconfig.option.stack_keep and not attach_to:
+        note_kept_stack(pytestconfig, stack)
 
 
 @pytest.fixture(scope="session")
 def shared_stack(compose_stack: ComposeStack) -> Stack:
-    """Return the stack that `stack` gives to each test; override it for another one."""
+    """Return the stack for the fixture `stack`; override it to use another one."""
     return compose_stack
 
 
 @pytest.fixture
 def stack(shared_stack: Stack, request: pytest.FixtureRequest) -> Stack:
-    """The stack, ready; what was not ready for a test is hardly waited for again.
+    """The stack, ready. If it was not ready for an earlier test, the timeout is short.
 
-    :raises StackError: it is that of other Compose files than this test's.
+    :raises StackTimeoutError: it is not ready in time.
+    :raises StackError: it is still not ready, or has other Compose files than this test's folder.
     """
     if shared_stack in request.config.stash[_COMPOSE_STACKS]:
         _check_files(shared_stack, request)
-    broken = request.config.stash[_BROKEN]
-    if shared_stack in broken:
+    not_ready = request.config.stash[_NOT_READY]
+    if shared_stack in not_ready:
         try:
-            shared_stack.wait_ready(within=BROKEN_TIMEOUT)
+            shared_stack.wait_ready(timeout=NOT_READY_TIMEOUT)
         except StackTimeoutError as error:
-            ailing = "; ".join(str(one) for one in error.replicas if not one.ready)
+            replicas = "; ".join(str(one) for one in error.replicas if not one.is_ready)
             raise StackError(
-                f"the stack is still not ready, as it was when {broken[shared_stack]} began, "
-                f"which has more: {ailing or str(error).partition(chr(10))[0]}"
+                f"the stack is still not ready, see the error of {not_ready[shared_stack]}: "
+                f"{replicas or str(error).partition(chr(10))[0]}"
             ) from None
-        del broken[shared_stack]
-    watch(request.node, shared_stack)
+        del not_ready[shared_stack]
+    report_logs(request.node, shared_stack)
     try:
-        shared_stack.wait_ready(within=READY_TIMEOUT)
+        shared_stack.wait_ready(timeout=READY_TIMEOUT)
     except StackTimeoutError:
-        broken[shared_stack] = request.node.nodeid
+        not_ready[shared_stack] = request.node.nodeid
         raise
     return shared_stack
 
 
 @pytest.fixture
 def faults(stack: Stack, request: pytest.FixtureRequest) -> Faults:
-    """What may befall the stack."""
+    """Faults for the stack."""
     made = Faults(stack)
-    request.node.stash.setdefault(_FAULTS, []).append(made)
+    report_faults(request.node, made)
     return made
 
 
@@ -273,42 +268,26 @@ def nemesis(
 
     def make(kinds: FaultFactories, *, rate: float = 20.0) -> Nemesis:
         made = Nemesis(kinds, seed=pytestconfig.option.nemesis_seed, rate=rate)
-        request.node.stash.setdefault(_NEMESES, []).append(made)
+        report_nemesis(request.node, made)
         return made
 
     return make
 
 
-def _listed(files: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+def _as_list(files: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
     """Return the value of the fixture ``docker_compose_file`` as a list, as pytest-docker does."""
     return [files] if isinstance(files, (str, Path)) else files
 
 
 def _check_files(stack: Stack, request: pytest.FixtureRequest) -> None:
-    """Check that a stack is of the Compose files that the folder of a test names.
+    """Check that a stack has the Compose files that the folder of a test defines.
 
-    :raises StackError: it is of others, which pytest has not told the plugin in time.
+    :raises StackError: it has others, because the test requested it dynamically.
     """
-    own = ComposeStack(_listed(request.getfixturevalue("docker_compose_file")), "any").files
+    own = ComposeStack(_as_list(request.getfixturevalue("docker_compose_file")), "any").files
     if isinstance(stack, ComposeStack) and stack.files != own:
         raise StackError(
-            f"{request.node.nodeid} has the Compose files {','.join(own)}, but the stack is that "
-            f"of {','.join(stack.files)}: name the fixture `stack` as an argument of the test, "
+            f"{request.node.nodeid} has the Compose files {','.join(own)}, but the stack has "
+            f"{','.join(stack.files)}: name the fixture `stack` as an argument of the test, "
             "not in request.getfixturevalue()"
         )
-
-
-def _note_kept(config: pytest.Config, stack: ComposeStack) -> None:
-    reached = f" on {stack.url()}" if stack.entry else ""
-    remove = [f"docker compose -p {stack.project} down --volumes"]
-    if images := stack.images():
-        remove.append(f"docker image rm {' '.join(images)}")
-    note = (
-        f"the stack {stack.project} goes on running{reached}: --stack-attach={stack.project} uses "
-        f"it again, `{' && '.join(remove)}` stops it"
-    )
-    notes = config.stash[_NOTES]
-    if note not in notes:
-        notes.append(note)
-    if hasattr(config, "workeroutput"):
-        config.workeroutput["stack-notes"] = notes

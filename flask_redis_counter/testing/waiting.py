@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline, and an error that says what was seen last."""
+"""Waiting for a condition, with a timeout and an error that shows the last value."""
 
 from __future__ import annotations
 
@@ -6,47 +6,47 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-#: pytest shows the line of the test, and not ours.
+#: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
 
 _T = TypeVar("_T")
 
-#: Seconds between two looks, by default.
+#: Default pause between two calls of the condition, in seconds.
 PAUSE = 0.05
 
 
 class WaitTimeoutError(AssertionError):
-    """A condition did not come about in time.
+    """A condition did not become true in time.
 
-    :ivar last: what the last look returned or raised.
+    :ivar last: the last value that the condition returned, or the exception that it raised.
     """
 
-    def __init__(self, what: str, within: float, last: object) -> None:
-        super().__init__(f"not within {within:g} s: {what}; last seen: {last!r}")
+    def __init__(self, what: str, timeout: float, last: object) -> None:
+        super().__init__(f"not within {timeout:g} s: {what}; last seen: {last!r}")
         self.last = last
 
 
 def wait_until(
-    look: Callable[[], _T], *, what: str, within: float = 30.0, pause: float = PAUSE
+    condition: Callable[[], _T], *, what: str, timeout: float = 30.0, pause: float = PAUSE
 ) -> _T:
-    """Look until something true is seen, and return it.
+    """Call a condition until it returns a true value, and return that value.
 
-    :param look: called again and again; an :class:`Exception` counts as not yet.
+    :param condition: called repeatedly; an :class:`Exception` counts as false.
     :param what: the condition in words, for the error.
-    :param within: seconds to wait at the most.
-    :param pause: seconds between two looks.
-    :raises WaitTimeoutError: it was not seen in time.
+    :param timeout: maximum seconds to wait. The condition is called at least once.
+    :param pause: seconds between two calls.
+    :raises WaitTimeoutError: the condition did not become true in time.
     """
-    ends = time.monotonic() + within
+    deadline = time.monotonic() + timeout
     while True:
         last: object
         try:
-            seen = look()
-            if seen:
-                return seen
-            last = seen
+            value = condition()
+            if value:
+                return value
+            last = value
         except Exception as error:
             last = error
-        if time.monotonic() > ends:
-            raise WaitTimeoutError(what, within, last)
+        if time.monotonic() > deadline:
+            raise WaitTimeoutError(what, timeout, last)
         time.sleep(pause)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flask_redis_counter.testing import Stack
-from flask_redis_counter.testing.plugin import watch
+from flask_redis_counter.testing.reporting import report_logs
 
 from ..e2e.conftest import process_stack
 from .window import Window
@@ -51,7 +51,7 @@ def spooling_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """A stack that writes down what the store does not take."""
     settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": "{data}/spool"}
     with process_stack(settings=settings) as made:
-        watch(request.node, made)
+        report_logs(request.node, made)
         yield made
 
 

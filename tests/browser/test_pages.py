@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from flask_redis_counter.testing import Faults, Stack, count, wait_until
+from flask_redis_counter.testing import Faults, Stack, send_hit, wait_until
 
 from .conftest import PICTURES
 from .window import connect_all
@@ -49,7 +49,7 @@ CASES = {
     "count": Case("/count", 200, "Your visit was counted"),
     "count-full": Case("/count", 409, "The counter cannot hold more", full="visits"),
     "count-away": Case("/count", 503, "Your visit was not counted", fault="killed"),
-    "count-unknown": Case("/count", 503, "We do not know", fault="replies_lost"),
+    "count-unknown": Case("/count", 503, "We do not know", fault="responses_dropped"),
     "count-spooled": Case("/count", 202, "It will be counted", fault="killed", spools=True),
     "value": Case("/counters/visits", 200, "was not counted"),
     "value-longest": Case(f"/counters/{LONGEST}", 200, f"{LARGEST:,}", full=LONGEST),
@@ -95,10 +95,10 @@ def test_the_statistics_of_many_counters(stack, open_window):
     """A page of twenty counters is short: those without hits have no chart, the others fold it."""
     names = [f"page-{number:02}" for number in range(40)]
     for name in names:
-        stack.store("redis", "SET", f"counter:{{{name}}}", "7")
-        stack.store("redis", "ZADD", "counter:{}:names", "0", name)
+        stack.run_redis_command("redis", "SET", f"counter:{{{name}}}", "7")
+        stack.run_redis_command("redis", "ZADD", "counter:{}:names", "0", name)
     for name in ("visits", *names[::2]):
-        assert count(stack.url(), counter=name).values
+        assert send_hit(stack.url(), counter=name).values
     for scheme, width in product(SCHEMES, WIDTHS):
         window = open_window(stack, scheme=scheme, width=width).visit("/stats")
         window.picture(PICTURES / f"stats-many-{scheme}-{width}.png")
@@ -147,12 +147,12 @@ def full(stack: Stack, counter: str | None) -> Iterator[None]:
         yield
         return
     key = f"counter:{{{counter}}}"
-    before = stack.store("redis", "GET", key)
-    stack.store("redis", "SET", key, str(LARGEST))
+    before = stack.run_redis_command("redis", "GET", key)
+    stack.run_redis_command("redis", "SET", key, str(LARGEST))
     try:
         yield
     finally:
-        stack.store("redis", *(("SET", key, before) if before else ("DEL", key)))
+        stack.run_redis_command("redis", *(("SET", key, before) if before else ("DEL", key)))
 
 
 @contextmanager
@@ -214,7 +214,7 @@ FOCUSED = """() => {
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_keyboard_goes_from_top_to_bottom(stack, open_window, path, width):
     """Tab reaches everything in reading order, and shows where it is."""
-    assert count(stack.url()).values
+    assert send_hit(stack.url()).values
     window = open_window(stack, width=width).visit(path)
     reached = []
     for _ in range(100):

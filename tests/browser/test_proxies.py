@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from flask_redis_counter.testing import Stack, count, wait_until
+from flask_redis_counter.testing import Stack, send_hit, wait_until
 from flask_redis_counter.testing.stacks.process import Process, free_port
 
 from ..e2e.conftest import process_stack
@@ -80,7 +80,7 @@ def test_around_the_pages(published, browser):
     assert window.number == 1
     window.click("Back to the start")
     assert window.number == 1
-    assert count(stack.url()).values == [2]
+    assert send_hit(stack.url()).values == [2]
     wait_until(lambda: window.number == 2, what="the number to rise by itself")
     window.click("Statistics")
     assert window.page.url == f"{url}/stats"
@@ -108,7 +108,8 @@ def test_the_lines_count(published, browser):
     window.page.route("**/site", lambda route: route.fulfill(body=filled, content_type="text/html"))
     window.visit(f"{url}/site")
     wait_until(
-        lambda: stack.store("redis", "GET", "counter:{shop}") == "2", what="a visit of each kind"
+        lambda: stack.run_redis_command("redis", "GET", "counter:{shop}") == "2",
+        what="a visit of each kind",
     )
     context.close()
     assert window.troubles == []

@@ -30,7 +30,7 @@ POLICY = "default-src 'none'; script-src {service}; connect-src {service}; img-s
 
 def stored(stack: Stack, name: str) -> int:
     """Return what the store itself has."""
-    return int(stack.store("redis", "GET", f"counter:{{{name}}}") or 0)
+    return int(stack.run_redis_command("redis", "GET", f"counter:{{{name}}}") or 0)
 
 
 @contextmanager
@@ -104,8 +104,8 @@ def test_another_site(open_stack, open_window):
         for path in ("hit/pictures.svg?color=brightgreen&format=comma", "hit/pictures.svg",
                      "counters/pictures.svg?label=a+picture+that+only+reads")
     )  # fmt: skip
-    stack.store("redis", "SET", "counter:{pictures}", "41335")
-    stack.store("redis", "SET", "counter:{script}", "41335")
+    stack.run_redis_command("redis", "SET", "counter:{pictures}", "41335")
+    stack.run_redis_command("redis", "SET", "counter:{script}", "41335")
     filled = PAGE.format(name="script", service=service, images=images)
     visits = 0
     with site(filled, POLICY.format(service=service)) as url:
@@ -124,7 +124,7 @@ def test_another_site(open_stack, open_window):
 def test_a_readme(stack, open_window):
     """The lines that the page writes, rendered as Markdown, are badges in each colour scheme."""
     markdown = pytest.importorskip("markdown_it")
-    stack.store("redis", "SET", "counter:{readme}", "41336")
+    stack.run_redis_command("redis", "SET", "counter:{readme}", "41336")
     looks = {"visits": "format=comma&color=green", "*some* [_words_]": "color=brightgreen",
              "<b>": "format=short&color=0969da"}  # fmt: skip
     lines = []
@@ -161,10 +161,10 @@ def test_a_site_that_is_not_allowed(page, stack):
 def test_a_large_number(page, stack):
     """It is exact, to the last of 63 bits."""
     before = stored(stack, "site")
-    stack.store("redis", "SET", "counter:{site}", str(2**63 - 2))
+    stack.run_redis_command("redis", "SET", "counter:{site}", str(2**63 - 2))
     page.goto("/site")
     wait_until(lambda: seen(page) == f"{2**63 - 1:,}", what="the largest value")
-    stack.store("redis", "SET", "counter:{site}", str(before))
+    stack.run_redis_command("redis", "SET", "counter:{site}", str(before))
 
 
 def test_an_answer_that_is_lost(page, stack):
@@ -355,8 +355,12 @@ def test_reloads_of_a_page(browser):
 def test_a_store_without_memory_for_keys(browser):
     """The script's hit is refused for its key, sent again without one, and counts once."""
     with process_stack(settings={"COUNTER_CORS_ORIGINS": "*"}) as stack:
-        used = re.search(r"used_memory:(\d+)", str(stack.store("redis", "INFO", "memory")))
-        stack.store("redis", "CONFIG", "SET", "maxmemory", str(int(used[1]) * 115 // 100))
+        used = re.search(
+            r"used_memory:(\d+)", str(stack.run_redis_command("redis", "INFO", "memory"))
+        )
+        stack.run_redis_command(
+            "redis", "CONFIG", "SET", "maxmemory", str(int(used[1]) * 115 // 100)
+        )
         loader = f'<script src="{stack.url()}/static/counter.js" data-counter="site"></script>'
         body = f'<!doctype html><link rel="icon" href="data:,"><title>A</title>{LINE}{loader}'
         with site(body, POLICY.format(service=stack.url())) as url:

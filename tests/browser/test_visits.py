@@ -1,6 +1,6 @@
 """What a visitor is told, and what the store has: through outages and back."""
 
-from flask_redis_counter.testing import Faults, Stack, Tally, count, wait_until
+from flask_redis_counter.testing import Faults, Stack, Tally, send_hit, wait_until
 
 from .window import Window, connect_all
 
@@ -13,7 +13,7 @@ SPOOLED = "It will be counted once the store is back"
 
 def stored(stack: Stack) -> int:
     """Return what the store itself has."""
-    return int(stack.store("redis", "GET", "counter:{visits}") or 0)
+    return int(stack.run_redis_command("redis", "GET", "counter:{visits}") or 0)
 
 
 def heard(window: Window) -> Tally:
@@ -53,30 +53,30 @@ def test_the_buttons_lead_around(stack, open_window):
 def test_thousands_are_grouped(stack, open_window):
     """A large number is readable, and is the number."""
     before = stored(stack)
-    stack.store("redis", "SET", "counter:{visits}", "41336")
+    stack.run_redis_command("redis", "SET", "counter:{visits}", "41336")
     try:
         window = open_window(stack).visit("/count")
         assert "41,337" in window.text
         assert "41,337" in window.page.title()
     finally:
-        stack.store("redis", "SET", "counter:{visits}", str(before))
+        stack.run_redis_command("redis", "SET", "counter:{visits}", str(before))
 
 
 def test_the_number_rises_by_itself(stack, open_window):
     """Without a reload, on both pages that show it, with its thousands apart."""
     before = stored(stack)
-    stack.store("redis", "SET", "counter:{visits}", "999")
+    stack.run_redis_command("redis", "SET", "counter:{visits}", "999")
     try:
         welcome, statistics = open_window(stack).visit("/"), open_window(stack).visit("/stats")
         value = statistics.page.locator("[data-live=visits]")
         assert (welcome.number, value.inner_text()) == (999, "999")
         for number in ("1,000", "1,001"):
-            assert count(stack.url()).values
+            assert send_hit(stack.url()).values
             for look in (lambda: welcome.text, value.inner_text):
                 wait_until(lambda look=look, number=number: number in look(), what=number)
         assert "1,001 visits so far" in " ".join(welcome.text.split())
     finally:
-        stack.store("redis", "SET", "counter:{visits}", str(before))
+        stack.run_redis_command("redis", "SET", "counter:{visits}", str(before))
 
 
 def test_a_number_that_stands_still_comes_back(stack, open_window):
@@ -84,10 +84,10 @@ def test_a_number_that_stands_still_comes_back(stack, open_window):
     before = stored(stack)
     window = open_window(stack).visit("/")
     window.click("Statistics")
-    assert count(stack.url()).values
+    assert send_hit(stack.url()).values
     window.page.go_back(wait_until="load")
     wait_until(lambda: window.number == before + 1, what="the new number")
-    assert count(stack.url()).values
+    assert send_hit(stack.url()).values
     wait_until(lambda: window.number == before + 2, what="the next one")
 
 
@@ -126,7 +126,7 @@ def test_unknown_is_called_unknown(stack, faults, open_window):
     window = open_window(stack).visit("/count")
     assert heard(window).values == [before + 1]
     connect_all(stack)
-    with faults.replies_lost("redis"):
+    with faults.responses_dropped("redis"):
         window.reload()
         assert UNKNOWN in window.text
         assert "you will be counted twice" in " ".join(window.text.split())

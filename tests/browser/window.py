@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from flask_redis_counter.testing import Stack, count
+from flask_redis_counter.testing import Stack, send_hit
 
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page, Request, Response
@@ -23,7 +23,7 @@ def connect_all(stack: Stack) -> None:
     answered over other connections than programs' hits.
     """
     for _ in range(20):
-        assert count(stack.url(), counter="other").values
+        assert send_hit(stack.url(), counter="other").values
         assert requests.get(f"{stack.url()}/readyz", timeout=5).ok
 
 

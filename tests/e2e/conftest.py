@@ -9,9 +9,9 @@ import pytest
 
 from flask_redis_counter.store.embedded import server_binary
 from flask_redis_counter.testing import ComposeStack, Endpoint, ProcessStack, Program, Stack
-from flask_redis_counter.testing.plugin import watch
-from flask_redis_counter.testing.stacks.compose import unique_project
-from flask_redis_counter.testing.stacks.docker import engine_answers, run_docker
+from flask_redis_counter.testing.reporting import report_logs
+from flask_redis_counter.testing.stacks.docker import is_engine_available, run_docker
+from flask_redis_counter.testing.stacks.project import make_project_name
 
 ROOT = Path(__file__).parents[2]
 FILES = [str(ROOT / "docker-compose.yml"), str(ROOT / "docker-compose.test.yml")]
@@ -22,8 +22,8 @@ SCALE_FILES = [
 VALKEY_FILE = str(ROOT / "tests" / "e2e" / "docker-compose.valkey.yml")
 
 #: Where the service is reached, directly and behind the load balancer.
-WEB = Endpoint("web", 5000, ready="/readyz")
-BALANCER = Endpoint("lb", 5000, ready="/readyz")
+WEB = Endpoint("web", 5000, ready_path="/readyz")
+BALANCER = Endpoint("lb", 5000, ready_path="/readyz")
 
 #: What sets and deletes counters; the Compose file of the tests has it as well.
 ADMIN_KEY = "the-key-of-the-tests"
@@ -50,14 +50,14 @@ def process_stack(
         "redis": Program(store),
         "web": Program(web, {**given, **settings}, replicas),
     }
-    return ProcessStack(programs, entry=WEB)
+    return ProcessStack(programs, endpoint=WEB)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Decide once what the run's stacks are made of."""
     kind = config.getoption("--stack")
     if kind == "auto":
-        kind = "compose" if engine_answers() else "process"
+        kind = "compose" if is_engine_available() else "process"
     config.stash[KIND] = kind
     if config.getoption("--store") == "valkey":
         FILES.append(VALKEY_FILE)
@@ -103,7 +103,7 @@ def docker_compose_file() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def stack_entry() -> Endpoint:
+def stack_endpoint() -> Endpoint:
     """Say where the service is reached."""
     return WEB
 
@@ -127,12 +127,12 @@ def new_stack(pytestconfig: pytest.Config, request: pytest.FixtureRequest, image
         if pytestconfig.stash[KIND] == "process":
             made = process_stack(replicas)
         elif replicas == 1:
-            made = ComposeStack(FILES, unique_project("counter"), entry=WEB)
+            made = ComposeStack(FILES, make_project_name("counter"), endpoint=WEB)
         else:
-            project, scale = unique_project("counter"), {"web": replicas}
+            project, scale = make_project_name("counter"), {"web": replicas}
             files = [*FILES, *SCALE_FILES]
-            made = ComposeStack(files, project, entry=BALANCER, scale=scale)
-        watch(request.node, made)
+            made = ComposeStack(files, project, endpoint=BALANCER, scale=scale)
+        report_logs(request.node, made)
         return made
 
     return make

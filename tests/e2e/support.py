@@ -28,7 +28,7 @@ def under_load(stack: Stack, disturb: Callable[[], object], *, clients: int = 8)
     disturbed = threading.Event()
     ends = time.monotonic() + 90
 
-    def go_on(tally: Tally) -> bool:
+    def should_continue(tally: Tally) -> bool:
         progress["now"] = len(tally.values)
         if disturbed.is_set():
             progress.setdefault("target", len(tally.values) + ENOUGH)
@@ -36,7 +36,7 @@ def under_load(stack: Stack, disturb: Callable[[], object], *, clients: int = 8)
         return time.monotonic() < ends
 
     with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(run_load, stack.url, clients=clients, go_on=go_on)
+        load = pool.submit(run_load, stack.url, clients=clients, should_continue=should_continue)
         try:
             wait_until(lambda: progress["now"] >= ENOUGH, what=f"{ENOUGH} hits")
             disturb()

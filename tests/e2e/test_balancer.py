@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from flask_redis_counter.testing import ComposeStack, Endpoint, wait_until
-from flask_redis_counter.testing.stacks.compose import unique_project
+from flask_redis_counter.testing.stacks.project import make_project_name
 
 from .conftest import FILES, ROOT, SCALE_FILES
 
@@ -24,7 +24,7 @@ def balanced(image):
     files = [*FILES, *SCALE_FILES, ROOT / "tests" / "e2e" / "docker-compose.many.yml"]
     scale = {"web": MANY, "redis": 0}
     with ComposeStack(
-        files, unique_project("counter"), entry=Endpoint("lb", 5000), scale=scale
+        files, make_project_name("counter"), endpoint=Endpoint("lb", 5000), scale=scale
     ) as up:
         yield up
 

@@ -6,8 +6,8 @@ import pytest
 import requests
 
 from flask_redis_counter.testing import ComposeStack, StackError
-from flask_redis_counter.testing.stacks.compose import unique_project
 from flask_redis_counter.testing.stacks.docker import run_docker
+from flask_redis_counter.testing.stacks.project import make_project_name
 
 from .conftest import FILES
 
@@ -42,7 +42,7 @@ def test_the_store_is_published_to_nobody(stack):
 
 def test_a_hit_is_on_the_disk_before_it_is_acknowledged(stack):
     """Not `everysec`, which loses hits on SIGKILL while an earlier sync is under way."""
-    said = stack.store("redis", "CONFIG", "GET", "append*").split()
+    said = stack.run_redis_command("redis", "CONFIG", "GET", "append*").split()
     assert said[said.index("appendfsync") + 1] == "always"
     assert said[said.index("appendonly") + 1] == "yes"
 
@@ -65,7 +65,7 @@ def test_nothing_is_left_after_a_failed_start(image, tmp_path):
     """A stack that does not come up is removed as well; the error has its state and its log."""
     broken = tmp_path / "broken.yml"
     broken.write_text("services:\n  redis:\n    command: [redis-server, --no-such-option]\n")
-    stack = ComposeStack([*FILES, str(broken)], unique_project("counter"))
+    stack = ComposeStack([*FILES, str(broken)], make_project_name("counter"))
     with pytest.raises(StackError, match=r"unhealthy|exited"), stack:
         pass
     assert stack.leftovers() == []

@@ -27,7 +27,7 @@ def test_a_head_request_never_counts(stack):
 def test_concurrent_clients_get_consecutive_values(stack):
     """Clients that count at the same time are each told a value of their own, without gaps."""
     before = value(stack)
-    tally = run_load(stack.url, clients=16, go_on=lambda tally: len(tally.values) < 400)
+    tally = run_load(stack.url, clients=16, should_continue=lambda tally: len(tally.values) < 400)
     tally.check(before=before, after=value(stack))
     assert tally.refused + tally.unknown <= 8, "a whole stack answers"
 

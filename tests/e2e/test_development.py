@@ -7,8 +7,8 @@ import pytest
 import requests
 
 from flask_redis_counter.testing import ComposeStack, StackError, wait_until
-from flask_redis_counter.testing.stacks.compose import unique_project
 from flask_redis_counter.testing.stacks.docker import run_docker
+from flask_redis_counter.testing.stacks.project import make_project_name
 
 from .conftest import ROOT, WEB
 
@@ -29,7 +29,7 @@ def test_an_edit_is_served_without_a_rebuild(tmp_path):
     for path in (tmp_path, *tmp_path.parents[:2]):
         path.chmod(0o755)  # the container's user reads it
     files = [tmp_path / name for name in FILES]
-    stack = ComposeStack(files, unique_project("counter"), entry=WEB)
+    stack = ComposeStack(files, make_project_name("counter"), endpoint=WEB)
     stack.compose("build")
     whose = "import flask_redis_counter; print(flask_redis_counter.__file__)"
     built = run_docker("docker", "run", "--rm", "flask-redis-counter:dev", "python", "-c", whose)

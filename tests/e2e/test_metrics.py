@@ -22,7 +22,7 @@ def scraped(stack):
     """Return the sum over all replicas of what each says."""
     total = Counter()
     for number, replica in enumerate(stack.state("web")):
-        if replica.ready:
+        if replica.is_ready:
             text = stack.exec("web", "python", "-c", SCRAPE, replica=number).output
             lines = (line.rsplit(" ", 1) for line in text.splitlines() if line[:1] not in "#")
             total.update({name: float(number) for name, number in lines if name})
@@ -32,7 +32,9 @@ def scraped(stack):
 def test_two_replicas_add_up_to_the_counters(new_stack):
     """Each hit is in the metrics of one replica, through an outage as well."""
     with new_stack(replicas=2) as stack:
-        tally = run_load(stack.url, clients=8, go_on=lambda tally: len(tally.values) < 500)
+        tally = run_load(
+            stack.url, clients=8, should_continue=lambda tally: len(tally.values) < 500
+        )
         tally.check(before=0, after=value(stack))
         answer = requests.post(f"{stack.url()}/counters/orders/hits?amount=7", timeout=5)
         assert answer.json()["value"] == 7

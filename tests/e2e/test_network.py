@@ -5,19 +5,19 @@ from uuid import uuid4
 import pytest
 import requests
 
-from flask_redis_counter.testing import ComposeStack, Faults, Tally, count, wait_until
-from flask_redis_counter.testing.stacks.compose import unique_project
+from flask_redis_counter.testing import ComposeStack, Faults, Tally, send_hit, wait_until
+from flask_redis_counter.testing.stacks.project import make_project_name
 
 from .conftest import FILES, KIND, ROOT, WEB, process_stack
 from .support import value
 
 FAULTS = {
-    "slow": lambda faults: faults.slow("redis", 0.05),
-    "too slow": lambda faults: faults.slow("redis", 1),
-    "choked": lambda faults: faults.choked("redis", 4000),
-    "reset": lambda faults: faults.reset("redis"),
+    "slow": lambda faults: faults.latency("redis", 0.05),
+    "too slow": lambda faults: faults.latency("redis", 1),
+    "choked": lambda faults: faults.bandwidth_limited("redis", 4000),
+    "reset": lambda faults: faults.connections_reset("redis"),
     "half open": lambda faults: faults.half_open("redis"),
-    "replies lost": lambda faults: faults.replies_lost("redis"),
+    "replies lost": lambda faults: faults.responses_dropped("redis"),
     "out of memory": lambda faults: faults.out_of_memory("redis"),
     # The disk is the store's; it is filled by one that runs on when the store gives up.
     "disk full": lambda faults: faults.disk_full("redis-proxy", "/data"),
@@ -34,7 +34,7 @@ def proxied(pytestconfig, image):
         made = process_stack()
     else:
         files = [*FILES, ROOT / "tests" / "e2e" / "docker-compose.proxy.yml"]
-        made = ComposeStack(files, unique_project("counter"), entry=WEB)
+        made = ComposeStack(files, make_project_name("counter"), endpoint=WEB)
     with made:
         yield made
 
@@ -63,15 +63,15 @@ def test_each_hit_counts_once(stack, faults: Faults, fault):
         assert wait_until(lambda: send(idempotency_key), what="an acknowledgement")
 
     def noticed():
-        tally.add(count(url, counter=name))
+        tally.add(send_hit(url, counter=name))
         return tally.refused + tally.unknown
 
     for idempotency_key in tokens[:10]:
-        tally.add(count(url, counter=name))
+        tally.add(send_hit(url, counter=name))
         settle(idempotency_key)
     with FAULTS[fault](faults):
         for idempotency_key in tokens[10:20]:
-            tally.add(count(url, counter=name))
+            tally.add(send_hit(url, counter=name))
             send(idempotency_key)
         if fault in HARMLESS:
             # A hit may spend its deadline on finding out that its connection is silent.
@@ -82,6 +82,6 @@ def test_each_hit_counts_once(stack, faults: Faults, fault):
     for idempotency_key in tokens:
         settle(idempotency_key)
     for _ in range(10):
-        tally.add(count(url, counter=name))
+        tally.add(send_hit(url, counter=name))
     tally.check(before=0, after=value(stack, name))
     assert value(stack, f"{name}-keyed") == len(tokens)

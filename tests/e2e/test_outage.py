@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from flask_redis_counter.testing import Tally, count, wait_until
+from flask_redis_counter.testing import Tally, send_hit, wait_until
 
 from .support import value
 
@@ -22,7 +22,7 @@ def test_outage_and_recovery(stack, faults, fault):
     url = stack.url()
     hits = f"{url}/counters/{name}/hits"
     for _ in range(20):  # every worker has connections
-        tally.add(count(url, counter=name))
+        tally.add(send_hit(url, counter=name))
     with getattr(faults, fault)("redis"):
         assert requests.get(url, timeout=5).status_code == 200
         assert requests.get(f"{url}/healthz", timeout=5).status_code == 200
@@ -45,7 +45,7 @@ def test_outage_and_recovery(stack, faults, fault):
         assert "Traceback" not in page.text
         assert tally.refused, "an outage that lasts is known before anything is sent"
     for _ in range(20):
-        recovered = count(url, counter=name)
+        recovered = send_hit(url, counter=name)
         assert recovered.values, "the store is back, and a hit did not count"
         tally.add(recovered)
     tally.unknown += 1  # the page's
@@ -58,7 +58,7 @@ def test_many_visitors_in_an_outage(stack, faults):
     tally = Tally()
     url = stack.url()
     for _ in range(20):
-        tally.add(count(url, counter="crowd"))
+        tally.add(send_hit(url, counter="crowd"))
     with faults.paused("redis"), ThreadPoolExecutor(32) as pool:
         answers = list(
             pool.map(lambda _: requests.post(f"{url}/counters/crowd/hits", timeout=5), range(160)),
@@ -85,4 +85,4 @@ def test_web_started_before_the_store(new_stack):
         assert "does not answer yet" in "".join(stack.logs().values())
         stack.up("redis")
         stack.wait_ready()
-        assert [count(url).values for _ in range(3)] == [[1], [2], [3]]
+        assert [send_hit(url).values for _ in range(3)] == [[1], [2], [3]]

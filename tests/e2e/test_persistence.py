@@ -33,7 +33,7 @@ def test_hits_survive_a_sigkill_under_load(stack, service):
 def test_hits_survive_down_and_up(new_stack):
     """The counts are on a volume that outlives the containers."""
     with new_stack() as stack:
-        tally = run_load(stack.url, clients=4, go_on=lambda tally: len(tally.values) < 40)
+        tally = run_load(stack.url, clients=4, should_continue=lambda tally: len(tally.values) < 40)
         stack.down()
         stack.up()
         stack.wait_ready()

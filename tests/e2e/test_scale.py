@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from flask_redis_counter.testing import Tally, count, run_load
+from flask_redis_counter.testing import Tally, run_load, send_hit
 
 from .support import under_load, value
 
@@ -17,7 +17,9 @@ METRICS = ["/metrics", "//metrics", "/%6Detrics", "/%2fmetrics", "///m%65trics?x
 def test_three_replicas_and_one_killed_under_load(new_stack):
     """Replicas count without gaps or repeats, and go on when one of them is killed."""
     with new_stack(replicas=3) as stack:
-        tally = run_load(stack.url, clients=12, go_on=lambda tally: len(tally.values) < 300)
+        tally = run_load(
+            stack.url, clients=12, should_continue=lambda tally: len(tally.values) < 300
+        )
         tally.check(before=0, after=value(stack))
         assert tally.refused + tally.unknown <= 6, "a whole stack answers"
 
@@ -34,7 +36,7 @@ def test_three_replicas_and_one_killed_under_load(new_stack):
 
             before = value(stack)
             stack.kill("web")
-            assert count(stack.url()) == Tally(refused=1)
+            assert send_hit(stack.url()) == Tally(refused=1)
             check_pictures_stay_pictures(stack.url())
             stack.start("web")
             stack.wait_ready()

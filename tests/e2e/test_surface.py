@@ -29,7 +29,7 @@ def hit(stack, name, agent):
         answer.raise_for_status()
         return answer.json()["value"]
 
-    return wait_until(counts, what=f"a hit of {agent}", within=10)
+    return wait_until(counts, what=f"a hit of {agent}", timeout=10)
 
 
 def test_the_life_of_a_counter(stack):

@@ -195,7 +195,7 @@ def test_sigterm_lets_a_hit_in_flight_count(counting, store):
         hit = pool.submit(requests.get, f"{url}/count", timeout=60)
         wait_until(lambda: held_up(store), what="a hit that is held up")
         run_docker("docker", "kill", "--signal=TERM", counting)
-        wait_until(lambda: refuses(url), what="no new visitors", within=SHUTDOWN_TIMEOUT)
+        wait_until(lambda: refuses(url), what="no new visitors", timeout=SHUTDOWN_TIMEOUT)
         assert not hit.done()
         store.client_unpause()
         released = time.time()

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from flask_redis_counter.testing import RedisServerProcess, StackError
-from flask_redis_counter.testing.stacks.compose import unique_project
 from flask_redis_counter.testing.stacks.docker import run_docker
+from flask_redis_counter.testing.stacks.project import make_project_name
 
 # Its container has the network of this machine, and its folder under the same path.
 _SCRIPT = """#!/bin/sh
@@ -27,7 +27,7 @@ class StoreContainer(RedisServerProcess):
     """
 
     def __init__(self, image: str, folder: Path, *, options: Sequence[str] = ()) -> None:
-        self._container = unique_project("store")
+        self._container = make_project_name("store")
         user = f"{os.getuid()}:{os.getgid()}"
         script = folder / "server"
         script.write_text(

@@ -25,10 +25,10 @@ def test_a_command_on_a_new_connection_is_done(own_server, proxy, protocol):
     options = {"protocol": protocol, "db": 1, "client_name": "test", "socket_timeout": 0.5}
     options |= {"username": "app", "password": "secret", "retry": Retry(NoBackoff(), 0)}
     with redis.Redis(port=proxy.port, **options) as client:
-        proxy.trouble("replies_lost")
+        proxy.inject("responses_dropped")
         with pytest.raises(redis.TimeoutError):
             client.incr("hits")
-        proxy.heal()
+        proxy.clear()
         assert client.get("hits") == b"1"
 
 
@@ -39,8 +39,8 @@ def test_a_hit_on_a_new_connection_is_unknown(own_server, proxy):
         RedisCounter(f"redis://127.0.0.1:{proxy.port}", timeout=0.5) as counter,
     ):
         assert direct.hit("visits").value == 1  # from now on the server knows the script
-        proxy.trouble("replies_lost")
+        proxy.inject("responses_dropped")
         with pytest.raises(OutcomeUnknownError):
             counter.hit("visits")
-        proxy.heal()
+        proxy.clear()
         assert direct.value("visits") == 2

@@ -104,7 +104,7 @@ def frozen(server: RedisServerProcess, *, until) -> Iterator[None]:
 
     def thaw() -> None:
         try:
-            wait_until(until, what="the moment to thaw", within=10, pause=0.01)
+            wait_until(until, what="the moment to thaw", timeout=10, pause=0.01)
         finally:
             server.signal(signal.SIGCONT)
 

@@ -64,7 +64,7 @@ def serve(tmp_path):
 
     yield start
     for run in started:
-        if run.runs():
+        if run.is_running():
             run.stop()  # its embedded store as well, which a SIGKILL would leave behind
 
 
@@ -194,7 +194,7 @@ def test_a_terminal_that_is_closed(serve, tmp_path, nohup):
     if nohup:
         assert run.get().json()["value"] == 2
     else:
-        wait_until(lambda: not run.runs(), what="its end", within=5)
+        wait_until(lambda: not run.is_running(), what="its end", timeout=5)
     run.stop()
     again = serve(f"--data-dir={tmp_path / 'data'}").ready()
     assert again.get().json()["value"] == (3 if nohup else 2)

@@ -102,10 +102,10 @@ def test_a_network_that_is_cut(own_server):
     network = Proxy([own_server.port])
     counter = RedisCounter(f"redis://127.0.0.1:{network.port}/0")
     assert counter.hit("visits").value == 1
-    network.cut()
+    network.isolate()
     assert isinstance(timed(lambda: counter.hit("visits")), OutcomeUnknownError)
     assert isinstance(timed(lambda: counter.hit("visits")), StoreUnavailableError)
-    network.heal()
+    network.clear()
     assert counter.hit("visits").value in (2, 3)
     network.close()
 

@@ -109,7 +109,7 @@ def test_workers_send_what_they_have_when_they_end(serve, server, client, collec
     for _ in range(5):
         run.get()
     run.stop()
-    wait_until(lambda: len(named("GET /count", collected)) == 5, what="five spans", within=5)
+    wait_until(lambda: len(named("GET /count", collected)) == 5, what="five spans", timeout=5)
     assert {service for service, _ in collected} == {"visits"}
 
 

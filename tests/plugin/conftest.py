@@ -3,8 +3,8 @@
 import pytest
 
 from flask_redis_counter.testing import ComposeStack
-from flask_redis_counter.testing.stacks.compose import unique_project
 from flask_redis_counter.testing.stacks.docker import run_docker
+from flask_redis_counter.testing.stacks.project import make_project_name
 
 COMPOSE = """
 services:
@@ -31,7 +31,7 @@ import pytest
 
 @pytest.mark.parametrize("number", range(4))
 def test_it_counts(stack, number):
-    stack.store("redis", "INCR", "hits")
+    stack.run_redis_command("redis", "INCR", "hits")
 
 def test_it_fails(stack, faults, nemesis):
     with nemesis({"kill": lambda: faults.killed("redis")}, rate=600) as working:
@@ -44,7 +44,7 @@ def test_it_fails(stack, faults, nemesis):
 @pytest.fixture
 def project(monkeypatch):
     """A project's name, of which nothing stays, nor of the second stack of a run."""
-    name = unique_project("plugin")
+    name = make_project_name("plugin")
     monkeypatch.setenv("PROJECT", name)
     yield name
     for each in (name, f"{name}-2"):

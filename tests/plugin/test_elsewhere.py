@@ -45,9 +45,9 @@ import pytest
 from flask_redis_counter.testing import StackError
 
 @pytest.mark.parametrize("service, reason", [
-    ("alone", "alone cannot be cut off: it has no network"),
-    ("host", "host cannot be cut off: it has the machine's network"),
-    ("guest", "guest cannot be cut off alone: it has the network of redis"),
+    ("alone", "alone cannot be isolated: it has no network"),
+    ("host", "host cannot be isolated: it has the machine's network"),
+    ("guest", "guest cannot be isolated alone: it has the network of redis"),
 ])
 def test_an_error(stack, faults, service, reason):
     with pytest.raises(StackError, match=reason), faults.partitioned(service):
@@ -75,9 +75,9 @@ PROXIED = f"""
     stop_grace_period: 1s
 """
 
-SLOW = """
-def test_slow(stack, faults):
-    with faults.slow("redis", 0.1):
+LATENCY = """
+def test_latency(stack, faults):
+    with faults.latency("redis", 0.1):
         pass
 """
 
@@ -102,7 +102,7 @@ def test_it(stack):
 
 
 def test_partitions_of_services_on_other_networks(suite, pytester):
-    """What cannot be cut off is an error that says why; what can is, and comes back."""
+    """What cannot be isolated is an error that says why; what can is, and comes back."""
     pytester.makefile(".yml", compose=NETWORKS)
     pytester.makepyfile(test_it=PARTITIONS)
     suite().assert_outcomes(passed=5)
@@ -118,10 +118,10 @@ def test_a_plugin_that_was_installed_under_umask_077(suite, pytester, monkeypatc
     monkeypatch.setenv("PYTHONPATH", str(installed.parent))
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
     pytester.makefile(".yml", compose=PROXIED)
-    pytester.makepyfile(test_it=SLOW)
+    pytester.makepyfile(test_it=LATENCY)
     suite().assert_outcomes(passed=1)
     (copy,) = pytester.path.joinpath("cache", "flask-redis-counter").iterdir()
-    assert copy.read_bytes() == (installed / "testing" / "proxy.py").read_bytes()
+    assert copy.read_bytes() == (installed / "testing" / "stacks" / "proxy.py").read_bytes()
 
 
 @pytest.mark.parametrize("folder", [".", "tests", "tests/e2e"])
@@ -151,7 +151,7 @@ def test_what_a_killed_run_leaves(pytester):
     with pytester.popen([*command, "-p", "no:cacheprovider"], stdin=None) as running:
         try:
             name = wait_until(
-                lambda: began.read_text().strip(), what="the beginning of the test", within=60
+                lambda: began.read_text().strip(), what="the beginning of the test", timeout=60
             )
         finally:
             running.send_signal(signal.SIGKILL)

@@ -32,7 +32,7 @@ import pytest
 def test_it_is_mine(stack, seeded, number):
     assert stack is seeded
     assert stack.services() == ("{0}",)
-    assert stack.store("{0}", "GET", "seed") == "sown"
+    assert stack.run_redis_command("{0}", "GET", "seed") == "sown"
 """
 
 #: A Compose file that the environment changes, as for each version of a server.
@@ -56,7 +56,8 @@ import os, pytest
 
 @pytest.mark.parametrize("number", range(4))
 def test_its_limit(stack, number):
-    assert stack.store("redis", "CONFIG", "GET", "maxmemory").split()[-1] == os.environ["LIMIT"]
+    maxmemory = stack.run_redis_command("redis", "CONFIG", "GET", "maxmemory")
+    assert maxmemory.split()[-1] == os.environ["LIMIT"]
 """
 
 ENTRY = """
@@ -64,13 +65,13 @@ import pytest
 from flask_redis_counter.testing import Endpoint
 
 @pytest.fixture(scope="session")
-def stack_entry():
+def stack_endpoint():
     return Endpoint("{0}", 80)
 
 def test_its_entry(stack):
     assert stack.entry.service == "{0}"
     with open("hits", "a") as hits:
-        print(stack.store("redis", "INCR", "hits"), file=hits)
+        print(stack.run_redis_command("redis", "INCR", "hits"), file=hits)
 """
 
 
@@ -110,8 +111,8 @@ def test_two_folders_in_turn(folders, project):
 def test_two_stacks_are_kept_under_two_names(folders, project):
     """A second stack of the same project would replace the first."""
     said = folders("--stack-keep").stdout.str()
-    assert f"the stack {project} goes on running" in said
-    assert f"the stack {project}-2 goes on running" in said
+    assert f"the stack {project} is still running" in said
+    assert f"the stack {project}-2 is still running" in said
     assert {ComposeStack([], name).services() for name in (project, f"{project}-2")} == {
         ("shop",),
         ("blog",),
@@ -124,7 +125,7 @@ def test_a_stack_of_other_files_cannot_be_attached(folders, project):
     result = folders(f"--stack-attach={project}")
     result.assert_outcomes(passed=3, errors=3)
     result.stdout.fnmatch_lines(
-        [f"*{project} was made from *shop/compose.yml, and not from *blog/compose.yml"]
+        [f"*{project} was created from *shop/compose.yml, and not from *blog/compose.yml"]
     )
 
 
@@ -137,7 +138,7 @@ def test_a_stack_that_is_asked_for_too_late(suite, pytester):
     result.stdout.fnmatch_lines(
         [
             "*StackError: blog/test_blog.py::test_it has the Compose files *blog/compose.yml, but "
-            "the stack is that of *shop/compose.yml: name the fixture*"
+            "the stack has *shop/compose.yml: name the fixture*"
         ]
     )
 
@@ -154,7 +155,7 @@ def test_a_compose_file_with_parameters(suite, pytester, project, options):
 
 
 def test_the_same_files_with_another_entry(suite, pytester):
-    """One stack, which is reached elsewhere: it goes on running."""
+    """One stack, which is reached elsewhere: it is still running."""
     pytester.path.joinpath("test_it.py").unlink()
     for name in ("shop", "blog"):
         pytester.mkdir(name).joinpath(f"test_{name}.py").write_text(ENTRY.format(name))

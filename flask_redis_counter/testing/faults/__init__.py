@@ -1,1 +1,1 @@
-"""Faults: what is done to the services of a stack."""
+"""Faults: context managers that break the services of a stack, and a nemesis that chooses them."""

@@ -1,4 +1,4 @@
-"""A fault that lasts as long as its block."""
+"""A fault as a context manager, and the registry of the faults of a stack."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from ..stacks.stack import Replica, Stack, StackError
+from ..stacks.errors import StackError
+from ..stacks.replica import Replica
+from ..stacks.stack import Stack
 
-#: pytest shows the line of the test, and not ours.
+#: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that was done to a stack.
+    """A phase of a fault.
 
-    :ivar at: when, in seconds since 1970.
-    :ivar fault: which fault it belongs to.
-    :ivar phase: ``begins``, ``is there``, ``heals`` or ``is over``.
+    :ivar at: time of the event, in seconds since 1970.
+    :ivar fault: name of the fault.
+    :ivar phase: ``injecting``, ``active``, ``clearing`` or ``cleared``.
     """
 
     at: float
@@ -29,56 +31,57 @@ class Event:
 
     def __str__(self) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(self.at))
-        return f"{clock}.{int(self.at % 1 * 1000):03} {self.fault} {self.phase}"
+        return f"{clock}.{int(self.at % 1 * 1000):03} {self.fault}: {self.phase}"
 
 
 class FaultRegistry:
-    """The faults of a stack: those that there are now, and what there was."""
+    """The active faults of a stack, and the history of all of them."""
 
     def __init__(self) -> None:
         self.history: list[Event] = []
-        self._lasting: list[Fault] = []
+        self._active: list[Fault] = []
         self._lock = threading.Lock()  # a nemesis has a thread of its own
 
-    def enter(self, fault: Fault) -> None:
-        """Let a fault befall what nothing else does now.
+    def acquire(self, fault: Fault) -> None:
+        """Register a fault as active.
 
-        :raises StackError: something else does, and one of them would end the other.
+        :raises StackError: another active fault has the same target: clearing one of them would
+            clear the other as well.
         """
         with self._lock:
-            for other in self._lasting:
-                both = fault.befalls & other.befalls
+            for other in self._active:
+                both = fault.targets & other.targets
                 apart = (
                     None not in (fault.replica, other.replica) and fault.replica != other.replica
                 )
                 if both and not apart:
                     raise StackError(
-                        f"{fault.name}: one fault at a time can befall {min(both)}, and there is "
-                        f"one already: {other.name}"
+                        f"{fault.name}: {min(both)} can have one fault at a time, and has one "
+                        f"already: {other.name}; end that block first"
                     )
-            self._lasting.append(fault)
+            self._active.append(fault)
 
-    def leave(self, fault: Fault) -> None:
-        """Let others befall it."""
+    def release(self, fault: Fault) -> None:
+        """Unregister a fault, so that another one can have its targets."""
         with self._lock:
-            self._lasting.remove(fault)
+            self._active.remove(fault)
 
-    def note(self, fault: Fault, phase: str) -> None:
-        """Write down what becomes of a fault."""
+    def record(self, fault: Fault, phase: str) -> None:
+        """Add a phase of a fault to the history."""
         self.history.append(Event(time.time(), fault.name, phase))
 
 
 class Fault(AbstractContextManager[None]):
-    """Something that befalls a stack while its block runs, once.
+    """A fault that is active while its ``with`` block runs; for one use.
 
-    :param name: for the history.
-    :param stack: what it befalls.
-    :param service: the service, which must be there.
-    :param inflict: brings it about; it can be seen when that returns.
-    :param heal: ends it, also where it came about half way.
-    :param choose: looks at the service's replicas, and raises where there is nothing to befall.
-    :param befalls: what no other fault may befall meanwhile; None: the service.
-    :param replica: the only replica that it befalls.
+    :param name: the name in the history.
+    :param stack: the stack to break.
+    :param service: the service to break, which must exist.
+    :param inject: injects the fault, and returns when it is active.
+    :param clear: clears the fault, also if ``inject`` failed half way.
+    :param check: gets the service's replicas, and raises an error if the fault is impossible.
+    :param targets: names that no other fault may have meanwhile; None: the service.
+    :param replica: the only replica that has the fault; None: all of them.
     """
 
     def __init__(
@@ -86,59 +89,59 @@ class Fault(AbstractContextManager[None]):
         name: str,
         stack: Stack,
         service: str,
-        inflict: Callable[[], object],
-        heal: Callable[[], object],
+        inject: Callable[[], object],
+        clear: Callable[[], object],
         *,
-        register: FaultRegistry,
-        choose: Callable[[tuple[Replica, ...]], object] | None = None,
-        befalls: Collection[str] | None = None,
+        registry: FaultRegistry,
+        check: Callable[[tuple[Replica, ...]], object] | None = None,
+        targets: Collection[str] | None = None,
         replica: int | None = None,
     ) -> None:
         self.name = name
-        self.befalls = frozenset({service} if befalls is None else befalls)
+        self.targets = frozenset({service} if targets is None else targets)
         self.replica = replica
         self._stack = stack
         self._service = service
-        self._inflict = inflict
-        self._heal = heal
-        self._choose = choose
-        self._register = register
+        self._inject = inject
+        self._clear = clear
+        self._check = check
+        self._registry = registry
 
     def __enter__(self) -> None:
-        self._register.enter(self)
+        self._registry.acquire(self)
         try:
-            self._look()
+            self._check_service()
         except BaseException:
-            self._register.leave(self)
+            self._registry.release(self)
             raise
-        self._register.note(self, "begins")
+        self._registry.record(self, "injecting")
         try:
-            self._inflict()
+            self._inject()
         except BaseException as error:
             self._end(error)
             raise
-        self._register.note(self, "is there")
+        self._registry.record(self, "active")
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._end(error)
 
-    def _look(self) -> None:
+    def _check_service(self) -> None:
         replicas = self._stack.state(self._service)
         if not replicas:
-            there = ", ".join(self._stack.services())
-            raise StackError(f"{self.name}: the stack has no such service, but {there}")
-        if self._choose is not None:
-            self._choose(replicas)
+            existing = ", ".join(self._stack.services())
+            raise StackError(f"{self.name}: the stack has no such service; it has {existing}")
+        if self._check is not None:
+            self._check(replicas)
 
     def _end(self, error: BaseException | None) -> None:
-        self._register.note(self, "heals")
+        self._registry.record(self, "clearing")
         try:
-            self._heal()
-        except Exception as failed:
+            self._clear()
+        except Exception as clear_error:
             if error is None:
                 raise
-            error.add_note(f"{self.name}, and not healed: {failed}")
+            error.add_note(f"{self.name}: not cleared: {clear_error}")
         else:
-            self._register.note(self, "is over")
+            self._registry.record(self, "cleared")
         finally:
-            self._register.leave(self)
+            self._registry.release(self)

@@ -1,4 +1,4 @@
-"""Faults, as context managers that always heal and never swallow."""
+"""Faults of a stack, as context managers that always clear and never swallow an exception."""
 
 from __future__ import annotations
 
@@ -8,47 +8,50 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeAlias
 
+from ..stacks.errors import StackError
 from ..stacks.proxy import NetworkFault
-from ..stacks.stack import Replica, Stack, StackError
+from ..stacks.replica import Replica
+from ..stacks.stack import Stack
 from .fault import Event, Fault, FaultRegistry
 
-#: pytest shows the line of the test, and not ours.
+#: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
 
-#: Megabytes that a file system may have free for :meth:`Faults.disk_full` to fill it.
+#: :meth:`Faults.disk_full` fills a file system only if it has at most this many megabytes free.
 SMALL_DISK_MB = 256
 
-#: A fault that is there while its block runs.
+#: A fault that is active while its ``with`` block runs.
 FaultContext: TypeAlias = AbstractContextManager[None]
 
 
 class Faults:
-    """What may befall a stack.
+    """Injects faults into a stack.
 
-    Each method is a context manager: the fault can be seen when its block begins, and is healed
-    when it has ended, however that was. An error of the block goes on its way; where the fault
-    cannot be healed, a note on it says so.
+    Each method returns a context manager. The fault is active when the block begins, and is
+    cleared when the block ends, also after an exception. The exception propagates; if the fault
+    cannot be cleared, a note on the exception says so.
 
-    One fault at a time befalls a service, or a replica of it, as a second one would end the
-    first: it is a :exc:`StackError`, and so is a fault of what does not run, or is not there.
+    A service, or a replica of it, can have one fault at a time, because clearing one of two would
+    clear the other as well. A second one raises :exc:`StackError`, and so does a fault of a
+    service that does not exist or does not run.
 
-    :param stack: what they befall.
-    :param within: seconds until a fault must be seen, and seen to be over.
-    :ivar history: what was done, and when.
+    :param stack: the stack to break.
+    :param timeout: seconds until a fault must be active, or cleared.
+    :ivar history: the phases of all faults.
     """
 
-    def __init__(self, stack: Stack, *, within: float = 30.0) -> None:
+    def __init__(self, stack: Stack, *, timeout: float = 30.0) -> None:
         self.stack = stack
-        self._within = within
-        self._register = FaultRegistry()
-        self.history: list[Event] = self._register.history
+        self._timeout = timeout
+        self._registry = FaultRegistry()
+        self.history: list[Event] = self._registry.history
 
     def stopped(self, service: str) -> FaultContext:
-        """Stop a service (SIGTERM): its port refuses."""
+        """Stop a service with SIGTERM: its port refuses connections."""
         return self._down(f"{service} stopped", service, lambda: self.stack.stop(service))
 
     def killed(self, service: str, *, replica: int | None = None) -> FaultContext:
-        """Kill a service (SIGKILL), or one replica of it, and start what was killed afterwards.
+        """Kill a service with SIGKILL, or one replica of it; start afterwards what was killed.
 
         :param replica: its number, from 0; None: all of them.
         """
@@ -58,160 +61,163 @@ class Faults:
         )
 
     def paused(self, service: str) -> FaultContext:
-        """Freeze a service: it accepts nothing and answers nothing."""
+        """Freeze a service: it keeps its connections, and does not respond."""
 
-        def inflict() -> None:
+        def inject() -> None:
             self.stack.pause(service)
             self._wait(service, "paused")
 
-        def heal() -> None:
-            # The test may have ended it, and started it again.
+        def clear() -> None:
+            # The test may have stopped it and started it again.
             replicas = self.stack.state(service)
             if not replicas or any(one.status == "paused" for one in replicas):
                 self.stack.unpause(service)
             self._wait(service, "running")
 
         fault = f"{service} paused"
-        return self._lasting(fault, service, inflict, heal, choose=partial(_check_running, fault))
+        return self._make_fault(fault, service, inject, clear, check=partial(_check_running, fault))
 
     def partitioned(self, service: str) -> FaultContext:
-        """Cut a service off the network: packets vanish, names may not resolve."""
+        """Disconnect a service from the network: packets vanish, names may not resolve."""
         fault = f"{service} partitioned"
-        return self._lasting(
+        return self._make_fault(
             fault,
             service,
-            lambda: self.stack.cut(service),
-            lambda: self.stack.mend(service),
-            choose=partial(_check_running, fault),
-            befalls={service, _proxy_of(service)},  # which is what cuts off a process
+            lambda: self.stack.isolate(service),
+            lambda: self.stack.reconnect(service),
+            check=partial(_check_running, fault),
+            targets={service, _proxy_of(service)},  # a ProcessStack isolates with the proxy
         )
 
-    def slow(self, service: str, seconds: float) -> FaultContext:
-        """Let each packet from and to a service's proxy arrive so much later."""
-        return self._troubled(service, "slow", seconds)
+    def latency(self, service: str, seconds: float) -> FaultContext:
+        """Delay each packet through a service's proxy, in both directions."""
+        return self._network_fault(service, "latency", seconds)
 
-    def choked(self, service: str, bytes_per_second: float) -> FaultContext:
-        """Let so much through a service's proxy, in each direction of each connection."""
-        return self._troubled(service, "choked", bytes_per_second)
+    def bandwidth_limited(self, service: str, bytes_per_second: float) -> FaultContext:
+        """Limit the bandwidth of each connection through a service's proxy, per direction."""
+        return self._network_fault(service, "bandwidth_limited", bytes_per_second)
 
-    def reset(self, service: str) -> FaultContext:
+    def connections_reset(self, service: str) -> FaultContext:
         """Reset the connections through a service's proxy, and each new one."""
-        return self._troubled(service, "reset")
+        return self._network_fault(service, "connections_reset")
 
     def half_open(self, service: str) -> FaultContext:
-        """Let the connections that are open go silent, as when the peer lost its power."""
-        return self._troubled(service, "half_open")
+        """Silence the open connections, as if the peer had lost its power; new ones work."""
+        return self._network_fault(service, "half_open")
 
-    def replies_lost(self, service: str) -> FaultContext:
-        """Let a service get its requests, and nobody hear its answers.
+    def responses_dropped(self, service: str) -> FaultContext:
+        """Deliver the requests to a service, and drop its responses.
 
-        A new connection gets the answers to :data:`~.proxy.HANDSHAKE`: its client would never
-        send a command otherwise. Over TLS, and in other protocols, it gets none.
+        A new connection gets the responses to :data:`~.proxy.HANDSHAKE`, because its client would
+        never send a command otherwise. With TLS, and in other protocols, it gets none.
         """
-        return self._troubled(service, "replies_lost")
+        return self._network_fault(service, "responses_dropped")
 
     def disk_full(self, service: str, path: str) -> FaultContext:
-        """Fill the disk that a service's folder is on, which must be a small one of its own.
+        """Fill the disk that holds a service's folder: a small volume, not the machine's disk.
 
-        :raises StackError: more than :data:`SMALL_DISK_MB` are free: it is the machine's.
+        :raises StackError: more than :data:`SMALL_DISK_MB` are free.
         """
         filler = f"{path}/.disk-full-{secrets.token_hex(4)}"
 
-        def free() -> int:
-            told = self.stack.exec(service, "df", "-Pk", path).output.splitlines()[-1].split()
-            return int(told[3]) * 1024
+        def get_free_bytes() -> int:
+            output = self.stack.exec(service, "df", "-Pk", path).output
+            return int(output.splitlines()[-1].split()[3]) * 1024
 
-        def inflict() -> None:
-            if free() > SMALL_DISK_MB * 1024 * 1024:
+        def inject() -> None:
+            if (free := get_free_bytes()) > SMALL_DISK_MB * 1024 * 1024:
                 raise StackError(
-                    f"{path} of {service} has {free() // 2**20} MB free: only a disk with less "
-                    f"than {SMALL_DISK_MB} is filled; give the service a volume with a size"
+                    f"{path} of {service} has {free // 2**20} MB free: only a disk with at most "
+                    f"{SMALL_DISK_MB} MB free is filled; give the service a volume with a size"
                 )
             self.stack.exec(service, "dd", "if=/dev/zero", f"of={filler}", "bs=4k", check=False)
-            if left := free():
-                raise StackError(f"{path} of {service} has still {left} bytes free")
+            if left := get_free_bytes():
+                raise StackError(f"{path} of {service} still has {left} bytes free")
 
-        def heal() -> None:
+        def clear() -> None:
             self.stack.exec(service, "rm", "-f", filler)
 
-        # Others go together with it: none of them ends it.
-        return self._lasting(f"disk of {service} full", service, inflict, heal, befalls=())
+        # No targets: it goes together with other faults, because none of them clears it.
+        return self._make_fault(f"disk of {service} full", service, inject, clear, targets=())
 
     def out_of_memory(self, service: str) -> FaultContext:
-        """Let a Redis-compatible server refuse whatever takes memory, and evict nothing."""
+        """Let a Redis-compatible server reject writes that need memory, and evict nothing."""
         before: dict[str, str] = {}
         settings = {"maxmemory-policy": "noeviction", "maxmemory": "1"}
+        run = partial(self.stack.run_redis_command, service)
 
-        def inflict() -> None:
+        def inject() -> None:
             for name, setting in settings.items():
-                before[name] = self.stack.store(service, "CONFIG", "GET", name).split()[-1]
-                self.stack.store(service, "CONFIG", "SET", name, setting)
+                before[name] = run("CONFIG", "GET", name).split()[-1]
+                run("CONFIG", "SET", name, setting)
             try:
-                self.stack.store(service, "SET", "out-of-memory", "", "EX", "1")
+                run("SET", "out-of-memory", "", "EX", "1")
             except StackError as error:
                 if "OOM" not in str(error):
                     raise
             else:
-                raise StackError(f"{service} still takes memory")
+                raise StackError(f"{service} still accepts writes")
 
-        def heal() -> None:
+        def clear() -> None:
             for name, setting in before.items():
-                self.stack.store(service, "CONFIG", "SET", name, setting)
+                run("CONFIG", "SET", name, setting)
 
-        return self._lasting(f"{service} out of memory", service, inflict, heal)
+        return self._make_fault(f"{service} out of memory", service, inject, clear)
 
     def _down(
-        self, fault: str, service: str, inflict: Callable[[], None], replica: int | None = None
+        self, fault: str, service: str, inject: Callable[[], None], replica: int | None = None
     ) -> FaultContext:
-        chosen: list[int | None] = []  # None: all there are
+        stopped: list[int | None] = []  # None: all replicas
 
-        def choose(replicas: tuple[Replica, ...]) -> None:
+        def check(replicas: tuple[Replica, ...]) -> None:
             running = [n for n, one in enumerate(replicas) if one.status == "running"]
-            chosen.extend(n for n in running if replica in (None, n))
-            if not chosen:
+            stopped.extend(n for n in running if replica in (None, n))
+            if not stopped:
                 raise _not_running(fault, replicas)
-            if len(chosen) == len(replicas):
-                chosen[:] = [None]
+            if len(stopped) == len(replicas):
+                stopped[:] = [None]
 
-        def inflict_and_see() -> None:
-            inflict()
-            for number in chosen:
+        def inject_and_wait() -> None:
+            inject()
+            for number in stopped:
                 self._wait(service, "exited", number)
 
-        def heal() -> None:
-            for number in chosen:
+        def clear() -> None:
+            for number in stopped:
                 self.stack.start(service, replica=number)
 
-        return self._lasting(fault, service, inflict_and_see, heal, choose=choose, replica=replica)
-
-    def _troubled(self, service: str, kind: NetworkFault, amount: float = 0.0) -> FaultContext:
-        much = f" by {amount:g}" if amount else ""
-        return self._lasting(
-            f"network of {service} {kind.replace('_', ' ')}{much}",
-            service,
-            lambda: self.stack.proxy(service).trouble(kind, amount),
-            # Asked anew to heal: a proxy that was started again is reached elsewhere.
-            lambda: self.stack.proxy(service).heal(),
-            choose=lambda _: self.stack.proxy(service),
-            befalls={_proxy_of(service)},
+        return self._make_fault(
+            fault, service, inject_and_wait, clear, check=check, replica=replica
         )
 
-    def _lasting(
+    def _network_fault(self, service: str, kind: NetworkFault, amount: float = 0.0) -> FaultContext:
+        by = f" by {amount:g}" if amount else ""
+        return self._make_fault(
+            f"network of {service} {kind.replace('_', ' ')}{by}",
+            service,
+            lambda: self.stack.proxy(service).inject(kind, amount),
+            # Looked up again: a proxy that was restarted has another address.
+            lambda: self.stack.proxy(service).clear(),
+            check=lambda _: self.stack.proxy(service),
+            targets={_proxy_of(service)},
+        )
+
+    def _make_fault(
         self,
         name: str,
         service: str,
-        inflict: Callable[[], object],
-        heal: Callable[[], object],
-        **more: Any,
+        inject: Callable[[], object],
+        clear: Callable[[], object],
+        **options: Any,
     ) -> FaultContext:
-        return Fault(name, self.stack, service, inflict, heal, register=self._register, **more)
+        return Fault(name, self.stack, service, inject, clear, registry=self._registry, **options)
 
     def _wait(self, service: str, status: str, replica: int | None = None) -> None:
         self.stack.wait_for(
             service,
             lambda one: one.status == status,
             what=status,
-            within=self._within,
+            timeout=self._timeout,
             replica=replica,
         )
 
@@ -219,17 +225,17 @@ class Faults:
 def _check_running(fault: str, replicas: tuple[Replica, ...]) -> None:
     """Check that all replicas run.
 
-    :raises StackError: one of them does not, and the fault would do nothing to it.
+    :raises StackError: one of them does not run, so that the fault would have no effect on it.
     """
     if not all(one.status == "running" for one in replicas):
         raise _not_running(fault, replicas)
 
 
 def _not_running(fault: str, replicas: tuple[Replica, ...]) -> StackError:
-    said = ", ".join(map(str, replicas))
-    return StackError(f"{fault}: what it is to befall does not run: {said}")
+    states = ", ".join(map(str, replicas))
+    return StackError(f"{fault}: the target does not run: {states}")
 
 
 def _proxy_of(service: str) -> str:
-    """Return the name of the proxy before a service."""
+    """Return the name of the proxy in front of a service."""
     return f"{service}-proxy"

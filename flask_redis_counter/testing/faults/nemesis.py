@@ -1,4 +1,4 @@
-"""A nemesis: it does to a stack, one after the other, what goes wrong in the world."""
+"""A nemesis: random faults, one after the other, in a background thread."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeAlias
 
-#: Seconds that a fault lasts at the most, besides what its commands take. A service that waits
-#: half a second for its store has many faults behind it before anybody has to be told.
+#: Maximum duration of a fault in seconds, without the time of its commands. Short, so that a
+#: service with a timeout of half a second can hide many faults from its clients.
 MAX_FAULT_SECONDS = 2.5
 
-#: The faults that a nemesis chooses from: each makes the context manager in which it lasts.
+#: The faults that a nemesis chooses from, by name. Each factory returns a context manager.
 FaultFactories: TypeAlias = Mapping[str, Callable[[], AbstractContextManager[None]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a plan: a fault, and the calm after it.
+    """One step of a plan: a fault, and the pause after it.
 
-    :ivar kind: which of the faults that there are.
-    :ivar lasts: seconds from when it is there to when it is healed.
-    :ivar calm: seconds of calm after it.
+    :ivar kind: the name of the fault.
+    :ivar duration: seconds between injecting and clearing it.
+    :ivar pause: seconds until the next fault.
     """
 
     kind: str
-    lasts: float
-    calm: float
+    duration: float
+    pause: float
 
 
 class Nemesis:
-    """Does faults in a thread, while its block runs.
+    """Injects faults in a thread while its ``with`` block runs.
 
-    An error in bringing a fault about, or in healing it, ends it, and is raised at the end of the
+    An error in injecting or clearing a fault stops the nemesis, and is raised at the end of the
     block.
 
-    :param kinds: what there is to choose from; each comes once before one comes again.
-    :param seed: the same makes the same plan.
-    :param rate: how many faults there are in a minute, on the average, if they took no time to
-        bring about and to heal; 1 to 600.
+    :param kinds: the faults to choose from; each occurs once before one occurs again.
+    :param seed: the same seed makes the same plan.
+    :param rate: average number of faults per minute, 1 to 600, without the time that injecting and
+        clearing them takes.
     :ivar done: the faults so far.
     """
 
@@ -51,24 +51,24 @@ class Nemesis:
         self.seed = seed
         self.rate = rate
         self.done: list[Step] = []
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
 
     def plan(self) -> Iterator[Step]:
-        """Make faults without end, the same each time."""
-        each = 60 / self.rate  # seconds, of a fault and its calm together, on the average
-        longest = min(MAX_FAULT_SECONDS, each)
-        return plan(self.kinds, self.seed, longest=longest, calm=2 * each - longest)
+        """Generate steps without end, the same each time."""
+        period = 60 / self.rate  # average seconds of a fault and its pause together
+        longest = min(MAX_FAULT_SECONDS, period)
+        return plan(self.kinds, self.seed, max_duration=longest, max_pause=2 * period - longest)
 
     def __enter__(self) -> Self:
-        self._over.clear()
+        self._stopped.clear()
         self._thread = threading.Thread(target=self._run, name="nemesis")
         self._thread.start()
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self._over.set()
+        self._stopped.set()
         if self._thread is not None:
             self._thread.join()
         if self._error is not None:
@@ -78,43 +78,45 @@ class Nemesis:
 
     def __str__(self) -> str:
         return f"nemesis with seed {self.seed}, {len(self.done)} faults" + (
-            f", ended by {self._error!r}" if self._error else ""
+            f", stopped by {self._error!r}" if self._error else ""
         )
 
     def _run(self) -> None:
         try:
-            for fault in self.plan():
-                with self.kinds[fault.kind]():
-                    self.done.append(fault)
-                    self._over.wait(fault.lasts)
-                if self._over.wait(fault.calm):
+            for step in self.plan():
+                with self.kinds[step.kind]():
+                    self.done.append(step)
+                    self._stopped.wait(step.duration)
+                if self._stopped.wait(step.pause):
                     return
-        except Exception as error:  # raised in the thread that has the block
+        except Exception as error:  # raised by __exit__, in the thread of the block
             self._error = error
 
 
 class NemesisFactory(Protocol):
-    """Makes a nemesis of this test's."""
+    """The fixture ``nemesis``: makes a nemesis for one test."""
 
     def __call__(self, kinds: FaultFactories, *, rate: float = 20.0) -> Nemesis:
-        """Return it, not yet at work.
+        """Return a nemesis that is not started yet.
 
         :param kinds: the faults to choose from, by name.
-        :param rate: how many faults there are in a minute.
+        :param rate: average number of faults per minute.
         """
 
 
-def plan(kinds: Mapping[str, object], seed: int, *, longest: float, calm: float) -> Iterator[Step]:
-    """Make faults without end, the same for the same seed.
+def plan(
+    kinds: Mapping[str, object], seed: int, *, max_duration: float, max_pause: float
+) -> Iterator[Step]:
+    """Generate steps without end, the same for the same seed.
 
-    Each kind comes once before one comes again.
+    Each kind occurs once before one occurs again.
 
-    :param longest: seconds that a fault lasts, at the most.
-    :param calm: seconds of calm after a fault, at the most.
+    :param max_duration: maximum duration of a fault, in seconds.
+    :param max_pause: maximum pause after a fault, in seconds.
     """
-    dice = random.Random(seed)  # noqa: S311  # a plan that can be had again, no secret
+    rng = random.Random(seed)  # noqa: S311  # a reproducible plan, no secret
     while True:
         order = list(kinds)
-        dice.shuffle(order)
+        rng.shuffle(order)
         for kind in order:
-            yield Step(kind, dice.uniform(0, longest), dice.uniform(0, calm))
+            yield Step(kind, rng.uniform(0, max_duration), rng.uniform(0, max_pause))

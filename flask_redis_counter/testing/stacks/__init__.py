@@ -1,1 +1,1 @@
-"""Stacks: services that run in containers or as processes."""
+"""Stacks: services that run as containers or as processes."""

@@ -1,16 +1,31 @@
-"""Commands that tests run, and how they ended."""
+"""Commands that tests run, and their results."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from .stack import CommandResult, StackError, StackTimeoutError
+from .errors import StackError, StackTimeoutError
 
-#: pytest shows the line of the test, and not ours.
+#: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """The result of a command.
+
+    :ivar exit_code: the exit code.
+    :ivar output: its standard output.
+    :ivar errors: its standard error.
+    """
+
+    exit_code: int
+    output: str
+    errors: str
 
 
 def run_command(
@@ -20,12 +35,12 @@ def run_command(
     timeout: float,
     folder: Path | None = None,
 ) -> CommandResult:
-    """Run a command, and return how it ended.
+    """Run a command, and return its result.
 
-    :param environment: what it sees besides our own environment.
-    :param timeout: seconds that it may take.
-    :param folder: where it runs; None: here.
-    :raises StackError: it cannot be run.
+    :param environment: variables in addition to this process's environment.
+    :param timeout: maximum duration in seconds.
+    :param folder: the working directory; None: the current one.
+    :raises StackError: the command cannot be started.
     :raises StackTimeoutError: it took too long.
     """
     try:
@@ -45,8 +60,8 @@ def run_command(
     return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
-def command_error(command: Sequence[str], done: CommandResult) -> StackError:
-    """Return the error that a command's end is."""
+def command_error(command: Sequence[str], result: CommandResult) -> StackError:
+    """Return the error for a command that failed."""
     return StackError(
-        f"{' '.join(command)} ended with {done.exit_code}:\n{done.output}{done.errors}"
+        f"{' '.join(command)} ended with {result.exit_code}:\n{result.output}{result.errors}"
     )

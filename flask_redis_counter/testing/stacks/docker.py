@@ -1,7 +1,8 @@
-"""Docker's command, and what it tells of containers."""
+"""Docker's command line, and the parser of container states."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tempfile
@@ -12,38 +13,39 @@ from pathlib import Path
 from typing import Any
 
 from . import proxy as proxy_module
-from .command import command_error, run_command
-from .stack import CommandResult, Replica, StackError
+from .command import CommandResult, command_error, run_command
+from .errors import StackError
+from .replica import Replica
 
-#: pytest shows the line of the test, and not ours.
+#: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
 
-#: Seconds that one command of Docker's may take.
+#: Timeout of one Docker command, in seconds.
 COMMAND_TIMEOUT = 180.0
 
-#: Where Compose files find the script of the proxy, to mount it: ``${STACK_PROXY}``.
+#: Environment variable with the path of the proxy's script, for Compose files: ``${STACK_PROXY}``.
 PROXY_VARIABLE = "STACK_PROXY"
 
-#: Docker gives a container that was killed by a signal 128 more than the signal's number.
-_SIGNALLED = 128
+#: Docker reports a container that was killed by a signal with 128 plus the signal's number.
+_SIGNAL_OFFSET = 128
 
 
 def run_docker(*command: str) -> str:
-    """Run a command and return what it printed on its standard output.
+    """Run a command and return its standard output.
 
     :raises StackError: it failed.
     :raises StackTimeoutError: it took too long.
     """
-    done = run_docker_command(command)
-    if done.exit_code != 0:
-        raise command_error(command, done)
-    return done.output
+    result = run_docker_command(command)
+    if result.exit_code != 0:
+        raise command_error(command, result)
+    return result.output
 
 
 def run_docker_command(command: Sequence[str]) -> CommandResult:
-    """Run a command that may read Compose files, and return how it ended.
+    """Run a command with the environment that Compose files need, and return its result.
 
-    :raises StackError: it cannot be run.
+    :raises StackError: it cannot be started.
     :raises StackTimeoutError: it took too long.
     """
     environment = {PROXY_VARIABLE: proxy_script()}
@@ -52,22 +54,22 @@ def run_docker_command(command: Sequence[str]) -> CommandResult:
 
 @cache
 def proxy_script() -> str:
-    """Return the path of the proxy's script, which the user of any container may read.
+    """Return the path of the proxy's script, readable for the user of any container.
 
-    Where it was installed under umask 077, it is a copy in the user's cache. The copy stays: a
-    stack that is kept has it mounted.
+    If the package was installed under umask 077, it is a copy in the user's cache. The copy
+    stays, because a stack that is kept has it mounted.
     """
     script = Path(proxy_module.__file__)
     if script.stat().st_mode & stat.S_IROTH:
         return str(script)
     try:
-        return str(_readable_copy(script.read_bytes()))
+        return str(_copy_to_cache(script.read_bytes()))
     except (OSError, RuntimeError):
-        return str(script)  # there is no cache: a container that needs a copy fails
+        return str(script)  # no cache: only a container that cannot read the original fails
 
 
-def _readable_copy(content: bytes) -> Path:
-    """Write a file into the user's cache that everybody may read, unless it is there."""
+def _copy_to_cache(content: bytes) -> Path:
+    """Write a world-readable file into the user's cache, unless it exists."""
     cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "flask-redis-counter")
     copy = cached / f"proxy-{sha256(content).hexdigest()[:12]}.py"
     if not copy.exists():
@@ -79,8 +81,8 @@ def _readable_copy(content: bytes) -> Path:
     return copy
 
 
-def engine_answers() -> bool:
-    """Whether a Docker Engine with Compose answers here."""
+def is_engine_available() -> bool:
+    """Return whether a Docker Engine with Compose responds."""
     try:
         run_docker("docker", "compose", "version")
         run_docker("docker", "info", "--format", "{{.ServerVersion}}")
@@ -89,23 +91,20 @@ def engine_answers() -> bool:
     return True
 
 
-def replica_of(service: str, name: str, state: Mapping[str, Any]) -> Replica:
-    """Return what ``docker inspect`` says of a container's state."""
-    if state["Status"] in ("exited", "dead"):  # its health is of before
+def inspect(container: str) -> dict[str, Any]:
+    """Return the output of ``docker inspect`` for a container."""
+    found: list[dict[str, Any]] = json.loads(run_docker("docker", "inspect", container))
+    return found[0]
+
+
+def parse_replica(service: str, name: str, state: Mapping[str, Any]) -> Replica:
+    """Return a replica from the ``State`` of ``docker inspect``."""
+    if state["Status"] in ("exited", "dead"):  # its health is from before
         code = int(state["ExitCode"])
-        code = _SIGNALLED - code if code > _SIGNALLED else code
+        code = _SIGNAL_OFFSET - code if code > _SIGNAL_OFFSET else code
         return Replica(service, name, state["Status"], code)
     health = state.get("Health") or {"Status": None}
     checks = [] if health["Status"] == "healthy" else health.get("Log") or []
-    said = checks[-1]["Output"].split("\n") if checks else []
-    complaint = next((line.strip() for line in reversed(said) if line.strip()), "")
-    return Replica(service, name, state["Status"], None, health["Status"], complaint)
-
-
-def network_options(at: Mapping[str, Any]) -> list[str]:
-    """Return the options that give a container its place on a network back."""
-    fixed = at.get("IPAMConfig") or {}
-    addresses = {"ip": fixed.get("IPv4Address"), "ip6": fixed.get("IPv6Address")}
-    return [f"--alias={alias}" for alias in at["Aliases"] or []] + [
-        f"--{option}={address}" for option, address in addresses.items() if address
-    ]
+    lines = checks[-1]["Output"].split("\n") if checks else []
+    last_line = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return Replica(service, name, state["Status"], None, health["Status"], last_line)

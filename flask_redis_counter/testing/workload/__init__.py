@@ -1,1 +1,1 @@
-"""Clients that count, the history of what they were told, and its check."""
+"""Clients that count hits, the history of their requests, and the checker of that history."""

@@ -1,9 +1,10 @@
-"""Chaos: clients count on a stack to which everything happens, and their history is checked.
+"""Chaos test: clients count on a stack under random faults, and their history is checked.
 
-Three crowds count at once. The one sends an ``Idempotency-Key`` and repeats a hit until it is
-acknowledged, so its counter must hold exactly what it was told. Another sends none and never
-repeats: there an answer that did not come stays unknown. On the third counter both kinds mix.
-Each counter's days must hold what the counter does.
+Three load generators run at once, each on a counter of its own. The clients of ``keyed`` send an
+``Idempotency-Key`` and repeat a hit until it is acknowledged, so the counter must match the
+responses exactly. The clients of ``unkeyed`` send no key and never repeat a hit, so a missing
+response leaves an unknown outcome. The counter ``mixed`` has both kinds of clients. For each
+counter the sum of its days must equal its value.
 """
 
 from __future__ import annotations
@@ -29,17 +30,16 @@ from .load import REQUEST_TIMEOUT, LoadGenerator
 
 _log = logging.getLogger(__name__)
 
-#: Hits that each crowd must have acknowledged before the first fault, and after each.
+#: Hits that each generator must have acknowledged before the first fault, and after each fault.
 WARMUP_HITS = 50
 
-#: Seconds from which on a fault cannot pass unnoticed: the deadline, twice.
+#: A fault that lasts longer than this many seconds must make attempts fail: twice the timeout.
 DETECTION_TIME = 1.0
 
-#: Seconds that a stack may take to recover, and crowds to finish.
-RECOVERY = 60.0
+#: Seconds that a stack may take to recover, and the clients to finish.
+RECOVERY_TIMEOUT = 60.0
 
-
-#: What befalls a stack in chaos.
+#: The faults of a chaos test.
 FAULTS: dict[str, Callable[[Faults], FaultContext]] = {
     "redis killed": lambda faults: faults.killed("redis"),
     "redis paused": lambda faults: faults.paused("redis"),
@@ -49,33 +49,33 @@ FAULTS: dict[str, Callable[[Faults], FaultContext]] = {
     "a replica of web killed": lambda faults: faults.killed("web", replica=0),
 }
 
-#: What leaves a replica, and the store, alone: maybe nobody notices.
-LOCAL = frozenset({"a replica of web killed"})
+#: Faults that leave a replica and the store running, so that possibly no attempt fails.
+UNDETECTABLE = frozenset({"a replica of web killed"})
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run of chaos did, and what the checker says of it.
+    """Faults of a chaos test, and the checker's results.
 
-    :ivar seed: what the plan of faults was made from.
-    :ivar seconds: how long it took.
-    :ivar faults: how many there were of each kind.
-    :ivar verdicts: by counter, ``keyed``, ``unkeyed`` and ``mixed``.
+    :ivar seed: seed of the plan of faults.
+    :ivar seconds: duration of the test.
+    :ivar faults: number of faults of each kind.
+    :ivar results: by counter: ``keyed``, ``unkeyed`` and ``mixed``.
     """
 
     seed: int
     seconds: float
     faults: Counter[str]
-    verdicts: dict[str, CheckResult]
+    results: dict[str, CheckResult]
 
     def __str__(self) -> str:
-        hits = sum(verdict.acknowledged for verdict in self.verdicts.values())
+        hits = sum(result.acknowledged for result in self.results.values())
         return "\n".join(
             [
                 f"seed {self.seed}: {hits:,} hits and {self.faults.total():,} faults "
                 f"in {self.seconds:,.0f} s, {hits / self.seconds:,.0f} hits a second",
                 *(f"{number:>7,} times {kind}" for kind, number in sorted(self.faults.items())),
-                *(f"{counter}: {verdict}" for counter, verdict in self.verdicts.items()),
+                *(f"{counter}: {result}" for counter, result in self.results.items()),
             ]
         )
 
@@ -85,151 +85,163 @@ def run_chaos(
     *,
     seconds: float,
     seed: int,
-    keyed: int = 4,
-    unkeyed: int = 12,
-    mixed: int = 4,
-    calm: float = 4.0,
+    keyed_clients: int = 4,
+    unkeyed_clients: int = 12,
+    mixed_clients: int = 4,
+    max_pause: float = 4.0,
 ) -> Report:
-    """Let clients count on a stack while a nemesis plagues it, and check what they were told.
+    """Let clients count on a stack under random faults, and check their history.
 
     Logs the seed, each fault and the report. The same seed makes the same plan of faults.
 
-    :param stack: a stack that is up, with at least two replicas of ``web`` behind an entry that
-        stays; nobody else counts on its counters ``keyed``, ``unkeyed`` and ``mixed``.
-    :param seconds: for how long faults begin, 0 to 86,400; each kind comes at least once.
-    :param seed: what the plan of faults and the clients' dice are made from.
-    :param keyed: how many clients with keys there are, 1 to 1,000. The store remembers each of
-        their hits for a day, in some 220 bytes: the Compose stack's has room for 400,000.
-    :param unkeyed: how many without, 1 to 1,000.
-    :param mixed: how many of either kind, every other with keys, 2 to 1,000.
-    :param calm: seconds of calm after a fault, at the most.
-    :raises AssertionError: a hit was lost or doubled, a value was wrong, or an answer was none
-        that the service may give. A note names the folder with all that happened.
-    :raises WaitTimeoutError: nobody noticed a fault.
-    :raises StackTimeoutError: the stack did not recover from one.
-    :raises StackError: a fault could not be brought about, or not be healed.
+    :param stack: a stack that is up, with at least two replicas of ``web`` behind an endpoint
+        whose address stays. No other client may use its counters ``keyed``, ``unkeyed`` and
+        ``mixed``.
+    :param seconds: faults start for this long, 0 to 86,400; each kind occurs at least once.
+    :param seed: seed of the plan of faults, and of the clients' random numbers.
+    :param keyed_clients: number of clients with idempotency keys, 1 to 1,000. The store keeps
+        each of their hits for a day, in some 220 bytes: that of the Compose stack has room for
+        400,000.
+    :param unkeyed_clients: number of clients without keys, 1 to 1,000.
+    :param mixed_clients: number of clients of the third counter, 2 to 1,000; every other one
+        sends keys.
+    :param max_pause: maximum pause after a fault, in seconds.
+    :raises AssertionError: a hit was lost or duplicated, a value was wrong, or the service gave a
+        response that its API does not allow. A note names the folder with the complete history.
+    :raises WaitTimeoutError: no attempt failed during a fault.
+    :raises StackTimeoutError: the stack did not recover from a fault.
+    :raises StackError: a fault could not be injected or cleared.
     """
     _log.info("chaos on the %s stack, seed %d", stack.kind, seed)
     began = time.monotonic()
     url = stack.url()
-    alone, both = keyed + unkeyed, range(keyed + unkeyed, keyed + unkeyed + mixed)
-    crowds = [
-        LoadGenerator(url, "keyed", range(keyed), keyed=range(keyed)),
-        LoadGenerator(url, "unkeyed", range(keyed, alone), keyed=()),
-        LoadGenerator(url, "mixed", both, keyed=both[::2]),
+    keyed, both = range(keyed_clients), keyed_clients + unkeyed_clients
+    unkeyed, mixed = range(keyed_clients, both), range(both, both + mixed_clients)
+    generators = [
+        LoadGenerator(url, "keyed", keyed, with_idempotency_key=keyed),
+        LoadGenerator(url, "unkeyed", unkeyed, with_idempotency_key=()),
+        LoadGenerator(url, "mixed", mixed, with_idempotency_key=mixed[::2]),
     ]
-    before = [(_stored(url, crowd.counter), _recorded(url, crowd.counter)) for crowd in crowds]
-    happened: list[tuple[float, Step]] = []
+    before = [(_read_value(url, one.counter), _sum_days(url, one.counter)) for one in generators]
+    injected: list[tuple[float, Step]] = []
     faults = Faults(stack)
-    with _counting(crowds, seed) as visitors:
-        _wait_for_hits(crowds)
-        for fault in plan(FAULTS, seed, longest=MAX_FAULT_SECONDS, calm=calm):
-            if len(happened) >= len(FAULTS) and time.monotonic() > began + seconds:
+    with _run_clients(generators, seed) as clients:
+        _wait_for_hits(generators)
+        for step in plan(FAULTS, seed, max_duration=MAX_FAULT_SECONDS, max_pause=max_pause):
+            if len(injected) >= len(FAULTS) and time.monotonic() > began + seconds:
                 break
-            happened.append((time.monotonic(), fault))
-            _log.info("%d: %s for %.1f s", len(happened), fault.kind, fault.lasts)
-            _inject(faults, fault, crowds, visitors)
-    verdicts = {}
-    for crowd, (start, recorded) in zip(crowds, before, strict=True):
+            injected.append((time.monotonic(), step))
+            _log.info("%d: %s for %.1f s", len(injected), step.kind, step.duration)
+            _inject(faults, step, generators, clients)
+    results = {}
+    for generator, (value_before, days_before) in zip(generators, before, strict=True):
         try:
-            stored = _stored(url, crowd.counter)
-            verdicts[crowd.counter] = check(crowd.history, before=start, after=stored)
-            recorded = _recorded(url, crowd.counter) - recorded
-            if recorded != stored - start:
-                raise AssertionError(f"the days have {recorded} of {stored - start} hits")
+            value = _read_value(url, generator.counter)
+            results[generator.counter] = check(generator.history, before=value_before, after=value)
+            in_days = _sum_days(url, generator.counter) - days_before
+            if in_days != value - value_before:
+                raise AssertionError(f"the days have {in_days} of {value - value_before} hits")
         except AssertionError as error:
-            error.add_note(f"seed {seed}; all that happened is in {_keep(crowds, happened)}")
+            folder = _write_history(generators, injected)
+            error.add_note(f"seed {seed}; the complete history is in {folder}")
             raise
-    kinds = Counter(fault.kind for _, fault in happened)
-    report = Report(seed, time.monotonic() - began, kinds, verdicts)
+    kinds = Counter(step.kind for _, step in injected)
+    report = Report(seed, time.monotonic() - began, kinds, results)
     _log.info("%s", report)
     return report
 
 
 @contextmanager
-def _counting(crowds: Sequence[LoadGenerator], seed: int) -> Iterator[list[Future[None]]]:
-    """Have clients count inside, and let them finish at the end."""
-    with ThreadPoolExecutor(sum(len(crowd.clients) for crowd in crowds)) as pool:
-        visitors = [
-            pool.submit(crowd.count, number, seed) for crowd in crowds for number in crowd.clients
+def _run_clients(generators: Sequence[LoadGenerator], seed: int) -> Iterator[list[Future[None]]]:
+    """Run the clients during the block, and let them finish at its end."""
+    with ThreadPoolExecutor(sum(len(generator.clients) for generator in generators)) as pool:
+        clients = [
+            pool.submit(generator.run_client, client, seed)
+            for generator in generators
+            for client in generator.clients
         ]
         try:
-            yield visitors
-            for crowd in crowds:
-                crowd.finish()
-            late = wait(visitors, timeout=RECOVERY).not_done
+            yield clients
+            for generator in generators:
+                generator.finish()
+            unfinished = wait(clients, timeout=RECOVERY_TIMEOUT).not_done
         except WaitTimeoutError:
-            _watch(visitors)  # it says more
+            _check_clients(clients)  # the error of a client explains more
             raise
         finally:
-            for crowd in crowds:
-                crowd.halt()
-        _watch(visitors)
-        if late:
-            raise WaitTimeoutError("every hit with a key acknowledged", RECOVERY, len(late))
+            for generator in generators:
+                generator.stop()
+        _check_clients(clients)
+        if unfinished:
+            raise WaitTimeoutError(
+                "every hit with a key acknowledged", RECOVERY_TIMEOUT, len(unfinished)
+            )
 
 
 def _inject(
     faults: Faults,
-    fault: Step,
-    crowds: Sequence[LoadGenerator],
-    visitors: Sequence[Future[None]],
+    step: Step,
+    generators: Sequence[LoadGenerator],
+    clients: Sequence[Future[None]],
 ) -> None:
-    """Bring a fault about, heal it, wait until everybody counts again, and for the calm."""
-    disappointed = _failed_attempts(crowds)
-    with FAULTS[fault.kind](faults):
-        _watch(visitors, fault.lasts)
-        if fault.lasts > DETECTION_TIME and fault.kind not in LOCAL:
+    """Inject and clear a fault, wait until all generators count again, and pause."""
+    failed_before = _failed_attempts(generators)
+    with FAULTS[step.kind](faults):
+        _check_clients(clients, step.duration)
+        if step.duration > DETECTION_TIME and step.kind not in UNDETECTABLE:
             wait_until(
-                lambda: _failed_attempts(crowds) > disappointed, what=f"{fault.kind}: noticed"
+                lambda: _failed_attempts(generators) > failed_before,
+                what=f"a failed attempt during {step.kind}",
             )
-    faults.stack.wait_ready(within=RECOVERY)
-    _wait_for_hits(crowds)
-    _watch(visitors, fault.calm)
+    faults.stack.wait_ready(timeout=RECOVERY_TIMEOUT)
+    _wait_for_hits(generators)
+    _check_clients(clients, step.pause)
 
 
-def _watch(visitors: Sequence[Future[None]], seconds: float = 0.0) -> None:
-    """Let some seconds pass, unless a client ends before its time; raise what it raised."""
-    for ended in wait(visitors, timeout=seconds, return_when=FIRST_EXCEPTION).done:
+def _check_clients(clients: Sequence[Future[None]], seconds: float = 0.0) -> None:
+    """Wait for some seconds, or until a client fails; raise its error."""
+    for ended in wait(clients, timeout=seconds, return_when=FIRST_EXCEPTION).done:
         ended.result()
 
 
-def _failed_attempts(crowds: Sequence[LoadGenerator]) -> int:
-    return sum(crowd.disappointed for crowd in crowds)
+def _failed_attempts(generators: Sequence[LoadGenerator]) -> int:
+    return sum(generator.failed_attempts for generator in generators)
 
 
-def _wait_for_hits(crowds: Sequence[LoadGenerator]) -> None:
-    goals = [(crowd, crowd.acknowledged + WARMUP_HITS) for crowd in crowds]
+def _wait_for_hits(generators: Sequence[LoadGenerator]) -> None:
+    goals = [(one, one.acknowledged_attempts + WARMUP_HITS) for one in generators]
     wait_until(
-        lambda: all(crowd.acknowledged >= goal for crowd, goal in goals),
-        what=f"{WARMUP_HITS} hits each",
-        within=RECOVERY,
+        lambda: all(one.acknowledged_attempts >= goal for one, goal in goals),
+        what=f"{WARMUP_HITS} hits of each generator",
+        timeout=RECOVERY_TIMEOUT,
     )
 
 
-def _stored(url: str, counter: str) -> int:
-    answer = direct.get(f"{url}/counters/{counter}", timeout=REQUEST_TIMEOUT)
-    if answer.status_code == 404:
+def _read_value(url: str, counter: str) -> int:
+    response = direct.get(f"{url}/counters/{counter}", timeout=REQUEST_TIMEOUT)
+    if response.status_code == 404:
         return 0
-    answer.raise_for_status()
-    return int(answer.json()["value"])
+    response.raise_for_status()
+    return int(response.json()["value"])
 
 
-def _recorded(url: str, counter: str) -> int:
-    """Return what the counter's days have together."""
-    answer = direct.get(f"{url}/counters/{counter}/series", timeout=REQUEST_TIMEOUT)
-    if answer.status_code == 404:
+def _sum_days(url: str, counter: str) -> int:
+    """Return the sum of the hits in the counter's days."""
+    response = direct.get(f"{url}/counters/{counter}/series", timeout=REQUEST_TIMEOUT)
+    if response.status_code == 404:
         return 0
-    answer.raise_for_status()
-    return sum(day["hits"] for day in answer.json()["series"])
+    response.raise_for_status()
+    return sum(day["hits"] for day in response.json()["series"])
 
 
-def _keep(crowds: Sequence[LoadGenerator], happened: Sequence[tuple[float, Step]]) -> Path:
-    """Write down all faults and operations, a line each, and return the folder."""
+def _write_history(
+    generators: Sequence[LoadGenerator], injected: Sequence[tuple[float, Step]]
+) -> Path:
+    """Write all faults and operations, one per line, and return the folder."""
     folder = Path(tempfile.mkdtemp(prefix="counter-chaos-"))
     with (folder / "faults.jsonl").open("w") as lines:
-        lines.writelines(json.dumps({"began": at, **asdict(one)}) + "\n" for at, one in happened)
-    for crowd in crowds:
-        with (folder / f"{crowd.counter}.jsonl").open("w") as lines:
-            lines.writelines(json.dumps(asdict(operation)) + "\n" for operation in crowd.history)
+        lines.writelines(json.dumps({"began": at, **asdict(step)}) + "\n" for at, step in injected)
+    for generator in generators:
+        with (folder / f"{generator.counter}.jsonl").open("w") as lines:
+            lines.writelines(json.dumps(asdict(each)) + "\n" for each in generator.history)
     return folder

@@ -1,9 +1,10 @@
-"""Whether a counter kept its word, judged from what its clients asked and were told.
+"""Consistency checker for the history of a counter.
 
-After the checker of Jepsen's counter workload (``jepsen.checker/counter``): a value lies between
-the hits that were acknowledged before it was asked for, and those that were asked for before it
-was told. Here each hit is told a value as well, and may have a token, so more can be judged: no
-value belongs to two hits, none goes back, and a token stands for one hit with one value.
+It extends the checker of Jepsen's counter workload (``jepsen.checker/counter``): the value of a
+response lies between the hits that were acknowledged before the request, and those that were
+requested before the response. Here a hit returns a value as well, and may have an idempotency key.
+So the checker also requires that no two hits return the same value, that values do not go back,
+and that attempts with one idempotency key count once and return one value.
 """
 
 from __future__ import annotations
@@ -17,135 +18,148 @@ from itertools import accumulate, islice, pairwise
 
 from .history import Op
 
-#: How many violations of one kind an error spells out.
+#: Number of violations of one kind that an error lists.
 MAX_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a history says of the counter. Attempts with the same token are one hit.
+    """Summary of a history. Attempts with the same idempotency key are one hit.
 
-    :ivar acknowledged: hits whose value was told.
-    :ivar settled: those of them that had an attempt without an answer as well.
-    :ivar unknown: hits of which nobody knows, to the end.
-    :ivar refused: attempts that did not count, for certain.
-    :ivar reads: reads that were answered.
-    :ivar lost: how much of what was acknowledged the counter does not have.
-    :ivar doubled: how much it has beyond what was acknowledged or is unknown.
+    :ivar acknowledged: hits that returned a value.
+    :ivar resolved: acknowledged hits with at least one unknown attempt under the same key.
+    :ivar unknown: hits whose outcome stayed unknown.
+    :ivar refused: attempts that certainly did not count.
+    :ivar reads: reads that returned a value.
+    :ivar lost: acknowledged amount that is missing in the counter.
+    :ivar duplicated: amount in the counter beyond what was acknowledged or is unknown.
     """
 
     acknowledged: int
-    settled: int
+    resolved: int
     unknown: int
     refused: int
     reads: int
     lost: int
-    doubled: int
+    duplicated: int
 
     def __str__(self) -> str:
         return (
-            f"{self.acknowledged:,} acknowledged, {self.settled:,} of them settled by their token; "
+            f"{self.acknowledged:,} acknowledged, {self.resolved:,} of them resolved by a retry; "
             f"{self.unknown:,} unknown; {self.refused:,} refused; {self.reads:,} reads; "
-            f"{self.lost:,} lost; {self.doubled:,} doubled"
+            f"{self.lost:,} lost; {self.duplicated:,} duplicated"
         )
 
 
 def check(history: Iterable[Op], *, before: int, after: int) -> CheckResult:
-    """Check the answers that clients got against each other and against the store's count.
+    """Check the responses against each other and against the counter's final value.
 
-    A million operations take some seconds: it sorts, and looks things up by bisection.
+    A million operations take some seconds: the checker sorts, and searches by bisection.
 
-    :param history: all operations on the counter; none is under way any more.
-    :param before: the counter's value before the first of them.
+    :param history: all operations on the counter; none of them is in progress.
+    :param before: the counter's value before the first operation.
     :param after: its value after the last.
-    :raises AssertionError: acknowledged hits were lost, something counted twice or unasked, a value
-        was handed out twice, went back or is out of its bounds, or a token got two values. The
-        text spells out :data:`MAX_EXAMPLES` cases of each and says how many there are.
-    :raises ValueError: attempts with the same token have different amounts.
+    :raises AssertionError: acknowledged hits were lost; something counted twice or without a
+        request; a value was returned twice, went back or is out of bounds; or an idempotency key
+        got two values. The message lists :data:`MAX_EXAMPLES` cases of each, and their number.
+    :raises ValueError: attempts with the same idempotency key have different amounts.
     """
     operations = list(history)
-    steps = _steps(operations)
-    told = [step for step in steps if step.told < math.inf]
-    acknowledged = sum(step.amount for step in told)
-    unknown = sum(step.amount for step in steps) - acknowledged
+    requests = _group_attempts(operations)
+    completed = [each for each in requests if each.completed < math.inf]
+    acknowledged = sum(each.amount for each in completed)
+    unknown = sum(each.amount for each in requests) - acknowledged
     counted = after - before
-    reads = sum(step.amount == 0 for step in steps)
-    verdict = CheckResult(
-        acknowledged=len(told) - reads,
-        settled=sum(step.unsure for step in told),
-        unknown=len(steps) - len(told),
+    reads = sum(each.amount == 0 for each in requests)
+    result = CheckResult(
+        acknowledged=len(completed) - reads,
+        resolved=sum(each.had_unknown for each in completed),
+        unknown=len(requests) - len(completed),
         refused=sum(each.refused and each.kind == "hit" for each in operations),
         reads=reads,
         lost=max(0, acknowledged - counted),
-        doubled=max(0, counted - acknowledged - unknown),
+        duplicated=max(0, counted - acknowledged - unknown),
     )
     violations = [
-        *_examples(_at_the_end(verdict, told, after)),
-        *_examples(_two_values(told)),
-        *_examples(_handed_out_twice(told)),
-        *_examples(_out_of_bounds(steps, told, before)),
+        *_limit_examples(_check_final_value(result, completed, after)),
+        *_limit_examples(_check_keys(completed)),
+        *_limit_examples(_check_unique_values(completed)),
+        *_limit_examples(_check_bounds(requests, completed, before)),
     ]
     if violations:
-        raise AssertionError("\n".join([f"from {before} to {after}: {verdict}", *violations]))
-    return verdict
+        raise AssertionError("\n".join([f"from {before} to {after}: {result}", *violations]))
+    return result
 
 
-class _Step:
-    """All attempts at one hit that may have counted, or one read: a hit of nothing."""
+class _Request:
+    """All attempts at one hit that may have counted, or one read, which has amount 0."""
 
-    __slots__ = ("amount", "invoked", "other", "token", "told", "unsure", "value", "who")
+    __slots__ = (
+        "amount",
+        "client",
+        "completed",
+        "had_unknown",
+        "invoked",
+        "key",
+        "second_value",
+        "value",
+    )
 
     def __init__(self, first: Op) -> None:
-        self.who = first.client
-        self.token = first.token
+        self.client = first.client
+        self.key = first.idempotency_key
         self.amount = first.amount if first.kind == "hit" else 0
         self.invoked = first.invoked
-        self.told = math.inf
-        self.value = 0  # as told
-        self.other: int | None = None  # another value, as told by another attempt
-        self.unsure = False
+        self.completed = math.inf
+        self.value = 0  # set with the first response
+        self.second_value: int | None = None  # a different value, from another attempt
+        self.had_unknown = False
 
     def add(self, attempt: Op) -> None:
         self.invoked = min(self.invoked, attempt.invoked)
         if attempt.value is None:
-            self.unsure = True
+            self.had_unknown = True
             return
-        if self.told < math.inf and attempt.value != self.value:
-            self.other = attempt.value
+        if self.completed < math.inf and attempt.value != self.value:
+            self.second_value = attempt.value
             return
         self.value = attempt.value
-        self.told = min(self.told, attempt.completed)
+        self.completed = min(self.completed, attempt.completed)
 
     def __str__(self) -> str:
         what = f"hit of {self.amount}" if self.amount else "read"
-        token = f" with token {self.token}" if self.token is not None else ""
+        key = f" with key {self.key}" if self.key is not None else ""
         return (
-            f"client {self.who}'s {what}{token}, "
-            f"asked at {self.invoked:.6f}, told {self.value} at {self.told:.6f}"
+            f"client {self.client}'s {what}{key}, "
+            f"sent at {self.invoked:.6f}, returned {self.value} at {self.completed:.6f}"
         )
 
 
-def _steps(operations: Iterable[Op]) -> list[_Step]:
-    steps = []
-    by_token: dict[str, _Step] = {}
+def _group_attempts(operations: Iterable[Op]) -> list[_Request]:
+    requests = []
+    by_key: dict[str, _Request] = {}
     for attempt in operations:
-        # A refused attempt did nothing, and settles no other with its token.
+        # A refused attempt counted nothing. It does not resolve other attempts with its key.
         if attempt.refused or (attempt.kind == "read" and attempt.value is None):
             continue
-        step = by_token.get(attempt.token) if attempt.token is not None else None
-        if step is None:
-            step = _Step(attempt)
-            steps.append(step)
-            if attempt.token is not None:
-                by_token[attempt.token] = step
-        elif attempt.amount != step.amount:
-            raise ValueError(f"a token stands for one amount, not {step.amount}: {attempt}")
-        step.add(attempt)
-    return steps
+        key = attempt.idempotency_key
+        request = by_key.get(key) if key is not None else None
+        if request is None:
+            request = _Request(attempt)
+            requests.append(request)
+            if key is not None:
+                by_key[key] = request
+        elif attempt.amount != request.amount:
+            raise ValueError(
+                f"attempts with one idempotency key must have the same amount, "
+                f"not {request.amount}: {attempt}"
+            )
+        request.add(attempt)
+    return requests
 
 
-class _Running:
-    """A running total over time, from pairs of a time and a number."""
+class _RunningTotal:
+    """A total over time, from pairs of a time and a number."""
 
     def __init__(
         self,
@@ -154,55 +168,59 @@ class _Running:
         add: Callable[[int, int], int] = operator.add,
     ) -> None:
         ordered = sorted(pairs)
-        self._times = [when for when, _ in ordered]
+        self._times = [time for time, _ in ordered]
         self._totals = list(accumulate((number for _, number in ordered), add, initial=start))
 
-    def before(self, when: float) -> int:
-        return self._totals[bisect_left(self._times, when)]
+    def before(self, time: float) -> int:
+        return self._totals[bisect_left(self._times, time)]
 
-    def until(self, when: float) -> int:
-        return self._totals[bisect_right(self._times, when)]
+    def until(self, time: float) -> int:
+        return self._totals[bisect_right(self._times, time)]
 
 
-def _at_the_end(verdict: CheckResult, told: list[_Step], after: int) -> Iterator[str]:
-    if verdict.lost:
-        yield f"lost: {verdict.lost} that were acknowledged are not in the count"
-    if verdict.doubled:
-        yield f"doubled: {verdict.doubled} were counted twice, or were never asked for"
-    highest = max(told, key=lambda step: step.value, default=None)
+def _check_final_value(result: CheckResult, completed: list[_Request], after: int) -> Iterator[str]:
+    if result.lost:
+        yield f"lost: {result.lost} that were acknowledged are not in the count"
+    if result.duplicated:
+        yield f"duplicated: {result.duplicated} were counted twice, or were never requested"
+    highest = max(completed, key=lambda each: each.value, default=None)
     if highest is not None and highest.value > after:
-        yield f"went back: it ends at {after}, behind {highest}"
+        yield f"went back: the final value is {after}, lower than {highest}"
 
 
-def _two_values(told: list[_Step]) -> Iterator[str]:
-    for step in told:
-        if step.other is not None:
-            yield f"two values for one token: {step.other} as well as {step}"
+def _check_keys(completed: list[_Request]) -> Iterator[str]:
+    for request in completed:
+        if request.second_value is not None:
+            yield (
+                f"two values for one idempotency key: {request.second_value} as well as {request}"
+            )
 
 
-def _handed_out_twice(told: list[_Step]) -> Iterator[str]:
-    # A hit of 3 that is told 10 took 8, 9 and 10.
-    hits = sorted((step for step in told if step.amount), key=lambda step: step.value)
+def _check_unique_values(completed: list[_Request]) -> Iterator[str]:
+    # A hit of 3 that returns 10 took 8, 9 and 10.
+    hits = sorted((each for each in completed if each.amount), key=lambda each: each.value)
     for one, other in pairwise(hits):
         if other.value - other.amount < one.value:
-            yield f"handed out twice: {one}; {other}"
+            yield f"returned twice: {one}; {other}"
 
 
-def _out_of_bounds(steps: list[_Step], told: list[_Step], before: int) -> Iterator[str]:
-    asked = _Running(((step.invoked, step.amount) for step in steps), before)
-    acknowledged = _Running(((step.told, step.amount) for step in told), before)
-    highest = _Running(((step.told, step.value) for step in told), before, max)
-    for step in told:
-        least = acknowledged.before(step.invoked) + step.amount
-        most = asked.until(step.told)
-        known = highest.before(step.invoked)
-        if not least <= step.value <= most:
-            yield f"out of bounds: not from {least} to {most}: {step}"
-        elif step.value < known + step.amount:
-            yield f"went back: {known} was known before: {step}"
+def _check_bounds(
+    requests: list[_Request], completed: list[_Request], before: int
+) -> Iterator[str]:
+    requested = _RunningTotal(((each.invoked, each.amount) for each in requests), before)
+    acknowledged = _RunningTotal(((each.completed, each.amount) for each in completed), before)
+    highest = _RunningTotal(((each.completed, each.value) for each in completed), before, max)
+    for request in completed:
+        minimum = acknowledged.before(request.invoked) + request.amount
+        maximum = requested.until(request.completed)
+        known = highest.before(request.invoked)
+        if not minimum <= request.value <= maximum:
+            yield f"out of bounds: not from {minimum} to {maximum}: {request}"
+        elif request.value < known + request.amount:
+            yield f"went back: {known} was returned before: {request}"
 
 
-def _examples(found: Iterator[str]) -> Iterator[str]:
+def _limit_examples(found: Iterator[str]) -> Iterator[str]:
     yield from islice(found, MAX_EXAMPLES)
     if more := sum(1 for _ in found):
         yield f"… and {more:,} more like the last"

@@ -1,4 +1,4 @@
-"""Clients that count, and remember what they were told."""
+"""Clients that send hits and tally the responses."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import requests
 from urllib3.exceptions import NewConnectionError
 
 from .. import direct
-from ..stacks.stack import StackError
+from ..stacks.errors import StackError
 from ..waiting import WaitTimeoutError
 
 
 @dataclass
 class Tally:
-    """What clients were told.
+    """Outcomes of hits.
 
-    :ivar values: the values of the hits that were acknowledged, in no order.
-    :ivar refused: how many were answered as not counted, for certain.
-    :ivar unknown: how many may or may not have counted.
+    :ivar values: values of the acknowledged hits, in no order.
+    :ivar refused: number of hits that certainly did not count.
+    :ivar unknown: number of hits that may or may not have counted.
     """
 
     values: list[int] = field(default_factory=list)
@@ -30,25 +30,25 @@ class Tally:
     unknown: int = 0
 
     def add(self, other: Tally) -> None:
-        """Take over what another tally holds."""
+        """Add the outcomes of another tally."""
         self.values += other.values
         self.refused += other.refused
         self.unknown += other.unknown
 
     def check(self, *, before: int, after: int) -> None:
-        """Check the store's count against what was said.
+        """Check the count in the store against the responses.
 
-        Where nothing is unknown, only the values from ``before`` + 1 to ``after`` without a
+        If no outcome is unknown, only the values from ``before`` + 1 to ``after`` without a
         gap pass.
 
         :param before: the counter's value before the first of these hits.
         :param after: its value after the last.
-        :raises AssertionError: a hit was lost, counted twice, or a value was handed out twice.
+        :raises AssertionError: a hit was lost or counted twice, or a value was returned twice.
         """
         known = len(self.values)
         counted = after - before
         if len(set(self.values)) < known:
-            raise AssertionError(f"a value was handed out twice: {sorted(self.values)}")
+            raise AssertionError(f"a value was returned twice: {sorted(self.values)}")
         if not all(before < value <= after for value in self.values):
             raise AssertionError(f"a value is not from {before + 1} to {after}: {self.values}")
         if counted < known:
@@ -59,70 +59,73 @@ class Tally:
             )
 
 
-def count(url: str, *, counter: str | None = None, timeout: float = 5.0) -> Tally:
+def send_hit(url: str, *, counter: str | None = None, timeout: float = 5.0) -> Tally:
     """Send one hit and return its outcome.
 
-    :param counter: on which counter; None: on that behind ``/count``.
+    :param counter: the counter's name; None: the counter behind ``/count``.
     """
     try:
         if counter is None:
-            answer = direct.get(f"{url}/count", timeout=timeout)
+            response = direct.get(f"{url}/count", timeout=timeout)
         else:
-            answer = direct.post(f"{url}/counters/{counter}/hits", timeout=timeout)
+            response = direct.post(f"{url}/counters/{counter}/hits", timeout=timeout)
     except requests.RequestException as error:
-        return _failed(error)
-    return _answered(answer)
+        return _tally_error(error)
+    return _tally_response(response)
 
 
-def run_load(url: Callable[[], str], *, clients: int, go_on: Callable[[Tally], bool]) -> Tally:
-    """Send hits from several threads for as long as ``go_on`` of the tally so far is true.
+def run_load(
+    url: Callable[[], str], *, clients: int, should_continue: Callable[[Tally], bool]
+) -> Tally:
+    """Send hits from several threads as long as ``should_continue(tally)`` returns true.
 
-    :param url: asked at first, and when a connection fails: a restart may change it.
+    :param url: returns the service's URL. It is called once, and again when a connection fails,
+        because a restart may change the port.
     """
     total = Tally()
     lock = threading.Lock()
-    asking = threading.Lock()
-    places = [url()]
+    url_lock = threading.Lock()
+    urls = [url()]
 
-    def ask_anew(place: str) -> None:
-        with asking:
-            if places[-1] == place:  # no other client has asked since
-                with suppress(StackError, WaitTimeoutError):  # not back yet
-                    places.append(url())
+    def refresh_url(failed: str) -> None:
+        with url_lock:
+            if urls[-1] == failed:  # no other client has refreshed it since
+                with suppress(StackError, WaitTimeoutError):  # the service is still down
+                    urls.append(url())
 
-    def client() -> None:
+    def run_client() -> None:
         while True:
             with lock:
-                if not go_on(total):
+                if not should_continue(total):
                     return
-            place = places[-1]
+            current = urls[-1]
             try:
-                outcome = _answered(direct.get(f"{place}/count", timeout=5))
+                outcome = _tally_response(direct.get(f"{current}/count", timeout=5))
             except requests.RequestException as error:
-                outcome = _failed(error)
-                ask_anew(place)
+                outcome = _tally_error(error)
+                refresh_url(current)
             with lock:
                 total.add(outcome)
 
     with ThreadPoolExecutor(clients) as pool:
-        for future in [pool.submit(client) for _ in range(clients)]:
+        for future in [pool.submit(run_client) for _ in range(clients)]:
             future.result()
     return total
 
 
-def _answered(answer: requests.Response) -> Tally:
+def _tally_response(response: requests.Response) -> Tally:
     try:
-        document = answer.json()
+        document = response.json()
     except ValueError:
         return Tally(unknown=1)  # the error page of a proxy
-    if answer.status_code == 200:
+    if response.status_code == 200:
         return Tally(values=[document["value"]])
     if document.get("counted") is False:
         return Tally(refused=1)
     return Tally(unknown=1)
 
 
-def _failed(error: requests.RequestException) -> Tally:
+def _tally_error(error: requests.RequestException) -> Tally:
     cause = getattr(error.args[0], "reason", None) if error.args else None
     never_sent = isinstance(cause, NewConnectionError)
     return Tally(refused=1) if never_sent else Tally(unknown=1)

@@ -1,4 +1,4 @@
-"""What the clients of a counter asked and were told, and when."""
+"""The requests that clients sent to a counter, and the results that they got."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-#: The outcome of a hit as its client knows it, spelled as the counter does. Its own type, because
-#: the harness does not import the counter.
+#: The outcome of a hit as its client knows it, spelled as the counter does. A type of its own,
+#: because the harness does not import the counter.
 Outcome: TypeAlias = Literal["counted", "not_counted", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One thing that one client asked, and what it was told.
+    """One request of one client, and its result.
 
-    :ivar client: who asked.
+    :ivar client: the number of the client.
     :ivar kind: ``hit`` or ``read``.
-    :ivar invoked: when it was asked, in seconds of one monotonic clock for all clients.
-    :ivar completed: when the answer was there; infinite where none came.
-    :ivar value: the value that it was told, if any.
-    :ivar refused: whether a hit was told that it did not count.
-    :ivar token: what a hit is recognisable by; those with the same one count once.
-    :ivar amount: how many a hit counts at once, 1 or more.
+    :ivar invoked: time of the request, in seconds of one monotonic clock for all clients.
+    :ivar completed: time of the response; infinite if there was none.
+    :ivar value: the value in the response, if any.
+    :ivar refused: whether the response said that the hit was not counted.
+    :ivar idempotency_key: the key of a hit; hits with the same key count once.
+    :ivar amount: amount of a hit, 1 or more.
     """
 
     client: int
@@ -36,12 +36,12 @@ class Op:
     completed: float = math.inf
     value: int | None = None
     refused: bool = False
-    token: str | None = None
+    idempotency_key: str | None = None
     amount: int = 1
 
     @property
     def outcome(self) -> Outcome:
-        """What is known of it."""
+        """The outcome, as far as the client knows it."""
         if self.value is not None:
             return "counted"
         return "not_counted" if self.refused else "unknown"
@@ -49,10 +49,10 @@ class Op:
 
 @dataclass(slots=True)
 class Result:
-    """What an operation under way is told; unknown until one of these is set.
+    """Result of an operation in progress; unknown until one of these is set.
 
-    :ivar value: the value that it was told.
-    :ivar refused: whether it was told that nothing was counted.
+    :ivar value: the value in the response.
+    :ivar refused: whether the response said that nothing was counted.
     """
 
     value: int | None = None
@@ -60,9 +60,9 @@ class Result:
 
 
 class History:
-    """What clients asked and were told; thread-safe. It has an operation once that has ended.
+    """All operations on one counter; thread-safe. An operation is added when it has ended.
 
-    :param operations: what it begins with.
+    :param operations: the first operations.
     """
 
     def __init__(self, operations: Iterable[Op] = ()) -> None:
@@ -73,35 +73,37 @@ class History:
             self.add(operation)
 
     def add(self, operation: Op) -> None:
-        """Remember an operation."""
+        """Add an operation."""
         with self._lock:
             self._operations.append(operation)
             if operation.kind == "hit":
                 self._outcomes[operation.outcome] += 1
 
     @contextmanager
-    def hit(self, client: int, *, token: str | None = None, amount: int = 1) -> Iterator[Result]:
-        """Remember what is asked and told within the ``with`` block as a hit."""
-        answer = Result()
+    def hit(
+        self, client: int, *, idempotency_key: str | None = None, amount: int = 1
+    ) -> Iterator[Result]:
+        """Record the ``with`` block as a hit, with the result that the block sets."""
+        result = Result()
         invoked = time.monotonic()
         try:
-            yield answer
+            yield result
         finally:
-            told = (invoked, time.monotonic(), answer.value, answer.refused)
-            self.add(Op(client, "hit", *told, token, amount))
+            outcome = (invoked, time.monotonic(), result.value, result.refused)
+            self.add(Op(client, "hit", *outcome, idempotency_key, amount))
 
     @contextmanager
     def read(self, client: int) -> Iterator[Result]:
-        """Remember what is asked and told within the ``with`` block as a read."""
-        answer = Result()
+        """Record the ``with`` block as a read, with the result that the block sets."""
+        result = Result()
         invoked = time.monotonic()
         try:
-            yield answer
+            yield result
         finally:
-            self.add(Op(client, "read", invoked, time.monotonic(), answer.value))
+            self.add(Op(client, "read", invoked, time.monotonic(), result.value))
 
     def count(self, outcome: Outcome) -> int:
-        """Return how many attempts to hit came out so, retries included."""
+        """Return the number of attempts to hit with this outcome, retries included."""
         with self._lock:
             return self._outcomes[outcome]
 

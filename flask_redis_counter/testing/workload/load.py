@@ -1,4 +1,4 @@
-"""Crowds: clients that count on one counter at once, each on a connection that it keeps."""
+"""Load generator: clients that hit one counter concurrently, each on a keep-alive connection."""
 
 from __future__ import annotations
 
@@ -13,114 +13,118 @@ from uuid import uuid4
 
 from .history import History, Result
 
-#: Seconds that a client waits for an answer.
+#: Seconds that a client waits for a response.
 REQUEST_TIMEOUT = 5.0
 
-#: Seconds that a client waits at the most before it goes on, after it was not counted.
-PAUSE = 0.1
+#: Maximum delay in seconds before the next attempt, after a hit that was not acknowledged.
+MAX_RETRY_DELAY = 0.1
 
-#: One in how many requests is a read, and one in how many hits with a key is repeated though it
-#: was acknowledged.
-ONE_IN = 50
+#: One in this many requests is a read. One in this many acknowledged hits with a key is repeated.
+RARELY = 50
 
-#: Answers of a service, or a load balancer, that is in trouble. Any other error is a mistake.
-CONNECTION_ERRORS = (502, 503, 504)
+#: Statuses of a service or load balancer during an outage. Any other error is a bug.
+OUTAGE_STATUSES = (502, 503, 504)
 
 
 class LoadGenerator:
-    """The clients of one counter, and what they were told.
+    """The clients of one counter, and the history of their operations.
 
-    :param url: where the service is reached, also after every fault.
+    :param url: the service's URL, which must not change when a fault has ended.
     :param counter: the counter's name.
-    :param clients: what they are called in the history.
-    :param keyed: which of them send an ``Idempotency-Key`` with each hit, and repeat it under the
-        same until it is acknowledged. The others never repeat a hit.
+    :param clients: the numbers of the clients in the history.
+    :param with_idempotency_key: the clients that send an ``Idempotency-Key`` with each hit, and
+        repeat the hit with the same key until it is acknowledged. The others never repeat a hit.
     """
 
     def __init__(
-        self, url: str, counter: str, clients: Sequence[int], *, keyed: Container[int]
+        self,
+        url: str,
+        counter: str,
+        clients: Sequence[int],
+        *,
+        with_idempotency_key: Container[int],
     ) -> None:
         self.counter = counter
         self.clients = clients
         self.history = History()
         self._url = urlsplit(url)
-        self._keyed = keyed
-        self._over = threading.Event()
-        self._halted = threading.Event()
+        self._with_idempotency_key = with_idempotency_key
+        self._finishing = threading.Event()
+        self._stopped = threading.Event()
 
     @property
-    def acknowledged(self) -> int:
-        """How many attempts were acknowledged so far."""
+    def acknowledged_attempts(self) -> int:
+        """The number of attempts that were acknowledged so far."""
         return self.history.count("counted")
 
     @property
-    def disappointed(self) -> int:
-        """How many attempts were refused, or got no answer, so far."""
+    def failed_attempts(self) -> int:
+        """The number of attempts so far that were not counted, or got no response."""
         return self.history.count("not_counted") + self.history.count("unknown")
 
     def finish(self) -> None:
-        """Begin no hits any more; those with a key go on until they are acknowledged."""
-        self._over.set()
+        """Start no new hits; clients with a key retry until their last hit is acknowledged."""
+        self._finishing.set()
 
-    def halt(self) -> None:
-        """Begin nothing any more, and give up what is not acknowledged."""
-        self._over.set()
-        self._halted.set()
+    def stop(self) -> None:
+        """Start no new hits, and abandon those that are not acknowledged."""
+        self._finishing.set()
+        self._stopped.set()
 
-    def count(self, number: int, seed: int) -> None:
-        """Be a client until the crowd is to finish.
+    def run_client(self, client: int, seed: int) -> None:
+        """Run a client until :meth:`finish` or :meth:`stop` is called.
 
-        :param number: one of :attr:`clients`.
-        :param seed: what the client's dice are made from.
-        :raises AssertionError: an answer is none that the service may give.
+        :param client: one of :attr:`clients`.
+        :param seed: seed of the client's random numbers.
+        :raises AssertionError: the service gave a response that its API does not allow.
         """
-        dice = random.Random(f"{seed} {number}")  # noqa: S311  # no secret
+        rng = random.Random(f"{seed} {client}")  # noqa: S311  # no secret
         connection = HTTPConnection(
             str(self._url.hostname), self._url.port, timeout=REQUEST_TIMEOUT
         )
         with closing(connection):
-            while not self._over.is_set():
-                if dice.randrange(ONE_IN):
-                    self._hit(connection, number, dice)
+            while not self._finishing.is_set():
+                if rng.randrange(RARELY):
+                    self._hit(connection, client, rng)
                 else:
-                    with self.history.read(number) as answer:
-                        _ask(connection, "GET", f"/counters/{self.counter}", {}, answer)
+                    with self.history.read(client) as result:
+                        _request(connection, "GET", f"/counters/{self.counter}", {}, result)
 
-    def _hit(self, connection: HTTPConnection, number: int, dice: random.Random) -> None:
-        token = str(uuid4()) if number in self._keyed else None
-        while not self._attempt(connection, number, token):
-            if self._halted.wait(dice.uniform(0, PAUSE)) or token is None:
+    def _hit(self, connection: HTTPConnection, client: int, rng: random.Random) -> None:
+        key = str(uuid4()) if client in self._with_idempotency_key else None
+        while not self._attempt(connection, client, key):
+            if self._stopped.wait(rng.uniform(0, MAX_RETRY_DELAY)) or key is None:
                 return
-        if token is not None and not dice.randrange(ONE_IN):
-            self._attempt(connection, number, token)
+        if key is not None and not rng.randrange(RARELY):
+            self._attempt(connection, client, key)
 
-    def _attempt(self, connection: HTTPConnection, number: int, token: str | None) -> bool:
-        headers = {} if token is None else {"Idempotency-Key": f'"{token}"'}
-        with self.history.hit(number, token=token) as answer:
-            _ask(connection, "POST", f"/counters/{self.counter}/hits", headers, answer)
-        return answer.value is not None
+    def _attempt(self, connection: HTTPConnection, client: int, key: str | None) -> bool:
+        headers = {} if key is None else {"Idempotency-Key": f'"{key}"'}
+        with self.history.hit(client, idempotency_key=key) as result:
+            _request(connection, "POST", f"/counters/{self.counter}/hits", headers, result)
+        return result.value is not None
 
 
-def _ask(
-    connection: HTTPConnection, method: str, path: str, headers: dict[str, str], answer: Result
+def _request(
+    connection: HTTPConnection, method: str, path: str, headers: dict[str, str], result: Result
 ) -> None:
-    """Send a request and note what it was told."""
+    """Send a request and store its result."""
     try:
         connection.request(method, path, headers=headers)
         with connection.getresponse() as response:
             body = response.read()
     except (OSError, HTTPException) as error:
         connection.close()
-        answer.refused = isinstance(error, ConnectionRefusedError)  # nothing was sent
+        result.refused = isinstance(error, ConnectionRefusedError)  # nothing was sent
         return
     document = {}
-    with suppress(ValueError):  # a proxy's own page
+    with suppress(ValueError):  # the error page of a proxy
         document = json.loads(body)
     if response.status == 200:
-        answer.value = document["value"]
-    elif response.status in CONNECTION_ERRORS:
-        answer.refused = document.get("counted") is False
+        result.value = document["value"]
+    elif response.status in OUTAGE_STATUSES:
+        result.refused = document.get("counted") is False
     elif method == "GET" and response.status == 404:
-        answer.value = 0
+        result.value = 0
     else:
-        raise AssertionError(f"{method} {path} answered {response.status}: {body!r:.500}")
+        raise AssertionError(f"{method} {path} returned {response.status}: {body!r:.500}")

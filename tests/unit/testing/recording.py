@@ -14,13 +14,13 @@ class RecordingProxy:
     def __init__(self, stack):
         self._stack = stack
 
-    def trouble(self, kind, amount=0.0):
+    def inject(self, kind, amount=0.0):
         """Remember it."""
         self._stack.remember(kind, str(amount))
 
-    def heal(self):
+    def clear(self):
         """Remember it."""
-        self._stack.remember("heal")
+        self._stack.remember("clear")
 
 
 class RecordingStack(Stack):
@@ -79,13 +79,13 @@ class RecordingStack(Stack):
         """Remember it."""
         self.remember("unpause", service)
 
-    def cut(self, service):
+    def isolate(self, service):
         """Remember it."""
-        self.remember("cut", service)
+        self.remember("isolate", service)
 
-    def mend(self, service):
+    def reconnect(self, service):
         """Remember it."""
-        self.remember("mend", service)
+        self.remember("reconnect", service)
 
     def scale(self, service, replicas):
         """Remember it."""
@@ -115,7 +115,7 @@ class RecordingStack(Stack):
             0, f"Filesystem 1K Used Available Use% at\ntmpfs 9 9 {free} 9% /data", ""
         )
 
-    def store(self, service, *command):
+    def run_redis_command(self, service, *command):
         """Play a store that has a limit of memory."""
         self.remember(*command)
         if command[0] == "CONFIG":

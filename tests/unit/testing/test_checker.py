@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from flask_redis_counter.testing import History, Op, check
 
 
-def hit(invoked, completed, value=None, *, client=0, refused=False, token=None, amount=1):
+def hit(invoked, completed, value=None, *, client=0, refused=False, key=None, amount=1):
     """A hit that was told its value, that it was refused, or nothing."""
-    return Op(client, "hit", invoked, completed, value, refused, token, amount)
+    return Op(client, "hit", invoked, completed, value, refused, key, amount)
 
 
 def read(invoked, completed, value, *, client=9):
@@ -37,13 +37,13 @@ RIGHT = {
     "a read while a hit is under way": ([hit(0, 9, 1), read(1, 2, 0), read(3, 4, 1)], 0, 1),
     "a read without an answer": ([read(0, 1, None), hit(2, 3, 1)], 0, 1),
     "a token asked again gets its value, though others were counted since": (
-        [hit(0, 1, token="a"), hit(2, 3, 2), hit(4, 5, 1, token="a"), hit(6, 7, 1, token="a")],
+        [hit(0, 1, key="a"), hit(2, 3, 2), hit(4, 5, 1, key="a"), hit(6, 7, 1, key="a")],
         0,
         2,
     ),
-    "a token twice at once": ([hit(0, 3, 1, token="a"), hit(1, 2, 1, token="a")], 0, 1),
+    "a token twice at once": ([hit(0, 3, 1, key="a"), hit(1, 2, 1, key="a")], 0, 1),
     "a token refused, and then counted": (
-        [hit(0, 1, refused=True, token="a"), hit(2, 3, 1), hit(4, 5, 2, token="a")],
+        [hit(0, 1, refused=True, key="a"), hit(2, 3, 1), hit(4, 5, 2, key="a")],
         0,
         2,
     ),
@@ -56,43 +56,43 @@ WRONG = {
         [hit(0, 1), hit(2, 3, 6)],
         4,
         5,
-        "went back: it ends at 5",
+        "went back: the final value is 5",
     ),
-    "a hit counted twice": ([hit(0, 1, 1)], 0, 2, "doubled: 1 were counted twice"),
+    "a hit counted twice": ([hit(0, 1, 1)], 0, 2, "duplicated: 1 were counted twice"),
     "a hit counted twice, shown by its value": ([hit(0, 1, 2)], 0, 2, "not from 1 to 1"),
-    "more than the unknowns": ([hit(0, 1), hit(2, 3, 2)], 0, 3, "doubled: 1"),
-    "an amount counted twice": ([hit(0, 1, 3, amount=3)], 0, 6, "doubled: 3"),
-    "a refused hit counted": ([hit(0, 1, refused=True)], 0, 1, "doubled: 1"),
+    "more than the unknowns": ([hit(0, 1), hit(2, 3, 2)], 0, 3, "duplicated: 1"),
+    "an amount counted twice": ([hit(0, 1, 3, amount=3)], 0, 6, "duplicated: 3"),
+    "a refused hit counted": ([hit(0, 1, refused=True)], 0, 1, "duplicated: 1"),
     "a refusal does not settle an unknown; its value is another's": (
-        [hit(0, 1, token="a"), hit(2, 3, refused=True, token="a"), hit(4, 5, 3)],
+        [hit(0, 1, key="a"), hit(2, 3, refused=True, key="a"), hit(4, 5, 3)],
         0,
         3,
         "not from 1 to 2",
     ),
-    "a value handed out twice": ([hit(0, 9, 1), hit(1, 9, 1), hit(1, 9)], 0, 2, "handed out twice"),
+    "a value returned twice": ([hit(0, 9, 1), hit(1, 9, 1), hit(1, 9)], 0, 2, "returned twice"),
     "a value twice for different tokens": (
-        [hit(0, 9, 1, token="a"), hit(0, 9, 1, token="b"), hit(0, 9)],
+        [hit(0, 9, 1, key="a"), hit(0, 9, 1, key="b"), hit(0, 9)],
         0,
         2,
-        "handed out twice",
+        "returned twice",
     ),
     "a value within another's amount": (
         [hit(0, 9, 3, amount=3), hit(0, 9, 2), hit(0, 9)],
         0,
         4,
-        "handed out twice",
+        "returned twice",
     ),
     "a token with two values": (
-        [hit(0, 1, 1, token="a"), hit(2, 3, 2, token="a"), hit(0, 9)],
+        [hit(0, 1, 1, key="a"), hit(2, 3, 2, key="a"), hit(0, 9)],
         0,
         2,
-        "two values for one token: 2 as well as client 0's hit of 1 with token a",
+        "two values for one idempotency key: 2 as well as client 0's hit of 1 with key a",
     ),
     "a token counted twice": (
-        [hit(0, 1, token="a"), hit(2, 3, 2, token="a")],
+        [hit(0, 1, key="a"), hit(2, 3, 2, key="a")],
         0,
         2,
-        "doubled: 1",
+        "duplicated: 1",
     ),
     "a read behind what was acknowledged": (
         [hit(0, 1, 1), read(2, 3, 0)],
@@ -105,13 +105,13 @@ WRONG = {
         [hit(0, 9), read(1, 2, 1, client=3), read(3, 4, 0, client=3)],
         0,
         0,
-        "went back: 1 was known before: client 3's read",
+        "went back: 1 was returned before: client 3's read",
     ),
     "a hit behind what another client knew": (
         [hit(0, 9), hit(0, 9), hit(1, 2, 3), hit(3, 4, 2)],
         0,
         4,
-        "went back: 3 was known before",
+        "went back: 3 was returned before",
     ),
     "a count that sank": ([], 3, 2, "lost: 1"),
 }
@@ -137,36 +137,36 @@ def test_the_verdict():
     """It tells hits from attempts, and what became of each; attempts with a token are one hit."""
     operations = [
         hit(0, 1, 1),
-        hit(0, 1, token="a"),
-        hit(2, 3, refused=True, token="a"),
-        hit(4, 5, 2, token="a"),
-        hit(6, 7, 2, token="a"),
-        hit(8, 9, token="b"),
+        hit(0, 1, key="a"),
+        hit(2, 3, refused=True, key="a"),
+        hit(4, 5, 2, key="a"),
+        hit(6, 7, 2, key="a"),
+        hit(8, 9, key="b"),
         hit(10, 11),
         read(12, 13, 2),
         read(12, math.inf, None),
     ]
     verdict = check(operations, before=0, after=3)
-    assert (verdict.acknowledged, verdict.settled, verdict.unknown) == (2, 1, 2)
-    assert (verdict.refused, verdict.reads, verdict.lost, verdict.doubled) == (1, 1, 0, 0)
+    assert (verdict.acknowledged, verdict.resolved, verdict.unknown) == (2, 1, 2)
+    assert (verdict.refused, verdict.reads, verdict.lost, verdict.duplicated) == (1, 1, 0, 0)
     assert str(verdict) == (
-        "2 acknowledged, 1 of them settled by their token; 2 unknown; 1 refused; 1 reads; "
-        "0 lost; 0 doubled"
+        "2 acknowledged, 1 of them resolved by a retry; 2 unknown; 1 refused; 1 reads; "
+        "0 lost; 0 duplicated"
     )
 
 
 def test_what_an_error_says():
     """The verdict, and a line for each violation, with who asked what and when."""
-    operations = [hit(0, 0.5, 1), hit(0, 9, 1, client=1, token="a"), read(2, 3, 0)]
+    operations = [hit(0, 0.5, 1), hit(0, 9, 1, client=1, key="a"), read(2, 3, 0)]
     with pytest.raises(AssertionError) as error:
         check(operations, before=0, after=1)
     assert str(error.value).splitlines() == [
-        "from 0 to 1: 2 acknowledged, 0 of them settled by their token; 0 unknown; 0 refused; "
-        "1 reads; 1 lost; 0 doubled",
+        "from 0 to 1: 2 acknowledged, 0 of them resolved by a retry; 0 unknown; 0 refused; "
+        "1 reads; 1 lost; 0 duplicated",
         "lost: 1 that were acknowledged are not in the count",
-        "handed out twice: client 0's hit of 1, asked at 0.000000, told 1 at 0.500000; "
-        "client 1's hit of 1 with token a, asked at 0.000000, told 1 at 9.000000",
-        "out of bounds: not from 1 to 2: client 9's read, asked at 2.000000, told 0 at 3.000000",
+        "returned twice: client 0's hit of 1, sent at 0.000000, returned 1 at 0.500000; "
+        "client 1's hit of 1 with key a, sent at 0.000000, returned 1 at 9.000000",
+        "out of bounds: not from 1 to 2: client 9's read, sent at 2.000000, returned 0 at 3.000000",
     ]
 
 
@@ -174,21 +174,21 @@ def test_an_error_spells_out_some_of_many():
     """A counter that is wrong all the time makes a short report."""
     with pytest.raises(AssertionError) as error:
         check([hit(0, 9, 1) for _ in range(100)], before=0, after=100)
-    assert str(error.value).count("handed out twice") == 5
+    assert str(error.value).count("returned twice") == 5
     assert "… and 94 more like the last" in str(error.value)
 
 
 def test_a_token_stands_for_one_amount():
     """Anything else is a mistake of the test."""
-    with pytest.raises(ValueError, match="a token stands for one amount"):
-        check([hit(0, 1, 1, token="a"), hit(0, 1, token="a", amount=2)], before=0, after=1)
+    with pytest.raises(ValueError, match="one idempotency key must have the same amount"):
+        check([hit(0, 1, 1, key="a"), hit(0, 1, key="a", amount=2)], before=0, after=1)
 
 
 def test_a_history_remembers_what_was_told():
     """What is not told otherwise, also because of an error, is unknown."""
     history = History()
     began = time.monotonic()
-    with history.hit(1, token="a", amount=3) as answer:
+    with history.hit(1, idempotency_key="a", amount=3) as answer:
         answer.value = 3
     with history.hit(1) as answer:
         answer.refused = True
@@ -197,7 +197,12 @@ def test_a_history_remembers_what_was_told():
     with history.read(3) as answer:
         answer.value = 3
     counted, refused, unknown, seen = history
-    assert (counted.outcome, counted.value, counted.token, counted.amount) == ("counted", 3, "a", 3)
+    assert (counted.outcome, counted.value, counted.idempotency_key, counted.amount) == (
+        "counted",
+        3,
+        "a",
+        3,
+    )
     assert (refused.outcome, unknown.outcome, unknown.client) == ("not_counted", "unknown", 2)
     assert (seen.kind, seen.value) == ("read", 3)
     assert began <= counted.invoked <= counted.completed <= refused.invoked
@@ -212,7 +217,7 @@ class Simulation:
 
     :param certain: all hits have tokens and go on until they are acknowledged.
     :param wrong_at: the number of the hit that goes wrong, none by default.
-    :param factor: how often that one counts: 0 is lost, 2 is doubled.
+    :param factor: how often that one counts: 0 is lost, 2 is duplicated.
     """
 
     def __init__(self, seed, *, certain, wrong_at=None, factor=1):
@@ -239,7 +244,7 @@ class Simulation:
                 self.operations.append(read(invoked, completed, seen, client=number))
                 continue
             keyed = self._certain or self._dice.random() < 0.5
-            token = f"{number}-{nth}" if keyed else None
+            idempotency_key = f"{number}-{nth}" if keyed else None
             amount = self._dice.randint(1, 3)
             going_on = True
             while going_on:
@@ -247,12 +252,12 @@ class Simulation:
                 invoked = yield from self._tick()
                 value = None
                 if fate in ("answered", "lost"):
-                    value = self._count(token, amount)
+                    value = self._count(idempotency_key, amount)
                 completed = yield from self._tick()
                 told = value if fate == "answered" else None
                 refused = fate == "refused"
                 self.operations.append(
-                    Op(number, "hit", invoked, completed, told, refused, token, amount)
+                    Op(number, "hit", invoked, completed, told, refused, idempotency_key, amount)
                 )
                 gives_up = not self._certain and self._dice.random() < 0.3
                 going_on = keyed and told is None and not gives_up
@@ -263,14 +268,14 @@ class Simulation:
         yield
         return now
 
-    def _count(self, token, amount):
-        if token in self._by_token:
-            return self._by_token[token]
+    def _count(self, idempotency_key, amount):
+        if idempotency_key in self._by_token:
+            return self._by_token[idempotency_key]
         self._counted += 1
         told = self.value + amount
         self.value += amount * (self._factor if self._counted == self._wrong_at else 1)
-        if token is not None:
-            self._by_token[token] = told
+        if idempotency_key is not None:
+            self._by_token[idempotency_key] = told
         return told
 
 
@@ -286,11 +291,11 @@ def test_a_correct_counter_passes(seed, certain):
 def test_a_single_lost_or_double_count_is_found(seed, which, factor):
     """Where nothing is unknown, one mistake of the counter among all hits does not pass."""
     right = Simulation(seed, certain=True)
-    tokens = sorted({each.token for each in right.operations if each.kind == "hit"})
+    tokens = sorted({each.idempotency_key for each in right.operations if each.kind == "hit"})
     if not tokens:
         return
     wrong = Simulation(seed, certain=True, wrong_at=which % len(tokens) + 1, factor=factor)
-    with pytest.raises(AssertionError, match="doubled" if factor else "lost"):
+    with pytest.raises(AssertionError, match="duplicated" if factor else "lost"):
         check(wrong.operations, before=wrong.before, after=wrong.value)
 
 
@@ -302,13 +307,23 @@ def test_a_history_with_one_hit_more_or_less_is_found(seed, which):
     if not told:
         return
     one = told[which % len(told)]
-    less = [each for each in right.operations if each.token != one.token or each.kind == "read"]
-    with pytest.raises(AssertionError, match="doubled"):
+    less = [
+        each
+        for each in right.operations
+        if each.idempotency_key != one.idempotency_key or each.kind == "read"
+    ]
+    with pytest.raises(AssertionError, match="duplicated"):
         check(less, before=right.before, after=right.value)
     twin = Op(
-        one.client, "hit", one.invoked, one.completed, one.value, token="twin", amount=one.amount
+        one.client,
+        "hit",
+        one.invoked,
+        one.completed,
+        one.value,
+        idempotency_key="twin",
+        amount=one.amount,
     )
-    with pytest.raises(AssertionError, match="handed out twice"):
+    with pytest.raises(AssertionError, match="returned twice"):
         check([*right.operations, twin], before=right.before, after=right.value)
 
 
@@ -316,7 +331,7 @@ def test_a_long_history_takes_seconds():
     """100,000 operations, in a tenth of what a million may take."""
     dice = random.Random(1)
     operations = [
-        hit(now - dice.random() * 9, now + dice.random() * 9, now, token=f"{now}")
+        hit(now - dice.random() * 9, now + dice.random() * 9, now, key=f"{now}")
         for now in range(1, 100_001)
     ]
     began = time.process_time()

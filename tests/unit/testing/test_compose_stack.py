@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flask_redis_counter.testing import ComposeStack, Faults, StackError
-from flask_redis_counter.testing.stacks import compose as compose_module
+from flask_redis_counter.testing.stacks import compose, docker, networks, project
 
 NETWORKS = {
     "store": {"Aliases": ["redis"], "IPAMConfig": None},
@@ -56,10 +56,11 @@ class Docker:
 
 
 @pytest.fixture
-def docker(monkeypatch):
-    """In place of the real one."""
+def engine(monkeypatch):
+    """A Docker that replaces the real one."""
     made = Docker()
-    monkeypatch.setattr(compose_module, "run_docker", made.run)
+    for module in (compose, docker, networks, project):
+        monkeypatch.setattr(module, "run_docker", made.run)
     return made
 
 
@@ -69,21 +70,21 @@ def stack():
     return ComposeStack([], "project")
 
 
-def test_a_partition_within_a_partition_is_an_error(stack, docker):
+def test_a_partition_within_a_partition_is_an_error(stack, engine):
     """The outer one is healed: the inner one does not forget where the service has been."""
     with Faults(stack).partitioned("redis"):
         with pytest.raises(StackError, match="redis is on no network"):
-            stack.cut("redis")
-        assert docker.networks == {}
-    assert docker.networks == NETWORKS
+            stack.isolate("redis")
+        assert engine.networks == {}
+    assert engine.networks == NETWORKS
 
 
-def test_after_a_partition_a_service_has_its_names_and_addresses_again(stack, docker):
+def test_after_a_partition_a_service_has_its_names_and_addresses_again(stack, engine):
     """Those that its Compose file has fixed; the others are Docker's to give."""
     with Faults(stack).partitioned("redis"):
-        assert docker.networks == {}
+        assert engine.networks == {}
     connect = ("docker", "network", "connect")
-    assert docker.told[-2:] == [
+    assert engine.told[-2:] == [
         (*connect, "--alias=redis", "store", "abc"),
         (*connect, "--alias=redis", "--alias=db", "--ip=10.1.2.3", "fixed", "abc"),
     ]
@@ -99,44 +100,44 @@ def test_after_a_partition_a_service_has_its_names_and_addresses_again(stack, do
         lambda stack, service: stack.kill(service, replica=0),
         lambda stack, service: stack.pause(service),
         lambda stack, service: stack.unpause(service),
-        lambda stack, service: stack.cut(service),
-        lambda stack, service: stack.mend(service),
+        lambda stack, service: stack.isolate(service),
+        lambda stack, service: stack.reconnect(service),
     ],
 )
-def test_a_service_without_containers_is_an_error(stack, docker, do, service):
+def test_a_service_without_containers_is_an_error(stack, engine, do, service):
     """Mistyped, or removed by somebody: nothing was done, and nothing is healed."""
-    docker.containers.clear()
+    engine.containers.clear()
     with pytest.raises(StackError, match=f"no container of the service {service}"):
         do(stack, service)
 
 
-def test_a_replica_that_is_not_there_is_an_error(stack, docker):
+def test_a_replica_that_is_not_there_is_an_error(stack, engine):
     """With the service's name."""
-    with pytest.raises(StackError, match="redis has 1 replicas, and none with the number 7"):
+    with pytest.raises(StackError, match="redis has 1 replicas, and no number 7"):
         stack.kill("redis", replica=7)
 
 
-def test_a_service_without_a_proxy(stack, docker):
+def test_a_service_without_a_proxy(stack, engine):
     """The error says what there has to be, at once."""
     with pytest.raises(StackError, match=r"add a service redis-proxy .* publishes port 6380"):
         stack.proxy("redis")
 
 
-def test_nothing_is_so_for_no_replicas(stack, docker):
+def test_nothing_is_so_for_no_replicas(stack, engine):
     """A service that is not there is not ready, either."""
-    docker.containers.clear()
+    engine.containers.clear()
     with pytest.raises(StackError, match="redis ready"):
-        stack.wait_for("redis", lambda one: one.ready, what="ready", within=0)
+        stack.wait_for("redis", lambda one: one.is_ready, what="ready", timeout=0)
 
 
-def test_scaling_to_none(stack, docker):
+def test_scaling_to_none(stack, engine):
     """There is nobody to wait for."""
-    docker.containers.clear()
+    engine.containers.clear()
     stack.scale("redis", 0)
-    assert any("--scale=redis=0" in command for command in docker.told)
+    assert any("--scale=redis=0" in command for command in engine.told)
 
 
-def test_an_engine_elsewhere(docker):
+def test_an_engine_elsewhere(engine):
     """Its ports are reached at its address, not at the one that they are published on."""
     assert ComposeStack([], "project", host="10.0.0.7").address("redis", 6379) == (
         "10.0.0.7",
@@ -144,7 +145,7 @@ def test_an_engine_elsewhere(docker):
     )
 
 
-def test_a_port_that_is_not_published(stack, docker):
+def test_a_port_that_is_not_published(stack, engine):
     """Is an error at once, with those that are."""
     with pytest.raises(StackError, match="its port 80; it publishes 6379/tcp"):
         stack.address("redis", 80)
@@ -152,28 +153,28 @@ def test_a_port_that_is_not_published(stack, docker):
         stack.address("web", 80)
 
 
-def test_a_start_leaves_the_others_alone(stack, docker):
+def test_a_start_leaves_the_others_alone(stack, engine):
     """Compose would start what the service depends on, and run jobs again."""
-    docker.containers.append("def")
+    engine.containers.append("def")
     stack.start("redis", replica=1)
-    assert ("docker", "start", "def") in docker.told
+    assert ("docker", "start", "def") in engine.told
     stack.start("redis")
-    assert ("docker", "start", "abc", "def") in docker.told
-    assert not any(command[1] == "compose" for command in docker.told)
+    assert ("docker", "start", "abc", "def") in engine.told
+    assert not any(command[1] == "compose" for command in engine.told)
 
 
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
-        ("none", r"redis cannot be cut off: it has no network \(network_mode: none\)"),
-        ("host", "redis cannot be cut off: it has the machine's network"),
-        ("container:xyz", "it has the network of web .*; cut off web, and redis is as well"),
+        ("none", r"redis cannot be isolated: it has no network \(network_mode: none\)"),
+        ("host", "redis cannot be isolated: it has the machine's network"),
+        ("container:xyz", "it has the network of web .*; isolate web, and redis is isolated too"),
     ],
 )
-def test_a_partition_that_could_not_be_one_is_an_error(stack, docker, mode, reason):
+def test_a_partition_that_could_not_be_one_is_an_error(stack, engine, mode, reason):
     """It says why; nothing was disconnected, not even the replica that could be."""
-    docker.containers.append("def")
-    docker.modes["def"] = mode
+    engine.containers.append("def")
+    engine.modes["def"] = mode
     with pytest.raises(StackError, match=reason), Faults(stack).partitioned("redis"):
         pytest.fail("not reached")
-    assert not any("network" in command for command in docker.told)
+    assert not any("network" in command for command in engine.told)

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from flask_redis_counter.testing import Endpoint, StackTimeoutError, count, direct, run_load
-from flask_redis_counter.testing.workload.chaos import _recorded, _stored
+from flask_redis_counter.testing import Endpoint, StackTimeoutError, direct, run_load, send_hit
+from flask_redis_counter.testing.workload.chaos import _read_value, _sum_days
 from flask_redis_counter.testing.workload.load import LoadGenerator
 
 from .recording import RecordingStack
@@ -77,10 +77,10 @@ def environment(proxy, monkeypatch, tmp_path):
 
 def tally_of_a_crowd(url):
     """Count with a crowd of one until it has been told something."""
-    crowd = LoadGenerator(url, "name", [0], keyed=())
-    client = threading.Thread(target=crowd.count, args=(0, 7))
+    crowd = LoadGenerator(url, "name", [0], with_idempotency_key=())
+    client = threading.Thread(target=crowd.run_client, args=(0, 7))
     client.start()
-    while not crowd.acknowledged:
+    while not crowd.acknowledged_attempts:
         pass
     crowd.finish()
     client.join()
@@ -93,13 +93,13 @@ ASKS = {
     "post": lambda url: direct.post(url, "body").json()["value"],
     "put": lambda url: direct.put(url, json={}).json()["value"],
     "delete": lambda url: direct.delete(url).json()["value"],
-    "count": lambda url: count(url).values[0],
-    "count by name": lambda url: count(url, counter="name").values[0],
+    "count": lambda url: send_hit(url).values[0],
+    "count by name": lambda url: send_hit(url, counter="name").values[0],
     "hammer": lambda url: run_load(
-        lambda: url, clients=1, go_on=lambda tally: not tally.values
+        lambda: url, clients=1, should_continue=lambda tally: not tally.values
     ).values[0],
-    "chaos": lambda url: _stored(url, "name"),
-    "chaos by days": lambda url: _recorded(url, "name"),
+    "chaos": lambda url: _read_value(url, "name"),
+    "chaos by days": lambda url: _sum_days(url, "name"),
     "crowd": tally_of_a_crowd,
 }
 
@@ -116,10 +116,10 @@ def test_a_proxy_cannot_make_a_stack_ready(service, proxy, monkeypatch):
     """It is the stack that has to answer 200."""
     service.answer = 503, b"not yet"
     stack = RecordingStack()
-    stack.entry = Endpoint("redis", 80, ready="/readyz")
+    stack.endpoint = Endpoint("redis", 80, ready_path="/readyz")
     monkeypatch.setattr(stack, "address", lambda *_: service.server_address)
     with pytest.raises(StackTimeoutError, match="503 Server Error"):
-        stack.wait_ready(within=0)
+        stack.wait_ready(timeout=0)
     assert service.got == [("GET /readyz HTTP/1.1", None)]
     assert proxy.got == []
 

@@ -11,12 +11,24 @@ FAULTS = {
     "killed": (lambda faults: faults.killed("redis"), "kill", "start redis"),
     "replica": (lambda faults: faults.killed("redis", replica=0), "kill", "start redis"),
     "paused": (lambda faults: faults.paused("redis"), "pause", "unpause redis"),
-    "partitioned": (lambda faults: faults.partitioned("redis"), "cut", "mend redis"),
-    "slow": (lambda faults: faults.slow("redis", 0.2), "slow", "heal"),
-    "choked": (lambda faults: faults.choked("redis", 1000), "choked", "heal"),
-    "reset": (lambda faults: faults.reset("redis"), "reset", "heal"),
-    "half_open": (lambda faults: faults.half_open("redis"), "half_open", "heal"),
-    "replies_lost": (lambda faults: faults.replies_lost("redis"), "replies_lost", "heal"),
+    "partitioned": (lambda faults: faults.partitioned("redis"), "isolate", "reconnect redis"),
+    "latency": (lambda faults: faults.latency("redis", 0.2), "latency", "clear"),
+    "bandwidth_limited": (
+        lambda faults: faults.bandwidth_limited("redis", 1000),
+        "bandwidth_limited",
+        "clear",
+    ),
+    "connections_reset": (
+        lambda faults: faults.connections_reset("redis"),
+        "connections_reset",
+        "clear",
+    ),
+    "half_open": (lambda faults: faults.half_open("redis"), "half_open", "clear"),
+    "responses_dropped": (
+        lambda faults: faults.responses_dropped("redis"),
+        "responses_dropped",
+        "clear",
+    ),
     "disk_full": (lambda faults: faults.disk_full("redis", "/data"), "dd", "rm"),
     "out_of_memory": (
         lambda faults: faults.out_of_memory("redis"),
@@ -55,9 +67,9 @@ def test_its_history_has_each_step(fault, harm, cure):
     """For the report of a test that failed."""
     faults = Faults(RecordingStack())
     with fault(faults):
-        assert [event.phase for event in faults.history] == ["begins", "is there"]
+        assert [event.phase for event in faults.history] == ["injecting", "active"]
     phases = [event.phase for event in faults.history]
-    assert phases == ["begins", "is there", "heals", "is over"]
+    assert phases == ["injecting", "active", "clearing", "cleared"]
     assert len({event.fault for event in faults.history}) == 1
 
 
@@ -65,7 +77,7 @@ def test_what_cannot_be_healed_does_not_hide_why_the_test_failed():
     """The failure goes on, with a note."""
     with pytest.raises(KeyError) as raised, Faults(RecordingStack("start")).killed("redis"):
         raise KeyError
-    assert raised.value.__notes__ == ["redis killed, and not healed: start"]
+    assert raised.value.__notes__ == ["redis killed: not cleared: start"]
     with pytest.raises(StackError), Faults(RecordingStack("start")).killed("redis"):
         pass
 
@@ -74,7 +86,7 @@ def test_a_fault_that_does_not_come_about_is_an_error(monkeypatch):
     """The block would otherwise test a stack that is whole."""
     stack = RecordingStack()
     monkeypatch.setattr(stack, "kill", lambda *_, **__: None)
-    fault = Faults(stack, within=0).killed("redis")
+    fault = Faults(stack, timeout=0).killed("redis")
     with pytest.raises(StackTimeoutError, match="redis exited") as raised, fault:
         pytest.fail("not reached")
     assert "redis-1 running" in str(raised.value)
@@ -86,14 +98,14 @@ def test_one_trouble_at_a_time():
     """A second one would end the first, and healing it would heal both."""
     stack = RecordingStack()
     faults = Faults(stack)
-    with faults.slow("redis", 0.2):
-        already = r"choked by 9: .* redis-proxy, .* already: network of redis slow by 0.2"
-        with pytest.raises(StackError, match=already), faults.choked("redis", 9):
+    with faults.latency("redis", 0.2):
+        already = r"bandwidth limited by 9: redis-proxy .* already: network of redis latency by 0.2"
+        with pytest.raises(StackError, match=already), faults.bandwidth_limited("redis", 9):
             pytest.fail("not reached")
-        assert stack.told == ["slow 0.2"]
-        with faults.choked("web", 9):  # which has a proxy of its own
+        assert stack.told == ["latency 0.2"]
+        with faults.bandwidth_limited("web", 9):  # which has a proxy of its own
             pass
-    with faults.choked("redis", 9):
+    with faults.bandwidth_limited("redis", 9):
         pass
 
 
@@ -104,8 +116,8 @@ def test_one_trouble_at_a_time():
         (lambda faults: faults.paused("redis"), lambda faults: faults.killed("redis", replica=0)),
         (lambda faults: faults.killed("redis"), lambda faults: faults.stopped("redis")),
         (lambda faults: faults.out_of_memory("redis"), lambda faults: faults.killed("redis")),
-        (lambda faults: faults.slow("redis", 1), lambda faults: faults.killed("redis-proxy")),
-        (lambda faults: faults.slow("redis", 1), lambda faults: faults.partitioned("redis")),
+        (lambda faults: faults.latency("redis", 1), lambda faults: faults.killed("redis-proxy")),
+        (lambda faults: faults.latency("redis", 1), lambda faults: faults.partitioned("redis")),
     ],
 )
 def test_no_fault_ends_another_one(outer, inner):
@@ -114,7 +126,7 @@ def test_no_fault_ends_another_one(outer, inner):
     faults = Faults(stack)
     with outer(faults):
         told = list(stack.told)
-        with pytest.raises(StackError, match="one fault at a time"), inner(faults):
+        with pytest.raises(StackError, match="can have one fault at a time"), inner(faults):
             pytest.fail("not reached")
         assert stack.told == told
     with inner(faults):
@@ -161,7 +173,7 @@ def test_what_does_not_run_cannot_be_killed(fault):
     stack = RecordingStack()
     stack.stop("redis")
     faults = Faults(stack)
-    with pytest.raises(StackError, match=r"does not run: redis-1 exited"), fault(faults):
+    with pytest.raises(StackError, match=r"target does not run: redis-1 exited"), fault(faults):
         pytest.fail("not reached")
     assert (stack.told, faults.history) == (["stop redis"], [])
 
@@ -172,7 +184,7 @@ def test_a_service_that_is_not_there(fault, harm, cure, monkeypatch):
     stack = RecordingStack()
     monkeypatch.setattr(stack, "state", lambda service: ())
     faults = Faults(stack)
-    with pytest.raises(StackError, match=r"no such service, but redis") as raised, fault(faults):
+    with pytest.raises(StackError, match=r"no such service; it has redis") as raised, fault(faults):
         pytest.fail("not reached")
     assert not hasattr(raised.value, "__notes__")
     assert (stack.told, faults.history) == ([], [])
@@ -192,10 +204,10 @@ def test_two_fill_a_disk():
 def test_a_proxy_is_healed_where_it_is_then(monkeypatch):
     """It may have been started again meanwhile, and be reached elsewhere."""
     stack = RecordingStack()
-    with Faults(stack).slow("redis", 0.2):
+    with Faults(stack).latency("redis", 0.2):
         monkeypatch.setattr(stack, "proxy", lambda service: RecordingProxy(elsewhere))
         elsewhere = RecordingStack()
-    assert (stack.told, elsewhere.told) == (["slow 0.2"], ["heal"])
+    assert (stack.told, elsewhere.told) == (["latency 0.2"], ["clear"])
 
 
 def test_a_disk_of_the_machine_is_not_filled():
@@ -212,7 +224,7 @@ def test_a_stack_that_does_not_come_up_is_removed():
     with pytest.raises(StackError, match="up"), stack:
         pytest.fail("not reached")
     assert stack.told == ["up", "down with volumes"]
-    assert stack.last_words == {"web": "the log"}
+    assert stack.final_logs == {"web": "the log"}
 
 
 # The nemesis
@@ -244,7 +256,7 @@ def test_its_rate_is_the_average(rate):
     """Of the faults and the calm after them."""
     made = Nemesis(kinds(Faults(RecordingStack())), seed=4, rate=rate).plan()
     faults = [next(made) for _ in range(4000)]
-    seconds = sum(fault.lasts + fault.calm for fault in faults)
+    seconds = sum(fault.duration + fault.pause for fault in faults)
     assert 60 * len(faults) / seconds == pytest.approx(rate, rel=0.05)
 
 
@@ -253,7 +265,7 @@ def test_a_nemesis_acts_while_its_block_runs():
     faults = Faults(RecordingStack())
     with Nemesis(kinds(faults), seed=7, rate=600) as nemesis:
         wait_until(lambda: len(nemesis.done) >= 3, what="three faults")
-    assert faults.history[-1].phase == "is over"
+    assert faults.history[-1].phase == "cleared"
     assert faults.stack.state("redis")[0].status == "running"
     assert f"seed 7, {len(nemesis.done)} faults" in str(nemesis)
 

@@ -26,7 +26,7 @@ def stack():
         "files": Program(SERVER, {"OTHER": "http://127.0.0.1:{pages}/"}),
         "pages": Program(SERVER, replicas=2),
     }
-    with ProcessStack(programs, entry=Endpoint("files", 80, ready="/")) as stack:
+    with ProcessStack(programs, endpoint=Endpoint("files", 80, ready_path="/")) as stack:
         yield stack
 
 
@@ -39,7 +39,7 @@ def test_it_is_up_and_gone(stack):
     """Every replica takes connections, and afterwards none."""
     assert stack.services() == ("files", "pages")
     assert [len(stack.state(name)) for name in stack.services()] == [1, 2]
-    assert all(one.ready for name in stack.services() for one in stack.state(name))
+    assert all(one.is_ready for name in stack.services() for one in stack.state(name))
     assert status(stack) == 200
     url = stack.url()
     stack.down(volumes=True)
@@ -70,13 +70,13 @@ def test_how_it_ended(stack):
     """The exit code, below 0 for a signal; a killed replica leaves the other."""
     stack.kill("pages", replica=1)
     one, other = stack.state("pages")
-    assert one.ready
+    assert one.is_ready
     assert (other.status, other.exit_code) == ("exited", -signal.SIGKILL)
     assert str(other) == f"{other.name} exited with -9"
     for _ in range(4):
         assert status(stack, "pages") == 200
     stack.start("pages")
-    assert all(one.ready for one in stack.state("pages"))
+    assert all(one.is_ready for one in stack.state("pages"))
     stack.restart("files")
     assert status(stack) == 200
 
@@ -121,7 +121,7 @@ def test_a_program_that_does_not_start():
     stack.up("files")
     wait_until(lambda: stack.state("files")[0].status == "exited", what="its end")
     with pytest.raises(StackTimeoutError, match=r"(?s)exited with 1.*no such option"):
-        stack.wait_for("files", lambda one: one.ready, what="ready", within=0)
+        stack.wait_for("files", lambda one: one.is_ready, what="ready", timeout=0)
     stack.down(volumes=True)
 
 
@@ -129,11 +129,11 @@ def test_what_is_not_there(stack):
     """A clear error."""
     with pytest.raises(StackError, match="no service 'redis'"):
         stack.kill("redis")
-    with pytest.raises(StackError, match="no answer of a Redis-compatible server"):
-        stack.store("files", "PING")
+    with pytest.raises(StackError, match="not a reply of a Redis-compatible server"):
+        stack.run_redis_command("files", "PING")
     with pytest.raises(StackError, match="a service and its port"):
-        stack.url("pages")  # which is not the entry
+        stack.url("pages")  # it is not the endpoint
     with pytest.raises(StackError, match="a service and its port"):
         stack.url(port=80)
-    with pytest.raises(StackError, match="has no entry"):
+    with pytest.raises(StackError, match="has no endpoint"):
         ProcessStack({}).url()

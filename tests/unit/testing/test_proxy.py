@@ -112,11 +112,11 @@ def test_slow(proxy):
     """There and back take as long as was said, each."""
     port, control = proxy
     with dial(port) as one:
-        control.trouble("slow", 0.1)
+        control.inject("latency", 0.1)
         began = time.monotonic()
         assert ask(one) == b"ping"
         assert 0.2 <= time.monotonic() - began < 1
-        control.heal()
+        control.clear()
         began = time.monotonic()
         assert ask(one) == b"ping"
         assert time.monotonic() - began < 0.15
@@ -126,11 +126,11 @@ def test_choked(proxy):
     """So many bytes a second, there and back at the same time."""
     port, control = proxy
     with dial(port) as one:
-        control.trouble("choked", 20_000)
+        control.inject("bandwidth_limited", 20_000)
         began = time.monotonic()
         assert ask(one, bytes(6000)) == bytes(6000)
         assert 0.3 <= time.monotonic() - began < 2
-        control.heal()
+        control.clear()
         assert ask(one) == b"ping"
 
 
@@ -139,14 +139,14 @@ def test_reset(proxy, echo):
     port, control = proxy
     with dial(port) as one:
         assert ask(one) == b"ping"
-        control.trouble("reset")
+        control.inject("connections_reset")
         with pytest.raises(ConnectionResetError):
             ask(one)
     for _ in range(3):
         with pytest.raises(OSError, match=r"reset|Broken pipe"), dial(port) as another:
             ask(another)
     assert echo.got == [b"ping"]
-    control.heal()
+    control.clear()
     with dial(port) as one:
         assert ask(one) == b"ping"
 
@@ -156,12 +156,12 @@ def test_half_open(proxy, echo):
     port, control = proxy
     with dial(port) as one:
         assert ask(one) == b"ping"
-        control.trouble("half_open")
+        control.inject("half_open")
         one.sendall(b"lost")
         assert silent(one)
         with dial(port) as another:
             assert ask(another, b"pong") == b"pong"
-        control.heal()
+        control.clear()
         with pytest.raises(ConnectionResetError):
             one.recv(1)
     assert echo.got == [b"ping", b"pong"]
@@ -172,12 +172,12 @@ def test_replies_lost(proxy, echo):
     port, control = proxy
     with dial(port) as one, dial(port) as idle:
         assert ask(one) == ask(idle) == b"ping"
-        control.trouble("replies_lost")
+        control.inject("responses_dropped")
         for number in (b"1", b"2"):
             one.sendall(number)
             wait_until(lambda number=number: number in echo.got, what="the request")
         assert silent(one)
-        control.heal()
+        control.clear()
         with pytest.raises(ConnectionResetError):
             one.recv(1)
         assert ask(idle) == b"ping"
@@ -198,20 +198,20 @@ def test_replies_lost_on_a_new_connection(proxy, echo, begins):
     """The handshake with a Redis is heard of, whenever the fault begins; the command is not."""
     port, control = proxy
     if begins == "before":
-        control.trouble("replies_lost")
+        control.inject("responses_dropped")
     with dial(port) as one:
         assert ask(one, HELLO) == HELLO
         if begins == "within":
-            control.trouble("replies_lost")
+            control.inject("responses_dropped")
         assert ask(one, NAMED) == NAMED
         if begins == "after":
-            control.trouble("replies_lost")
+            control.inject("responses_dropped")
         one.sendall(resp("SET", "a", "1"))
         wait_until(lambda: b"".join(echo.got).endswith(b"1\r\n"), what="the command")
         assert silent(one)
         one.sendall(HELLO)
         assert silent(one)
-        control.heal()
+        control.clear()
         with pytest.raises(ConnectionResetError):
             one.recv(1)
 
@@ -219,12 +219,12 @@ def test_replies_lost_on_a_new_connection(proxy, echo, begins):
 def test_a_handshake_in_pieces(proxy, echo):
     """However the network cuts it."""
     port, control = proxy
-    control.trouble("replies_lost")
+    control.inject("responses_dropped")
     with dial(port) as one:
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for place in range(len(NAMED)):
             assert ask(one, NAMED[place : place + 1]) == NAMED[place : place + 1]
-        control.heal()
+        control.clear()
         assert ask(one) == b"ping"
 
 
@@ -244,7 +244,7 @@ def test_a_handshake_in_pieces(proxy, echo):
 def test_what_is_no_handshake(proxy, echo, data):
     """Its reply is lost on a new connection as well."""
     port, control = proxy
-    control.trouble("replies_lost")
+    control.inject("responses_dropped")
     with dial(port) as one:
         one.sendall(data)
         wait_until(lambda: b"".join(echo.got) == data, what="the request")
@@ -256,26 +256,27 @@ def test_cut(proxy, echo):
     port, control = proxy
     with dial(port) as one:
         assert ask(one) == b"ping"
-        control.trouble("cut")
+        control.inject("isolated")
         one.sendall(b"held")
         with dial(port) as another:
             another.sendall(b"late")
             assert silent(one)
             assert silent(another)
             assert echo.got == [b"ping"]
-            control.heal()
+            control.clear()
             assert one.recv(4) == b"held"
             assert another.recv(4) == b"late"
 
 
 @pytest.mark.parametrize(
-    ("kind", "amount"), [("slow", 0), ("slow", float("inf")), ("choked", -1), ("noise", 1)]
+    ("kind", "amount"),
+    [("latency", 0), ("latency", float("inf")), ("bandwidth_limited", -1), ("noise", 1)],
 )
 def test_a_trouble_that_makes_no_sense(proxy, kind, amount):
     """An error at once, and nothing is wrong."""
     port, control = proxy
     with pytest.raises(ValueError, match=kind):
-        control.trouble(kind, amount)
+        control.inject(kind, amount)
     with dial(port) as one:
         assert ask(one) == b"ping"
 
@@ -342,7 +343,7 @@ def test_a_script_that_has_just_been_started(echo):
     told = ThreadPoolExecutor(1)
     options = ["--listen", str(port), "--control", str(control), f"127.0.0.1:{echo.port}"]
     with socket.create_server(("127.0.0.1", control)) as docker, told:
-        telling = told.submit(RemoteProxy("127.0.0.1", control).heal)
+        telling = told.submit(RemoteProxy("127.0.0.1", control).clear)
         docker.accept()[0].close()
         docker.close()
         with subprocess.Popen([sys.executable, proxy_module.__file__, *options]) as running:
@@ -354,6 +355,6 @@ def test_a_script_that_has_just_been_started(echo):
 
 def test_a_script_that_is_not_there(monkeypatch):
     """An error, in the end."""
-    monkeypatch.setattr(proxy_module, "_STARTS_WITHIN", 0.1)
+    monkeypatch.setattr(proxy_module, "_STARTUP_TIMEOUT", 0.1)
     with pytest.raises(OSError, match="refused"):
-        RemoteProxy("127.0.0.1", free_port()).heal()
+        RemoteProxy("127.0.0.1", free_port()).clear()

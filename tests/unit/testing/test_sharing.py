@@ -59,11 +59,11 @@ def engine():
 def test_processes_share_a_stack(engine, tmp_path):
     """The first starts it under its own name, and the last removes it."""
     first, second = SharedStacks(tmp_path), SharedStacks(tmp_path)
-    assert first.use(engine.maker("shop"), "one").project == "one"
-    assert second.use(engine.maker("shop"), "two").project == "one"
-    first.leave()
+    assert first.acquire(engine.maker("shop"), "one").project == "one"
+    assert second.acquire(engine.maker("shop"), "two").project == "one"
+    first.release()
     assert engine.done == ["up one"]
-    second.leave()
+    second.release()
     assert engine.done == ["up one", "down one"]
 
 
@@ -71,25 +71,25 @@ def test_a_process_uses_one_stack_at_a_time(engine, tmp_path):
     """The next one begins when the last has gone, unless it is the same."""
     stacks = SharedStacks(tmp_path)
     for fingerprint in ("shop", "shop", "blog", "shop"):
-        stacks.use(engine.maker(fingerprint), "one")
+        stacks.acquire(engine.maker(fingerprint), "one")
     assert engine.done == ["up one", "down one", "up one", "down one", "up one"]
 
 
 def test_two_stacks_at_once_have_two_names(engine, tmp_path):
     """Under one name Compose would put the one in the place of the other."""
     first, second = SharedStacks(tmp_path), SharedStacks(tmp_path)
-    first.use(engine.maker("shop"), "same")
-    assert second.use(engine.maker("blog"), "same").project == "same-2"
+    first.acquire(engine.maker("shop"), "same")
+    assert second.acquire(engine.maker("blog"), "same").project == "same-2"
 
 
 def test_a_kept_stack_keeps_its_name(engine, tmp_path):
     """Another one gets another, and who comes back finds the first."""
     stacks = SharedStacks(tmp_path, keep=True)
     projects = [
-        stacks.use(engine.maker(fingerprint), "same").project
+        stacks.acquire(engine.maker(fingerprint), "same").project
         for fingerprint in ("shop", "blog", "shop")
     ]
-    stacks.leave()
+    stacks.release()
     assert projects == ["same", "same-2", "same"]
     assert not any(done.startswith("down") for done in engine.done)
 
@@ -99,9 +99,9 @@ def test_what_does_not_come_up_is_removed(engine, tmp_path):
     engine.fails = ("up",)
     stacks = SharedStacks(tmp_path)
     with pytest.raises(StackError, match="no up"):
-        stacks.use(engine.maker("shop"), "one")
+        stacks.acquire(engine.maker("shop"), "one")
     engine.fails = ()
-    stacks.use(engine.maker("shop"), "one")
+    stacks.acquire(engine.maker("shop"), "one")
     assert engine.done == ["up one", "down one", "up one"]
 
 
@@ -109,19 +109,19 @@ def test_what_cannot_be_removed_does_not_hide_why_it_is_not_up(engine, tmp_path)
     """The error has a note, and the end of the run tries again."""
     engine.fails = ("up", "down")
     with pytest.raises(StackError, match="no up") as raised:
-        SharedStacks(tmp_path).use(engine.maker("shop"), "one")
+        SharedStacks(tmp_path).acquire(engine.maker("shop"), "one")
     assert raised.value.__notes__ == [
-        "and what was there of it could not be removed: no down",
+        "the incomplete stack could not be removed: no down",
     ]
 
 
 def test_what_cannot_be_removed_stays_known(engine, tmp_path, monkeypatch):
     """The end of the run removes it, with the command that the process had."""
     stacks = SharedStacks(tmp_path)
-    stacks.use(engine.maker("shop"), "one")
+    stacks.acquire(engine.maker("shop"), "one")
     engine.fails = ("down",)
     with pytest.raises(StackError, match="no down"):
-        stacks.leave()
+        stacks.release()
     removed = []
     monkeypatch.setattr(
         "flask_redis_counter.testing.stacks.sharing._remove",
