@@ -163,7 +163,7 @@ class AsyncRedisCounter(BaseCounter):
         operation = queries.set_value(
             counter_key(self.prefix, name),
             check_integer(value, MIN_VALUE),
-            Limits(max_counters).limit,
+            Limits(max_counters).counter_limit,
             if_absent,
         )
         return await queries.run_async(operation, self._here().store.call_many)

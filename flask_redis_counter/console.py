@@ -1,4 +1,4 @@
-"""How a long command speaks to a terminal, or to no terminal, and how it ends."""
+"""Exit codes and terminal output of commands: error lines, progress bar, checked stdout."""
 
 from __future__ import annotations
 
@@ -9,53 +9,82 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO
+from typing import IO, NoReturn
 
 import click
 
 from .errors import ConfigurationError, CounterError
 
-#: Exit codes beside 0: it failed; options or settings are wrong; Ctrl-C; nobody reads its output.
+#: Exit codes beside 0: failed; wrong options or settings; Ctrl-C; closed output pipe.
 FAILED, USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
-#: The widest bar, the narrowest, and what stands beside it.
+#: Widest and narrowest progress bar, and the width of the text beside it, in columns.
 MAX_BAR, MIN_BAR, BAR_MARGIN = 36, 6, 34
 
 
 @contextmanager
-def exit_on_error(so_far: Callable[[], str]) -> Iterator[None]:
-    """End the command with one line and an exit code, whatever ends it.
+def map_errors_to_exit_codes(
+    hint: Callable[[CounterError | OSError], str],
+    usage_errors: tuple[type[CounterError], ...] = (ConfigurationError,),
+) -> Iterator[None]:
+    """End the command with one line on standard error and an exit code if the block fails.
 
-    :param so_far: says what was done.
+    Ctrl-C ends it silently. :class:`BrokenPipeError` is left to click, which ends silently, too.
+
+    :param hint: returns text to append to an error's line.
+    :param usage_errors: errors in options or settings; their exit code is 2 and not 1.
     """
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        with redeliver_signals():
-            yield
-    except ConfigurationError as error:
-        _exit(f"Error: {error}", USAGE_ERROR)
+        yield
     except CounterError as error:
-        _exit(f"Error: {error}; {so_far()}", FAILED)
+        code = USAGE_ERROR if isinstance(error, usage_errors) else FAILED
+        _exit(f"Error: {error}".rstrip(".") + hint(error), code)
     except BrokenPipeError:
-        _exit(f"Stopped: nobody reads the output any more; {so_far()}", BROKEN_PIPE)
-    except OSError as error:
-        _exit(f"Error: {error.strerror or error}; {so_far()}", FAILED)
+        raise
+    except OSError as error:  # such as a full disk, also behind standard output
+        _exit(f"Error: {error.strerror or error}{hint(error)}", FAILED)
     except KeyboardInterrupt:
-        _exit(f"Stopped: {so_far()}", INTERRUPTED)
+        raise SystemExit(INTERRUPTED) from None
+
+
+@contextmanager
+def exit_on_error(describe_progress: Callable[[], str]) -> Iterator[None]:
+    """End a long command with one line and an exit code, also after SIGINT and SIGTERM.
+
+    :param describe_progress: returns text that says how much was done, for the line.
+    """
+
+    def hint(error: CounterError | OSError) -> str:
+        return "" if isinstance(error, ConfigurationError) else f"; {describe_progress()}"
+
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        with map_errors_to_exit_codes(hint):
+            try:
+                with redeliver_signals():
+                    yield
+            except BrokenPipeError:
+                _exit(f"Stopped: standard output was closed; {describe_progress()}", BROKEN_PIPE)
+            except KeyboardInterrupt:
+                _exit(f"Stopped: {describe_progress()}", INTERRUPTED)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager
 def redeliver_signals() -> Iterator[None]:
-    """Let a signal come again that came within a destructor, which lets no exception out."""
-    hook = sys.unraisablehook
+    """Send a signal again if a destructor swallowed its exception.
+
+    Python prints exceptions that are raised in a destructor, and goes on.
+    """
+    previous_hook = sys.unraisablehook
     timers: list[threading.Timer] = []
 
-    def unraisable(it: sys.UnraisableHookArgs) -> None:
-        number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(it.exc_type)
+    def unraisable(unraised: sys.UnraisableHookArgs) -> None:
+        signals = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+        number = signals.get(unraised.exc_type)
         if number is None:
-            hook(it)
+            previous_hook(unraised)
             return
         timers.append(threading.Timer(0.01, os.kill, (os.getpid(), number)))
         timers[-1].start()
@@ -66,57 +95,62 @@ def redeliver_signals() -> Iterator[None]:
     finally:
         for timer in timers:
             timer.cancel()
-        sys.unraisablehook = hook
+        sys.unraisablehook = previous_hook
 
 
-def _exit(line: str, code: int) -> None:
+def _exit(line: str, code: int) -> NoReturn:
     click.echo(line, err=True)
     raise SystemExit(code)
 
 
 @contextmanager
 def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far it is, where somebody looks on: on standard error, if that is a terminal.
+    """Draw a progress bar on standard error, if that is a terminal.
 
-    :returns: what is told how much more is done.
+    :returns: a function that advances the bar by a number of steps.
     """
-    width = min(MAX_BAR, _columns() - BAR_MARGIN)
+    width = min(MAX_BAR, _stderr_columns() - BAR_MARGIN)
     if width < MIN_BAR:
         yield lambda _: None
         return
-    # Drawn anew only when there is something to see: that takes longer than what it tells of.
+    # Drawing takes longer than a step of the work: draw at most 200 times.
     step = max(1, total // 200)
-    waits = 0
-    with click.progressbar(length=total, label=label, width=width, file=sys.stderr) as shown:
+    pending = 0
+    with click.progressbar(length=total, label=label, width=width, file=sys.stderr) as bar:
 
-        def advance(more: int) -> None:
-            nonlocal waits
-            waits += more
-            if waits >= step:
-                shown.update(waits)
-                waits = 0
+        def advance(steps: int) -> None:
+            nonlocal pending
+            pending += steps
+            if pending >= step:
+                bar.update(pending)
+                pending = 0
 
         yield advance
-        shown.update(total - shown.pos)
+        bar.update(total - bar.pos)
 
 
-def _columns() -> int:
-    """Return how wide the terminal is, 0 where there is none that can draw over what it drew."""
-    if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+def can_redraw(stream: IO[str]) -> bool:
+    """Return whether the stream is a terminal on which lines can be drawn over."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _stderr_columns() -> int:
+    """Return the terminal's width, 0 if nothing can be drawn over on standard error."""
+    if not can_redraw(sys.stderr):
         return 0
     return os.get_terminal_size(sys.stderr.fileno()).columns or 80
 
 
 @contextmanager
 def checked_stdout() -> Iterator[IO[str]]:
-    """Write to standard output, and be sure at the end that it was taken.
+    """Open standard output for writing, and report write errors at the end of the block.
 
-    Not :data:`sys.stdout`: what that could not write it tries to write again when the process
-    ends, with a traceback and an exit code of its own.
+    This is not :data:`sys.stdout`, which retries a failed write at interpreter exit, with a
+    traceback and another exit code.
 
-    :raises OSError: not all was taken.
+    :raises OSError: a write failed, or standard output is closed.
     """
-    if sys.stdout is None:  # it was closed from the start, and 1 may be the store's connection
+    if sys.stdout is None:  # closed at the start; descriptor 1 may be the store's connection
         raise OSError(errno.EBADF, "standard output is closed")
     stream = open(1, "w", encoding="utf-8", newline="\n", closefd=False)  # noqa: SIM115
     try:
@@ -128,6 +162,9 @@ def checked_stdout() -> Iterator[IO[str]]:
 
 
 def print_line(line: str) -> None:
-    """Write a line to standard output, and raise :class:`OSError` where that does not take it."""
+    """Write a line to standard output.
+
+    :raises OSError: the write failed.
+    """
     with checked_stdout() as stream:
         stream.write(line + "\n")

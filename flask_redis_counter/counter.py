@@ -209,7 +209,7 @@ class RedisCounter(BaseCounter):
         operation = queries.set_value(
             counter_key(self.prefix, name),
             check_integer(value, MIN_VALUE),
-            Limits(max_counters).limit,
+            Limits(max_counters).counter_limit,
             if_absent,
         )
         return queries.run(operation, self._store.call_many)

@@ -1,4 +1,4 @@
-"""The terms under which a hit counts."""
+"""Limits under which a hit counts: number of counters, visitor window and rate limit."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 
 from .validation import check_integer
 
-#: More counters than there will be: a hit makes its own, however many there are.
+#: Number of counters that is never reached: each hit may make its counter.
 UNLIMITED = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """How often a client may come: so many hits at once, and as many in each span of time.
+    """How often a client may count: up to ``hits`` at once, and ``hits`` per ``seconds``.
 
     :ivar hits: 1 to 1,000,000.
     :ivar seconds: 1 to 86,400.
-    :raises InvalidAmountError: one of them is out of bounds.
+    :raises InvalidAmountError: an attribute is out of bounds.
     """
 
     hits: int
@@ -29,36 +29,42 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a hit is counted under; by default it always is.
+    """Limits for a hit; by default there are none.
 
-    :ivar max_counters: make the counter only while there are fewer than so many; 0: never; None:
-        always.
+    .. code-block:: python
+
+        limits = Limits(visitor_window=1800, rate=RateLimit(hits=100, seconds=60))
+        counter.hit("orders", visitor="203.0.113.7 Firefox", client="203.0.113.7", limits=limits)
+
+    :ivar max_counters: a hit makes its counter only while there are fewer counters than this; 0:
+        never; None: always.
     :ivar visitor_window: seconds within which a visitor counts once, 1 to 86,400; None: each
-        visit counts. A repeated idempotency key is the same hit, whatever the window.
-    :ivar rate: how often a client may count, whatever the counter; None: as often as it likes.
-    :ivar idempotency_memory: the percentage of the store's memory limit from which on a hit with a
-        new token is refused, 1 to 100, so that the others still count; None: it never is.
-    :raises InvalidAmountError: one of them is out of bounds.
+        hit counts. A repeated idempotency key is the same hit, whatever the window.
+    :ivar rate: rate limit per client, over all counters; None: no limit.
+    :ivar idempotency_memory: percentage of the store's memory limit, 1 to 100. Above it, hits
+        with a new idempotency key are rejected, so that other hits still count; None: never.
+    :raises InvalidAmountError: an attribute is out of bounds.
     """
 
     max_counters: int | None = None
     visitor_window: int | None = None
     rate: RateLimit | None = None
     idempotency_memory: int | None = None
-    #: How many counters there may be before another one is refused.
-    limit: int = field(init=False, repr=False)
-    #: Whether a hit may be left out because of others before it.
-    screen: bool = field(init=False, repr=False)
+    #: :attr:`max_counters` as the scripts take it: :data:`UNLIMITED` for None.
+    counter_limit: int = field(init=False, repr=False)
+    #: Whether the script must look at the visitor or the client before it counts the hit.
+    needs_screening: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         limit = UNLIMITED if self.max_counters is None else self.max_counters
-        object.__setattr__(self, "limit", check_integer(limit, 0, UNLIMITED))
+        object.__setattr__(self, "counter_limit", check_integer(limit, 0, UNLIMITED))
         if self.visitor_window is not None:
             check_integer(self.visitor_window, 1, 86_400)
         if self.idempotency_memory is not None:
             check_integer(self.idempotency_memory, 1, 100)
-        object.__setattr__(self, "screen", self.visitor_window is not None or self.rate is not None)
+        needs_screening = self.visitor_window is not None or self.rate is not None
+        object.__setattr__(self, "needs_screening", needs_screening)
 
 
-#: A hit always counts.
+#: No limits: a hit always counts.
 NO_LIMITS = Limits()

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from ..config.config import Config, is_store_configured
-from ..config.hints import hints_in
+from ..config.hints import find_hints
 from ..counter import RedisCounter
 from ..errors import ConfigurationError, DurabilityUnsupportedError, SpoolError, StoreError
 from ..spool.spool import Spool
@@ -52,7 +52,7 @@ def serve_command(host: str, port: int, workers: int, data_dir: Path | None) -> 
         config = Config.load(os.environ)
         if config.log_json:
             configure_json_logging()
-        for hint in hints_in(os.environ):
+        for hint in find_hints(os.environ):
             _warn(str(hint))
         if config.metrics and config.metrics_dir is None:
             _share_metrics(stack)
@@ -133,11 +133,11 @@ def _print_reachability(config: Config) -> None:
         raise ConfigurationError("COUNTER_DURABILITY", f"{error}") from error
     except StoreError as error:
         _warn(
-            f"{config.shown_url} does not answer yet; serving on, and counting as soon as it does "
-            f"({error})"
+            f"{config.redacted_url} does not answer yet; serving on, and counting as soon as it "
+            f"does ({error})"
         )
     else:
-        _print_status(f"store: {config.shown_url}")
+        _print_status(f"store: {config.redacted_url}")
         for warning in durability_warnings:
             _warn(warning)
 

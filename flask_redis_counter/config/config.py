@@ -158,7 +158,7 @@ class Config:
         )
 
     @property
-    def shown_url(self) -> str:
+    def redacted_url(self) -> str:
         """The store's URL without its password, for logs and messages."""
         parts = urlsplit(self.redis_url)
         # A name without a password is often a password that was written in its place.
@@ -166,9 +166,9 @@ class Config:
         return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property
-    def service(self) -> str:
+    def service_id(self) -> str:
         """What tells the service from others that share a folder with it; no secret."""
-        return f"{self.shown_url} {self.prefix}"
+        return f"{self.redacted_url} {self.prefix}"
 
 
 def _is_installed(module: str) -> bool:

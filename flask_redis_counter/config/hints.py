@@ -1,4 +1,4 @@
-"""Hints about names that look like settings and are not: misspelt ones, and service links."""
+"""Hints about misspelt setting names and about service links in the environment."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from .settings import SETTINGS
 
 
 class SettingHint(NamedTuple):
-    """A hint about the environment, or about an app's configuration.
+    """A hint about the environment or about an app's configuration.
 
-    :ivar said: what was found; names only, no values.
-    :ivar remedy: what to do about it.
+    :ivar message: the finding; it has names only, and no values.
+    :ivar remedy: the action to take.
     """
 
-    said: str
+    message: str
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.said}: {self.remedy}"
+        return f"{self.message}: {self.remedy}"
 
 
-def hints_in(source: Mapping[str, Any]) -> Iterator[SettingHint]:
+def find_hints(source: Mapping[str, Any]) -> Iterator[SettingHint]:
     """Yield a hint for each unknown ``COUNTER_…`` setting, and one for all service links."""
     links = []
     for name, value in source.items():
@@ -33,10 +33,12 @@ def hints_in(source: Mapping[str, Any]) -> Iterator[SettingHint]:
         if is_service_link(name, value):
             links.append(name)
         elif name not in SETTINGS:
-            near = get_close_matches(name, SETTINGS, 1)
-            remedy = f"is it {near[0]}?" if near else "remove it"
+            similar = get_close_matches(name, SETTINGS, 1)
+            remedy = f"is it {similar[0]}?" if similar else "remove it"
             yield SettingHint(f"{name} is an unknown setting and has no effect", remedy)
     if links:
         shown = ", ".join(links[:3]) + (f" and {len(links) - 3} more" if links[3:] else "")
-        said = f"service links of Kubernetes or Docker are not settings, and are ignored ({shown})"
-        yield SettingHint(said, REMEDY)
+        message = (
+            f"service links of Kubernetes or Docker are not settings, and are ignored ({shown})"
+        )
+        yield SettingHint(message, REMEDY)

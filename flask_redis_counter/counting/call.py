@@ -18,7 +18,7 @@ from ..errors import (
     StoreRejectedError,
 )
 from ..limits import UNLIMITED, RateLimit
-from ..notices import warn_skipped
+from ..log_throttle import warn_skipped
 from ..outcome import REPLY_DIGITS
 from ..series import current_hour
 from ..store.connections import Command
@@ -120,7 +120,7 @@ class ScriptCall:
     def of(cls, hit: PendingHit, writer: str, number: int, idempotency_key: str | None) -> Self:
         """Return a call for one hit, to which others may be added."""
         call = cls(hit.key, 0, writer, number, idempotency_key, current_hour())
-        call._limit = hit.limits.limit
+        call._limit = hit.limits.counter_limit
         if hit.idempotency_key is not None:
             call._share = hit.limits.idempotency_memory
         call.join(hit)
@@ -151,8 +151,8 @@ class ScriptCall:
             hit.told is not self._told or visitor not in self._known
         ):
             self._tell_of(visitor, hit.told)
-        if hit.limits.limit > self._limit:
-            self._limit = hit.limits.limit
+        if hit.limits.counter_limit > self._limit:
+            self._limit = hit.limits.counter_limit
         if hit.rate is not None or hit.visitor_window:
             self._screened = True
             self._rate = self._rate or hit.rate

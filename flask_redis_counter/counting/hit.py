@@ -107,7 +107,7 @@ class PendingHit:
         self.limits = limits
         self.visitor_window = 0
         self.rate: RateLimit | None = None
-        if limits.screen:
+        if limits.needs_screening:
             self.visitor_window = (limits.visitor_window or 0) if visitor is not None else 0
             self.rate = limits.rate if client is not None else None
         self.batch: Any = None

@@ -13,7 +13,7 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from ..config.config import Config
-from ..config.hints import hints_in
+from ..config.hints import find_hints
 from ..counting.metrics import claim_slot
 from ..errors import (
     ConfigurationError,
@@ -27,8 +27,8 @@ from ..spool.spool import Spool
 from ..store import queries
 from ..store.pool import ConnectionPool
 from ..store.queries import Operation
+from .probes import acl_remedy, probe_features, probe_hit, probe_records
 from .result import Diagnostic
-from .trial import acl_remedy, try_features, try_hit, try_records
 
 #: The oldest server that has all that the scripts use; Valkey began after it.
 MIN_REDIS_VERSION = (6, 2)
@@ -58,7 +58,7 @@ def run_checks(
     :param serves: whether the service is examined, and not an app.
     """
     for source in sources:
-        for hint in hints_in(source):
+        for hint in find_hints(source):
             yield Diagnostic("warning", "settings", *hint)
     try:
         config = Config.load(*sources, store_given=store is not None)
@@ -122,7 +122,7 @@ def _metrics(config: Config) -> Iterator[Diagnostic]:
     if config.metrics_dir is None:
         return
     try:
-        claim_slot(config.metrics_dir, config.service)
+        claim_slot(config.metrics_dir, config.service_id)
     except OSError as error:
         remedy = "make room, or name a folder that it may write to"
         yield Diagnostic(
@@ -150,16 +150,18 @@ def _store(
         remedy = "set REDIS_USERNAME and REDIS_PASSWORD, or wait until it has loaded its data"
         if isinstance(error.__cause__, NoPermissionError):
             remedy = acl_remedy(config)
-        yield Diagnostic("failure", "store", f"{config.shown_url}: {error}", remedy)
+        yield Diagnostic("failure", "store", f"{config.redacted_url}: {error}", remedy)
         return
     except StoreError as error:
         remedy = "start it, or say in REDIS_URL, or REDIS_HOST and REDIS_PORT, where it is"
         known = getattr(error, "remedy", "")
-        said = str(error).removesuffix(f": {known}")
-        yield Diagnostic("failure", "store", f"{config.shown_url}: {said}", known or remedy)
+        message = str(error).removesuffix(f": {known}")
+        yield Diagnostic("failure", "store", f"{config.redacted_url}: {message}", known or remedy)
         return
     took = (time.perf_counter() - began) * 1000
-    yield Diagnostic("ok", "store", f"{config.shown_url} answers, the first time in {took:.1f} ms")
+    yield Diagnostic(
+        "ok", "store", f"{config.redacted_url} answers, the first time in {took:.1f} ms"
+    )
     try:
         facts = queries.run(_facts(), store.ask)
         risks = queries.run(queries.durability_warnings(), store.ask)
@@ -170,11 +172,11 @@ def _store(
         for look in (_version, _role, _clock, _memory, _disk):
             yield from look(config, facts)
         yield from _risks(facts, risks)
-    rights = list(try_features(config, store, target))
+    rights = list(probe_features(config, store, target))
     yield from rights
-    yield from try_hit(config, target)
-    if all(finding.state == "ok" for finding in rights):
-        yield from try_records(config, target)
+    yield from probe_hit(config, target)
+    if all(finding.status == "ok" for finding in rights):
+        yield from probe_records(config, target)
 
 
 def _facts() -> Operation[dict[str, str]]:
@@ -196,52 +198,56 @@ def _facts() -> Operation[dict[str, str]]:
 def _version(_: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
     name = facts.get("server_name", "redis")
     version = facts.get(f"{name}_version") or facts.get("redis_version", "")
-    said = f"{name.capitalize()} {version}"
+    message = f"{name.capitalize()} {version}"
     # What Valkey calls its redis_version is the Redis that it can do all of.
     numbers = tuple(int(part) for part in facts.get("redis_version", "0").split(".")[:2])
     if numbers >= MIN_REDIS_VERSION:
-        yield Diagnostic("ok", "version", said)
+        yield Diagnostic("ok", "version", message)
     else:
-        yield Diagnostic("failure", "version", said, "upgrade to Redis 6.2 or later, or to Valkey")
+        yield Diagnostic(
+            "failure", "version", message, "upgrade to Redis 6.2 or later, or to Valkey"
+        )
 
 
 def _role(config: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
     if facts.get("role") == "slave":
         place = f"{facts.get('master_host')}:{facts.get('master_port')}"
-        said = f"a replica, which takes no hits, of {place}"
-        yield Diagnostic("failure", "role", said, "set REDIS_URL to the primary")
+        message = f"a replica, which takes no hits, of {place}"
+        yield Diagnostic("failure", "role", message, "set REDIS_URL to the primary")
         return
     replicas = facts.get("connected_slaves", "0")
-    said = f"a primary with {replicas} replicas"
+    message = f"a primary with {replicas} replicas"
     if replicas == "0" and config.durability == "replica":
         remedy = "connect a replica, or take another COUNTER_DURABILITY"
-        yield Diagnostic("failure", "role", f"{said}, and COUNTER_DURABILITY waits for one", remedy)
+        yield Diagnostic(
+            "failure", "role", f"{message}, and COUNTER_DURABILITY waits for one", remedy
+        )
     else:
-        yield Diagnostic("ok", "role", said)
+        yield Diagnostic("ok", "role", message)
 
 
 def _clock(_: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
     if "ahead" not in facts:
         return
     ahead = float(facts["ahead"])
-    said = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this one"
+    message = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this one"
     if abs(ahead) <= MAX_CLOCK_DRIFT:
         yield Diagnostic("ok", "clock", f"the store's is as this one, within {MAX_CLOCK_DRIFT:g} s")
     else:
         remedy = "synchronise both (NTP): days are counted by this clock, and end by the store's"
-        yield Diagnostic("warning", "clock", f"the store's is {said}", remedy)
+        yield Diagnostic("warning", "clock", f"the store's is {message}", remedy)
 
 
 def _memory(config: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
     used, limit = (int(facts.get(name, 0)) for name in ("used_memory", "maxmemory"))
     if not limit:
-        said = f"{used / 1e6:.1f} MB, and no limit: nothing bounds what idempotency keys take"
-        yield Diagnostic("ok", "memory", said)
+        message = f"{used / 1e6:.1f} MB, and no limit: nothing bounds what idempotency keys take"
+        yield Diagnostic("ok", "memory", message)
     elif used * 100 < limit * (config.limits.idempotency_memory or 100):
         yield Diagnostic("ok", "memory", f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB")
     else:
         expiring = sum(map(int, re.findall(r"expires=(\d+)", " ".join(facts.values()))))
-        said = (
+        message = (
             f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB: hits with a new idempotency key are "
             f"refused, and all hits when it is full; {expiring} keys expire by themselves"
         )
@@ -250,7 +256,7 @@ def _memory(config: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
             "also where its counter is deleted; COUNTER_RATE_LIMIT bounds "
             "how many an address may send"
         )
-        yield Diagnostic("warning", "memory", said, remedy)
+        yield Diagnostic("warning", "memory", message, remedy)
 
 
 def _disk(_: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
@@ -263,8 +269,10 @@ def _disk(_: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
         if facts.get(name, "ok") != "ok"
     ]
     if failed:
-        said = f"its last write {' and its last one '.join(failed)} failed"
-        yield Diagnostic("failure", "disk", said, "see its log: is the disk full, or not its own?")
+        message = f"its last write {' and its last one '.join(failed)} failed"
+        yield Diagnostic(
+            "failure", "disk", message, "see its log: is the disk full, or not its own?"
+        )
 
 
 def _risks(facts: Mapping[str, str], risks: Mapping[str, str]) -> Iterator[Diagnostic]:

@@ -21,7 +21,7 @@ def print_report(findings: Iterable[Diagnostic], as_json: bool) -> None:
         click.echo(json.dumps([finding.as_dict() for finding in found]))
     else:
         _print(found)
-    if any(finding.state != "ok" for finding in found):
+    if any(finding.status != "ok" for finding in found):
         raise SystemExit(FAILED)
 
 
@@ -30,9 +30,9 @@ def _print(found: list[Diagnostic]) -> None:
     subjects = max(len(finding.subject) for finding in found)
     room = max(30, min(100, shutil.get_terminal_size().columns) - subjects - 11)
     for finding in found:
-        head = f"{click.style(f'{finding.state:<7}', fg=colors[finding.state])}  "
+        head = f"{click.style(f'{finding.status:<7}', fg=colors[finding.state])}  "
         head += f"{finding.subject:<{subjects}}  "
-        texts = [finding.said] + ([f"→ {finding.remedy}"] if finding.remedy else [])
+        texts = [finding.message] + ([f"→ {finding.remedy}"] if finding.remedy else [])
         for text in texts:
             for line in wrap(text, room):
                 click.echo(head + line, color=_color())

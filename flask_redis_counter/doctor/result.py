@@ -1,26 +1,32 @@
-"""What one look at the settings or the store has found."""
+"""The result of one check of `doctor`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """What one look has found.
+    """The result of one check.
 
-    :ivar state: ``ok``; ``warning``, hits may be lost or refused one day; ``failure``, they are.
-    :ivar subject: what was looked at, in a word.
-    :ivar said: what was seen.
-    :ivar remedy: what to do about it; empty where all is well.
+    :ivar status: ``ok``; ``warning``: hits may be lost or rejected later; ``failure``: hits are
+        lost or rejected now.
+    :ivar subject: the subject of the check, in one or two words.
+    :ivar message: the finding.
+    :ivar remedy: the action to take; empty for ``ok``.
     """
 
-    state: Literal["ok", "warning", "failure"]
+    status: Literal["ok", "warning", "failure"]
     subject: str
-    said: str
+    message: str
     remedy: str = ""
 
     def as_dict(self) -> dict[str, str]:
-        """Return it as it goes into a document."""
-        return asdict(self)
+        """Return the members of its JSON object."""
+        return {
+            "state": self.status,
+            "subject": self.subject,
+            "said": self.message,
+            "remedy": self.remedy,
+        }

@@ -1,1 +1,1 @@
-"""The Flask extension: which requests are visits, whose, and the state of each app."""
+"""The Flask extension: per-app state, the visit filter, the view decorator, `flask counter`."""

@@ -1,4 +1,4 @@
-"""A circuit breaker: pages do not wait again for a store that did not answer a moment ago."""
+"""Circuit breaker: after a timeout, pages do not ask the store again for a while."""
 
 from __future__ import annotations
 
@@ -8,37 +8,38 @@ from time import monotonic
 
 from ..errors import CounterError, HitSpooledError, OutcomeUnknownError, StoreUnavailableError
 
-#: How many times as long as the last question took in vain no other one is asked: so that a
-#: server spends at most a third of its time on waiting.
+#: Length of the pause, as a multiple of the duration of the failed call. A worker thus spends at
+#: most a third of its time waiting.
 PAUSE_RATIO = 2.0
 
-#: Seconds that this is at most.
+#: Longest pause, in seconds.
 MAX_PAUSE = 5.0
 
 
 class CircuitBreaker:
-    """What this process found out about the store, for a short while.
+    """The breaker of one app in one process. Closed means that the store may be asked.
 
-    A store that refuses connections costs next to nothing, and is asked again at once.
+    A failure at once, such as a refused connection, opens it for next to no time: such calls
+    cost nothing.
     """
 
     def __init__(self) -> None:
         self._open_until: float = 0
 
     def is_open(self) -> bool:
-        """Return whether the store is not to be asked now."""
+        """Return whether the store should not be asked now."""
         return self._open_until > 0 and monotonic() < self._open_until
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Learn from what is asked of the store meanwhile."""
-        began = monotonic()
+        """Open the breaker if the block fails because of an outage; close it if it succeeds."""
+        started_at = monotonic()
         try:
             yield
         except CounterError as error:
             if _is_outage(error):
                 now = monotonic()
-                pause = min(MAX_PAUSE, PAUSE_RATIO * (now - began))
+                pause = min(MAX_PAUSE, PAUSE_RATIO * (now - started_at))
                 self._open_until = max(self._open_until, now + pause)
             raise
         self._open_until = 0

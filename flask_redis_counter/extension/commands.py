@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem
 from flask import current_app
 from flask.cli import AppGroup, ScriptInfo
 
-from ..console import FAILED, INTERRUPTED, USAGE_ERROR
+from ..console import can_redraw, map_errors_to_exit_codes
 from ..doctor.checks import run_checks
 from ..doctor.report import print_report
 from ..doctor.result import Diagnostic
@@ -36,35 +36,25 @@ from ..store.queries import PAGE_SIZE
 from ..validation import MAX_VALUE, MIN_VALUE
 from .state import current_state
 
-# Errors of who types, not of the store.
-_MISTAKES = (ConfigurationError, InvalidNameError, InvalidPeriodError)
+# Errors in the command line or the settings, and not of the store.
+_USAGE_ERRORS = (ConfigurationError, InvalidNameError, InvalidPeriodError)
 
 
 class CounterGroup(AppGroup):
-    """Commands that end with one line, and an exit code, whatever ends them.
+    """A group of commands whose errors end with one line and an exit code.
 
-    :cvar program: what is typed before each of them.
+    :cvar program: how the group is called, for hints.
     """
 
     program = "flask counter"
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        try:
+        with map_errors_to_exit_codes(self._hint, _USAGE_ERRORS):
             return super().invoke(ctx)
-        except CounterError as error:
-            click.echo(f"Error: {error}".rstrip(".") + self._hint(error), err=True)
-            raise SystemExit(USAGE_ERROR if isinstance(error, _MISTAKES) else FAILED) from error
-        except BrokenPipeError:
-            raise  # click ends without a word
-        except OSError as error:  # what is printed finds no room, as in /dev/full
-            click.echo(f"Error: {error.strerror or error}", err=True)
-            raise SystemExit(FAILED) from error
-        except KeyboardInterrupt:
-            raise SystemExit(INTERRUPTED) from None
 
-    def _hint(self, error: CounterError) -> str:
-        """Return what to try next."""
+    def _hint(self, error: CounterError | OSError) -> str:
+        """Return the next command to try, as the end of an error line."""
         if isinstance(error, StoreError):
             return f"; {self.program} doctor says more"
         return "; list shows all" if isinstance(error, CounterNotFoundError) else ""
@@ -175,7 +165,7 @@ def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> Non
     columns.append([str(point.hits) for point in points])
     if unit == "day":
         columns.append([str(point.visitors) for point in points])
-    if _is_terminal():
+    if can_redraw(sys.stdout):
         taken = sum(max(map(len, column)) + 2 for column in columns)
         columns.append(_bars([point.hits for point in points], _width() - taken))
     _print_columns(columns)
@@ -229,7 +219,7 @@ def watch(names: tuple[str, ...], every: float, times: int | None, as_json: bool
         else:
             if as_json:
                 click.echo(json.dumps(values))
-            elif not _is_terminal():
+            elif not can_redraw(sys.stdout):
                 click.echo("  ".join(f"{name} {value}" for name, value in values.items()))
             else:
                 rates = [f"{(values[name] - before[name]) / every:+.1f}/s" for name in values]
@@ -257,7 +247,7 @@ def doctor(as_json: bool) -> None:
 def _examine() -> Iterator[Diagnostic]:
     state = current_state()
     yield from run_checks(current_app.config, os.environ, store=state.store, serves=False)
-    for problem in state.views.uncounted(current_app):
+    for problem in state.views.find_uncounted(current_app):
         yield Diagnostic("failure", "views", *problem)
 
 
@@ -288,10 +278,6 @@ def _bars(numbers: list[int], width: int) -> list[str]:
     except UnicodeEncodeError:
         return ["#" * (eighth // 8) for eighth in eighths]
     return ["█" * (eighth // 8) + " ▏▎▍▌▋▊▉"[eighth % 8].strip() for eighth in eighths]
-
-
-def _is_terminal() -> bool:
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _width() -> int:

@@ -1,4 +1,4 @@
-"""The views that are decorated with `counted`, and those of them that Flask serves without it."""
+"""Registry of the views decorated with `counted`, and detection of misplaced decorators."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _View = Callable[..., Any]
 
 
 class CountedViews:
-    """The decorated views of all apps.
+    """The decorated views of all apps of one :class:`FlaskRedisCounter`.
 
-    A decorator above ``@app.get(…)`` comes too late: Flask has the view already, and serves it
-    as it is. That is known once the app has all its views.
+    A decorator above ``@app.get(…)`` has no effect: Flask has registered the undecorated view.
+    This can be detected once the app has all its views.
     """
 
     def __init__(self) -> None:
@@ -24,29 +24,33 @@ class CountedViews:
         return bool(self._views)
 
     def add(self, counting_view: _View, view: _View) -> None:
-        """Add a view, and what it is decorated as."""
+        """Register a decorated view.
+
+        :param counting_view: the result of the decorator.
+        :param view: the function that it wraps.
+        """
         self._views.append((counting_view, view))
 
-    def uncounted(self, app: Flask) -> list[tuple[str, str]]:
-        """Return a problem and its remedy for each view that an app serves undecorated."""
+    def find_uncounted(self, app: Flask) -> list[tuple[str, str]]:
+        """Return a message and a remedy for each view that the app serves undecorated."""
         counting = {id(counting_view) for counting_view, _ in self._views}
         served: set[int] = set()
-        bare: dict[int, str] = {}
+        undecorated: dict[int, str] = {}
         for endpoint, view in app.view_functions.items():
             layer: _View | None = view
-            counts = False
-            while layer is not None:  # what functools.wraps leaves
+            is_counting = False
+            while layer is not None:  # follow functools.wraps
                 served.add(id(layer))
-                counts = counts or id(layer) in counting
-                if not counts:
-                    bare[id(layer)] = endpoint
+                is_counting = is_counting or id(layer) in counting
+                if not is_counting:
+                    undecorated[id(layer)] = endpoint
                 layer = getattr(layer, "__wrapped__", None)
         return [
             (
-                f"the view {bare[id(view)]!r} is not counted: its decorator @visits.counted() "
-                "stands above the route, which has the view already",
-                "write it below, next to the function",
+                f"the view {undecorated[id(view)]!r} is not counted: its decorator "
+                "@visits.counted() stands above the route, which has registered the view already",
+                "write it below the route, next to the function",
             )
             for counting_view, view in self._views
-            if id(view) in bare and id(counting_view) not in served
+            if id(view) in undecorated and id(counting_view) not in served
         ]

@@ -1,4 +1,4 @@
-"""What the extension keeps for each app."""
+"""The extension's state of one app."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ from .circuit_breaker import CircuitBreaker
 from .counted_views import CountedViews
 from .visit_filter import VisitFilter
 
-#: Where an app's state lives in ``app.extensions``.
-EXTENSION_KEY = "flask-redis-counter"
+#: Key of the state in ``app.extensions``.
+EXTENSION_KEY = "redis_counter"
 
 
 @dataclass(frozen=True, slots=True)
 class ExtensionState:
-    """The counters and the settings of one app.
+    """The counters and settings of one app.
 
-    :ivar breaker: whether its pages ask the store.
-    :ivar views: the views that are decorated.
-    :ivar store: the store that was given instead of settings, if it was.
-    :ivar hit_log: the log of hits of its pages that failed.
-    :ivar read_log: the log of values for its pages that could not be read.
+    :ivar counter: the app's counters.
+    :ivar config: its settings.
+    :ivar visit_filter: its rules for visits.
+    :ivar breaker: stops its pages from asking a store that does not answer.
+    :ivar views: the views decorated with ``counted``.
+    :ivar store: the ``store`` argument of :class:`FlaskRedisCounter`, or None.
+    :ivar hit_log: throttles log lines about failed hits of its pages.
+    :ivar read_log: throttles log lines about failed reads of its pages.
     """
 
     counter: RedisCounter
     config: Config
-    screen: VisitFilter
+    visit_filter: VisitFilter
     breaker: CircuitBreaker
     views: CountedViews
     store: str | redis.Redis | None
@@ -41,7 +44,7 @@ class ExtensionState:
     def name_or_default(self, name: str | None) -> str:
         """Return the name, or that of the app's own counter for None.
 
-        An empty name stays what it is: a mistake (an unset variable in a script).
+        An empty name is not replaced: it is a mistake, such as an unset shell variable.
         """
         return self.config.name if name is None else name
 

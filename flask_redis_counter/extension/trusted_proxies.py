@@ -1,4 +1,4 @@
-"""What proxies say of those who ask through them, and whose word is taken."""
+"""Client address, scheme and path prefix from the X-Forwarded-* headers of trusted proxies."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from typing import TypeAlias
 
 from ..config.settings import Network, is_root_path
 
-#: Returns a request's header, None where there is none; several of one name with commas between.
+#: Returns a request header by lowercase name, or None if it is absent. Repeated headers are
+#: joined with commas.
 HeaderGetter: TypeAlias = Callable[[str], str | None]
 
-# Some proxies also say from which port they were asked, which is another one each time.
+# Some proxies append the client's port, which differs with each connection.
 _HOST_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([^:]*):[0-9]{1,5}")
 
-# The IPv4 clients of a server that has IPv6 alone (RFC 6052).
+# IPv4 clients of a server that only has IPv6 (NAT64, RFC 6052).
 _NAT64 = ip_network("64:ff9b::/96")
 
 
 class TrustedProxies:
-    """The proxies that are believed, by their addresses.
+    """The proxies whose X-Forwarded-* headers are trusted.
 
-    :param networks: where they are.
+    :param networks: their addresses.
     """
 
     def __init__(self, networks: tuple[Network, ...]) -> None:
         self._networks = networks
 
-    def client(self, peer: str, headers: HeaderGetter) -> str:
-        """Return a client's address: the nearest one that no proxy of ours has.
+    def client_address(self, peer: str, headers: HeaderGetter) -> str:
+        """Return the nearest address that does not belong to a trusted proxy.
 
-        Each proxy adds on the right of ``X-Forwarded-For`` whom it was asked by; what lies
-        further left than the first stranger may be anybody's lie.
+        Each proxy appends the address of its peer to ``X-Forwarded-For``. Entries to the left of
+        the first untrusted address may be forged.
 
-        :param peer: the address that the request came from.
+        :param peer: address of the connection's other end.
         """
         hops = _split_list(headers("x-forwarded-for"))
         while hops and _is_in(peer, self._networks):
-            place = _HOST_PORT.fullmatch(hops[-1])
-            address = place[1] or place[2] if place else hops[-1]
+            host_port = _HOST_PORT.fullmatch(hops[-1])
+            address = host_port[1] or host_port[2] if host_port else hops[-1]
             if not _is_address(address):
                 break
             peer = address
@@ -48,9 +49,10 @@ class TrustedProxies:
         return peer
 
     def scheme(self, peer: str, headers: HeaderGetter) -> str | None:
-        """Return by which scheme a proxy was asked, as ``X-Forwarded-Proto`` has it, if it does.
+        """Return ``http`` or ``https`` from ``X-Forwarded-Proto``.
 
-        :param peer: the address that the request came from.
+        :param peer: address of the connection's other end.
+        :returns: None if the peer is not trusted, or the header is absent or has another value.
         """
         if not _is_in(peer, self._networks):
             return None
@@ -58,27 +60,27 @@ class TrustedProxies:
         return scheme if scheme in ("http", "https") else None
 
     def prefix(self, peer: str, headers: HeaderGetter) -> str | None:
-        """Return the path that a proxy has removed from the request (``X-Forwarded-Prefix``).
+        """Return the path prefix that a proxy removed from the request (``X-Forwarded-Prefix``).
 
-        :param peer: the address that the request came from.
-        :returns: None where no trusted proxy names one, or where it is no plain path.
+        :param peer: address of the connection's other end.
+        :returns: None if the peer is not trusted, or the header is absent or not a plain path.
         """
         if not _is_in(peer, self._networks):
             return None
-        # The nearest proxy knows the whole; what lies further left may be the client's own.
+        # The nearest proxy knows the whole prefix; entries further left may be the client's own.
         path = _split_list(headers("x-forwarded-prefix"))[-1].rstrip("/")
         return path if is_root_path(path) else None
 
 
 @lru_cache(maxsize=4096)
 def client_key(address: str, ipv6_prefix: int) -> str:
-    """Return what tells a client from others: its IPv4 address, or the network of its IPv6 address.
+    """Return the key that tells a client from others: IPv4 address or IPv6 network.
 
-    One client has at least a /64 of IPv6, and changes its address there. The spelling, a zone and
-    an IPv4 address that is written as IPv6 make no difference.
+    A client has at least a /64 of IPv6, and changes its address within it. Spelling, zone and
+    IPv4-mapped notation make no difference.
 
-    :param address: what is not an address, as of a Unix socket, is returned as it is.
-    :param ipv6_prefix: bits of an IPv6 address that count.
+    :param address: returned unchanged if it is not an IP address, such as a Unix socket's.
+    :param ipv6_prefix: number of significant bits of an IPv6 address.
     """
     if not _is_address(address):
         return address

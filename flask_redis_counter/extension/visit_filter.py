@@ -1,4 +1,4 @@
-"""Whose a request is, and whether it is a visit at all."""
+"""Decides whether a request counts as a visit, and identifies its visitor and its client."""
 
 from __future__ import annotations
 
@@ -6,35 +6,43 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
-from typing import TypeAlias
+from typing import NamedTuple
 
 from ..config.config import Config
 from ..limits import Limits
 from .trusted_proxies import HeaderGetter, TrustedProxies, client_key
 
-#: What tells a visitor, and a client, from others; None where nobody is to be told.
-Identity: TypeAlias = tuple[str | None, str | None]
-
-#: With what a browser says that nobody looks at the page yet.
+#: Headers in which browsers announce a prefetch.
 PREFETCH_HEADERS = frozenset({"sec-purpose", "purpose", "x-purpose", "x-moz"})
-_EARLY = ("prefetch", "prerender", "preview")
+_PREFETCH_VALUES = ("prefetch", "prerender", "preview")
+
+
+class Identity(NamedTuple):
+    """Keys that tell visitors and clients apart.
+
+    :ivar visitor: client address and user agent; None if the visitor is not to be counted.
+    :ivar client: client address for the rate limit; None without ``COUNTER_RATE_LIMIT``.
+    """
+
+    visitor: str | None
+    client: str | None
 
 
 @lru_cache(maxsize=8)
-def _each_time(limits: Limits) -> Limits:
+def _without_window(limits: Limits) -> Limits:
     return replace(limits, visitor_window=None)
 
 
 class VisitFilter:
-    """What an app's settings say of those who visit.
+    """The visit rules of one app.
 
-    :param config: the settings.
+    :param config: the app's settings.
     """
 
     def __init__(self, config: Config) -> None:
-        self._visitors = config.visitors
-        self._opt_out = config.respect_dnt
-        self._rated = config.limits.rate is not None
+        self._counts_visitors = config.visitors
+        self._respects_dnt = config.respect_dnt
+        self._has_rate_limit = config.limits.rate is not None
         self._ipv6_prefix = config.ipv6_prefix
         self._proxies = TrustedProxies(config.trusted_proxies) if config.trusted_proxies else None
         self._is_crawler: Callable[[str], bool] | None = None
@@ -44,23 +52,26 @@ class VisitFilter:
 
     @property
     def ignores_bots(self) -> bool:
-        """Whether the user agent decides what is a visit."""
+        """Whether requests of known crawlers are skipped."""
         return self._is_crawler is not None
 
-    def objection(self, headers: HeaderGetter) -> str | None:
-        """Return in a word why a request is no visit, None where it is one."""
+    def skip_reason(self, headers: HeaderGetter) -> str | None:
+        """Return ``prefetch`` or ``bot`` if the headers are not those of a visit, else None."""
         for name in PREFETCH_HEADERS:
             value = headers(name)
-            if value is not None and value.strip().lower().startswith(_EARLY):
+            if value is not None and value.strip().lower().startswith(_PREFETCH_VALUES):
                 return "prefetch"
         if self._is_crawler is not None and self._is_crawler(headers("user-agent") or ""):
             return "bot"
         return None
 
-    def limits(self, limits: Limits, idempotency_key: str | None, headers: HeaderGetter) -> Limits:
-        """Return the terms of a hit: a program's hits with keys are different hits, not reloads.
+    def adjust_limits(
+        self, limits: Limits, idempotency_key: str | None, headers: HeaderGetter
+    ) -> Limits:
+        """Return the limits, without the visitor window if a program sends idempotency keys.
 
-        A page's script sends a key as well, a new one with each load; browsers add ``Origin``.
+        Its hits with different keys are different hits, not reloads. The script of a web page
+        also sends a key, a new one per page load; its requests have an ``Origin`` header.
         """
         if (
             idempotency_key is None
@@ -68,29 +79,31 @@ class VisitFilter:
             or headers("origin") is not None
         ):
             return limits
-        return _each_time(limits)
+        return _without_window(limits)
 
-    def client(self, peer: str, headers: HeaderGetter) -> str:
-        """Return what tells a client from others.
+    def identify_client(self, peer: str, headers: HeaderGetter) -> str:
+        """Return the key that tells a client from others, see :func:`client_key`.
 
-        :param peer: the address that the request came from.
+        :param peer: address of the connection's other end.
         """
-        address = self._proxies.client(peer, headers) if self._proxies is not None else peer
+        proxies = self._proxies
+        address = proxies.client_address(peer, headers) if proxies is not None else peer
         return client_key(address, self._ipv6_prefix)
 
-    def sender(self, peer: str, headers: HeaderGetter) -> Identity:
-        """Return who sends a hit.
+    def identify(self, peer: str, headers: HeaderGetter) -> Identity:
+        """Return the identity that a request's hit counts under.
 
-        :param peer: the address that the request came from.
+        :param peer: address of the connection's other end.
         """
-        # self.client(), on the hot path; of an IPv4 address there is one spelling.
-        address = self._proxies.client(peer, headers) if self._proxies is not None else peer
+        # identify_client() inlined for the hot path; an IPv4 address has only one spelling.
+        proxies = self._proxies
+        address = proxies.client_address(peer, headers) if proxies is not None else peer
         if ":" in address:
             address = client_key(address, self._ipv6_prefix)
-        if not self._visitors or (
-            self._opt_out and (headers("dnt") == "1" or headers("sec-gpc") == "1")
+        if not self._counts_visitors or (
+            self._respects_dnt and (headers("dnt") == "1" or headers("sec-gpc") == "1")
         ):
             visitor = None
         else:
             visitor = f"{address} {headers('user-agent') or ''}"
-        return visitor, address if self._rated else None
+        return Identity(visitor, address if self._has_rate_limit else None)

@@ -1,8 +1,8 @@
-"""Requests that ask for a hit: whether one is a visit, whose it is, and its counting."""
+"""The visit of one request: its skip reason, its identity and its hit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flask import Request
 
@@ -11,55 +11,64 @@ from ..counting.hit import Hit
 from ..limits import Limits
 from .state import ExtensionState
 
-#: Why a hit did not count whose visitor had, a moment before.
+#: Skip reason of a hit whose visitor was already counted within ``COUNTER_VISITOR_WINDOW``.
 DUPLICATE_VISIT = "reload"
 
-#: Why a HEAD or OPTIONS request is not a visit.
+#: Skip reason of a HEAD or OPTIONS request.
 METHOD = "method"
 
 
-@dataclass(frozen=True, slots=True)
-class HitRequest:
-    """What a request says about the hit that it asks for.
+class HitRequest(NamedTuple):
+    """Whether a request is a visit, and the identity that it counts under.
 
-    :ivar skip_reason: why it is not a visit: ``method`` (HEAD and OPTIONS), ``prefetch`` or
-        ``bot``; None: it is one.
-    :ivar visitor: what tells its visitor from others, for visitors and reloads.
-    :ivar client: what tells its client from others, for a rate.
+    A named tuple and not a dataclass: the fast path makes one per hit.
+
+    :ivar skip_reason: why the request is not a visit: ``method`` (HEAD and OPTIONS), ``prefetch``
+        or ``bot``; None if it is one.
+    :ivar visitor: identity for unique visitors and ``COUNTER_VISITOR_WINDOW``, or None.
+    :ivar client: identity for ``COUNTER_RATE_LIMIT``, or None.
     """
 
     skip_reason: str | None
-    visitor: str | None
-    client: str | None
+    visitor: str | None = None
+    client: str | None = None
 
     @classmethod
-    def of(cls, request: Request, state: ExtensionState) -> HitRequest:
-        """Return what a request says, under an app's settings."""
-        headers = request.headers.get
+    def parse(cls, request: Request, state: ExtensionState) -> HitRequest:
+        """Apply the app's visit filter to a request."""
         if request.method in ("HEAD", "OPTIONS"):
-            return cls(METHOD, None, None)
-        if (reason := state.screen.objection(headers)) is not None:
-            return cls(reason, None, None)
-        return cls(None, *state.screen.sender(request.remote_addr or "", headers))
+            return cls(METHOD)
+        headers = request.headers.get
+        reason = state.visit_filter.skip_reason(headers)
+        if reason is not None:
+            return cls(reason)
+        return cls(None, *state.visit_filter.identify(request.remote_addr or "", headers))
 
-    def count(
+    def hit(
         self,
         counter: RedisCounter,
         name: str,
-        amount: int,
+        amount: int = 1,
         *,
         idempotency_key: str | None,
         limits: Limits,
         ask: bool = True,
     ) -> tuple[Hit, str | None]:
-        """Count where it is a visit, else read; raises what :meth:`RedisCounter.hit` does.
+        """Count a visit; for any other request read the value.
 
-        :returns: the hit, and why it did not count if it did not.
+        Raises the errors of :meth:`RedisCounter.hit`.
+
+        :returns: the hit, and its skip reason (None if it counted).
         """
         if self.skip_reason is not None:
             return Hit(name, counter.value(name), counted=False), self.skip_reason
-        whose = {"visitor": self.visitor, "client": self.client}
         hit = counter.hit(
-            name, amount, idempotency_key=idempotency_key, **whose, limits=limits, ask=ask
+            name,
+            amount,
+            idempotency_key=idempotency_key,
+            visitor=self.visitor,
+            client=self.client,
+            limits=limits,
+            ask=ask,
         )
         return hit, None if hit.counted else DUPLICATE_VISIT

@@ -25,7 +25,7 @@ from ..errors import (
     DurabilityUnsupportedError,
     StoreUnavailableError,
 )
-from ..notices import warn_once
+from ..log_throttle import warn_once
 from ..validation import check_url
 from .causes import cause_of
 

@@ -15,7 +15,7 @@ from redis.exceptions import NoScriptError
 
 from ..counting.call import Script
 from ..errors import NotAnIntegerError, StoreRejectedError
-from ..notices import warn_skipped
+from ..log_throttle import warn_skipped
 from ..series import current_hour
 from ..store.keys import CounterKeys
 from ..store.queries import Operation

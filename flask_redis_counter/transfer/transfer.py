@@ -126,7 +126,7 @@ class Transfer:
         :raises TooManyCountersError: there are as many as that.
         :raises StoreError: the store did not answer, or refused.
         """
-        limit = Limits(max_counters).limit
+        limit = Limits(max_counters).counter_limit
         self._run(_loaded())
         for batch in _batches(records):
             calls = (

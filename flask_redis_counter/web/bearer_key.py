@@ -76,7 +76,9 @@ def require_key(key: str, setting: str, realm: str) -> None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         guesses: WrongKeys = current_app.extensions.setdefault(_KEY, WrongKeys())
-        client = current_state().screen.client(request.remote_addr or "", request.headers.get)
+        client = current_state().visit_filter.identify_client(
+            request.remote_addr or "", request.headers.get
+        )
         if seconds := guesses.wait(client):
             raise TooManyRequests("Too many wrong keys.", retry_after=math.ceil(seconds))
         if compare_digest(given.strip().encode(), key.encode()):

@@ -25,9 +25,9 @@ def record_visit(name: str, amount: int, limits: Limits) -> tuple[Hit, str | Non
     """
     state = current_state()
     idempotency_key = parse_idempotency_key(request.headers.get("Idempotency-Key"))
-    limits = state.screen.limits(limits, idempotency_key, request.headers.get)
-    asked = HitRequest.of(request, state)
-    hit, reason = asked.count(
+    limits = state.visit_filter.adjust_limits(limits, idempotency_key, request.headers.get)
+    visit = HitRequest.parse(request, state)
+    hit, reason = visit.hit(
         state.counter, name, amount, idempotency_key=idempotency_key, limits=limits
     )
     if hit.counted:

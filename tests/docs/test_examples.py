@@ -64,7 +64,7 @@ def test_there_are_examples(store, monkeypatch):
     """The blocks are found: the first lines of the README make an app that counts."""
     monkeypatch.setenv("REDIS_URL", store.url)
     defined = run(ROOT / "README.md", store.url)
-    counter = defined["app"].extensions["flask-redis-counter"].counter
+    counter = defined["app"].extensions["redis_counter"].counter
     before = counter.value("front-page")
     defined["app"].test_client().get("/")
     assert counter.value("front-page") == before + 1

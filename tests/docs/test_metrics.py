@@ -17,7 +17,7 @@ def metrics(store, tmp_path):
     """Return the names of all metrics of a service that has a spool, and a store with a limit."""
     settings = {"REDIS_URL": store.url, "COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": tmp_path}
     app = create_app({name: str(value) for name, value in settings.items()})
-    counter = app.extensions["flask-redis-counter"].counter
+    counter = app.extensions["redis_counter"].counter
     with counter, redis.Redis.from_url(store.url) as client:
         client.config_set("maxmemory", "100mb")
         text = app.test_client().get("/metrics").text

@@ -37,7 +37,7 @@ def admin(service):
 
 def counters(web):
     """Return the library's counters of a client's service."""
-    return web.application.extensions["flask-redis-counter"].counter
+    return web.application.extensions["redis_counter"].counter
 
 
 def put(web, name, value, **headers):
@@ -522,7 +522,7 @@ def test_what_is_no_integer_is_neither_set_nor_deleted(admin, client):
 
 def test_changes_while_the_store_is_away(web_alone, client_of):
     """503, and nothing changed for certain."""
-    config = web_alone.application.extensions["flask-redis-counter"].config
+    config = web_alone.application.extensions["redis_counter"].config
     admin = client_of(REDIS_URL=config.redis_url, COUNTER_ADMIN_KEY=ADMIN_KEY)
     assert problem(put(admin, "orders", 7), 503)["counted"] is False
     assert problem(admin.delete("/counters/orders", headers=ADMIN), 503)["counted"] is False

@@ -87,7 +87,7 @@ def test_the_cache_is_bounded(app, monkeypatch):
 @pytest.mark.parametrize("path", COSTLY)
 def test_one_at_a_time_is_computed(app, client, monkeypatch, path):
     """Some wait for their turn, and the others are told at once to come back; hits count."""
-    counter = app.extensions["flask-redis-counter"].counter
+    counter = app.extensions["redis_counter"].counter
     compute, free, running, most = getattr(counter, COSTLY[path]), threading.Event(), [], []
 
     def slowly(*arguments, **options):
@@ -125,7 +125,7 @@ def test_one_at_a_time_is_computed(app, client, monkeypatch, path):
 
 def test_a_turn_that_does_not_come(app, monkeypatch):
     """503 after a while, also where there would be a place to wait."""
-    counter = app.extensions["flask-redis-counter"].counter
+    counter = app.extensions["redis_counter"].counter
     free, begun = threading.Event(), threading.Event()
     monkeypatch.setattr(counter, "series", lambda *_, **__: begun.set() or (free.wait(10) and []))
     monkeypatch.setattr(concurrency, "LOCK_TIMEOUT", 0.01)

@@ -10,7 +10,7 @@ from flask_redis_counter import (
     DurabilityUnsupportedError,
     OutcomeUnknownError,
     RedisCounter,
-    notices,
+    log_throttle,
 )
 from flask_redis_counter.testing import wait_until
 
@@ -97,7 +97,7 @@ def test_a_server_whose_policy_cannot_be_read(server, client, caplog):
     """Hits count, and the log says once that nothing shows whether the disk has them."""
     if not knows_waitaof(client):
         pytest.skip("too old")
-    notices._logged.clear()
+    log_throttle._warned.clear()
     client.acl_setuser("blind", enabled=True, nopass=True, keys="*", commands=["+@all", "-config"])
     url = server.url.replace("redis://", "redis://blind:x@")
     try:

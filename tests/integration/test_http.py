@@ -52,7 +52,7 @@ def test_text_on_request(web):
 
 def test_a_browser_gets_a_page(web):
     """The page shows the value with its thousands apart."""
-    web.application.extensions["flask-redis-counter"].counter.set("visits", 41336)
+    web.application.extensions["redis_counter"].counter.set("visits", 41336)
     response = web.get("/count", headers=BROWSER)
     assert response.mimetype == "text/html"
     assert "41,337" in response.text

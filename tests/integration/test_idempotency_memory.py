@@ -145,12 +145,12 @@ def test_doctor_says_that_keys_are_refused(full):
         counter.hit("visits", idempotency_key="t")
     settings = {"REDIS_URL": store.url, "COUNTER_TIMEOUT": "10"}
     found = {one.subject: one for one in run_checks(settings)}
-    assert found["memory"].state == "ok"
+    assert found["memory"].status == "ok"
     fill_up(client, 17 * MEGABYTE)
     found = {one.subject: one for one in run_checks(settings)}
-    assert found["memory"].state == "warning"
+    assert found["memory"].status == "warning"
     expiring = sum(client.ttl(key) > 0 for key in client.scan_iter())
-    said = re.search(r"of 20.0 MB.* refused.* (\d+) keys expire", found["memory"].said)
+    said = re.search(r"of 20.0 MB.* refused.* (\d+) keys expire", found["memory"].message)
     assert 2 <= int(said[1]) <= expiring
     assert "also where its counter is deleted" in found["memory"].remedy
 

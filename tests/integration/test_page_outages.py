@@ -136,7 +136,7 @@ def test_a_refused_connection_is_not_remembered(own_server):
     for _ in range(3):
         web.get("/")
     # What the first hit spent on its retries is over by now.
-    breaker = app.extensions["flask-redis-counter"].breaker
+    breaker = app.extensions["redis_counter"].breaker
     wait_until(lambda: not breaker.is_open(), what="the pause to be over")
     assert web.get("/").text == "None None None None None"
     own_server.start()

@@ -15,7 +15,7 @@ from flask_redis_counter import (
     RateLimitExceededError,
     RedisCounter,
     Transfer,
-    notices,
+    log_throttle,
 )
 from flask_redis_counter.doctor.checks import run_checks
 from flask_redis_counter.store.acl import FEATURES, acl_rules
@@ -125,7 +125,7 @@ def test_a_token_counts_once_without_the_right_to_record_it(user, client):
 def doctor(url, **settings):
     """Return what doctor finds beside what is well, by subject."""
     environment = {"REDIS_URL": url, "COUNTER_TIMEOUT": "10", **settings}
-    return {one.subject: one for one in run_checks(environment) if one.state != "ok"}
+    return {one.subject: one for one in run_checks(environment) if one.status != "ok"}
 
 
 def everything(url):
@@ -184,7 +184,7 @@ def test_doctor_names_each_right_that_is_missing(user, client, rights):
     for right in rights:
         chosen = durability.get(right, "memory")
         found = doctor(user(right), COUNTER_DURABILITY=chosen, **used)
-        said = [one for one in found.values() if right in one.said.split(": ")[0].split()]
+        said = [one for one in found.values() if right in one.message.split(": ")[0].split()]
         said += [one for one in found.values() if f"+{right}" in one.remedy.split()]
         assert said, (right, found)
         assert any(f"+{right}" in one.remedy.split() for one in said) or right == "info", right
@@ -192,7 +192,7 @@ def test_doctor_names_each_right_that_is_missing(user, client, rights):
 
 def test_a_hit_that_is_not_all_recorded(user, client, caplog):
     """It counts, and the log says once for each cause what is missing."""
-    notices._logged.clear()
+    log_throttle._warned.clear()
     missing = {"pfadd": "visitors", "hincrby": "days", "zadd": "names", "publish": "live"}
     for right in missing:
         client.flushall()
@@ -248,5 +248,5 @@ def test_a_compatible_server(compatible):
 def test_doctor_on_a_compatible_server(compatible):
     """It says what the server lacks."""
     found = doctor(compatible)
-    assert "info" in found["information"].said
+    assert "info" in found["information"].message
     assert "use a server" in found["information"].remedy

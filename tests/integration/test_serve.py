@@ -101,7 +101,7 @@ def test_the_length_of_the_admin_key_is_shown(serve, server):
     assert "admin key: 26 characters" in lines(run)
     assert "sixteen" not in run.log()
     found = run_checks({"REDIS_URL": server.url, "COUNTER_ADMIN_KEY": "sixteen-or-more-characters"})
-    assert [one.said for one in found if one.subject == "admin key"] == ["it has 26 characters"]
+    assert [one.message for one in found if one.subject == "admin key"] == ["it has 26 characters"]
 
 
 def test_ctrl_c(serve, tmp_path):

@@ -411,7 +411,7 @@ def test_the_service(own_server, tmp_path):
     own_server.start()
     wait_until(lambda: web.get("/readyz").json == {"status": "ready", "spooled": 0}, what="ready")
     assert web.get("/count").json["value"] == 5
-    app.extensions["flask-redis-counter"].counter.close()
+    app.extensions["redis_counter"].counter.close()
 
 
 def test_readiness_where_the_spool_cannot_be_read(own_server, tmp_path, monkeypatch):
@@ -423,7 +423,7 @@ def test_readiness_where_the_spool_cannot_be_read(own_server, tmp_path, monkeypa
         response = app.test_client().get("/readyz")
     assert response.status_code == 503
     assert "the spool cannot be read" in response.json["detail"]
-    app.extensions["flask-redis-counter"].counter.close()
+    app.extensions["redis_counter"].counter.close()
 
 
 def unreadable(_spool):

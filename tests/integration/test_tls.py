@@ -116,8 +116,8 @@ def errors_of(url):
     said.append(caught.value)
     assert [error.outcome for error in said] == ["not_counted"] * 2
     found = run_checks({"REDIS_URL": url, "COUNTER_TIMEOUT": "2"})
-    [failure] = [finding for finding in found if finding.state == "failure"]
-    return [*map(str, said), f"{failure.said}: {failure.remedy}"]
+    [failure] = [finding for finding in found if finding.status == "failure"]
+    return [*map(str, said), f"{failure.message}: {failure.remedy}"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -475,7 +475,7 @@ def test_nobody_reads_on(started, client):
     process.stdout.close()
     err = process.stderr.read()
     assert process.wait(30) == 141
-    assert err == "Stopped: nobody reads the output any more; the export is not complete\n"
+    assert err == "Stopped: standard output was closed; the export is not complete\n"
 
 
 def test_no_standard_output(server, counter, client):

@@ -126,7 +126,7 @@ def test_a_setting_that_is_refused(name):
         Config.load({name: value})
     assert name in str(caught.value)
     assert SECRET not in told_of(caught.value)
-    [finding] = [one for one in run_checks({name: value}) if one.state == "failure"]
+    [finding] = [one for one in run_checks({name: value}) if one.status == "failure"]
     assert SECRET not in repr(finding)
 
 
@@ -145,7 +145,7 @@ def test_a_secret_in_place_of_its_file(name):
 )
 def test_the_address_that_is_shown(url):
     """Without a password, and without a name that may be one."""
-    assert SECRET not in Config.load({"REDIS_URL": url}).shown_url
+    assert SECRET not in Config.load({"REDIS_URL": url}).redacted_url
 
 
 @pytest.mark.parametrize("kind", [ResponseError, AuthenticationError])

@@ -25,8 +25,8 @@ from ... import hosts
 from ...async_counter import AsyncRedisCounter
 from ...counting.hit import Hit
 from ...extension.state import EXTENSION_KEY, ExtensionState
-from ...extension.visit_filter import PREFETCH_HEADERS, Identity
-from ...extension.visits import DUPLICATE_VISIT
+from ...extension.visit_filter import PREFETCH_HEADERS
+from ...extension.visits import DUPLICATE_VISIT, HitRequest
 from ...limits import Limits
 from ...log_throttle import LogThrottle
 from ...validation import URL_SAFE_NAME
@@ -71,7 +71,7 @@ _HITS = re.compile(rf"/counters/({URL_SAFE_NAME.pattern})/hits")
 _AMOUNT = re.compile(r"(?:amount=([1-9][0-9]{0,17}))?")
 
 #: A hit's name, amount, token, terms and sender, and what its request is called.
-Wanted: TypeAlias = tuple[str, int, str | None, Limits, Identity, str | None]
+Wanted: TypeAlias = tuple[str, int, str | None, Limits, HitRequest, str | None]
 
 
 class RSGIApp:
@@ -87,7 +87,7 @@ class RSGIApp:
         self._name = state.config.name
         self._limits = state.config.limits
         self._named_terms = state.config.named_limits
-        self._screen = state.screen
+        self._screen = state.visit_filter
         self._cors = state.config.cors_origins
         self._log_requests = state.config.access_log
         self._traces: Tracer | None = app.extensions[TRACES]
@@ -127,14 +127,14 @@ class RSGIApp:
             answer = await self._from_flask(scope, began, await self._body(scope, proto))
             answer.send(proto)
             return
-        name, amount, idempotency_key, limits, (visitor, client), identity = wanted
+        name, amount, idempotency_key, limits, visit, identity = wanted
         try:
             hit = await self._counter.hit(
                 name,
                 amount,
                 idempotency_key=idempotency_key,
-                visitor=visitor,
-                client=client,
+                visitor=visit.visitor,
+                client=visit.client,
                 limits=limits,
             )
         except Exception as error:
@@ -237,16 +237,16 @@ class RSGIApp:
             except HTTPException:
                 return None
             if idempotency_key is not None:
-                limits = self._screen.limits(limits, idempotency_key, headers.get)
+                limits = self._screen.adjust_limits(limits, idempotency_key, headers.get)
             identity = parse_request_id(get_header(headers, "x-request-id"))
         accept = get_header(headers, "accept") if "accept" in names else None
         if not _is_plain(request_host(scope), self._hosts, accept or ""):
             return None
         header = partial(get_header, headers) if self._proxies else headers.get
-        if self._screen.ignores_bots and self._screen.objection(header) is not None:
+        if self._screen.ignores_bots and self._screen.skip_reason(header) is not None:
             return None
-        sender = self._screen.sender(client_address(scope.client), header)
-        return name, amount, idempotency_key, limits, sender, identity
+        visit = HitRequest(None, *self._screen.identify(client_address(scope.client), header))
+        return name, amount, idempotency_key, limits, visit, identity
 
     async def _from_flask(
         self, scope: Scope, began: float, body: io.IOBase | None, seat: ListenerSlot | None = None

@@ -31,7 +31,7 @@ def test_parts_make_a_url():
         }
     )
     assert config.redis_url == "redis://u%3Aser:p%40ss%2Fword@redis:6380/2"
-    assert config.shown_url == "redis://u%3Aser@redis:6380/2"
+    assert config.redacted_url == "redis://u%3Aser@redis:6380/2"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_password_from_a_file(tmp_path):
     secret.write_text(" pass word \n")
     config = Config.load({"REDIS_PASSWORD_FILE": str(secret)})
     assert config.redis_url == "redis://:%20pass%20word%20@localhost:6379/0"
-    assert "pass" not in config.shown_url
+    assert "pass" not in config.redacted_url
 
 
 def test_the_earlier_source_wins_and_empty_is_not_given():

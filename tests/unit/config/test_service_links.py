@@ -4,7 +4,7 @@ import pytest
 
 from flask_redis_counter import ConfigurationError
 from flask_redis_counter.config.config import Config, is_store_configured
-from flask_redis_counter.config.hints import hints_in
+from flask_redis_counter.config.hints import find_hints
 from flask_redis_counter.config.service_links import is_service_link
 
 #: What Kubernetes sets for a Service named `counter` with a named port.
@@ -70,11 +70,11 @@ def test_service_links_are_no_settings():
 def test_service_links_get_one_hint():
     """However many there are, with the word for the Pod's spec; a misspelt setting gets its own."""
     environment = KUBERNETES | {"REDIS_PORT": "tcp://10.0.0.11:6379", "COUNTER_TIMOUT": "1"}
-    typo, links = hints_in(environment)
+    typo, links = find_hints(environment)
     assert "COUNTER_TIMOUT is an unknown setting" in str(typo)
     assert typo.remedy == "is it COUNTER_TIMEOUT?"
     assert "enableServiceLinks: false" in str(links)
-    assert "and 6 more" in links.said
+    assert "and 6 more" in links.message
     assert "10." not in str(links)
 
 

@@ -9,7 +9,7 @@ GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 
 
-def screen(**settings):
+def make_filter(**settings):
     """Return what settings say of those who visit."""
     return VisitFilter(Config.load(settings))
 
@@ -22,7 +22,7 @@ def address(proxies, peer, forwarded):
         "COUNTER_RATE_LIMIT": "1/1",
         "COUNTER_IPV6_PREFIX": 128,
     }
-    return screen(**settings).sender(peer, headers.get)[1]
+    return make_filter(**settings).identify(peer, headers.get)[1]
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,14 @@ def test_a_peer_without_an_address(peer):
 @pytest.mark.parametrize("proxied", [True, False])
 def test_a_client_is_an_ipv4_address_or_an_ipv6_network(first, second, same, proxied):
     """For a rate and as a visitor, however the address is written and whoever says it."""
-    it = screen(COUNTER_RATE_LIMIT="1/1", COUNTER_TRUSTED_PROXIES="10.0.0.1" if proxied else "")
+    it = make_filter(
+        COUNTER_RATE_LIMIT="1/1", COUNTER_TRUSTED_PROXIES="10.0.0.1" if proxied else ""
+    )
 
     def sender(address):
         if proxied:
-            return it.sender("10.0.0.1", {"x-forwarded-for": address}.get)
-        return it.sender(address, {}.get)
+            return it.identify("10.0.0.1", {"x-forwarded-for": address}.get)
+        return it.identify(address, {}.get)
 
     assert (sender(first) == sender(second)) is same
 
@@ -112,38 +114,38 @@ def test_a_client_is_an_ipv4_address_or_an_ipv6_network(first, second, same, pro
 )
 def test_the_network_of_a_client_is_as_large_as_it_is_set(prefix, other, same):
     """COUNTER_IPV6_PREFIX bits of it count."""
-    it = screen(COUNTER_RATE_LIMIT="1/1", COUNTER_IPV6_PREFIX=prefix)
-    assert (it.sender("2001:db8::1", {}.get) == it.sender(other, {}.get)) is same
+    it = make_filter(COUNTER_RATE_LIMIT="1/1", COUNTER_IPV6_PREFIX=prefix)
+    assert (it.identify("2001:db8::1", {}.get) == it.identify(other, {}.get)) is same
 
 
 def test_nobody_is_told_where_nobody_asks():
     """Without a rate no client, without visitors none of them."""
-    it = screen(COUNTER_VISITORS="false")
-    assert it.sender("192.0.2.1", {}.get) == (None, None)
+    it = make_filter(COUNTER_VISITORS="false")
+    assert it.identify("192.0.2.1", {}.get) == (None, None)
 
 
 def test_a_rate_is_for_everybody():
     """Also for who is no visitor, and whatever the agent."""
-    it = screen(COUNTER_RATE_LIMIT="1/1")
-    sender = it.sender("192.0.2.1", {"dnt": "1", "user-agent": "a"}.get)
+    it = make_filter(COUNTER_RATE_LIMIT="1/1")
+    sender = it.identify("192.0.2.1", {"dnt": "1", "user-agent": "a"}.get)
     assert sender == (None, "192.0.2.1")
 
 
 def test_without_proxies_nothing_is_believed():
     """The header may come from anybody."""
     headers = {"x-forwarded-for": "203.0.113.7", "user-agent": "a"}
-    assert screen().sender("10.0.0.1", headers.get)[0] == "10.0.0.1 a"
-    believed = screen(COUNTER_TRUSTED_PROXIES="10.0.0.1").sender("10.0.0.1", headers.get)[0]
+    assert make_filter().identify("10.0.0.1", headers.get)[0] == "10.0.0.1 a"
+    believed = make_filter(COUNTER_TRUSTED_PROXIES="10.0.0.1").identify("10.0.0.1", headers.get)[0]
     assert believed == "203.0.113.7 a"
 
 
 def test_a_visitor_is_an_address_and_an_agent():
     """Each of the two tells visitors apart; without an agent there is the address."""
-    it = screen()
+    it = make_filter()
     requests = [("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "a")]
-    visitors = {it.sender(peer, {"user-agent": agent}.get)[0] for peer, agent in requests}
+    visitors = {it.identify(peer, {"user-agent": agent}.get)[0] for peer, agent in requests}
     assert len(visitors) == 3
-    assert it.sender("192.0.2.1", {}.get)[0] == "192.0.2.1 "
+    assert it.identify("192.0.2.1", {}.get)[0] == "192.0.2.1 "
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_a_visitor_is_an_address_and_an_agent():
 )
 def test_who_is_no_visitor(settings, headers, known):
     """Who does not want to be, and nobody where visitors are not counted."""
-    assert (screen(**settings).sender("192.0.2.1", headers.get)[0] is not None) is known
+    assert (make_filter(**settings).identify("192.0.2.1", headers.get)[0] is not None) is known
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_who_is_no_visitor(settings, headers, known):
 )
 def test_what_comes_early_is_no_visit(name, value):
     """In the words of each browser."""
-    assert screen().objection({name: value}.get) == "prefetch"
+    assert make_filter().skip_reason({name: value}.get) == "prefetch"
 
 
 @pytest.mark.parametrize(
@@ -185,16 +187,16 @@ def test_what_comes_early_is_no_visit(name, value):
 )  # fmt: skip
 def test_what_is_a_visit(headers):
     """Crawlers, too, unless they are to be ignored."""
-    assert screen().objection(headers.get) is None
+    assert make_filter().skip_reason(headers.get) is None
 
 
 @pytest.mark.parametrize(
-    ("agent", "objection"),
+    ("agent", "skip_reason"),
     [(GOOGLEBOT, "bot"), ("curl/8.5.0", "bot"), (FIREFOX, None), ("", None), (None, None)],
 )
-def test_crawlers_that_are_ignored(agent, objection):
+def test_crawlers_that_are_ignored(agent, skip_reason):
     """Those who say that they are one."""
     pytest.importorskip("crawleruseragents", reason="COUNTER_IGNORE_BOTS=true needs the package")
-    it = screen(COUNTER_IGNORE_BOTS=True)
+    it = make_filter(COUNTER_IGNORE_BOTS=True)
     assert it.ignores_bots
-    assert it.objection({"user-agent": agent}.get) == objection
+    assert it.skip_reason({"user-agent": agent}.get) == skip_reason

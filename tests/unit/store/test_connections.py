@@ -3,7 +3,7 @@
 import pytest
 from redis.exceptions import NoPermissionError, ResponseError
 
-from flask_redis_counter import DurabilityUnsupportedError, notices
+from flask_redis_counter import DurabilityUnsupportedError, log_throttle
 from flask_redis_counter.store.connections import check_fsync
 
 REDIS_8 = b"# Server\r\nredis_version:8.0.2\r\n"
@@ -13,8 +13,8 @@ DENIED = NoPermissionError("no permission")
 
 
 @pytest.fixture(autouse=True)
-def _no_notices():
-    notices._logged.clear()
+def _forget_warnings():
+    log_throttle._warned.clear()
 
 
 def policy(word):

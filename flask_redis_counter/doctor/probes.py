@@ -20,7 +20,7 @@ from ..store.pool import ConnectionPool
 from .result import Diagnostic
 
 
-def try_features(
+def probe_features(
     config: Config, store: ConnectionPool, target: str | redis.Redis
 ) -> Iterator[Diagnostic]:
     """Try each command that the features need; those in use fail where one is missing."""
@@ -42,13 +42,13 @@ def try_features(
             remedy = "use a server that has these commands, such as Redis or Valkey"
             if isinstance(first.__cause__, NoPermissionError):
                 remedy = acl_remedy(config)
-            said = f"{FEATURES[name].without}, for want of {' '.join(lacking)}: {first}"
-            yield Diagnostic("failure" if name in used else "warning", name, said, remedy)
+            message = f"{FEATURES[name].without}, for want of {' '.join(lacking)}: {first}"
+            yield Diagnostic("failure" if name in used else "warning", name, message, remedy)
     if not missing:
         yield Diagnostic("ok", "rights", "this user may run all commands that are needed")
 
 
-def try_hit(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
+def probe_hit(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
     """Count twice under one token on a counter of its own, which goes with it."""
     name = f"doctor-{secrets.token_hex(8)}"
     try:
@@ -61,11 +61,11 @@ def try_hit(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
     if (first.value, again.value, again.replayed) == (1, 1, True):
         yield Diagnostic("ok", "hit", "one was sent twice and counted once; it was taken back")
     else:
-        said = f"one was sent twice, and answered {first.value} and {again.value}"
-        yield Diagnostic("failure", "hit", said, "report this: it must not be")
+        message = f"one was sent twice, and answered {first.value} and {again.value}"
+        yield Diagnostic("failure", "hit", message, "report this: it must not be")
 
 
-def try_records(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
+def probe_records(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
     """Count once, and see that the day, the visitor and the name are recorded."""
     name = f"doctor-{secrets.token_hex(8)}"
     try:
@@ -115,7 +115,7 @@ def _counter(config: Config, target: str | redis.Redis) -> RedisCounter:
 
 
 def _remedy(config: Config, error: CounterError) -> str:
-    said = str(error)
+    message = str(error)
     remedies = {
         "permission": acl_remedy(config),
         "can't run": acl_remedy(config),
@@ -123,4 +123,4 @@ def _remedy(config: Config, error: CounterError) -> str:
         "snapshots": "see its log: is its disk full?",
         "read only replica": "set REDIS_URL to the primary",
     }
-    return next((found for word, found in remedies.items() if word in said), "see its log")
+    return next((found for word, found in remedies.items() if word in message), "see its log")
