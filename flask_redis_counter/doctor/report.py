@@ -1,4 +1,4 @@
-"""The findings of a doctor, printed."""
+"""Output of `doctor`: a table or JSON, and the exit code."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ from ..console import FAILED
 from .result import Diagnostic
 
 
-def print_report(findings: Iterable[Diagnostic], as_json: bool) -> None:
-    """Print findings, and end with exit code 1 where there is something to do."""
-    found = list(findings)
+def print_report(results: Iterable[Diagnostic], as_json: bool) -> None:
+    """Print the results; end with exit code 1 if one of them is not ``ok``."""
+    diagnostics = list(results)
     if as_json:
-        click.echo(json.dumps([finding.as_dict() for finding in found]))
+        click.echo(json.dumps([diagnostic.as_dict() for diagnostic in diagnostics]))
     else:
-        _print(found)
-    if any(finding.status != "ok" for finding in found):
+        _print_table(diagnostics)
+    if any(diagnostic.status != "ok" for diagnostic in diagnostics):
         raise SystemExit(FAILED)
 
 
-def _print(found: list[Diagnostic]) -> None:
+def _print_table(diagnostics: list[Diagnostic]) -> None:
     colors = {"ok": "green", "warning": "yellow", "failure": "red"}
-    subjects = max(len(finding.subject) for finding in found)
-    room = max(30, min(100, shutil.get_terminal_size().columns) - subjects - 11)
-    for finding in found:
-        head = f"{click.style(f'{finding.status:<7}', fg=colors[finding.state])}  "
-        head += f"{finding.subject:<{subjects}}  "
-        texts = [finding.message] + ([f"→ {finding.remedy}"] if finding.remedy else [])
+    subject_width = max(len(diagnostic.subject) for diagnostic in diagnostics)
+    indent = subject_width + 11
+    text_width = max(30, min(100, shutil.get_terminal_size().columns) - indent)
+    for diagnostic in diagnostics:
+        status = click.style(f"{diagnostic.status:<7}", fg=colors[diagnostic.status])
+        head = f"{status}  {diagnostic.subject:<{subject_width}}  "
+        texts = [diagnostic.message]
+        if diagnostic.remedy:
+            texts.append(f"→ {diagnostic.remedy}")
         for text in texts:
-            for line in wrap(text, room):
+            for line in wrap(text, text_width):
                 click.echo(head + line, color=_color())
-                head = " " * (subjects + 11)
+                head = " " * indent
 
 
 def _color() -> bool | None:
-    """Whether there are colors; None: where there is a terminal (https://no-color.org)."""
+    """Return False to disable colors (https://no-color.org), None to let click decide."""
     return False if os.environ.get("NO_COLOR") else None
