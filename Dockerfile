@@ -1,4 +1,4 @@
-# The dependencies and the package's wheel, in an environment that has no pip.
+# Installs the locked dependencies and the package's wheel into an environment without pip.
 FROM python:3.12-slim AS build
 WORKDIR /src
 RUN python -m venv --without-pip /venv
@@ -6,7 +6,7 @@ COPY requirements.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip --python /venv/bin/python install --require-hashes --no-deps -r requirements.txt
 COPY . .
-# In a clone made under umask 077 only its owner may read them.
+# A clone made under umask 077 is readable by its owner only; the files get the usual modes.
 RUN --mount=type=cache,target=/root/.cache/pip \
     chmod -R go=rX . \
  && python -m pip wheel --no-deps --wheel-dir /dist . \
@@ -27,12 +27,12 @@ COPY --from=build /venv /venv
 USER 10001
 WORKDIR /srv
 EXPOSE 5000
-# Not urllib, which asks the proxy that HTTP_PROXY names: Docker's client may set it in containers.
+# http.client, because urllib uses HTTP_PROXY, which Docker's client may set in containers.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
     CMD ["python", "-c", "from http.client import HTTPConnection; c = HTTPConnection('127.0.0.1', 5000, timeout=2); c.request('GET', '/healthz'); exit(c.getresponse().status != 200)"]
 
 
-# docker build --target dev: the source under /src wins over the installed package.
+# docker build --target dev: the source under /src takes precedence over the installed package.
 FROM runtime AS dev
 ENV PYTHONPATH=/src
 COPY --from=build /src/flask_redis_counter /src/flask_redis_counter
