@@ -10,7 +10,7 @@ import click
 from ..doctor.checks import run_checks
 from ..doctor.report import print_report
 from ..errors import ConfigurationError
-from ..store.embedded import embedded_fallback
+from .embedded_store import embedded_fallback
 
 
 @click.command("doctor")

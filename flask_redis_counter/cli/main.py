@@ -12,8 +12,8 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from ..extension.commands import CounterGroup, counter_group
-from ..store.embedded import embedded_fallback
 from .doctor import doctor_command
+from .embedded_store import embedded_fallback
 from .serve import serve_command
 from .transfer import export_command, import_command
 

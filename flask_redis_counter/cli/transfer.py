@@ -18,7 +18,6 @@ import click
 from ..config.config import Config
 from ..console import FAILED, checked_stdout, exit_on_error, print_line, progress_bar
 from ..errors import ConfigurationError, ImportFileError
-from ..store.embedded import embedded_fallback
 from ..transfer.atomic_file import atomic_write
 from ..transfer.formats import begin_csv, begin_json, end_csv, end_json, to_csv, to_json
 from ..transfer.import_file import Format, ImportBatch, from_records, read_file
@@ -26,6 +25,7 @@ from ..transfer.importing import ImportStatus, OnConflict
 from ..transfer.records import InvalidRecord
 from ..transfer.redis_source import RedisSource
 from ..transfer.transfer import Transfer
+from .embedded_store import embedded_fallback
 
 _STATUS_TEXT: dict[ImportStatus, str] = {
     "made": "made",

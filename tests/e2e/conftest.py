@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
-from flask_redis_counter.store.embedded import server_binary
+from flask_redis_counter.store.valkey_binary import server_binary
 from flask_redis_counter.testing import ComposeStack, Endpoint, ProcessStack, Program, Stack
 from flask_redis_counter.testing.reporting import report_logs
 from flask_redis_counter.testing.stacks.docker import is_engine_available, run_docker

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from flask_redis_counter import RedisCounter, create_app
-from flask_redis_counter.store.embedded import server_binary
+from flask_redis_counter.store.valkey_binary import server_binary
 from flask_redis_counter.testing import RedisServerProcess
 
 # Its assertions are to say as much as those of the tests themselves.

@@ -8,7 +8,8 @@ import pytest
 import redis
 
 from flask_redis_counter import ConfigurationError, CounterError, RedisCounter
-from flask_redis_counter.store.embedded import EmbeddedValkey, server_binary
+from flask_redis_counter.store.embedded import EmbeddedValkey
+from flask_redis_counter.store.valkey_binary import server_binary
 from flask_redis_counter.testing import wait_until
 
 

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...store.embedded import server_binary
+from ...store.valkey_binary import server_binary
 from ..waiting import wait_until
 from .errors import StackError
 from .process import Process, free_port
