@@ -12,9 +12,10 @@ from typing import Any
 import redis
 
 from flask_redis_counter import RedisCounter
-from flask_redis_counter.counting.call import HIT, ScriptCall
+from flask_redis_counter.counting.call import ScriptCall
 from flask_redis_counter.series import current_hour
 from flask_redis_counter.store.pool import ConnectionPool
+from flask_redis_counter.store.scripts import HIT
 
 #: Seconds that each measurement takes.
 SECONDS = 2.0
@@ -79,7 +80,7 @@ def _without_combiner(url: str) -> Callable[[], object]:
     keys, (_, *described) = rest[:count], rest[count:]
 
     def hit() -> object:
-        return int(store.call_many([HIT.run(keys, next(number), *described)])[0])
+        return int(store.call_many([HIT.evalsha(keys, next(number), *described)])[0])
 
     return hit
 

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from .outcome import Outcome
     from .series import SeriesPoint
     from .spool.spool import Spool
-    from .store.overview import CounterSummary, Overview, StoreInfo
+    from .store.info import StoreInfo
+    from .store.overview import CounterSummary, Overview
     from .transfer.records import CounterRecord, DayRecord, InvalidRecord
     from .transfer.transfer import ImportResult, Transfer
     from .web.app import create_app
@@ -121,7 +122,7 @@ _HOMES = {
     "SpoolError": "errors",
     "HitSpooledError": "errors",
     "StoreError": "errors",
-    "StoreInfo": "store.overview",
+    "StoreInfo": "store.info",
     "StoreRejectedError": "errors",
     "StoreUnavailableError": "errors",
     "DurabilityUnsupportedError": "errors",

@@ -22,13 +22,15 @@ from .limits import NO_LIMITS, Limits
 from .series import SeriesPoint, Unit
 from .spool.replayer import stop_replayer
 from .spool.spool import Spool
-from .store import overview, queries
+from .store import info, overview, queries
 from .store.async_pool import AsyncConnectionPool
 from .store.connections import ConnectionFactory
+from .store.info import StoreInfo
 from .store.keys import counter_key
-from .store.overview import Overview, StoreInfo
+from .store.operation import Operation, run_async
+from .store.overview import Overview
 from .store.pool import ConnectionPool
-from .store.queries import RAISE, Operation
+from .store.queries import RAISE
 from .validation import (
     DEFAULT_PREFIX,
     DEFAULT_TIMEOUT,
@@ -166,7 +168,7 @@ class AsyncRedisCounter(BaseCounter):
             Limits(max_counters).counter_limit,
             if_absent,
         )
-        return await queries.run_async(operation, self._here().store.call_many)
+        return await run_async(operation, self._here().store.call_many)
 
     async def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
@@ -175,7 +177,7 @@ class AsyncRedisCounter(BaseCounter):
     async def delete(self, name: str) -> int | None:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
         operation = queries.delete(counter_key(self.prefix, name))
-        return await queries.run_async(operation, self._here().store.call_many)
+        return await run_async(operation, self._here().store.call_many)
 
     async def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""
@@ -192,11 +194,11 @@ class AsyncRedisCounter(BaseCounter):
 
     async def durability_warnings(self) -> list[str]:
         """Return how the store is set up to lose hits; see :meth:`RedisCounter.risks`."""
-        return list((await self._ask(queries.durability_warnings())).values())
+        return list((await self._ask(info.durability_warnings())).values())
 
     async def store_info(self) -> StoreInfo:
         """Return what the store says of itself; see :meth:`RedisCounter.about`."""
-        return await self._ask(overview.store_info())
+        return await self._ask(info.store_info())
 
     async def overview(
         self,
@@ -232,4 +234,4 @@ class AsyncRedisCounter(BaseCounter):
         super()._reset()
 
     async def _ask(self, operation: Operation[_T]) -> _T:
-        return await queries.run_async(operation, self._here().store.ask)
+        return await run_async(operation, self._here().store.ask)

@@ -19,11 +19,13 @@ from .limits import NO_LIMITS, Limits
 from .series import SeriesPoint, Unit
 from .spool.replayer import stop_replayer
 from .spool.spool import Spool
-from .store import overview, queries
+from .store import info, overview, queries
+from .store.info import StoreInfo
 from .store.keys import counter_key
-from .store.overview import Overview, StoreInfo
+from .store.operation import Operation, run
+from .store.overview import Overview
 from .store.pool import ConnectionPool
-from .store.queries import RAISE, Operation
+from .store.queries import RAISE
 from .validation import (
     DEFAULT_PREFIX,
     DEFAULT_TIMEOUT,
@@ -212,7 +214,7 @@ class RedisCounter(BaseCounter):
             Limits(max_counters).counter_limit,
             if_absent,
         )
-        return queries.run(operation, self._store.call_many)
+        return run(operation, self._store.call_many)
 
     def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
@@ -229,7 +231,7 @@ class RedisCounter(BaseCounter):
             says whether the counter may have been deleted.
         """
         operation = queries.delete(counter_key(self.prefix, name))
-        return queries.run(operation, self._store.call_many)
+        return run(operation, self._store.call_many)
 
     def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.
@@ -265,14 +267,14 @@ class RedisCounter(BaseCounter):
 
         :raises StoreError: it did not answer in time.
         """
-        return list(self._ask(queries.durability_warnings()).values())
+        return list(self._ask(info.durability_warnings()).values())
 
     def store_info(self) -> StoreInfo:
         """Return what the store says of itself.
 
         :raises StoreError: it did not answer in time, or refused.
         """
-        return self._ask(overview.store_info())
+        return self._ask(info.store_info())
 
     def overview(
         self,
@@ -323,4 +325,4 @@ class RedisCounter(BaseCounter):
 
     def _ask(self, operation: Operation[_T]) -> _T:
         self.enter()
-        return queries.run(operation, self._store.ask)
+        return run(operation, self._store.ask)

@@ -22,8 +22,9 @@ from ..errors import (
 )
 from ..store.connections import Command
 from ..store.replies import is_transient, translate_script_error
+from ..store.scripts import HIT, HIT_ONCE
 from ..validation import Durability
-from .call import HIT, HIT_ONCE, ScriptCall, is_stale, is_taken
+from .call import ScriptCall, is_stale, is_taken
 from .hit import PendingHit
 
 #: Seconds between two attempts: the most after the first failure, and the most at all.

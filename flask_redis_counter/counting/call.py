@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
-from importlib.resources import files
 from itertools import compress
 from typing import Any, Self
 
@@ -23,13 +21,10 @@ from ..outcome import REPLY_DIGITS
 from ..series import current_hour
 from ..store.connections import Command
 from ..store.keys import get_keys, hit_keys, idempotency_record, writer_record
+from ..store.scripts import HIT, HIT_ONCE
 from ..validation import MAX_VALUE
 from .hit import PendingHit
 from .visitors import ToldVisitors
-
-#: Seconds after which the store forgets a writer that is gone, and a client's token: the scripts'
-#: LIFE.
-RECORD_TTL = 24 * 60 * 60
 
 #: The largest sum of amounts that a script in Lua has all digits of.
 MAX_LUA_INTEGER = 2**53 - 1
@@ -38,28 +33,8 @@ MAX_LUA_INTEGER = 2**53 - 1
 COUNTED, REPLAYED, DUPLICATE, RATE_LIMITED = REPLY_DIGITS
 
 
-class Script:
-    """A script and the commands that run it."""
-
-    def __init__(self, *names: str) -> None:
-        folder = files("flask_redis_counter.store").joinpath("lua")
-        self.text = "".join(folder.joinpath(name).read_text("utf-8") for name in names)
-        self._digest = hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324  # Redis wants it
-
-    def run(self, keys: Sequence[str], *arguments: str | int) -> Command:
-        """Return the command that runs it."""
-        return ("EVALSHA", self._digest, len(keys), *keys, *arguments)
-
-    def load(self) -> Command:
-        """Return the command that makes it known to the server."""
-        return ("SCRIPT LOAD", self.text)
-
-
 # The visitors that the store knows where it does not have the mark.
 _NOT_MARKED: Container[str | None] = ()
-
-HIT = Script("count.lua", "hit.lua")
-HIT_ONCE = Script("count.lua", "hit_once.lua")
 
 
 class ScriptCall:
@@ -192,9 +167,9 @@ class ScriptCall:
         if self.idempotency_key is not None:
             sender = self.sender if self._share is None else f"{self.sender}:{self._share}"
             record = idempotency_record(self.key, self.idempotency_key)
-            return HIT_ONCE.run((self.key, record, *keys), sender, *counted)
+            return HIT_ONCE.evalsha((self.key, record, *keys), sender, *counted)
         record = writer_record(self.key, self.writer)
-        return HIT.run((self.key, record, *keys), f"{self.number}:{self.sender}", *counted)
+        return HIT.evalsha((self.key, record, *keys), f"{self.number}:{self.sender}", *counted)
 
     def _screening(self) -> Iterator[str | int]:
         """Return what the scripts decide by which hits count."""

@@ -24,9 +24,10 @@ from ..errors import (
 )
 from ..series import now
 from ..spool.spool import Spool
-from ..store import queries
+from ..store.info import durability_warnings, parse_server, read_info
+from ..store.operation import Operation, gather, run
 from ..store.pool import ConnectionPool
-from ..store.queries import Operation
+from ..store.queries import ping
 from .probes import acl_remedy, probe_features, probe_hit, probe_records
 from .result import Diagnostic
 
@@ -137,7 +138,7 @@ def _store(
 ) -> Iterator[Diagnostic]:
     began = time.perf_counter()
     try:
-        queries.run(queries.ping(), store.ask)
+        run(ping(), store.ask)
     except DurabilityUnsupportedError as error:
         remedy = "take another COUNTER_DURABILITY"
         if "appendfsync" in str(error):
@@ -163,8 +164,8 @@ def _store(
         "ok", "store", f"{config.redacted_url} answers, the first time in {took:.1f} ms"
     )
     try:
-        facts = queries.run(_facts(), store.ask)
-        risks = queries.run(queries.durability_warnings(), store.ask)
+        facts = run(_facts(), store.ask)
+        risks = run(durability_warnings(), store.ask)
     except StoreError as error:
         remedy = "let this user run INFO, to have it examined"
         yield Diagnostic("warning", "store", f"it may not be asked about itself: {error}", remedy)
@@ -181,24 +182,22 @@ def _store(
 
 def _facts() -> Operation[dict[str, str]]:
     """Read what the server says of itself, and by how much its clock is ahead of ours."""
-    *sections, clock = yield [
-        *(("INFO", name) for name in _SECTIONS),
-        ("TIME",),
-    ]
-    facts: dict[str, str] = {}
-    for section in sections:
-        if isinstance(section, StoreRejectedError):
-            raise section
-        facts |= queries.parse_info(section)
-    if isinstance(clock, list):
-        facts["ahead"] = str(int(clock[0]) + int(clock[1]) / 1e6 - now())
+    info, ahead = yield from gather(read_info(*_SECTIONS), _clock_ahead())
+    if isinstance(info, StoreError):
+        raise info
+    facts: dict[str, str] = info
+    if ahead is not None:
+        facts["ahead"] = str(ahead)
     return facts
 
 
+def _clock_ahead() -> Operation[float | None]:
+    (clock,) = yield [("TIME",)]
+    return int(clock[0]) + int(clock[1]) / 1e6 - now() if isinstance(clock, list) else None
+
+
 def _version(_: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
-    name = facts.get("server_name", "redis")
-    version = facts.get(f"{name}_version") or facts.get("redis_version", "")
-    message = f"{name.capitalize()} {version}"
+    message = " ".join(parse_server(facts))
     # What Valkey calls its redis_version is the Redis that it can do all of.
     numbers = tuple(int(part) for part in facts.get("redis_version", "0").split(".")[:2])
     if numbers >= MIN_REDIS_VERSION:

@@ -13,9 +13,9 @@ from redis.exceptions import NoPermissionError
 from ..config.config import Config
 from ..counter import RedisCounter
 from ..errors import CounterError, StoreError
-from ..store import queries
 from ..store.acl import FEATURES, acl_rules, try_channel, try_rights
 from ..store.keys import counter_key
+from ..store.operation import run
 from ..store.pool import ConnectionPool
 from .result import Diagnostic
 
@@ -26,9 +26,9 @@ def probe_features(
     """Try each command that the features need; those in use fail where one is missing."""
     key = counter_key(config.prefix, f"doctor-{secrets.token_hex(8)}")
     try:
-        errors = queries.run(try_rights(key), store.ask)
+        errors = run(try_rights(key), store.ask)
         with closing(ConnectionPool(target, timeout=config.timeout)) as listening:
-            errors |= queries.run(try_channel(key), listening.ask)
+            errors |= run(try_channel(key), listening.ask)
     except StoreError as error:
         yield Diagnostic("warning", "rights", f"cannot be tried: {error}", "see its log")
         return

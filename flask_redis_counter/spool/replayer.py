@@ -11,7 +11,7 @@ from ..counting.metrics import HitMetrics
 from ..errors import SpoolError, StoreError
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
-from ..store import queries
+from ..store.operation import run
 from ..store.pool import ConnectionPool
 from .spool import Spool
 
@@ -102,7 +102,7 @@ class Replayer(ForkSafe):
                 self._trouble.recovered()
                 self._spool.recovered()
                 return True
-            counted, amount = queries.run(self._spool.replay(), self._store.call_many)
+            counted, amount = run(self._spool.replay(), self._store.call_many)
         except StoreError:
             return False  # said where the hit was spooled
         except SpoolError as error:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..counting.call import HIT, HIT_ONCE, RECORD_TTL, ScriptCall, is_stale, is_taken
+from ..counting.call import ScriptCall, is_stale, is_taken
 from ..counting.hit import PendingHit
 from ..errors import (
     ConfigurationError,
@@ -35,8 +35,9 @@ from ..errors import (
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
 from ..series import current_hour
-from ..store.queries import Operation
+from ..store.operation import Operation
 from ..store.replies import translate_error
+from ..store.scripts import HIT, HIT_ONCE, RECORD_TTL
 from ..validation import MAX_VALUE
 from .database import BUSY_TIMEOUT, SpoolDatabase
 

@@ -10,7 +10,7 @@ from redis.exceptions import NoScriptError
 from ..errors import StoreRejectedError
 from .connections import Command
 from .keys import CounterKeys
-from .queries import Operation
+from .operation import Operation
 
 
 @dataclass(frozen=True, slots=True)

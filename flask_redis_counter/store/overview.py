@@ -4,45 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from ..errors import CounterError, NotAnIntegerError, StoreRejectedError
+from ..errors import CounterError, NotAnIntegerError
 from ..series import SeriesPoint
-from .connections import Command
+from .info import StoreInfo, store_info
 from .keys import counter_key
-from .queries import Operation, gather, names, parse_info, read, series
-
-_SECTIONS: list[Command] = [
-    ("INFO", section) for section in ("server", "clients", "memory", "persistence")
-]
-
-
-@dataclass(frozen=True, slots=True)
-class StoreInfo:
-    """What a server says of itself.
-
-    :ivar server: ``Redis``, ``Valkey`` or another.
-    :ivar version: its version.
-    :ivar uptime: seconds since its start.
-    :ivar clients: how many connections it has.
-    :ivar memory: bytes that it uses.
-    :ivar memory_limit: bytes that it may use; None: no limit.
-    :ivar append_only: whether it keeps an append-only file.
-    :ivar append_only_ok: whether the last write to it succeeded.
-    :ivar saved: when it last took a snapshot; its start, where it has not since.
-    :ivar saved_ok: whether the last snapshot succeeded.
-    """
-
-    server: str
-    version: str
-    uptime: int
-    clients: int
-    memory: int
-    memory_limit: int | None
-    append_only: bool
-    append_only_ok: bool
-    saved: datetime
-    saved_ok: bool
+from .operation import Operation, gather
+from .queries import names, read, series
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +41,6 @@ class Overview:
     counters: list[CounterSummary]
     more: bool
     store: StoreInfo | None
-
-
-def store_info() -> Operation[StoreInfo]:
-    """Ask a server about itself."""
-    answers = yield _SECTIONS
-    facts: dict[str, str] = {}
-    for answer in answers:
-        if isinstance(answer, StoreRejectedError):
-            raise answer
-        facts |= parse_info(answer)
-    server = facts.get("server_name", "redis")
-    return StoreInfo(
-        server=server.capitalize(),
-        version=facts.get(f"{server}_version") or facts.get("redis_version", ""),
-        uptime=int(facts.get("uptime_in_seconds", 0)),
-        clients=int(facts.get("connected_clients", 0)),
-        memory=int(facts.get("used_memory", 0)),
-        memory_limit=int(facts.get("maxmemory", 0)) or None,
-        append_only=facts.get("aof_enabled") == "1",
-        append_only_ok=facts.get("aof_last_write_status", "ok") == "ok",
-        saved=datetime.fromtimestamp(int(facts.get("rdb_last_save_time", 0)), UTC),
-        saved_ok=facts.get("rdb_last_bgsave_status", "ok") == "ok",
-    )
 
 
 def overview(

@@ -6,91 +6,27 @@ result. So the counter for threads and the one for asyncio share them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from importlib.resources import files
-from itertools import chain, islice
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from ..errors import CounterError, NotAnIntegerError, StoreError, StoreRejectedError
+from ..errors import NotAnIntegerError, StoreRejectedError
 from ..series import SeriesPoint, Unit, bucket_starts
 from ..validation import Durability
 from .connections import Command
 from .keys import CounterKeys, counter_key, names_key, ready_key
+from .operation import Operation
 from .replies import parse_integer, translate_error, translate_script_error
-
-_SCRIPTS = files(__package__).joinpath("lua")
-_SET = _SCRIPTS.joinpath("swap.lua").read_text("utf-8")
-_DELETE = _SCRIPTS.joinpath("delete.lua").read_text("utf-8")
+from .scripts import DELETE, SET
 
 #: How many names one round trip reads at the most.
 PAGE_SIZE = 1000
 
 #: Says that a key which holds something else is an error, and no value stands for it.
 RAISE: Any = object()
-
-_T = TypeVar("_T")
-
-Operation: TypeAlias = Generator[list[Command], list[Any], _T]
-
-
-def run(operation: Operation[_T], send: Callable[[list[Command]], list[Any]]) -> _T:
-    """Carry an operation out."""
-    try:
-        commands = next(operation)
-        while True:
-            try:
-                answers = send(commands)
-            except StoreError as error:
-                commands = operation.throw(error)
-            else:
-                commands = operation.send(answers)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-
-
-async def run_async(
-    operation: Operation[_T], send: Callable[[list[Command]], Awaitable[list[Any]]]
-) -> _T:
-    """Carry an operation out with asyncio."""
-    try:
-        commands = next(operation)
-        while True:
-            try:
-                answers = await send(commands)
-            except StoreError as error:
-                commands = operation.throw(error)
-            else:
-                commands = operation.send(answers)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-
-
-def gather(*operations: Operation[Any]) -> Operation[list[Any]]:
-    """Carry operations out side by side, so that each step of them all is one round trip.
-
-    :returns: their results; an error of ours stands in the place of one that failed.
-    """
-    results: list[Any] = [None] * len(operations)
-    steps: dict[int, list[Command]] = {}
-
-    def go_on(number: int, answers: list[Any] | None) -> None:
-        try:
-            steps[number] = operations[number].send(answers)  # type: ignore[arg-type]
-        except (StopIteration, CounterError) as end:
-            steps.pop(number, None)
-            results[number] = end.value if isinstance(end, StopIteration) else end
-
-    for number in range(len(operations)):
-        go_on(number, None)
-    while steps:
-        answers = iter((yield list(chain(*steps.values()))))
-        for number, commands in list(steps.items()):
-            go_on(number, list(islice(answers, len(commands))))
-    return results
 
 
 def read(key: str, default: Any) -> Operation[Any]:
@@ -118,15 +54,13 @@ def read_many(keys: Mapping[str, str], default: Any, invalid: Any) -> Operation[
 
 def set_value(key: str, value: int, limit: int, if_absent: bool) -> Operation[int | None]:
     """Set a counter and return the value that it had, None where it is made."""
-    names = CounterKeys(key).names
-    (answer,) = yield [("EVAL", _SET, 2, key, names, value, limit, int(if_absent))]
+    (answer,) = yield [SET.eval((key, CounterKeys(key).names), value, limit, int(if_absent))]
     return _parse_old_value(answer, key)
 
 
 def delete(key: str) -> Operation[int | None]:
     """Delete a counter with all that describes it, and return the value that it had."""
-    keys = CounterKeys(key).all()
-    (answer,) = yield [("EVAL", _DELETE, len(keys), *keys)]
+    (answer,) = yield [DELETE.eval(CounterKeys(key).all())]
     return _parse_old_value(answer, key)
 
 
@@ -232,45 +166,3 @@ def check_ready(prefix: str, durability: Durability, patience: float) -> Operati
                 raise answer
     if durability == "replica" and answers[-1] == 0:
         raise StoreRejectedError("no replica is connected, and durability=replica waits for one")
-
-
-def durability_warnings() -> Operation[dict[str, str]]:
-    """Find out how the server is set up to lose what it has acknowledged, by its own setting."""
-    # Managed servers allow INFO, and often not CONFIG.
-    *sections, config = yield [
-        ("INFO", "memory"),
-        ("INFO", "persistence"),
-        ("CONFIG GET", "appendfsync"),
-    ]
-    facts: dict[str, str] = {}
-    for section in sections:
-        if not isinstance(section, StoreRejectedError):
-            facts |= parse_info(section)
-    found = {}
-    policy = facts.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        found["maxmemory-policy"] = (
-            f"maxmemory-policy is {policy}: when its memory is full, the store deletes counters, "
-            "or what keeps a repeated hit from counting twice; noeviction refuses hits instead"
-        )
-    if facts.get("aof_enabled") == "0":
-        found["appendonly"] = (
-            "appendonly is off: when the store dies, all hits since its last snapshot are lost"
-        )
-    elif isinstance(config, list) and config[1:] in ([b"everysec"], [b"no"]):
-        found["appendfsync"] = (
-            f"appendfsync is {config[1].decode()}: when the store dies while its disk is slow, or "
-            "the power fails, the hits of the last seconds are lost; always loses none"
-        )
-    elif isinstance(config, StoreRejectedError):
-        found["config"] = (
-            "appendfsync cannot be read: unless it is always, the hits of the last seconds are "
-            "lost when the power fails"
-        )
-    return found
-
-
-def parse_info(section: bytes) -> dict[str, str]:
-    """Return what a section of INFO says."""
-    lines = section.decode("utf-8", "replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)

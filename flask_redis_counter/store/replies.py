@@ -63,6 +63,13 @@ def parse_integer(reply: Any, key: str, default: Any) -> Any:
     return int(reply)
 
 
+def raise_for_error(*replies: Any) -> None:
+    """Raise the first of the replies that is an error."""
+    for reply in replies:
+        if isinstance(reply, StoreRejectedError):
+            raise reply
+
+
 def make_rejection(error: Exception) -> StoreRejectedError:
     """Return redis-py's exception for an error reply as ours, without the command's arguments."""
     if "with args beginning with" in str(error):

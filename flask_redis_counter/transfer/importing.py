@@ -13,16 +13,14 @@ from urllib.parse import quote
 
 from redis.exceptions import NoScriptError
 
-from ..counting.call import Script
 from ..errors import NotAnIntegerError, StoreRejectedError
 from ..log_throttle import warn_skipped
 from ..series import current_hour
 from ..store.keys import CounterKeys
-from ..store.queries import Operation
+from ..store.operation import Operation
 from ..store.replies import translate_script_error
+from ..store.scripts import IMPORT
 from .records import CounterRecord, DayRecord
-
-IMPORT = Script("adopt.lua")
 
 #: What becomes of a counter that is there already.
 OnConflict: TypeAlias = Literal["leave", "add", "replace"]
@@ -54,7 +52,7 @@ def import_counter(
     while True:
         hours = keys.all_hours() if verb == "set" else ()
         after = _serialize(record, brought)
-        command = IMPORT.run(
+        command = IMPORT.evalsha(
             (key, keys.names, *described, *hours),
             verb,
             limit,

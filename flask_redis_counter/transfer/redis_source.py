@@ -8,8 +8,8 @@ from typing import Self
 from redis.connection import parse_url
 
 from ..errors import CounterError, NotAnIntegerError, StoreRejectedError
+from ..store.operation import Operation, run
 from ..store.pool import ConnectionPool
-from ..store.queries import Operation, run
 from ..store.replies import parse_integer
 from ..validation import check_name, check_url
 from .records import CounterRecord, InvalidRecord

@@ -21,15 +21,17 @@ from ..limits import Limits
 from ..series import current_hour
 from ..store.connections import Command
 from ..store.keys import CounterKeys, counter_key, counter_pattern, name_from_key, names_key
+from ..store.operation import Operation, gather, run
 from ..store.pool import ConnectionPool
-from ..store.queries import Operation, gather, names, run
+from ..store.queries import names
 from ..store.replies import parse_integer, translate_error
+from ..store.scripts import IMPORT
 from ..validation import (
     DEFAULT_PREFIX,
     NAME,
     check_prefix,
 )
-from .importing import IMPORT, ImportStatus, OnConflict, import_counter
+from .importing import ImportStatus, OnConflict, import_counter
 from .records import CounterRecord, DayRecord, InvalidRecord, validate_record
 
 #: How many counters one round trip carries at the most, and about how many of their days.

@@ -5,9 +5,9 @@ import redis
 
 from flask_redis_counter import OutcomeUnknownError, RedisCounter, StoreRejectedError
 from flask_redis_counter.counting.batcher import Batcher
-from flask_redis_counter.counting.call import HIT, HIT_ONCE, RECORD_TTL
 from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.limits import UNLIMITED
+from flask_redis_counter.store.scripts import HIT, HIT_ONCE, RECORD_TTL
 
 from .support import KEY, MAX
 
@@ -22,7 +22,7 @@ def commands(client):
         describing = (f"{KEY}:{it}" for it in ("days", "hours:2026-11-23"))
         keys = (KEY, f"{KEY}:{record}", *describing, "counter:{}:names")
         rest = (first, amount, "2026-11-23T15", UNLIMITED)
-        return client.execute_command(*script.run(keys, *rest))
+        return client.execute_command(*script.evalsha(keys, *rest))
 
     return run
 

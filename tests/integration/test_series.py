@@ -15,8 +15,8 @@ from flask_redis_counter import (
     Spool,
 )
 from flask_redis_counter.counting.batch import Batch
-from flask_redis_counter.counting.call import HIT
 from flask_redis_counter.counting.hit import PendingHit
+from flask_redis_counter.store.scripts import HIT
 from flask_redis_counter.testing.waiting import wait_until
 
 from .support import KEY, MAX

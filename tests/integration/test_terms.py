@@ -16,8 +16,8 @@ from flask_redis_counter import (
     RedisCounter,
 )
 from flask_redis_counter.counting.batch import Batch
-from flask_redis_counter.counting.call import HIT, HIT_ONCE
 from flask_redis_counter.counting.hit import PendingHit
+from flask_redis_counter.store.scripts import HIT, HIT_ONCE
 
 from .support import KEY, MAX, contents
 

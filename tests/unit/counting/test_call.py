@@ -11,11 +11,12 @@ from flask_redis_counter import (
     StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.counting.call import MAX_LUA_INTEGER, Script, ScriptCall
+from flask_redis_counter.counting.call import MAX_LUA_INTEGER, ScriptCall
 from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.counting.visitors import VisitorCache
 from flask_redis_counter.errors import DurabilityUnsupportedError
 from flask_redis_counter.limits import UNLIMITED, Limits, RateLimit
+from flask_redis_counter.store.scripts import Script
 from flask_redis_counter.validation import MAX_VALUE
 
 from .fake_server import hit_of
@@ -29,7 +30,7 @@ def test_a_script(names):
     digest = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324
     script = Script(*names)
     assert script.load() == ("SCRIPT LOAD", text)
-    assert script.run(("a", "b"), 1, "c") == ("EVALSHA", digest, 2, "a", "b", 1, "c")
+    assert script.evalsha(("a", "b"), 1, "c") == ("EVALSHA", digest, 2, "a", "b", 1, "c")
 
 
 BESIDE = ("days", "hours:2026-11-23")

@@ -20,7 +20,7 @@ from flask_redis_counter import (
 )
 from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.spool.spool import REPLAY_WINDOW
-from flask_redis_counter.store import queries
+from flask_redis_counter.store.operation import run
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.validation import MAX_VALUE
 
@@ -63,7 +63,7 @@ def unanswered(*hits, server=None):
 
 def replayed(spool, server):
     """Replay to a server, and return how many hits it says that were counted."""
-    hits, _ = queries.run(spool.replay(), server.execute)
+    hits, _ = run(spool.replay(), server.execute)
     return hits
 
 
@@ -158,7 +158,7 @@ def test_nothing_is_added_to_what_was_sent(spool):
     server = Server()
     kept(spool)
     with pytest.raises(OutcomeUnknownError):
-        queries.run(spool.replay(), fails_with(SILENT))
+        run(spool.replay(), fails_with(SILENT))
     kept(spool, amount=2)
     assert rows(spool, "amount") == [(1,), (2,)]
     assert replayed(spool, server) == 2
@@ -347,7 +347,7 @@ def test_an_answer_too_few(spool):
     for key in "ab":
         kept(spool, key)
     with pytest.raises(ValueError, match="shorter"):
-        queries.run(spool.replay(), lambda commands: Server().execute(commands)[:-1])
+        run(spool.replay(), lambda commands: Server().execute(commands)[:-1])
     assert spool.length() == 2
 
 
@@ -360,7 +360,7 @@ def test_a_store_that_takes_nothing(spool, error):
     spool.keep(unknown)
     (_, (sent,)) = rows(spool)
     with pytest.raises(type(error)) as caught:
-        queries.run(spool.replay(), fails_with(error))
+        run(spool.replay(), fails_with(error))
     assert caught.value is error
     assert rows(spool) == [(None,), (sent,)]
     assert spool.length() == 2
@@ -381,7 +381,7 @@ def test_a_replay_without_an_answer(spool):
     began = time.time()
     for _ in range(2):
         with pytest.raises(OutcomeUnknownError):
-            queries.run(spool.replay(), executed)
+            run(spool.replay(), executed)
         ((sent,),) = rows(spool)
         assert began <= sent <= time.time()
         began = sent
@@ -415,7 +415,7 @@ def test_a_long_replay(spool, monkeypatch):
         trips.append([command[3] for command in commands if command[0] == "EVALSHA"])
         return server.execute(commands)
 
-    assert queries.run(spool.replay(), execute) == (4, 4)
+    assert run(spool.replay(), execute) == (4, 4)
     assert trips == [["a", "b"], ["c", "d"], ["e"]]
     assert rows(spool, "key") == [("b",)]
 
@@ -463,7 +463,7 @@ def test_the_log_of_an_outage(spool, caplog):
         for _ in range(3):
             kept(spool)
         with pytest.raises(StoreUnavailableError):
-            queries.run(spool.replay(), fails_with(AWAY))
+            run(spool.replay(), fails_with(AWAY))
         kept(spool)
         replayed(spool, Server())
     assert [record.message for record in caplog.records] == [
@@ -479,7 +479,7 @@ def test_hits_that_the_store_refuses_are_few_lines(spool, caplog):
     for rows in range(1, 11):
         kept(spool)
         answers = [b"", b"", *[refused] * rows]
-        queries.run(spool.replay(), lambda _, answers=answers: answers)
+        run(spool.replay(), lambda _, answers=answers: answers)
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
     assert "wait on: the store refused: OOM" in caplog.text
     replayed(spool, Server())

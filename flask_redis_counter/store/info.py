@@ -1,0 +1,119 @@
+"""The server's INFO: version, memory, persistence, and how it may lose acknowledged writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ..errors import StoreRejectedError
+from .operation import Operation
+from .replies import raise_for_error
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """A server's version, memory and persistence.
+
+    :ivar server: ``Redis``, ``Valkey`` or another.
+    :ivar version: its version.
+    :ivar uptime: seconds since its start.
+    :ivar clients: number of connections.
+    :ivar memory: bytes in use.
+    :ivar memory_limit: bytes that it may use; None: no limit.
+    :ivar append_only: whether it keeps an append-only file.
+    :ivar append_only_ok: whether the last write to that file succeeded.
+    :ivar saved: time of the last snapshot; the server's start if there is none since.
+    :ivar saved_ok: whether the last snapshot succeeded.
+    """
+
+    server: str
+    version: str
+    uptime: int
+    clients: int
+    memory: int
+    memory_limit: int | None
+    append_only: bool
+    append_only_ok: bool
+    saved: datetime
+    saved_ok: bool
+
+
+def parse_info(section: bytes) -> dict[str, str]:
+    """Return the fields of a section of INFO."""
+    lines = section.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def parse_server(info: Mapping[str, str]) -> tuple[str, str]:
+    """Return a server's name and version from the section ``server``: ``Valkey``, ``8.1.0``."""
+    name = info.get("server_name", "redis")
+    version = info.get(f"{name}_version") or info.get("redis_version", "")
+    return name.capitalize(), version
+
+
+def read_info(*sections: str) -> Operation[dict[str, str]]:
+    """Read sections of INFO, and return the fields of all of them.
+
+    :raises StoreRejectedError: the user may not run INFO.
+    """
+    replies = yield [("INFO", section) for section in sections]
+    raise_for_error(*replies)
+    info: dict[str, str] = {}
+    for reply in replies:
+        info |= parse_info(reply)
+    return info
+
+
+def store_info() -> Operation[StoreInfo]:
+    """Read a server's version, memory and persistence; raises what :func:`read_info` does."""
+    info = yield from read_info("server", "clients", "memory", "persistence")
+    server, version = parse_server(info)
+    return StoreInfo(
+        server=server,
+        version=version,
+        uptime=int(info.get("uptime_in_seconds", 0)),
+        clients=int(info.get("connected_clients", 0)),
+        memory=int(info.get("used_memory", 0)),
+        memory_limit=int(info.get("maxmemory", 0)) or None,
+        append_only=info.get("aof_enabled") == "1",
+        append_only_ok=info.get("aof_last_write_status", "ok") == "ok",
+        saved=datetime.fromtimestamp(int(info.get("rdb_last_save_time", 0)), UTC),
+        saved_ok=info.get("rdb_last_bgsave_status", "ok") == "ok",
+    )
+
+
+def durability_warnings() -> Operation[dict[str, str]]:
+    """Return by which of its settings the server may lose what it acknowledged, and how."""
+    # Managed servers often allow INFO, but not CONFIG.
+    *sections, config = yield [
+        ("INFO", "memory"),
+        ("INFO", "persistence"),
+        ("CONFIG GET", "appendfsync"),
+    ]
+    info: dict[str, str] = {}
+    for section in sections:
+        if not isinstance(section, StoreRejectedError):
+            info |= parse_info(section)
+    found = {}
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        found["maxmemory-policy"] = (
+            f"maxmemory-policy is {policy}: when its memory is full, the store deletes counters, "
+            "or what keeps a repeated hit from counting twice; noeviction refuses hits instead"
+        )
+    if info.get("aof_enabled") == "0":
+        found["appendonly"] = (
+            "appendonly is off: when the store dies, all hits since its last snapshot are lost"
+        )
+    elif isinstance(config, list) and config[1:] in ([b"everysec"], [b"no"]):
+        found["appendfsync"] = (
+            f"appendfsync is {config[1].decode()}: when the store dies while its disk is slow, or "
+            "the power fails, the hits of the last seconds are lost; always loses none"
+        )
+    elif isinstance(config, StoreRejectedError):
+        found["config"] = (
+            "appendfsync cannot be read: unless it is always, the hits of the last seconds are "
+            "lost when the power fails"
+        )
+    return found
