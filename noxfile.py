@@ -1,4 +1,4 @@
-"""What there is to run. Bare ``nox`` is the test command; ``nox -l`` marks what it runs."""
+"""Sessions of nox. Bare ``nox`` is the test command; ``nox -l`` marks the sessions it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import nox
 nox.needs_version = ">=2026.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
-# The Pythons that are present, not all there are; `nox` says which it skipped.
+# Run on the Pythons that are installed; nox lists those it skipped.
 nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
 nox.options.sessions = ["lint", "typing", "tests", "docs", "e2e(redis)", "plugin", "image"]
@@ -58,49 +58,49 @@ TEST_TOOLS = [
     "sybil>=9.2",
     "trustme>=1.2",
 ]
-# Two at a time on any machine: they wait for deadlines more than they compute, and on a busy
-# machine a deadline passes too early.
+# Two workers on any machine: the tests mostly wait, and on an overloaded machine their timeouts
+# expire early.
 IN_PARALLEL = "--numprocesses=2"
-# How many of a hundred mutants the tests are to kill.
+# Percentage of mutants that the tests have to kill.
 MUTATION_FLOOR = 95
-# What a browser may be called, where CHROMIUM does not say where it is.
+# Names of the browser on PATH, if CHROMIUM does not have its path.
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
-# The folder of the checkout must not shadow the installed package.
+# Keeps the checkout from shadowing the installed package.
 ENVIRONMENT = {"PYTHONSAFEPATH": "1"}
 
 
 def install(session: nox.Session, extras: str, *more: str) -> None:
     """Install the package, as a wheel, with extras and tools."""
-    shutil.rmtree(ROOT / "build", ignore_errors=True)  # setuptools would take what lies there
-    # uv leaves compiling to the first import, which would then be part of what is measured.
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # setuptools would package stale files
+    # Without this uv leaves compiling to the first import, which would distort measurements.
     session.install(f".[{extras}]", *more, env={"UV_COMPILE_BYTECODE": "1"})
 
 
 def pytest(session: nox.Session, *arguments: str) -> None:
-    """Run pytest with what stands behind ``--``, on the installed package."""
+    """Run pytest with the arguments after ``--``, on the installed package."""
     results = f"--junitxml={ROOT}/artifacts/junit/{session.name}.xml"
     command = ["python", "-m", "pytest", results, "--durations=10", *arguments, *session.posargs]
     session.run(*command, env=ENVIRONMENT)
 
 
-def docker_answers() -> bool:
-    """Whether a Docker Engine answers here."""
+def is_docker_available() -> bool:
+    """Return whether a Docker Engine responds."""
     if not shutil.which("docker"):
         return False
     return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
 
 
-def skip_without_docker(session: nox.Session, what: str) -> None:
-    """Skip a session that has nothing to run on; fail where Docker was asked for."""
-    if not docker_answers():
-        missing = f"no Docker Engine answers: {what} was not covered"
-        session.error(missing) if "--stack=compose" in session.posargs else session.skip(missing)
+def skip_without_docker(session: nox.Session, subject: str) -> None:
+    """Skip a session that needs Docker if there is none; fail with ``--stack=compose``."""
+    if not is_docker_available():
+        message = f"no Docker Engine responds: {subject} was not covered"
+        session.error(message) if "--stack=compose" in session.posargs else session.skip(message)
 
 
 def source_date() -> dict[str, str]:
-    """Return the time that files in what we build have: the commit's, so that it is reproducible.
+    """Return the commit's time for SOURCE_DATE_EPOCH, which makes builds reproducible.
 
-    Without git, as in an unpacked sdist, it is the time of the build.
+    Without git, as in an unpacked sdist, files get the time of the build.
     """
     log = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
     if not shutil.which("git"):
@@ -111,35 +111,35 @@ def source_date() -> dict[str, str]:
 
 @nox.session(python=PYTHONS, tags=["tests"])
 def tests(session: nox.Session) -> None:
-    """Unit tests on each Python that is here, the others on the oldest and the newest of them.
+    """Run unit tests on each installed Python, all tests on the oldest and the newest.
 
-    The oldest has the first server for its integration tests, the newest the last.
+    The integration tests run on the first server with the oldest, on the last with the newest.
     """
     install(session, "server,embedded,testing,traces", *TEST_TOOLS)
-    here = [version for version in PYTHONS if shutil.which(f"python{version}")] or PYTHONS
-    servers = {here[0]: "first", here[-1]: "last" if len(here) > 1 else "all"}
+    installed = [version for version in PYTHONS if shutil.which(f"python{version}")] or PYTHONS
+    servers = {installed[0]: "first", installed[-1]: "last" if len(installed) > 1 else "all"}
     if which := servers.get(str(session.python)):
-        session.log(f"the integration tests run on servers: {which}; on all with `compat`")
+        session.log(f"the integration tests run on servers: {which}; `compat` runs them on all")
         pytest(session, IN_PARALLEL, f"--servers={which}", *TESTS)
     else:
-        session.log("the integration tests run on the Pythons around it, and on it with `compat`")
+        session.log("only the unit tests run on this Python; `compat` runs all tests on it")
         pytest(session, IN_PARALLEL, "tests/unit")
 
 
 @nox.session(tags=["tests"])
 @nox.parametrize("store", STORES, ids=STORES)
 def e2e(session: nox.Session, store: str) -> None:
-    """Scenarios on a whole stack: Compose, or processes where there is no Docker (--stack=…)."""
-    on_compose = docker_answers() and "--stack=process" not in session.posargs
+    """Run scenarios on a whole stack: Compose, or processes without Docker (--stack=…)."""
+    on_compose = is_docker_available() and "--stack=process" not in session.posargs
     if store != "redis" and not on_compose and "--stack=compose" not in session.posargs:
-        session.skip("the stores are Compose's: the process stack has one of its own, Valkey")
+        session.skip("only Compose has a choice of stores: the process stack runs on Valkey")
     install(session, "server,embedded,testing", *TEST_TOOLS)
     pytest(session, "tests/e2e", f"--store={store}")
 
 
 @nox.session(default=False, tags=["tests"])
 def wsgi(session: nox.Session) -> None:
-    """The HTTP contract under Granian, gunicorn, uWSGI, waitress and `flask run`."""
+    """Test the HTTP contract under Granian, gunicorn, uWSGI, waitress and `flask run`."""
     install(session, "server,embedded,testing", "gunicorn", "gevent", "pyuwsgi", "waitress")
     pytest(session, "tests/wsgi")
 
@@ -154,10 +154,10 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["tests"])
 def fuzz(session: nox.Session) -> None:
-    """Send the service what schemathesis makes of /openapi.json, for some minutes (--examples=).
+    """Send requests that schemathesis generates from /openapi.json, for minutes (--examples=).
 
-    Each operation gets at most that many requests (100) from each test, and the cases at the
-    bounds of its description; an answer that takes ten seconds is a failure.
+    Each test sends each operation at most that many requests (100), and the cases at the bounds
+    of its schema; a response that takes ten seconds is a failure.
     """
     install(session, "server,embedded,testing", "schemathesis>=4.32,<5", *TEST_TOOLS)
     pytest(session, "tests/fuzz")
@@ -165,7 +165,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(tags=["tests"])
 def plugin(session: nox.Session) -> None:
-    """What the pytest plugin promises, on a stack as small as can be."""
+    """Test the pytest plugin on a minimal stack."""
     skip_without_docker(session, "the plugin")
     install(session, "testing", "pytest-xdist>=3.6")
     pytest(session, IN_PARALLEL, "tests/plugin")
@@ -181,10 +181,10 @@ def image(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["tests"])
 def browser(session: nox.Session) -> None:
-    """Visit the pages with Chromium; pictures of them go to artifacts/browser/."""
+    """Visit the pages with Chromium; screenshots go to artifacts/browser/."""
     chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if chromium is None:
-        session.skip("no Chromium: install it (apt-get install chromium), or set CHROMIUM")
+        session.skip("Chromium is missing: install it (apt-get install chromium) or set CHROMIUM")
     install(session, "server,embedded,testing", "playwright>=1.49", "markdown-it-py>=3")
     session.env["CHROMIUM"] = chromium
     pytest(session, "tests/browser")
@@ -192,9 +192,9 @@ def browser(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["tests"])
 def examples(session: nox.Session) -> None:
-    """Test another project's stack with the plugin, as its own tests would."""
-    if not docker_answers():
-        session.error("the examples run on Compose: no Docker Engine answers")
+    """Test a separate project's stack with the plugin."""
+    if not is_docker_available():
+        session.error("the examples need a Docker Engine, and none responds")
     install(session, "testing")
     session.chdir("examples/guestbook")
     pytest(session)
@@ -208,10 +208,10 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     session.run("lint-imports", env={"PYTHONPATH": "."})
     session.run("hadolint", "Dockerfile")
-    # As short as its authors would have it: no versions, no folder.
+    # The example stays short: no pinned versions, no WORKDIR.
     short = ["--ignore=DL3013", "--ignore=DL3045"]
     session.run("hadolint", *short, "examples/guestbook/Dockerfile")
-    # Offline: the checks that ask the code host are left out.
+    # Offline: without the checks that need the code host.
     automation = [".github/workflows", ".github/dependabot.yml"]
     session.run("zizmor", "--offline", "--no-progress", "--persona=pedantic", *automation)
     for pattern, schema in SCHEMAS.items():
@@ -221,7 +221,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check the types, also as a caller of the library would (mypy, strict)."""
+    """Check the types, including those that a caller of the library sees (mypy, strict)."""
     install(session, "server,embedded,testing,traces", "mypy", "types-requests", "nox", "fastapi")
     session.run("mypy")
     session.run("mypy", "--strict", "tests/typing", "noxfile.py", "bench")
@@ -239,9 +239,9 @@ def compat(session: nox.Session, flask: str, redis: str) -> None:
 
 @nox.session(default=False, tags=["tests"])
 def servers(session: nox.Session) -> None:
-    """Run the integration tests on the servers of the Compose images (and those of --image=…)."""
-    if not docker_answers():
-        session.error("the images need a Docker Engine, and none answers")
+    """Run the integration tests on the servers of the Compose images (and of --image=…)."""
+    if not is_docker_available():
+        session.error("the images need a Docker Engine, and none responds")
     install(session, "server,embedded,testing", *TEST_TOOLS)
     images = [f"--image={image}" for image in IMAGES]
     pytest(session, "tests/integration", *images)
@@ -249,11 +249,11 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["tests"])
 def minimums(session: nox.Session) -> None:
-    """Run the tests on the lowest versions that setup.cfg allows, and those that Flask allows."""
+    """Run the tests on the lowest versions that setup.cfg and Flask allow."""
     session.install("uv")
     python = f"--python={session.bin}/python"
-    # Flask's own dependencies as well: people upgrade one package at a time.
-    # Not in session.create_tmp(): it makes TMPDIR too long for the Unix sockets of the tests.
+    # Flask's own dependencies are at their lowest as well: users upgrade one package at a time.
+    # The file is not in session.create_tmp(), which makes TMPDIR too long for Unix sockets.
     core = str(ROOT / "artifacts" / "minimums.txt")
     Path(core).parent.mkdir(exist_ok=True)
     resolve = ["uv", "pip", "compile", "--resolution=lowest", python, "--quiet"]
@@ -265,7 +265,7 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Run the tests once more, measured, and report the branches that none of them took."""
+    """Run the tests with branch coverage, and report the branches that no test takes."""
     install(session, "server,embedded,testing,traces", "coverage>=7.10", *TEST_TOOLS)
     session.run("coverage", "erase")
     measured = ["coverage", "run", "-m", "pytest", IN_PARALLEL, *TESTS, *session.posargs]
@@ -276,23 +276,23 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def mutation(session: nox.Session) -> None:
-    """Break the code in small ways, and count how often no test fails (mutmut's patterns)."""
+    """Change the code in small ways and count the changes that no test notices (mutmut)."""
     install(session, "embedded,testing", "mutmut>=3.8.1,<4", "hypothesis>=6.108")
-    # It would keep what became of a mutant before the tests were changed.
+    # mutmut would reuse results from before a change of the tests.
     shutil.rmtree(ROOT / "mutants", ignore_errors=True)
     session.run("mutmut", "run", "--max-children=2", *session.posargs, env=ENVIRONMENT)
     results = session.run("mutmut", "results", "--all=true", silent=True, env=ENVIRONMENT)
     score = [sys.executable, "-m", "tools.mutation", str(MUTATION_FLOOR)]
     if subprocess.run(score, input=str(results), text=True, cwd=ROOT).returncode:
-        session.error("tests are missing")
+        session.error(f"the tests kill less than {MUTATION_FLOOR} % of the mutants: add tests")
 
 
 @nox.session(default=False, tags=["tests"])
 def build(session: nox.Session) -> None:
-    """Build wheel and sdist, check what is in them, and run the tests on the wheel."""
+    """Build wheel and sdist, check their contents, and run the tests on the wheel."""
     session.install("build", "twine", "check-wheel-contents")
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
-    os.umask(0o022)  # the modes of files are in the wheel as well
+    os.umask(0o022)  # the wheel records file modes
     session.run("python", "-m", "build", "--outdir", "dist", env=source_date())
     wheel, sdist = next(Path("dist").glob("*.whl")), next(Path("dist").glob("*.tar.gz"))
     session.run("twine", "check", "--strict", str(wheel), str(sdist))
@@ -303,7 +303,7 @@ def build(session: nox.Session) -> None:
 
 @nox.session(default=False, venv_backend="none")
 def matrix(session: nox.Session) -> None:
-    """Say in one table what the sessions so far have covered, and what they have not."""
+    """Print a table of what the sessions so far have covered, and what they have not."""
     listed = [sys.executable, "-m", "nox", "--json", "--list", "--tags", "tests"]
     sessions = subprocess.run(listed, capture_output=True, check=True).stdout
     shown = subprocess.run([sys.executable, "-m", "tools.matrix"], input=sessions, cwd=ROOT)
@@ -313,32 +313,32 @@ def matrix(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build artifacts/docs/index.html and check its links; `-- linkcheck`: those to elsewhere."""
+    """Build artifacts/docs/index.html and check links; `-- linkcheck`: external ones as well."""
     install(session, "server,embedded,testing", *DOCS_TOOLS)
     sphinx = ["sphinx-build", "--fail-on-warning", "--keep-going", "--fresh-env", "--quiet"]
     session.run(*sphinx, "docs", "artifacts/docs", env=ENVIRONMENT)
-    # What leads elsewhere is listed in output.json, and not asked for unless somebody wants it.
-    asked = [] if "linkcheck" in session.posargs else ["--define", "linkcheck_ignore=.*"]
-    links = [*sphinx, "--builder", "linkcheck", *asked, "docs", "artifacts/docs-links"]
+    # External links are listed in output.json, and requested only with `-- linkcheck`.
+    ignored = [] if "linkcheck" in session.posargs else ["--define", "linkcheck_ignore=.*"]
+    links = [*sphinx, "--builder", "linkcheck", *ignored, "docs", "artifacts/docs-links"]
     session.run(*links, env=ENVIRONMENT)
     session.log("the docs are in artifacts/docs/index.html")
 
 
 @nox.session(default=False)
 def picture(session: nox.Session) -> None:
-    """Draw docs/terminal.svg: what the command line shows."""
+    """Draw docs/terminal.svg: the output of commands that are run for it."""
     install(session, "server,embedded", "rich>=13,<16")
     session.run("python", "-m", "tools.picture")
 
 
 @nox.session(default=False, tags=["tests"])
 def sbom(session: nox.Session) -> None:
-    """Write what the image installs to artifacts/sbom.cdx.json (CycloneDX), and check it."""
+    """List what the image installs in artifacts/sbom.cdx.json (CycloneDX), and check it."""
     install(session, "testing", "cyclonedx-bom>=7", "pip")
     place = Path(session.create_tmp())
     bill, wheels = ROOT / "artifacts" / "sbom.cdx.json", place / "wheels"
     bill.parent.mkdir(exist_ok=True)
-    # As the Dockerfile does it. From a folder of wheels: pip notes the path of a single one.
+    # As the Dockerfile installs it, but from a folder: pip records the path of a single wheel.
     session.run("python", "-m", "venv", "--clear", "--without-pip", str(place / "venv"))
     pip = ["python", "-m", "pip", "--disable-pip-version-check"]
     into = [*pip, "--python", str(place / "venv" / "bin" / "python"), "install", "--no-deps"]
@@ -353,7 +353,7 @@ def sbom(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def lock(session: nox.Session) -> None:
-    """Write requirements.txt from setup.cfg; `-- --check` only says whether it is stale."""
+    """Write requirements.txt from setup.cfg; `-- --check` only reports whether it is stale."""
     session.install("uv")
     locked = ROOT / "requirements.txt"
     before = locked.read_text("utf-8") if locked.exists() else ""
@@ -384,7 +384,7 @@ def serve(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure against the classic demo and other peers, side by side; needs wrk."""
+    """Measure against the classic demo and other servers, side by side; needs wrk."""
     peers = ["gunicorn", "fastapi", "uvicorn", "uvloop", "httptools"]
     install(session, "server,embedded", "requests", *peers)
     session.run("python", "-m", "bench", *session.posargs)
