@@ -22,7 +22,7 @@ def heard(window: Window) -> Tally:
     assert window.status == (200 if words == COUNTED else 503)
     if words == COUNTED:
         return Tally(values=[window.number])
-    return Tally(refused=1) if words == REFUSED else Tally(unknown=1)
+    return Tally(not_counted=1) if words == REFUSED else Tally(unknown=1)
 
 
 def test_each_reload_counts_one(stack, open_window):
@@ -101,7 +101,7 @@ def test_a_visitor_sits_out_an_outage(stack, faults, open_window):
         # What is on its way when the store dies may be unknown; then it is known to be away.
         def refused() -> int:
             tally.add(heard(window.reload()))
-            return tally.refused
+            return tally.not_counted
 
         wait_until(refused, what=REFUSED)
         assert window.heading == "The counter is not available just now"

@@ -37,13 +37,13 @@ def test_outage_and_recovery(stack, faults, fault):
             assert problem["counted"] in (False, "unknown")
             assert ("Retry-After" in answer.headers) is (problem["counted"] is False)
             tally.add(
-                Tally(refused=1) if problem["counted"] is False else Tally(unknown=1),
+                Tally(not_counted=1) if problem["counted"] is False else Tally(unknown=1),
             )
         page = requests.post(hits, headers={"Accept": "text/html"}, timeout=5)
         assert page.status_code == 503
         assert page.headers["Content-Type"].startswith("text/html")
         assert "Traceback" not in page.text
-        assert tally.refused, "an outage that lasts is known before anything is sent"
+        assert tally.not_counted, "an outage that lasts is known before anything is sent"
     for _ in range(20):
         recovered = send_hit(url, counter=name)
         assert recovered.values, "the store is back, and a hit did not count"
@@ -67,7 +67,7 @@ def test_many_visitors_in_an_outage(stack, faults):
         assert slowest < TIMEOUT
         for answer in answers:
             refused = answer.json()["counted"] is False
-            tally.add(Tally(refused=1) if refused else Tally(unknown=1))
+            tally.add(Tally(not_counted=1) if refused else Tally(unknown=1))
     stack.wait_ready()
     tally.check(before=before, after=value(stack, "crowd"))
 

@@ -29,7 +29,7 @@ class CheckResult:
     :ivar acknowledged: hits that returned a value.
     :ivar resolved: acknowledged hits with at least one unknown attempt under the same key.
     :ivar unknown: hits whose outcome stayed unknown.
-    :ivar refused: attempts that certainly did not count.
+    :ivar not_counted: attempts that certainly did not count.
     :ivar reads: reads that returned a value.
     :ivar lost: acknowledged amount that is missing in the counter.
     :ivar duplicated: amount in the counter beyond what was acknowledged or is unknown.
@@ -38,7 +38,7 @@ class CheckResult:
     acknowledged: int
     resolved: int
     unknown: int
-    refused: int
+    not_counted: int
     reads: int
     lost: int
     duplicated: int
@@ -46,7 +46,7 @@ class CheckResult:
     def __str__(self) -> str:
         return (
             f"{self.acknowledged:,} acknowledged, {self.resolved:,} of them resolved by a retry; "
-            f"{self.unknown:,} unknown; {self.refused:,} refused; {self.reads:,} reads; "
+            f"{self.unknown:,} unknown; {self.not_counted:,} not counted; {self.reads:,} reads; "
             f"{self.lost:,} lost; {self.duplicated:,} duplicated"
         )
 
@@ -75,7 +75,7 @@ def check(history: Iterable[Op], *, before: int, after: int) -> CheckResult:
         acknowledged=len(completed) - reads,
         resolved=sum(each.had_unknown for each in completed),
         unknown=len(requests) - len(completed),
-        refused=sum(each.refused and each.kind == "hit" for each in operations),
+        not_counted=sum(each.not_counted and each.kind == "hit" for each in operations),
         reads=reads,
         lost=max(0, acknowledged - counted),
         duplicated=max(0, counted - acknowledged - unknown),
@@ -139,8 +139,8 @@ def _group_attempts(operations: Iterable[Op]) -> list[_Request]:
     requests = []
     by_key: dict[str, _Request] = {}
     for attempt in operations:
-        # A refused attempt counted nothing. It does not resolve other attempts with its key.
-        if attempt.refused or (attempt.kind == "read" and attempt.value is None):
+        # An attempt that was not counted does not resolve other attempts with its key.
+        if attempt.not_counted or (attempt.kind == "read" and attempt.value is None):
             continue
         key = attempt.idempotency_key
         request = by_key.get(key) if key is not None else None

@@ -21,18 +21,18 @@ class Tally:
     """Outcomes of hits.
 
     :ivar values: values of the acknowledged hits, in no order.
-    :ivar refused: number of hits that certainly did not count.
+    :ivar not_counted: number of hits that certainly did not count.
     :ivar unknown: number of hits that may or may not have counted.
     """
 
     values: list[int] = field(default_factory=list)
-    refused: int = 0
+    not_counted: int = 0
     unknown: int = 0
 
     def add(self, other: Tally) -> None:
         """Add the outcomes of another tally."""
         self.values += other.values
-        self.refused += other.refused
+        self.not_counted += other.not_counted
         self.unknown += other.unknown
 
     def check(self, *, before: int, after: int) -> None:
@@ -121,11 +121,11 @@ def _tally_response(response: requests.Response) -> Tally:
     if response.status_code == 200:
         return Tally(values=[document["value"]])
     if document.get("counted") is False:
-        return Tally(refused=1)
+        return Tally(not_counted=1)
     return Tally(unknown=1)
 
 
 def _tally_error(error: requests.RequestException) -> Tally:
     cause = getattr(error.args[0], "reason", None) if error.args else None
     never_sent = isinstance(cause, NewConnectionError)
-    return Tally(refused=1) if never_sent else Tally(unknown=1)
+    return Tally(not_counted=1) if never_sent else Tally(unknown=1)

@@ -25,7 +25,7 @@ class Op:
     :ivar invoked: time of the request, in seconds of one monotonic clock for all clients.
     :ivar completed: time of the response; infinite if there was none.
     :ivar value: the value in the response, if any.
-    :ivar refused: whether the response said that the hit was not counted.
+    :ivar not_counted: whether the response said that the hit was not counted.
     :ivar idempotency_key: the key of a hit; hits with the same key count once.
     :ivar amount: amount of a hit, 1 or more.
     """
@@ -35,7 +35,7 @@ class Op:
     invoked: float
     completed: float = math.inf
     value: int | None = None
-    refused: bool = False
+    not_counted: bool = False
     idempotency_key: str | None = None
     amount: int = 1
 
@@ -44,7 +44,7 @@ class Op:
         """The outcome, as far as the client knows it."""
         if self.value is not None:
             return "counted"
-        return "not_counted" if self.refused else "unknown"
+        return "not_counted" if self.not_counted else "unknown"
 
 
 @dataclass(slots=True)
@@ -52,11 +52,11 @@ class Result:
     """Result of an operation in progress; unknown until one of these is set.
 
     :ivar value: the value in the response.
-    :ivar refused: whether the response said that nothing was counted.
+    :ivar not_counted: whether the response said that nothing was counted.
     """
 
     value: int | None = None
-    refused: bool = False
+    not_counted: bool = False
 
 
 class History:
@@ -89,7 +89,7 @@ class History:
         try:
             yield result
         finally:
-            outcome = (invoked, time.monotonic(), result.value, result.refused)
+            outcome = (invoked, time.monotonic(), result.value, result.not_counted)
             self.add(Op(client, "hit", *outcome, idempotency_key, amount))
 
     @contextmanager

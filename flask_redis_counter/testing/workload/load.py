@@ -115,7 +115,7 @@ def _request(
             body = response.read()
     except (OSError, HTTPException) as error:
         connection.close()
-        result.refused = isinstance(error, ConnectionRefusedError)  # nothing was sent
+        result.not_counted = isinstance(error, ConnectionRefusedError)  # nothing was sent
         return
     document = {}
     with suppress(ValueError):  # the error page of a proxy
@@ -123,7 +123,7 @@ def _request(
     if response.status == 200:
         result.value = document["value"]
     elif response.status in OUTAGE_STATUSES:
-        result.refused = document.get("counted") is False
+        result.not_counted = document.get("counted") is False
     elif method == "GET" and response.status == 404:
         result.value = 0
     else:

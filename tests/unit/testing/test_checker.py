@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from flask_redis_counter.testing import History, Op, check
 
 
-def hit(invoked, completed, value=None, *, client=0, refused=False, key=None, amount=1):
+def hit(invoked, completed, value=None, *, client=0, not_counted=False, key=None, amount=1):
     """A hit that was told its value, that it was refused, or nothing."""
-    return Op(client, "hit", invoked, completed, value, refused, key, amount)
+    return Op(client, "hit", invoked, completed, value, not_counted, key, amount)
 
 
 def read(invoked, completed, value, *, client=9):
@@ -33,7 +33,7 @@ RIGHT = {
         0,
         2,
     ),
-    "refused": ([hit(0, 1, refused=True), hit(2, 3, 1), read(4, 5, 1)], 0, 1),
+    "refused": ([hit(0, 1, not_counted=True), hit(2, 3, 1), read(4, 5, 1)], 0, 1),
     "a read while a hit is under way": ([hit(0, 9, 1), read(1, 2, 0), read(3, 4, 1)], 0, 1),
     "a read without an answer": ([read(0, 1, None), hit(2, 3, 1)], 0, 1),
     "a token asked again gets its value, though others were counted since": (
@@ -43,7 +43,7 @@ RIGHT = {
     ),
     "a token twice at once": ([hit(0, 3, 1, key="a"), hit(1, 2, 1, key="a")], 0, 1),
     "a token refused, and then counted": (
-        [hit(0, 1, refused=True, key="a"), hit(2, 3, 1), hit(4, 5, 2, key="a")],
+        [hit(0, 1, not_counted=True, key="a"), hit(2, 3, 1), hit(4, 5, 2, key="a")],
         0,
         2,
     ),
@@ -62,9 +62,9 @@ WRONG = {
     "a hit counted twice, shown by its value": ([hit(0, 1, 2)], 0, 2, "not from 1 to 1"),
     "more than the unknowns": ([hit(0, 1), hit(2, 3, 2)], 0, 3, "duplicated: 1"),
     "an amount counted twice": ([hit(0, 1, 3, amount=3)], 0, 6, "duplicated: 3"),
-    "a refused hit counted": ([hit(0, 1, refused=True)], 0, 1, "duplicated: 1"),
+    "a refused hit counted": ([hit(0, 1, not_counted=True)], 0, 1, "duplicated: 1"),
     "a refusal does not settle an unknown; its value is another's": (
-        [hit(0, 1, key="a"), hit(2, 3, refused=True, key="a"), hit(4, 5, 3)],
+        [hit(0, 1, key="a"), hit(2, 3, not_counted=True, key="a"), hit(4, 5, 3)],
         0,
         3,
         "not from 1 to 2",
@@ -138,7 +138,7 @@ def test_the_verdict():
     operations = [
         hit(0, 1, 1),
         hit(0, 1, key="a"),
-        hit(2, 3, refused=True, key="a"),
+        hit(2, 3, not_counted=True, key="a"),
         hit(4, 5, 2, key="a"),
         hit(6, 7, 2, key="a"),
         hit(8, 9, key="b"),
@@ -148,9 +148,9 @@ def test_the_verdict():
     ]
     verdict = check(operations, before=0, after=3)
     assert (verdict.acknowledged, verdict.resolved, verdict.unknown) == (2, 1, 2)
-    assert (verdict.refused, verdict.reads, verdict.lost, verdict.duplicated) == (1, 1, 0, 0)
+    assert (verdict.not_counted, verdict.reads, verdict.lost, verdict.duplicated) == (1, 1, 0, 0)
     assert str(verdict) == (
-        "2 acknowledged, 1 of them resolved by a retry; 2 unknown; 1 refused; 1 reads; "
+        "2 acknowledged, 1 of them resolved by a retry; 2 unknown; 1 not counted; 1 reads; "
         "0 lost; 0 duplicated"
     )
 
@@ -161,7 +161,7 @@ def test_what_an_error_says():
     with pytest.raises(AssertionError) as error:
         check(operations, before=0, after=1)
     assert str(error.value).splitlines() == [
-        "from 0 to 1: 2 acknowledged, 0 of them resolved by a retry; 0 unknown; 0 refused; "
+        "from 0 to 1: 2 acknowledged, 0 of them resolved by a retry; 0 unknown; 0 not counted; "
         "1 reads; 1 lost; 0 duplicated",
         "lost: 1 that were acknowledged are not in the count",
         "returned twice: client 0's hit of 1, sent at 0.000000, returned 1 at 0.500000; "
@@ -191,21 +191,21 @@ def test_a_history_remembers_what_was_told():
     with history.hit(1, idempotency_key="a", amount=3) as answer:
         answer.value = 3
     with history.hit(1) as answer:
-        answer.refused = True
+        answer.not_counted = True
     with pytest.raises(TimeoutError), history.hit(2):
         raise TimeoutError
     with history.read(3) as answer:
         answer.value = 3
-    counted, refused, unknown, seen = history
+    counted, not_counted, unknown, seen = history
     assert (counted.outcome, counted.value, counted.idempotency_key, counted.amount) == (
         "counted",
         3,
         "a",
         3,
     )
-    assert (refused.outcome, unknown.outcome, unknown.client) == ("not_counted", "unknown", 2)
+    assert (not_counted.outcome, unknown.outcome, unknown.client) == ("not_counted", "unknown", 2)
     assert (seen.kind, seen.value) == ("read", 3)
-    assert began <= counted.invoked <= counted.completed <= refused.invoked
+    assert began <= counted.invoked <= counted.completed <= not_counted.invoked
     assert [history.count(it) for it in ("counted", "not_counted", "unknown")] == [1, 1, 1]
     assert len(history) == 4
     history.add(unknown)
@@ -255,9 +255,18 @@ class Simulation:
                     value = self._count(idempotency_key, amount)
                 completed = yield from self._tick()
                 told = value if fate == "answered" else None
-                refused = fate == "refused"
+                not_counted = fate == "refused"
                 self.operations.append(
-                    Op(number, "hit", invoked, completed, told, refused, idempotency_key, amount)
+                    Op(
+                        number,
+                        "hit",
+                        invoked,
+                        completed,
+                        told,
+                        not_counted,
+                        idempotency_key,
+                        amount,
+                    )
                 )
                 gives_up = not self._certain and self._dice.random() < 0.3
                 going_on = keyed and told is None and not gives_up

@@ -11,7 +11,7 @@ from flask_redis_counter.testing import Tally, WaitTimeoutError, wait_until
         (Tally([1, 2, 3]), 0, 3),
         (Tally([11, 13], unknown=1), 10, 13),
         (Tally([11, 12], unknown=3), 10, 12),
-        (Tally([], refused=5), 7, 7),
+        (Tally([], not_counted=5), 7, 7),
     ],
 )
 def test_a_true_tally_passes(tally, before, after):
@@ -27,7 +27,7 @@ def test_a_true_tally_passes(tally, before, after):
         (Tally([1, 2]), 0, 3, "3 counted"),
         (Tally([1, 1, 2]), 0, 3, "returned twice"),
         (Tally([5]), 5, 6, "not from 6 to 6"),
-        (Tally([], refused=1), 0, 1, "1 counted"),
+        (Tally([], not_counted=1), 0, 1, "1 counted"),
     ],
 )
 def test_a_lie_does_not_pass(tally, before, after, said):
