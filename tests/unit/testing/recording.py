@@ -1,50 +1,50 @@
-"""A stack that only remembers what it was told."""
+"""A fake stack that records the calls of its methods."""
 
 from flask_redis_counter.testing import CommandResult, Replica, Stack, StackError
 from flask_redis_counter.testing.stacks.proxy import ProxyControl
 
-#: What becomes of a service by what it is told.
+#: The status of a service after a call.
 STATUS = {"start": "running", "stop": "exited", "kill": "exited"}
 STATUS |= {"pause": "paused", "unpause": "running"}
 
 
 class RecordingProxy:
-    """A proxy that tells its stack."""
+    """A fake proxy that records its calls in its stack."""
 
     def __init__(self, stack):
         self._stack = stack
 
     def inject(self, kind, amount=0.0):
-        """Remember it."""
-        self._stack.remember(kind, str(amount))
+        """Record the call."""
+        self._stack.record_call(kind, str(amount))
 
     def clear(self):
-        """Remember it."""
-        self._stack.remember("clear")
+        """Record the call."""
+        self._stack.record_call("clear")
 
 
 class RecordingStack(Stack):
-    """A stack of one service, which it has whatever it is called.
+    """A stack with one service, which may have any name.
 
-    :param fail: the words on which it fails.
-    :param free: how many KB of its disk are free, as long as nobody fills it.
-    :param replicas: how many there are of it.
+    :param fail: first words of the calls that fail.
+    :param free: KB that are free on its disk, as long as no file fills it.
+    :param replicas: number of replicas.
     """
 
     kind = "recording"
 
     def __init__(self, *fail, free=1024, replicas=1):
         super().__init__()
-        self.told = []
+        self.calls = []
         self.fillers = set()
         self._fail = fail
         self._status = ["running"] * replicas
         self._free = free
         self._memory = {"maxmemory": "100", "maxmemory-policy": "allkeys-lru"}
 
-    def remember(self, *words, replica=None):
-        """Take note, and fail where that is wanted."""
-        self.told.append(" ".join(words) if replica is None else f"{' '.join(words)} {replica}")
+    def record_call(self, *words, replica=None):
+        """Record a call; raise an error if it is one of those that fail."""
+        self.calls.append(" ".join(words) if replica is None else f"{' '.join(words)} {replica}")
         for number in range(len(self._status)):
             if words[0] in STATUS and replica in (None, number):
                 self._status[number] = STATUS[words[0]]
@@ -52,60 +52,60 @@ class RecordingStack(Stack):
             raise StackError(words[0])
 
     def up(self, *services):
-        """Remember it."""
-        self.remember("up")
+        """Record the call."""
+        self.record_call("up")
 
     def down(self, *, volumes=False):
-        """Remember it."""
-        self.remember("down", "with" if volumes else "without", "volumes")
+        """Record the call."""
+        self.record_call("down", "with" if volumes else "without", "volumes")
 
     def start(self, service, *, replica=None):
-        """Remember it."""
-        self.remember("start", service, replica=replica)
+        """Record the call."""
+        self.record_call("start", service, replica=replica)
 
     def stop(self, service):
-        """Remember it."""
-        self.remember("stop", service)
+        """Record the call."""
+        self.record_call("stop", service)
 
     def kill(self, service, *, replica=None):
-        """Remember it."""
-        self.remember("kill", service, replica=replica)
+        """Record the call."""
+        self.record_call("kill", service, replica=replica)
 
     def pause(self, service):
-        """Remember it."""
-        self.remember("pause", service)
+        """Record the call."""
+        self.record_call("pause", service)
 
     def unpause(self, service):
-        """Remember it."""
-        self.remember("unpause", service)
+        """Record the call."""
+        self.record_call("unpause", service)
 
     def isolate(self, service):
-        """Remember it."""
-        self.remember("isolate", service)
+        """Record the call."""
+        self.record_call("isolate", service)
 
     def reconnect(self, service):
-        """Remember it."""
-        self.remember("reconnect", service)
+        """Record the call."""
+        self.record_call("reconnect", service)
 
     def scale(self, service, replicas):
-        """Remember it."""
-        self.remember("scale", service, str(replicas))
+        """Record the call."""
+        self.record_call("scale", service, str(replicas))
 
     def services(self):
-        """Have one."""
+        """Return one service."""
         return ("redis",)
 
     def state(self, service):
-        """Say what it was told last."""
+        """Return the status after the last call."""
         return tuple(Replica(service, f"{service}-{i + 1}", s) for i, s in enumerate(self._status))
 
     def address(self, service, port):
-        """Be nowhere."""
+        """Return an address without a server."""
         return "127.0.0.1", 9
 
     def exec(self, service, *command, replica=0, check=True):
-        """Play a disk that can be filled and emptied."""
-        self.remember(*command[:1])
+        """Simulate a disk that can be filled and emptied."""
+        self.record_call(*command[:1])
         if command[0] == "dd":
             self.fillers |= {word.removeprefix("of=") for word in command if word[:3] == "of="}
         elif command[0] == "rm":
@@ -116,8 +116,8 @@ class RecordingStack(Stack):
         )
 
     def run_redis_command(self, service, *command):
-        """Play a store that has a limit of memory."""
-        self.remember(*command)
+        """Simulate a Redis with a memory limit."""
+        self.record_call(*command)
         if command[0] == "CONFIG":
             name = command[2]
             if command[1] == "SET":
@@ -128,9 +128,9 @@ class RecordingStack(Stack):
         return "OK"
 
     def proxy(self, service) -> ProxyControl:
-        """Have one that tells."""
+        """Return a fake proxy."""
         return RecordingProxy(self)
 
     def logs(self, *, since=0.0):
-        """Say one thing."""
+        """Return one log."""
         return {"web": "the log"}

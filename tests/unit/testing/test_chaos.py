@@ -1,4 +1,4 @@
-"""The chaos's own promises: the same seed brings the same faults, and a lie does not pass."""
+"""The chaos test injects every kind of fault, and finds wrong counts."""
 
 import json
 import tempfile
@@ -17,8 +17,8 @@ from .recording import RecordingStack
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_plan_has_every_kind(seed):
-    """Each comes once before one comes again, and all within their bounds."""
+def test_plan_has_every_kind(seed):
+    """Each kind occurs once before one occurs again, within the limits."""
     faults = list(islice(plan(FAULTS, seed, max_duration=2, max_pause=3), 3 * len(FAULTS)))
     for start in range(0, len(faults), len(FAULTS)):
         assert {fault.kind for fault in faults[start : start + len(FAULTS)]} == FAULTS.keys()
@@ -26,43 +26,43 @@ def test_a_plan_has_every_kind(seed):
 
 
 class PretendStack(RecordingStack):
-    """A counter in this process, correct unless told otherwise, that remembers its faults.
+    """A stack with a counter in this process, which is correct by default.
 
-    :param lost: the number of a hit that it acknowledges and does not count.
-    :param failing: the number of a hit that it answers with a 500.
-    :param forgotten: how many hits its days do not have.
+    :param lost: number of a hit that it acknowledges and does not count.
+    :param failing: number of a hit that gets a 500.
+    :param missing_in_days: number of hits that are missing in its days.
     """
 
     kind = "pretend"
 
-    def __init__(self, *, lost=None, failing=None, forgotten=0):
+    def __init__(self, *, lost=None, failing=None, missing_in_days=0):
         super().__init__(replicas=2)
         self.endpoint = Endpoint("web", 5000, ready_path="/readyz")
         self.values = {}
-        self._tokens = {}
+        self._values_by_key = {}
         self._hits = 0
         self._lost = lost
         self._failing = failing
-        self._forgotten = forgotten
-        self._away = False
+        self._missing_in_days = missing_in_days
+        self._is_down = False
         self._lock = threading.Lock()
 
-    def remember(self, *words, replica=None):
-        """Be away while it is not running."""
-        super().remember(*words, replica=replica)
-        self._away = "running" not in self._status or words[0] == "isolate"
+    def record_call(self, *words, replica=None):
+        """Record the call, and be down while the service is not running."""
+        super().record_call(*words, replica=replica)
+        self._is_down = "running" not in self._status or words[0] == "isolate"
 
-    def answer(self, path, idempotency_key):
-        """Return status and document."""
+    def respond(self, path, key):
+        """Return the status and the document of a response."""
         with self._lock:
-            if self._away and path != "/readyz":
+            if self._is_down and path != "/readyz":
                 return 503, {"counted": False}
             if path.endswith("/series"):
-                hits = self.values.get(path.split("/")[2], self._forgotten)
-                return 200, {"series": [{"hits": 0}, {"hits": hits - self._forgotten}]}
+                hits = self.values.get(path.split("/")[2], self._missing_in_days)
+                return 200, {"series": [{"hits": 0}, {"hits": hits - self._missing_in_days}]}
             name, counting = path.removeprefix("/counters/").removesuffix("/hits"), "/hits" in path
-            if not counting or idempotency_key in self._tokens:
-                value = self._tokens.get(idempotency_key, self.values.get(name))
+            if not counting or key in self._values_by_key:
+                value = self._values_by_key.get(key, self.values.get(name))
                 return (200, {"value": value}) if value is not None else (404, {})
             self._hits += 1
             if self._hits == self._failing:
@@ -70,21 +70,23 @@ class PretendStack(RecordingStack):
             value = self.values.get(name, 0) + 1
             if self._hits != self._lost:
                 self.values[name] = value
-            if idempotency_key:
-                self._tokens[idempotency_key] = value
+            if key:
+                self._values_by_key[key] = value
             return 200, {"value": value}
 
     def up(self, *services):
-        """Serve."""
+        """Start the server."""
         stack = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            wbufsize = 65536  # else each answer waits for an acknowledgement of its headers
+            wbufsize = (
+                65536  # otherwise each response waits for the TCP acknowledgement of its headers
+            )
 
             def do_GET(self):
-                idempotency_key = self.headers.get("Idempotency-Key")
-                status, document = stack.answer(self.path, idempotency_key)
+                key = self.headers.get("Idempotency-Key")
+                status, document = stack.respond(self.path, key)
                 if self.path == "/readyz":
                     status = 200
                 body = json.dumps(document).encode()
@@ -102,17 +104,17 @@ class PretendStack(RecordingStack):
         threading.Thread(target=self._server.serve_forever).start()
 
     def down(self, *, volumes=False):
-        """Serve no more."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
 
     def kill(self, service, *, replica=None):
-        """Serve on with one replica less."""
+        """Stay up if only one replica is killed."""
         super().kill(service, replica=replica)
-        self._away = replica is None
+        self._is_down = replica is None
 
     def address(self, service, port):
-        """Say where it serves."""
+        """Return the server's address."""
         return "127.0.0.1", self._server.server_port
 
 
@@ -122,8 +124,8 @@ def _quick(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_a_correct_counter_passes():
-    """After every kind of fault, which is healed, with some of all that a client can be told."""
+def test_run_chaos_accepts_correct_counter():
+    """Each kind of fault is injected and cleared."""
     with PretendStack() as stack:
         report = run_chaos(
             stack,
@@ -135,22 +137,22 @@ def test_a_correct_counter_passes():
             max_pause=0,
         )
         assert report.faults == dict.fromkeys(FAULTS, 1)
-        harms_and_cures = (
+        expected = (
             "kill redis, start redis, pause redis, unpause redis, stop redis, start redis, "
             "isolate redis, reconnect redis, kill web, start web, kill web 0, start web 0"
         )
-        assert sorted(stack.told) == sorted(harms_and_cures.split(", "))
+        assert sorted(stack.calls) == sorted(expected.split(", "))
         assert stack.values == {
-            name: verdict.acknowledged for name, verdict in report.results.items()
+            name: result.acknowledged for name, result in report.results.items()
         }
-    assert all(verdict.acknowledged >= 350 for verdict in report.results.values())
+    assert all(result.acknowledged >= 350 for result in report.results.values())
     assert "seed 1" in str(report)
     assert "6 faults" in str(report)
     assert "0 lost; 0 duplicated" in str(report)
 
 
-def test_one_lost_hit_of_many_is_found(tmp_path):
-    """The error names the seed, and the folder that has it all."""
+def test_run_chaos_finds_one_lost_hit(tmp_path):
+    """A note on the error names the seed and the folder with the history."""
     with pytest.raises(AssertionError, match="lost: 1") as error, PretendStack(lost=100) as stack:
         run_chaos(
             stack,
@@ -170,11 +172,11 @@ def test_one_lost_hit_of_many_is_found(tmp_path):
         assert {json.loads(line)["kind"] for line in operations} == {"hit", "read"}
 
 
-def test_a_hit_that_is_in_no_day_is_found():
-    """The counter has it, and so all else is right."""
+def test_run_chaos_finds_hit_missing_in_days():
+    """The counter's value has the hit, its days do not."""
     with (
         pytest.raises(AssertionError, match=r"the days have \d+ of \d+ hits"),
-        PretendStack(forgotten=1) as stack,
+        PretendStack(missing_in_days=1) as stack,
     ):
         run_chaos(
             stack,
@@ -187,7 +189,7 @@ def test_a_hit_that_is_in_no_day_is_found():
         )
 
 
-def test_an_answer_that_may_not_be_given_ends_it():
+def test_run_chaos_fails_on_server_error():
     """A 500 is a bug, not an outage."""
     with (
         pytest.raises(AssertionError, match="/hits returned 500"),

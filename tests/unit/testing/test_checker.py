@@ -1,4 +1,4 @@
-"""The checker's own promises: a history that is right passes, one that is wrong does not."""
+"""The checker accepts consistent histories and rejects inconsistent ones."""
 
 import math
 import random
@@ -12,19 +12,19 @@ from flask_redis_counter.testing import History, Op, check
 
 
 def hit(invoked, completed, value=None, *, client=0, not_counted=False, key=None, amount=1):
-    """A hit that was told its value, that it was refused, or nothing."""
+    """Return a hit that returned a value, was not counted, or is unknown."""
     return Op(client, "hit", invoked, completed, value, not_counted, key, amount)
 
 
 def read(invoked, completed, value, *, client=9):
-    """A read that was answered."""
+    """Return a read that returned a value."""
     return Op(client, "read", invoked, completed, value)
 
 
-RIGHT = {
+CONSISTENT = {
     "nothing": ([], 7, 7),
     "one after the other": ([hit(0, 1, 1), hit(2, 3, 2), read(4, 5, 2)], 0, 2),
-    "two at once, told in the other order": ([hit(0, 5, 2), hit(1, 6, 1)], 0, 2),
+    "two at once, completed in the other order": ([hit(0, 5, 2), hit(1, 6, 1)], 0, 2),
     "amounts": ([hit(0, 1, 13, amount=3), hit(2, 3, 14), read(4, 5, 14)], 10, 14),
     "an unknown that counted": ([hit(0, 1), hit(2, 3, 2)], 0, 2),
     "an unknown that did not": ([hit(0, 1), hit(2, 3, 1), read(4, 5, 1)], 0, 1),
@@ -33,26 +33,26 @@ RIGHT = {
         0,
         2,
     ),
-    "refused": ([hit(0, 1, not_counted=True), hit(2, 3, 1), read(4, 5, 1)], 0, 1),
-    "a read while a hit is under way": ([hit(0, 9, 1), read(1, 2, 0), read(3, 4, 1)], 0, 1),
-    "a read without an answer": ([read(0, 1, None), hit(2, 3, 1)], 0, 1),
-    "a token asked again gets its value, though others were counted since": (
+    "not counted": ([hit(0, 1, not_counted=True), hit(2, 3, 1), read(4, 5, 1)], 0, 1),
+    "a read while a hit is in progress": ([hit(0, 9, 1), read(1, 2, 0), read(3, 4, 1)], 0, 1),
+    "a read without a response": ([read(0, 1, None), hit(2, 3, 1)], 0, 1),
+    "a key sent again returns its value, though others were counted since": (
         [hit(0, 1, key="a"), hit(2, 3, 2), hit(4, 5, 1, key="a"), hit(6, 7, 1, key="a")],
         0,
         2,
     ),
-    "a token twice at once": ([hit(0, 3, 1, key="a"), hit(1, 2, 1, key="a")], 0, 1),
-    "a token refused, and then counted": (
+    "a key twice at once": ([hit(0, 3, 1, key="a"), hit(1, 2, 1, key="a")], 0, 1),
+    "a key not counted, and then counted": (
         [hit(0, 1, not_counted=True, key="a"), hit(2, 3, 1), hit(4, 5, 2, key="a")],
         0,
         2,
     ),
 }
 
-WRONG = {
+INCONSISTENT = {
     "a lost hit": ([hit(0, 1, 1), hit(2, 3, 2)], 0, 1, "lost: 1 that were acknowledged"),
     "a lost hit, shown by the next": ([hit(0, 1, 1), hit(2, 3, 1)], 0, 1, "not from 2 to 2"),
-    "a lost hit, made up for by an unknown": (
+    "a lost hit, compensated by an unknown": (
         [hit(0, 1), hit(2, 3, 6)],
         4,
         5,
@@ -62,15 +62,20 @@ WRONG = {
     "a hit counted twice, shown by its value": ([hit(0, 1, 2)], 0, 2, "not from 1 to 1"),
     "more than the unknowns": ([hit(0, 1), hit(2, 3, 2)], 0, 3, "duplicated: 1"),
     "an amount counted twice": ([hit(0, 1, 3, amount=3)], 0, 6, "duplicated: 3"),
-    "a refused hit counted": ([hit(0, 1, not_counted=True)], 0, 1, "duplicated: 1"),
-    "a refusal does not settle an unknown; its value is another's": (
+    "a hit counted that was reported as not counted": (
+        [hit(0, 1, not_counted=True)],
+        0,
+        1,
+        "duplicated: 1",
+    ),
+    "not counted does not resolve an unknown; its value is another's": (
         [hit(0, 1, key="a"), hit(2, 3, not_counted=True, key="a"), hit(4, 5, 3)],
         0,
         3,
         "not from 1 to 2",
     ),
     "a value returned twice": ([hit(0, 9, 1), hit(1, 9, 1), hit(1, 9)], 0, 2, "returned twice"),
-    "a value twice for different tokens": (
+    "a value twice for different keys": (
         [hit(0, 9, 1, key="a"), hit(0, 9, 1, key="b"), hit(0, 9)],
         0,
         2,
@@ -82,59 +87,61 @@ WRONG = {
         4,
         "returned twice",
     ),
-    "a token with two values": (
+    "a key with two values": (
         [hit(0, 1, 1, key="a"), hit(2, 3, 2, key="a"), hit(0, 9)],
         0,
         2,
         "two values for one idempotency key: 2 as well as client 0's hit of 1 with key a",
     ),
-    "a token counted twice": (
+    "a key counted twice": (
         [hit(0, 1, key="a"), hit(2, 3, 2, key="a")],
         0,
         2,
         "duplicated: 1",
     ),
-    "a read behind what was acknowledged": (
+    "a read below the acknowledged value": (
         [hit(0, 1, 1), read(2, 3, 0)],
         0,
         1,
         "not from 1 to 1: client 9's read",
     ),
-    "a read ahead of what was asked": ([read(0, 1, 1), hit(2, 3, 1)], 0, 1, "not from 0 to 0"),
-    "a value behind what the same client knew": (
+    "a read above the requested value": ([read(0, 1, 1), hit(2, 3, 1)], 0, 1, "not from 0 to 0"),
+    "a value below one that the same client got": (
         [hit(0, 9), read(1, 2, 1, client=3), read(3, 4, 0, client=3)],
         0,
         0,
         "went back: 1 was returned before: client 3's read",
     ),
-    "a hit behind what another client knew": (
+    "a hit below one that another client got": (
         [hit(0, 9), hit(0, 9), hit(1, 2, 3), hit(3, 4, 2)],
         0,
         4,
         "went back: 3 was returned before",
     ),
-    "a count that sank": ([], 3, 2, "lost: 1"),
+    "a count that decreased": ([], 3, 2, "lost: 1"),
 }
 
 
-@pytest.mark.parametrize(("operations", "before", "after"), RIGHT.values(), ids=RIGHT.keys())
-def test_what_is_right_passes(operations, before, after):
-    """Whatever the order in which the operations were remembered."""
+@pytest.mark.parametrize(
+    ("operations", "before", "after"), CONSISTENT.values(), ids=CONSISTENT.keys()
+)
+def test_check_accepts_consistent_history(operations, before, after):
+    """The order in which the operations were added does not matter."""
     check(History(operations), before=before, after=after)
     check(History(reversed(operations)), before=before, after=after)
 
 
 @pytest.mark.parametrize(
-    ("operations", "before", "after", "said"), WRONG.values(), ids=WRONG.keys()
+    ("operations", "before", "after", "message"), INCONSISTENT.values(), ids=INCONSISTENT.keys()
 )
-def test_what_is_wrong_does_not(operations, before, after, said):
-    """Each lie is found, and named."""
-    with pytest.raises(AssertionError, match=said):
+def test_check_rejects_inconsistent_history(operations, before, after, message):
+    """The error names each violation."""
+    with pytest.raises(AssertionError, match=message):
         check(History(operations), before=before, after=after)
 
 
-def test_the_verdict():
-    """It tells hits from attempts, and what became of each; attempts with a token are one hit."""
+def test_check_result_counts_hits_by_outcome():
+    """Attempts with the same idempotency key are one hit."""
     operations = [
         hit(0, 1, 1),
         hit(0, 1, key="a"),
@@ -146,17 +153,17 @@ def test_the_verdict():
         read(12, 13, 2),
         read(12, math.inf, None),
     ]
-    verdict = check(operations, before=0, after=3)
-    assert (verdict.acknowledged, verdict.resolved, verdict.unknown) == (2, 1, 2)
-    assert (verdict.not_counted, verdict.reads, verdict.lost, verdict.duplicated) == (1, 1, 0, 0)
-    assert str(verdict) == (
+    result = check(operations, before=0, after=3)
+    assert (result.acknowledged, result.resolved, result.unknown) == (2, 1, 2)
+    assert (result.not_counted, result.reads, result.lost, result.duplicated) == (1, 1, 0, 0)
+    assert str(result) == (
         "2 acknowledged, 1 of them resolved by a retry; 2 unknown; 1 not counted; 1 reads; "
         "0 lost; 0 duplicated"
     )
 
 
-def test_what_an_error_says():
-    """The verdict, and a line for each violation, with who asked what and when."""
+def test_check_error_lists_result_and_violations():
+    """Each violation is a line with client, request and times."""
     operations = [hit(0, 0.5, 1), hit(0, 9, 1, client=1, key="a"), read(2, 3, 0)]
     with pytest.raises(AssertionError) as error:
         check(operations, before=0, after=1)
@@ -170,39 +177,35 @@ def test_what_an_error_says():
     ]
 
 
-def test_an_error_spells_out_some_of_many():
-    """A counter that is wrong all the time makes a short report."""
+def test_check_error_lists_some_of_many_violations():
+    """A counter that is always wrong makes a short report."""
     with pytest.raises(AssertionError) as error:
         check([hit(0, 9, 1) for _ in range(100)], before=0, after=100)
     assert str(error.value).count("returned twice") == 5
     assert "… and 94 more like the last" in str(error.value)
 
 
-def test_a_token_stands_for_one_amount():
-    """Anything else is a mistake of the test."""
+def test_check_rejects_different_amounts_with_one_key():
+    """It is a ValueError: the test is wrong, not the counter."""
     with pytest.raises(ValueError, match="one idempotency key must have the same amount"):
         check([hit(0, 1, 1, key="a"), hit(0, 1, key="a", amount=2)], before=0, after=1)
 
 
-def test_a_history_remembers_what_was_told():
-    """What is not told otherwise, also because of an error, is unknown."""
+def test_history_records_results():
+    """A block that sets no result, or raises an error, is an unknown hit."""
     history = History()
     began = time.monotonic()
-    with history.hit(1, idempotency_key="a", amount=3) as answer:
-        answer.value = 3
-    with history.hit(1) as answer:
-        answer.not_counted = True
+    with history.hit(1, idempotency_key="a", amount=3) as result:
+        result.value = 3
+    with history.hit(1) as result:
+        result.not_counted = True
     with pytest.raises(TimeoutError), history.hit(2):
         raise TimeoutError
-    with history.read(3) as answer:
-        answer.value = 3
+    with history.read(3) as result:
+        result.value = 3
     counted, not_counted, unknown, seen = history
-    assert (counted.outcome, counted.value, counted.idempotency_key, counted.amount) == (
-        "counted",
-        3,
-        "a",
-        3,
-    )
+    assert (counted.outcome, counted.value, counted.amount) == ("counted", 3, 3)
+    assert counted.idempotency_key == "a"
     assert (not_counted.outcome, unknown.outcome, unknown.client) == ("not_counted", "unknown", 2)
     assert (seen.kind, seen.value) == ("read", 3)
     assert began <= counted.invoked <= counted.completed <= not_counted.invoked
@@ -213,11 +216,11 @@ def test_a_history_remembers_what_was_told():
 
 
 class Simulation:
-    """Clients of a correct counter, on a clock that ticks at each of their steps.
+    """Clients of a correct counter, with a clock that ticks at each of their steps.
 
-    :param certain: all hits have tokens and go on until they are acknowledged.
-    :param wrong_at: the number of the hit that goes wrong, none by default.
-    :param factor: how often that one counts: 0 is lost, 2 is duplicated.
+    :param certain: all hits have keys and are repeated until they are acknowledged.
+    :param wrong_at: number of the hit that is counted wrongly; None: no hit.
+    :param factor: how often that hit counts: 0 is lost, 2 is duplicated.
     """
 
     def __init__(self, seed, *, certain, wrong_at=None, factor=1):
@@ -226,50 +229,41 @@ class Simulation:
         self._certain = certain
         self._wrong_at = wrong_at
         self._factor = factor
-        self._dice = random.Random(seed)
+        self._rng = random.Random(seed)
         self._now = self._counted = 0
-        self._by_token = {}
-        going = [self._client(number) for number in range(self._dice.randint(1, 6))]
-        while going:
-            one = self._dice.choice(going)
+        self._by_key = {}
+        active = [self._client(number) for number in range(self._rng.randint(1, 6))]
+        while active:
+            one = self._rng.choice(active)
             if next(one, "ended") == "ended":
-                going.remove(one)
+                active.remove(one)
 
     def _client(self, number):
-        for nth in range(self._dice.randint(1, 8)):
-            if self._dice.random() < 0.3:
+        for nth in range(self._rng.randint(1, 8)):
+            if self._rng.random() < 0.3:
                 invoked = yield from self._tick()
                 seen = self.value
                 completed = yield from self._tick()
                 self.operations.append(read(invoked, completed, seen, client=number))
                 continue
-            keyed = self._certain or self._dice.random() < 0.5
-            idempotency_key = f"{number}-{nth}" if keyed else None
-            amount = self._dice.randint(1, 3)
-            going_on = True
-            while going_on:
-                fate = self._dice.choice(["answered", "answered", "refused", "lost", "in vain"])
+            keyed = self._certain or self._rng.random() < 0.5
+            key = f"{number}-{nth}" if keyed else None
+            amount = self._rng.randint(1, 3)
+            is_pending = True
+            while is_pending:
+                event = self._rng.choice(["answered", "answered", "rejected", "lost", "timeout"])
                 invoked = yield from self._tick()
                 value = None
-                if fate in ("answered", "lost"):
-                    value = self._count(idempotency_key, amount)
+                if event in ("answered", "lost"):
+                    value = self._count(key, amount)
                 completed = yield from self._tick()
-                told = value if fate == "answered" else None
-                not_counted = fate == "refused"
+                returned = value if event == "answered" else None
+                not_counted = event == "rejected"
                 self.operations.append(
-                    Op(
-                        number,
-                        "hit",
-                        invoked,
-                        completed,
-                        told,
-                        not_counted,
-                        idempotency_key,
-                        amount,
-                    )
+                    Op(number, "hit", invoked, completed, returned, not_counted, key, amount)
                 )
-                gives_up = not self._certain and self._dice.random() < 0.3
-                going_on = keyed and told is None and not gives_up
+                gives_up = not self._certain and self._rng.random() < 0.3
+                is_pending = keyed and returned is None and not gives_up
 
     def _tick(self):
         self._now += 1
@@ -277,45 +271,45 @@ class Simulation:
         yield
         return now
 
-    def _count(self, idempotency_key, amount):
-        if idempotency_key in self._by_token:
-            return self._by_token[idempotency_key]
+    def _count(self, key, amount):
+        if key in self._by_key:
+            return self._by_key[key]
         self._counted += 1
-        told = self.value + amount
+        returned = self.value + amount
         self.value += amount * (self._factor if self._counted == self._wrong_at else 1)
-        if idempotency_key is not None:
-            self._by_token[idempotency_key] = told
-        return told
+        if key is not None:
+            self._by_key[key] = returned
+        return returned
 
 
 @given(seed=st.integers(), certain=st.booleans())
-def test_a_correct_counter_passes(seed, certain):
-    """However its clients overlap, with refusals, lost answers and retries."""
+def test_check_accepts_correct_counter(seed, certain):
+    """Clients overlap; hits are rejected, responses are lost, and clients retry."""
     simulation = Simulation(seed, certain=certain)
-    verdict = check(simulation.operations, before=simulation.before, after=simulation.value)
-    assert not (certain and verdict.unknown)
+    result = check(simulation.operations, before=simulation.before, after=simulation.value)
+    assert not (certain and result.unknown)
 
 
 @given(seed=st.integers(), which=st.integers(0), factor=st.sampled_from([0, 2]))
-def test_a_single_lost_or_double_count_is_found(seed, which, factor):
-    """Where nothing is unknown, one mistake of the counter among all hits does not pass."""
+def test_check_finds_single_lost_or_duplicate_count(seed, which, factor):
+    """If no outcome is unknown, one wrong count among all hits is found."""
     right = Simulation(seed, certain=True)
-    tokens = sorted({each.idempotency_key for each in right.operations if each.kind == "hit"})
-    if not tokens:
+    keys = sorted({each.idempotency_key for each in right.operations if each.kind == "hit"})
+    if not keys:
         return
-    wrong = Simulation(seed, certain=True, wrong_at=which % len(tokens) + 1, factor=factor)
+    wrong = Simulation(seed, certain=True, wrong_at=which % len(keys) + 1, factor=factor)
     with pytest.raises(AssertionError, match="duplicated" if factor else "lost"):
         check(wrong.operations, before=wrong.before, after=wrong.value)
 
 
 @given(seed=st.integers(), which=st.integers(0))
-def test_a_history_with_one_hit_more_or_less_is_found(seed, which):
-    """An acknowledged hit that the counter never saw, and a counted one that nobody asked for."""
+def test_check_finds_one_hit_more_or_less(seed, which):
+    """An acknowledged hit that was not counted, and a counted hit without a request, are found."""
     right = Simulation(seed, certain=True)
-    told = [each for each in right.operations if each.kind == "hit" and each.value is not None]
-    if not told:
+    returned = [each for each in right.operations if each.kind == "hit" and each.value is not None]
+    if not returned:
         return
-    one = told[which % len(told)]
+    one = returned[which % len(returned)]
     less = [
         each
         for each in right.operations
@@ -336,11 +330,11 @@ def test_a_history_with_one_hit_more_or_less_is_found(seed, which):
         check([*right.operations, twin], before=right.before, after=right.value)
 
 
-def test_a_long_history_takes_seconds():
-    """100,000 operations, in a tenth of what a million may take."""
-    dice = random.Random(1)
+def test_check_of_long_history_takes_seconds():
+    """100,000 operations take at most a tenth of the time for a million."""
+    rng = random.Random(1)
     operations = [
-        hit(now - dice.random() * 9, now + dice.random() * 9, now, key=f"{now}")
+        hit(now - rng.random() * 9, now + rng.random() * 9, now, key=f"{now}")
         for now in range(1, 100_001)
     ]
     began = time.process_time()

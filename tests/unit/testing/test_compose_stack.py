@@ -1,4 +1,4 @@
-"""What a stack of containers asks of Docker, and what it makes of the answers."""
+"""A ComposeStack calls Docker with the right commands, and parses their output."""
 
 import json
 
@@ -14,17 +14,17 @@ NETWORKS = {
 
 
 class Docker:
-    """A Docker with the containers of one service, ``redis``, that remembers what it was told."""
+    """A fake Docker with containers of the service ``redis``, which records its commands."""
 
     def __init__(self):
-        self.told = []
+        self.commands = []
         self.containers = ["abc"]
         self.networks = dict(NETWORKS)
         self.modes = {}
 
     def run(self, *command):
-        """Answer as Docker does."""
-        self.told.append(command)
+        """Return the output of a Docker command."""
+        self.commands.append(command)
         match command:
             case ("docker", "ps", *_):
                 wanted = "--filter=label=com.docker.compose.service=redis" in command
@@ -32,7 +32,9 @@ class Docker:
             case ("docker", "inspect", *containers):
                 state = {"Status": "running"}
                 ports = {"6379/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}]}
-                service = {"Labels": {"com.docker.compose.service": "web"}}  # asked of others
+                service = {
+                    "Labels": {"com.docker.compose.service": "web"}
+                }  # of the container that shares its network
                 known = {"State": state, "Config": service}
                 known["NetworkSettings"] = {"Networks": self.networks, "Ports": ports}
                 return json.dumps(
@@ -57,7 +59,7 @@ class Docker:
 
 @pytest.fixture
 def engine(monkeypatch):
-    """A Docker that replaces the real one."""
+    """A fake Docker that replaces the real one."""
     made = Docker()
     for module in (compose, docker, networks, project):
         monkeypatch.setattr(module, "run_docker", made.run)
@@ -66,12 +68,12 @@ def engine(monkeypatch):
 
 @pytest.fixture
 def stack():
-    """A stack that nobody has started."""
+    """A stack that is not started."""
     return ComposeStack([], "project")
 
 
-def test_a_partition_within_a_partition_is_an_error(stack, engine):
-    """The outer one is healed: the inner one does not forget where the service has been."""
+def test_isolate_twice_is_error(stack, engine):
+    """The first isolation can still be undone: the networks are not forgotten."""
     with Faults(stack).partitioned("redis"):
         with pytest.raises(StackError, match="redis is on no network"):
             stack.isolate("redis")
@@ -79,12 +81,12 @@ def test_a_partition_within_a_partition_is_an_error(stack, engine):
     assert engine.networks == NETWORKS
 
 
-def test_after_a_partition_a_service_has_its_names_and_addresses_again(stack, engine):
-    """Those that its Compose file has fixed; the others are Docker's to give."""
+def test_reconnect_restores_names_and_addresses(stack, engine):
+    """Aliases and fixed addresses are restored; Docker assigns the other addresses."""
     with Faults(stack).partitioned("redis"):
         assert engine.networks == {}
     connect = ("docker", "network", "connect")
-    assert engine.told[-2:] == [
+    assert engine.commands[-2:] == [
         (*connect, "--alias=redis", "store", "abc"),
         (*connect, "--alias=redis", "--alias=db", "--ip=10.1.2.3", "fixed", "abc"),
     ]
@@ -104,63 +106,63 @@ def test_after_a_partition_a_service_has_its_names_and_addresses_again(stack, en
         lambda stack, service: stack.reconnect(service),
     ],
 )
-def test_a_service_without_containers_is_an_error(stack, engine, do, service):
-    """Mistyped, or removed by somebody: nothing was done, and nothing is healed."""
+def test_service_without_containers_is_error(stack, engine, do, service):
+    """The name is mistyped, or the containers were removed."""
     engine.containers.clear()
     with pytest.raises(StackError, match=f"no container of the service {service}"):
         do(stack, service)
 
 
-def test_a_replica_that_is_not_there_is_an_error(stack, engine):
-    """With the service's name."""
+def test_kill_of_unknown_replica_is_error(stack, engine):
+    """The error has the service's name and the number of replicas."""
     with pytest.raises(StackError, match="redis has 1 replicas, and no number 7"):
         stack.kill("redis", replica=7)
 
 
-def test_a_service_without_a_proxy(stack, engine):
-    """The error says what there has to be, at once."""
+def test_proxy_of_service_without_proxy_is_error(stack, engine):
+    """The error says which service to add."""
     with pytest.raises(StackError, match=r"add a service redis-proxy .* publishes port 6380"):
         stack.proxy("redis")
 
 
-def test_nothing_is_so_for_no_replicas(stack, engine):
-    """A service that is not there is not ready, either."""
+def test_wait_for_service_without_replicas_fails(stack, engine):
+    """A service without containers is not ready."""
     engine.containers.clear()
     with pytest.raises(StackError, match="redis ready"):
         stack.wait_for("redis", lambda one: one.is_ready, what="ready", timeout=0)
 
 
-def test_scaling_to_none(stack, engine):
-    """There is nobody to wait for."""
+def test_scale_to_zero(stack, engine):
+    """scale() does not wait for containers."""
     engine.containers.clear()
     stack.scale("redis", 0)
-    assert any("--scale=redis=0" in command for command in engine.told)
+    assert any("--scale=redis=0" in command for command in engine.commands)
 
 
-def test_an_engine_elsewhere(engine):
-    """Its ports are reached at its address, not at the one that they are published on."""
+def test_address_on_remote_engine(engine):
+    """The address has the engine's host, not the one that Docker reports."""
     assert ComposeStack([], "project", host="10.0.0.7").address("redis", 6379) == (
         "10.0.0.7",
         32768,
     )
 
 
-def test_a_port_that_is_not_published(stack, engine):
-    """Is an error at once, with those that are."""
+def test_address_of_unpublished_port_is_error(stack, engine):
+    """The error lists the published ports."""
     with pytest.raises(StackError, match="its port 80; it publishes 6379/tcp"):
         stack.address("redis", 80)
     with pytest.raises(StackError, match="no container of the service web"):
         stack.address("web", 80)
 
 
-def test_a_start_leaves_the_others_alone(stack, engine):
-    """Compose would start what the service depends on, and run jobs again."""
+def test_start_does_not_start_dependencies(stack, engine):
+    """Compose would start dependencies, and run one-shot services again."""
     engine.containers.append("def")
     stack.start("redis", replica=1)
-    assert ("docker", "start", "def") in engine.told
+    assert ("docker", "start", "def") in engine.commands
     stack.start("redis")
-    assert ("docker", "start", "abc", "def") in engine.told
-    assert not any(command[1] == "compose" for command in engine.told)
+    assert ("docker", "start", "abc", "def") in engine.commands
+    assert not any(command[1] == "compose" for command in engine.commands)
 
 
 @pytest.mark.parametrize(
@@ -171,10 +173,10 @@ def test_a_start_leaves_the_others_alone(stack, engine):
         ("container:xyz", "it has the network of web .*; isolate web, and redis is isolated too"),
     ],
 )
-def test_a_partition_that_could_not_be_one_is_an_error(stack, engine, mode, reason):
-    """It says why; nothing was disconnected, not even the replica that could be."""
+def test_isolate_without_own_network_is_error(stack, engine, mode, reason):
+    """No container is disconnected, not even a replica with a network of its own."""
     engine.containers.append("def")
     engine.modes["def"] = mode
     with pytest.raises(StackError, match=reason), Faults(stack).partitioned("redis"):
         pytest.fail("not reached")
-    assert not any("network" in command for command in engine.told)
+    assert not any("network" in command for command in engine.commands)

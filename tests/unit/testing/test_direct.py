@@ -1,4 +1,4 @@
-"""Whatever the harness asks over HTTP, it asks the stack itself."""
+"""HTTP requests of the harness ignore proxies and passwords of the environment."""
 
 import json
 import threading
@@ -14,27 +14,27 @@ from .recording import RecordingStack
 
 
 class Server(ThreadingHTTPServer):
-    """A server that has one answer to everything, and remembers what it was asked.
+    """A server with one response for all requests, which it records.
 
-    :ivar got: the first line and the password of each request.
+    :ivar requests: the request line and the Authorization header of each request.
     """
 
     def __init__(self, status, document):
-        self.got = []
-        self.answer = status, json.dumps(document).encode()
+        self.requests = []
+        self.response = status, json.dumps(document).encode()
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as its server says."""
+    """Sends the response of its server."""
 
     def do_GET(self):
-        """Answer."""
-        self.server.got.append((self.requestline, self.headers.get("Authorization")))
+        """Send the response."""
+        self.server.requests.append((self.requestline, self.headers.get("Authorization")))
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, body = self.server.answer
+        status, body = self.server.response
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -44,12 +44,12 @@ class Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def proxy():
-    """A proxy that has an answer in the place of each server."""
+    """A proxy that responds in place of every server."""
     with Server(200, {"value": 1000, "series": [{"hits": 1000}]}) as made:
         yield made
         made.shutdown()
@@ -57,7 +57,7 @@ def proxy():
 
 @pytest.fixture
 def service():
-    """The service that is meant."""
+    """The service that the requests are for."""
     with Server(200, {"value": 1, "series": [{"hits": 1}]}) as made:
         yield made
         made.shutdown()
@@ -65,7 +65,7 @@ def service():
 
 @pytest.fixture(autouse=True)
 def environment(proxy, monkeypatch, tmp_path):
-    """An environment with a proxy, and passwords for all servers."""
+    """An environment with a proxy, and with a password for all servers."""
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
@@ -75,57 +75,57 @@ def environment(proxy, monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
-def tally_of_a_crowd(url):
-    """Count with a crowd of one until it has been told something."""
-    crowd = LoadGenerator(url, "name", [0], with_idempotency_key=())
-    client = threading.Thread(target=crowd.run_client, args=(0, 7))
+def value_of_load_generator(url):
+    """Run a load generator with one client until a hit is acknowledged."""
+    generator = LoadGenerator(url, "name", [0], with_idempotency_key=())
+    client = threading.Thread(target=generator.run_client, args=(0, 7))
     client.start()
-    while not crowd.acknowledged_attempts:
+    while not generator.acknowledged_attempts:
         pass
-    crowd.finish()
+    generator.finish()
     client.join()
-    return max(one.value for one in crowd.history)
+    return max(one.value for one in generator.history)
 
 
-ASKS = {
+REQUESTS = {
     "get": lambda url: direct.get(url).json()["value"],
     "head": lambda url: direct.head(url).status_code // 200,
     "post": lambda url: direct.post(url, "body").json()["value"],
     "put": lambda url: direct.put(url, json={}).json()["value"],
     "delete": lambda url: direct.delete(url).json()["value"],
-    "count": lambda url: send_hit(url).values[0],
-    "count by name": lambda url: send_hit(url, counter="name").values[0],
-    "hammer": lambda url: run_load(
+    "send_hit": lambda url: send_hit(url).values[0],
+    "send_hit by name": lambda url: send_hit(url, counter="name").values[0],
+    "run_load": lambda url: run_load(
         lambda: url, clients=1, should_continue=lambda tally: not tally.values
     ).values[0],
     "chaos": lambda url: _read_value(url, "name"),
     "chaos by days": lambda url: _sum_days(url, "name"),
-    "crowd": tally_of_a_crowd,
+    "load generator": value_of_load_generator,
 }
 
 
-@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
-def test_the_service_is_asked_without_proxy_and_password(ask, service, proxy):
-    """Neither `HTTP_PROXY` nor `~/.netrc` is for it."""
-    assert ask(service.url) == 1
-    assert proxy.got == []
-    assert {password for _, password in service.got} == {None}
+@pytest.mark.parametrize("send", REQUESTS.values(), ids=REQUESTS)
+def test_requests_ignore_proxy_and_netrc(send, service, proxy):
+    """Neither `HTTP_PROXY` nor `~/.netrc` is used."""
+    assert send(service.url) == 1
+    assert proxy.requests == []
+    assert {password for _, password in service.requests} == {None}
 
 
-def test_a_proxy_cannot_make_a_stack_ready(service, proxy, monkeypatch):
-    """It is the stack that has to answer 200."""
-    service.answer = 503, b"not yet"
+def test_wait_ready_ignores_proxy(service, proxy, monkeypatch):
+    """The stack itself must return 200."""
+    service.response = 503, b"not yet"
     stack = RecordingStack()
     stack.endpoint = Endpoint("redis", 80, ready_path="/readyz")
     monkeypatch.setattr(stack, "address", lambda *_: service.server_address)
     with pytest.raises(StackTimeoutError, match="503 Server Error"):
         stack.wait_ready(timeout=0)
-    assert service.got == [("GET /readyz HTTP/1.1", None)]
-    assert proxy.got == []
+    assert service.requests == [("GET /readyz HTTP/1.1", None)]
+    assert proxy.requests == []
 
 
-def test_a_server_that_is_silent_is_not_waited_for_without_end(monkeypatch):
-    """Requests would, unless told otherwise."""
+def test_requests_have_default_timeout(monkeypatch):
+    """The default of requests is to wait forever."""
     seen = []
     monkeypatch.setattr(
         "requests.Session.request", lambda self, *_, **options: seen.append(options["timeout"])

@@ -1,4 +1,4 @@
-"""The proxy's script, as containers are to read it."""
+"""The proxy's script is readable for the users of containers."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from flask_redis_counter.testing.stacks.docker import proxy_script, run_docker
 
 @pytest.fixture
 def script(monkeypatch, tmp_path):
-    """An installed script, and a cache for its copy."""
+    """An installed script, and an empty cache folder for its copy."""
     script = tmp_path / "proxy.py"
     script.write_text("print('a proxy')\n")
     monkeypatch.setattr(proxy_module, "__file__", str(script))
@@ -17,21 +17,21 @@ def script(monkeypatch, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _forget():
-    """Look for the script again in each test."""
+def _clear_cache():
+    """Clear the cache of proxy_script before and after each test."""
     proxy_script.cache_clear()
     yield
     proxy_script.cache_clear()
 
 
-def test_proxy_script_is_the_installed_one_that_all_may_read(script):
-    """It is mounted as it is."""
+def test_proxy_script_world_readable_is_not_copied(script):
+    """The installed script is mounted."""
     script.chmod(0o644)
     assert proxy_script() == str(script)
 
 
-def test_proxy_script_that_only_its_owner_may_read_is_copied_once(script, tmp_path):
-    """All processes of the user mount one copy, which any user may read."""
+def test_proxy_script_private_is_copied_once(script, tmp_path):
+    """All processes of the user mount one world-readable copy."""
     script.chmod(0o600)
     first = proxy_script()
     proxy_script.cache_clear()
@@ -42,8 +42,8 @@ def test_proxy_script_that_only_its_owner_may_read_is_copied_once(script, tmp_pa
     assert copy.read_text() == script.read_text()
 
 
-def test_proxy_script_without_a_cache_is_the_installed_one(script, tmp_path):
-    """The run goes on, and only a container that cannot read it fails."""
+def test_proxy_script_private_without_cache_is_not_copied(script, tmp_path):
+    """The run continues; only a container that cannot read the script fails."""
     script.chmod(0o600)
     (tmp_path / "cache").write_text("no folder")
     assert proxy_script() == str(script)

@@ -1,4 +1,4 @@
-"""Faults heal whatever happens, never swallow, and are there when their block begins."""
+"""Faults are active in their block, always cleared, and never swallow an exception."""
 
 import pytest
 
@@ -37,34 +37,34 @@ FAULTS = {
     ),
 }
 
-each_fault = pytest.mark.parametrize(("fault", "harm", "cure"), FAULTS.values(), ids=FAULTS)
+each_fault = pytest.mark.parametrize(("fault", "injected", "cleared"), FAULTS.values(), ids=FAULTS)
 
 
 @each_fault
-def test_it_heals_and_does_not_swallow(fault, harm, cure):
-    """Whatever happens inside, the stack is healed, and the failure goes on."""
+def test_fault_is_cleared_and_propagates_exception(fault, injected, cleared):
+    """An exception in the block clears the fault, and propagates."""
     stack = RecordingStack()
-    told = None
+    calls = None
     with pytest.raises(KeyError), fault(Faults(stack)):
-        raise KeyError(told := list(stack.told))
-    assert told[-1] != cure
-    assert stack.told[-1] == cure
+        raise KeyError(calls := list(stack.calls))
+    assert calls[-1] != cleared
+    assert stack.calls[-1] == cleared
 
 
 @pytest.mark.parametrize(
-    ("fault", "harm", "cure"), [each for each in FAULTS.values() if each[1] != "CONFIG"]
+    ("fault", "injected", "cleared"), [each for each in FAULTS.values() if each[1] != "CONFIG"]
 )
-def test_it_heals_where_it_came_about_half_way(fault, harm, cure):
-    """A command that failed may have had its effect."""
-    stack = RecordingStack(harm)
-    with pytest.raises(StackError, match=harm), fault(Faults(stack)):
+def test_fault_is_cleared_if_inject_failed(fault, injected, cleared):
+    """A command that failed may have had an effect."""
+    stack = RecordingStack(injected)
+    with pytest.raises(StackError, match=injected), fault(Faults(stack)):
         pytest.fail("not reached")
-    assert stack.told[-1] == cure
+    assert stack.calls[-1] == cleared
 
 
 @each_fault
-def test_its_history_has_each_step(fault, harm, cure):
-    """For the report of a test that failed."""
+def test_history_has_each_phase(fault, injected, cleared):
+    """Faults.history has the four phases of a fault, for the report of a failed test."""
     faults = Faults(RecordingStack())
     with fault(faults):
         assert [event.phase for event in faults.history] == ["injecting", "active"]
@@ -73,8 +73,8 @@ def test_its_history_has_each_step(fault, harm, cure):
     assert len({event.fault for event in faults.history}) == 1
 
 
-def test_what_cannot_be_healed_does_not_hide_why_the_test_failed():
-    """The failure goes on, with a note."""
+def test_error_in_clear_is_note_on_exception():
+    """The exception of the block propagates, with the error in clear() as a note."""
     with pytest.raises(KeyError) as raised, Faults(RecordingStack("start")).killed("redis"):
         raise KeyError
     assert raised.value.__notes__ == ["redis killed: not cleared: start"]
@@ -82,8 +82,8 @@ def test_what_cannot_be_healed_does_not_hide_why_the_test_failed():
         pass
 
 
-def test_a_fault_that_does_not_come_about_is_an_error(monkeypatch):
-    """The block would otherwise test a stack that is whole."""
+def test_fault_that_has_no_effect_is_error(monkeypatch):
+    """Otherwise the block would test a healthy stack."""
     stack = RecordingStack()
     monkeypatch.setattr(stack, "kill", lambda *_, **__: None)
     fault = Faults(stack, timeout=0).killed("redis")
@@ -94,16 +94,16 @@ def test_a_fault_that_does_not_come_about_is_an_error(monkeypatch):
     assert [one.status for one in raised.value.replicas] == ["running"]
 
 
-def test_one_trouble_at_a_time():
-    """A second one would end the first, and healing it would heal both."""
+def test_second_network_fault_is_error():
+    """A second one would replace the first, and clearing it would clear both."""
     stack = RecordingStack()
     faults = Faults(stack)
     with faults.latency("redis", 0.2):
         already = r"bandwidth limited by 9: redis-proxy .* already: network of redis latency by 0.2"
         with pytest.raises(StackError, match=already), faults.bandwidth_limited("redis", 9):
             pytest.fail("not reached")
-        assert stack.told == ["latency 0.2"]
-        with faults.bandwidth_limited("web", 9):  # which has a proxy of its own
+        assert stack.calls == ["latency 0.2"]
+        with faults.bandwidth_limited("web", 9):  # it has a proxy of its own
             pass
     with faults.bandwidth_limited("redis", 9):
         pass
@@ -120,28 +120,28 @@ def test_one_trouble_at_a_time():
         (lambda faults: faults.latency("redis", 1), lambda faults: faults.partitioned("redis")),
     ],
 )
-def test_no_fault_ends_another_one(outer, inner):
-    """The outer block would go on without its fault, and nobody would know."""
+def test_second_fault_of_service_is_error(outer, inner):
+    """It would end the first fault within its block."""
     stack = RecordingStack(replicas=2)
     faults = Faults(stack)
     with outer(faults):
-        told = list(stack.told)
+        calls = list(stack.calls)
         with pytest.raises(StackError, match="can have one fault at a time"), inner(faults):
             pytest.fail("not reached")
-        assert stack.told == told
+        assert stack.calls == calls
     with inner(faults):
         pass
 
 
-def test_faults_of_several_replicas():
-    """Each starts what it has killed, and no other."""
+def test_faults_of_two_replicas():
+    """Each fault starts only the replica that it killed."""
     stack = RecordingStack(replicas=3)
     faults = Faults(stack)
     with faults.killed("redis", replica=0):
         with faults.killed("redis", replica=1):
             pass
         assert [one.status for one in stack.state("redis")] == ["exited", "running", "running"]
-    assert stack.told == [
+    assert stack.calls == [
         "kill redis 0",
         "kill redis 1",
         "start redis 1",
@@ -149,13 +149,13 @@ def test_faults_of_several_replicas():
     ]
 
 
-def test_what_did_not_run_before_does_not_run_afterwards():
-    """The test has killed it, and the fault only the others."""
+def test_stopped_starts_only_replicas_that_ran():
+    """A replica that the test killed before stays down."""
     stack = RecordingStack(replicas=3)
     stack.kill("redis", replica=1)
     with Faults(stack).stopped("redis"):
         pass
-    assert stack.told[1:] == ["stop redis", "start redis 0", "start redis 2"]
+    assert stack.calls[1:] == ["stop redis", "start redis 0", "start redis 2"]
     assert [one.status for one in stack.state("redis")] == ["running", "exited", "running"]
 
 
@@ -168,30 +168,30 @@ def test_what_did_not_run_before_does_not_run_afterwards():
         lambda faults: faults.partitioned("redis"),
     ],
 )
-def test_what_does_not_run_cannot_be_killed(fault):
-    """As a job that is done: nothing was done, and the job must not run again."""
+def test_fault_of_service_that_does_not_run_is_error(fault):
+    """Nothing is done: a one-shot service that has ended must not run again."""
     stack = RecordingStack()
     stack.stop("redis")
     faults = Faults(stack)
     with pytest.raises(StackError, match=r"target does not run: redis-1 exited"), fault(faults):
         pytest.fail("not reached")
-    assert (stack.told, faults.history) == (["stop redis"], [])
+    assert (stack.calls, faults.history) == (["stop redis"], [])
 
 
 @each_fault
-def test_a_service_that_is_not_there(fault, harm, cure, monkeypatch):
-    """The error has those that are; nothing was done, and nothing is healed."""
+def test_fault_of_unknown_service_is_error(fault, injected, cleared, monkeypatch):
+    """The error lists the services; nothing is injected or cleared."""
     stack = RecordingStack()
     monkeypatch.setattr(stack, "state", lambda service: ())
     faults = Faults(stack)
     with pytest.raises(StackError, match=r"no such service; it has redis") as raised, fault(faults):
         pytest.fail("not reached")
     assert not hasattr(raised.value, "__notes__")
-    assert (stack.told, faults.history) == ([], [])
+    assert (stack.calls, faults.history) == ([], [])
 
 
-def test_two_fill_a_disk():
-    """The one that ends first leaves it full."""
+def test_disk_full_twice():
+    """The fault that ends first leaves the disk full."""
     stack = RecordingStack()
     faults = Faults(stack)
     with faults.disk_full("redis", "/data"):
@@ -201,45 +201,45 @@ def test_two_fill_a_disk():
     assert not stack.fillers
 
 
-def test_a_proxy_is_healed_where_it_is_then(monkeypatch):
-    """It may have been started again meanwhile, and be reached elsewhere."""
+def test_network_fault_is_cleared_at_new_address(monkeypatch):
+    """The proxy may have been restarted, and have another address."""
     stack = RecordingStack()
     with Faults(stack).latency("redis", 0.2):
         monkeypatch.setattr(stack, "proxy", lambda service: RecordingProxy(elsewhere))
         elsewhere = RecordingStack()
-    assert (stack.told, elsewhere.told) == (["latency 0.2"], ["clear"])
+    assert (stack.calls, elsewhere.calls) == (["latency 0.2"], ["clear"])
 
 
-def test_a_disk_of_the_machine_is_not_filled():
-    """A folder without a limit of its own may be anybody's."""
+def test_disk_full_rejects_large_disk():
+    """A folder without a volume of its own may be on the machine's disk."""
     stack = RecordingStack(free=10_000_000)
     with pytest.raises(StackError, match="9765 MB free"), Faults(stack).disk_full("redis", "/data"):
         pytest.fail("not reached")
-    assert "dd" not in stack.told
+    assert "dd" not in stack.calls
 
 
-def test_a_stack_that_does_not_come_up_is_removed():
-    """With its volumes, and with its logs kept for the report."""
+def test_stack_that_does_not_come_up_is_removed():
+    """Its volumes are removed, and its logs are kept for the report."""
     stack = RecordingStack("up")
     with pytest.raises(StackError, match="up"), stack:
         pytest.fail("not reached")
-    assert stack.told == ["up", "down with volumes"]
+    assert stack.calls == ["up", "down with volumes"]
     assert stack.final_logs == {"web": "the log"}
 
 
-# The nemesis
+# Nemesis
 
 
 def kinds(faults):
-    """Two faults to choose from."""
+    """Return two fault factories."""
     return {
         "killed": lambda: faults.killed("redis"),
         "paused": lambda: faults.paused("redis"),
     }
 
 
-def test_the_same_seed_makes_the_same_plan():
-    """And another seed another one; each kind comes once before one comes again."""
+def test_plan_is_same_for_same_seed():
+    """Another seed makes another plan; each kind occurs once before one occurs again."""
     faults = Faults(RecordingStack())
 
     def plan(seed):
@@ -252,16 +252,16 @@ def test_the_same_seed_makes_the_same_plan():
 
 
 @pytest.mark.parametrize("rate", [1, 20, 600])
-def test_its_rate_is_the_average(rate):
-    """Of the faults and the calm after them."""
+def test_plan_has_rate_on_average(rate):
+    """The rate covers the faults and the pauses after them."""
     made = Nemesis(kinds(Faults(RecordingStack())), seed=4, rate=rate).plan()
     faults = [next(made) for _ in range(4000)]
     seconds = sum(fault.duration + fault.pause for fault in faults)
     assert 60 * len(faults) / seconds == pytest.approx(rate, rel=0.05)
 
 
-def test_a_nemesis_acts_while_its_block_runs():
-    """It ends with everything healed."""
+def test_nemesis_injects_faults_during_block():
+    """All faults are cleared when the block has ended."""
     faults = Faults(RecordingStack())
     with Nemesis(kinds(faults), seed=7, rate=600) as nemesis:
         wait_until(lambda: len(nemesis.done) >= 3, what="three faults")
@@ -270,8 +270,8 @@ def test_a_nemesis_acts_while_its_block_runs():
     assert f"seed 7, {len(nemesis.done)} faults" in str(nemesis)
 
 
-def test_a_nemesis_that_fails_says_so():
-    """At the end of its block, unless the block has failed by itself."""
+def test_nemesis_error_is_raised_at_end_of_block():
+    """An exception of the block has precedence."""
     failing = Nemesis(kinds(Faults(RecordingStack("kill", "pause"))), seed=7)
     with pytest.raises(StackError, match=r"kill|pause"), failing:
         pass
@@ -280,7 +280,7 @@ def test_a_nemesis_that_fails_says_so():
 
 
 @pytest.mark.parametrize("rate", [0, 601])
-def test_a_rate_out_of_bounds(rate):
-    """An error at once."""
+def test_nemesis_rejects_rate_out_of_bounds(rate):
+    """It raises ValueError in the constructor."""
     with pytest.raises(ValueError, match="from 1 to 600"):
         Nemesis(kinds(Faults(RecordingStack())), seed=1, rate=rate)

@@ -1,4 +1,4 @@
-"""A stack of real processes does what it is told."""
+"""A ProcessStack starts, breaks and stops real processes."""
 
 import signal
 import sys
@@ -31,12 +31,12 @@ def stack():
 
 
 def status(stack, service="files"):
-    """Ask a service."""
+    """Return the HTTP status of a service."""
     return requests.get(stack.url(service, 80), timeout=5).status_code
 
 
-def test_it_is_up_and_gone(stack):
-    """Every replica takes connections, and afterwards none."""
+def test_stack_accepts_connections_until_down(stack):
+    """Every replica accepts connections when the stack is up, and none after down()."""
     assert stack.services() == ("files", "pages")
     assert [len(stack.state(name)) for name in stack.services()] == [1, 2]
     assert all(one.is_ready for name in stack.services() for one in stack.state(name))
@@ -48,8 +48,8 @@ def test_it_is_up_and_gone(stack):
         requests.get(url, timeout=5)
 
 
-def test_a_service_knows_where_the_others_are(stack):
-    """In its arguments, its environment, and in what is run beside it."""
+def test_service_gets_ports_of_others(stack):
+    """exec() runs with the service's environment, in its data folder."""
     done = stack.exec("files", "sh", "-c", "echo $OTHER; pwd; touch here")
     other, folder = done.output.split()
     assert requests.get(other, timeout=5).status_code == 200
@@ -57,8 +57,8 @@ def test_a_service_knows_where_the_others_are(stack):
     assert folder.endswith(stack.state("files")[0].name.rpartition(":")[2])
 
 
-def test_a_command_that_fails(stack):
-    """An error with its output, unless that is wanted."""
+def test_exec_of_failing_command(stack):
+    """It raises an error with the output, unless check is false."""
     with pytest.raises(StackError, match=r"ended with 3:\noh no"):
         stack.exec("files", "sh", "-c", "echo oh no; exit 3")
     assert stack.exec("files", "sh", "-c", "exit 3", check=False).exit_code == 3
@@ -66,8 +66,8 @@ def test_a_command_that_fails(stack):
         stack.exec("files", "no-such-program")
 
 
-def test_how_it_ended(stack):
-    """The exit code, below 0 for a signal; a killed replica leaves the other."""
+def test_state_of_killed_replica(stack):
+    """The exit code is negative for a signal; the other replica still serves."""
     stack.kill("pages", replica=1)
     one, other = stack.state("pages")
     assert one.is_ready
@@ -81,8 +81,8 @@ def test_how_it_ended(stack):
     assert status(stack) == 200
 
 
-def test_more_and_fewer(stack):
-    """Replicas come and go, and none of those that are gone is asked."""
+def test_scale_up_and_down(stack):
+    """The proxy uses all new replicas, and none of the removed ones."""
     for number in (3, 1):
         stack.scale("pages", number)
         assert len(stack.state("pages")) == number
@@ -91,8 +91,8 @@ def test_more_and_fewer(stack):
 
 
 @pytest.mark.parametrize("fault", ["stopped", "killed", "paused", "partitioned"])
-def test_faults(stack, faults, fault):
-    """They can be felt, and are healed."""
+def test_fault_breaks_service_and_is_cleared(stack, faults, fault):
+    """Requests fail inside the block, and succeed afterwards."""
     with getattr(faults, fault)("files"), pytest.raises(requests.RequestException):
         requests.get(stack.url(), timeout=0.3)
     assert status(stack) == 200
@@ -100,22 +100,22 @@ def test_faults(stack, faults, fault):
 
 @pytest.fixture
 def faults(stack):
-    """What may befall it."""
+    """Faults of the stack."""
     return Faults(stack)
 
 
-def test_logs_since_a_moment(stack):
-    """Only what was printed from then on."""
+def test_logs_since_mark(stack):
+    """The logs have only the output after mark()."""
     assert status(stack) == 200
     wait_until(lambda: "GET /" in stack.logs()["files-0"], what="a line")
-    moment = stack.mark()
-    assert set(stack.logs(since=moment).values()) == {""}
+    mark = stack.mark()
+    assert set(stack.logs(since=mark).values()) == {""}
     requests.get(f"{stack.url()}/nothing", timeout=5)
-    wait_until(lambda: "/nothing" in stack.logs(since=moment)["files-0"], what="a line")
+    wait_until(lambda: "/nothing" in stack.logs(since=mark)["files-0"], what="a line")
 
 
-def test_a_program_that_does_not_start():
-    """The error has its state and the end of its log."""
+def test_wait_for_program_that_does_not_start():
+    """The error has the state and the end of the log."""
     command = [sys.executable, "-c", "raise SystemExit('no such option')"]
     stack = ProcessStack({"files": Program(command)})
     stack.up("files")
@@ -125,8 +125,8 @@ def test_a_program_that_does_not_start():
     stack.down(volumes=True)
 
 
-def test_what_is_not_there(stack):
-    """A clear error."""
+def test_unknown_services_and_ports(stack):
+    """The error names the mistake."""
     with pytest.raises(StackError, match="no service 'redis'"):
         stack.kill("redis")
     with pytest.raises(StackError, match="not a reply of a Redis-compatible server"):

@@ -1,4 +1,4 @@
-"""The proxy does what networks do."""
+"""The proxy injects network faults, in this process and as a script."""
 
 import socket
 import subprocess
@@ -17,7 +17,7 @@ from flask_redis_counter.testing.stacks.proxy import RemoteProxy
 
 
 class Echo:
-    """A server that sends back what it got, and remembers it."""
+    """An echo server that records the data it gets."""
 
     def __init__(self) -> None:
         self.got: list[bytes] = []
@@ -43,23 +43,23 @@ class Echo:
                 return
 
     def close(self) -> None:
-        """Accept nothing any more."""
+        """Stop accepting connections."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
 
 @pytest.fixture
 def echo() -> Iterator[Echo]:
-    """A server behind the proxy."""
+    """An echo server behind the proxy."""
     server = Echo()
     yield server
     server.close()
 
 
-@pytest.fixture(params=["here", "as a script"])
+@pytest.fixture(params=["in process", "as a script"])
 def proxy(echo, request) -> Iterator[tuple[int, Proxy | RemoteProxy]]:
-    """The port of a proxy, and what controls it."""
-    if request.param == "here":
+    """The port of a proxy, and its control."""
+    if request.param == "in process":
         made = Proxy([echo.port])
         yield made.port, made
         made.close()
@@ -75,12 +75,12 @@ def proxy(echo, request) -> Iterator[tuple[int, Proxy | RemoteProxy]]:
 
 
 def dial(port: int) -> socket.socket:
-    """Connect."""
+    """Return a connection to a port."""
     return socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 def ask(connection: socket.socket, data: bytes = b"ping") -> bytes:
-    """Send, and return what comes back."""
+    """Send data, and return the echo."""
     connection.sendall(data)
     got = b""
     while len(got) < len(data) and (more := connection.recv(65536)):
@@ -88,8 +88,8 @@ def ask(connection: socket.socket, data: bytes = b"ping") -> bytes:
     return got
 
 
-def silent(connection: socket.socket) -> bool:
-    """Whether nothing comes, not even an end."""
+def is_silent(connection: socket.socket) -> bool:
+    """Return whether neither data nor an end arrives."""
     connection.settimeout(0.2)
     try:
         return connection.recv(1) == b"never"
@@ -99,8 +99,8 @@ def silent(connection: socket.socket) -> bool:
         connection.settimeout(5)
 
 
-def test_nothing_is_wrong(proxy):
-    """Large and small, on several connections."""
+def test_forwards_without_fault(proxy):
+    """Large and small messages pass, on several connections."""
     port, _ = proxy
     with dial(port) as one, dial(port) as other:
         assert ask(one) == b"ping"
@@ -122,8 +122,8 @@ def test_slow(proxy):
         assert time.monotonic() - began < 0.15
 
 
-def test_choked(proxy):
-    """So many bytes a second, there and back at the same time."""
+def test_bandwidth_limited(proxy):
+    """The limit is bytes a second, in both directions at the same time."""
     port, control = proxy
     with dial(port) as one:
         control.inject("bandwidth_limited", 20_000)
@@ -134,8 +134,8 @@ def test_choked(proxy):
         assert ask(one) == b"ping"
 
 
-def test_reset(proxy, echo):
-    """What is open is reset, and what is opened; nothing arrives."""
+def test_connections_reset(proxy, echo):
+    """Open and new connections are reset; no data arrives."""
     port, control = proxy
     with dial(port) as one:
         assert ask(one) == b"ping"
@@ -152,13 +152,13 @@ def test_reset(proxy, echo):
 
 
 def test_half_open(proxy, echo):
-    """What is open is silent for good, as behind a dead peer; what is opened works."""
+    """Open connections stay silent, as behind a dead peer; new ones work."""
     port, control = proxy
     with dial(port) as one:
         assert ask(one) == b"ping"
         control.inject("half_open")
         one.sendall(b"lost")
-        assert silent(one)
+        assert is_silent(one)
         with dial(port) as another:
             assert ask(another, b"pong") == b"pong"
         control.clear()
@@ -167,8 +167,8 @@ def test_half_open(proxy, echo):
     assert echo.got == [b"ping", b"pong"]
 
 
-def test_replies_lost(proxy, echo):
-    """The server gets everything, and nobody hears of it; afterwards such a connection is reset."""
+def test_responses_dropped(proxy, echo):
+    """The server gets all requests; connections that lost a response are reset by clear()."""
     port, control = proxy
     with dial(port) as one, dial(port) as idle:
         assert ask(one) == ask(idle) == b"ping"
@@ -176,7 +176,7 @@ def test_replies_lost(proxy, echo):
         for number in (b"1", b"2"):
             one.sendall(number)
             wait_until(lambda number=number: number in echo.got, what="the request")
-        assert silent(one)
+        assert is_silent(one)
         control.clear()
         with pytest.raises(ConnectionResetError):
             one.recv(1)
@@ -194,8 +194,8 @@ NAMED = resp("client", "SETINFO", "LIB-NAME", "some-client") + resp("Select", "1
 
 
 @pytest.mark.parametrize("begins", ["before", "within", "after"])
-def test_replies_lost_on_a_new_connection(proxy, echo, begins):
-    """The handshake with a Redis is heard of, whenever the fault begins; the command is not."""
+def test_responses_dropped_passes_handshake(proxy, echo, begins):
+    """Responses to a Redis handshake arrive, whenever the fault begins; others do not."""
     port, control = proxy
     if begins == "before":
         control.inject("responses_dropped")
@@ -208,16 +208,16 @@ def test_replies_lost_on_a_new_connection(proxy, echo, begins):
             control.inject("responses_dropped")
         one.sendall(resp("SET", "a", "1"))
         wait_until(lambda: b"".join(echo.got).endswith(b"1\r\n"), what="the command")
-        assert silent(one)
+        assert is_silent(one)
         one.sendall(HELLO)
-        assert silent(one)
+        assert is_silent(one)
         control.clear()
         with pytest.raises(ConnectionResetError):
             one.recv(1)
 
 
-def test_a_handshake_in_pieces(proxy, echo):
-    """However the network cuts it."""
+def test_handshake_in_single_bytes(proxy, echo):
+    """The parser joins a handshake that the network has split."""
     port, control = proxy
     control.inject("responses_dropped")
     with dial(port) as one:
@@ -241,18 +241,18 @@ def test_a_handshake_in_pieces(proxy, echo):
     ],
     ids=["inline", "HTTP", "TLS", "noise", "module", "longer", "pipelined"],
 )
-def test_what_is_no_handshake(proxy, echo, data):
-    """Its reply is lost on a new connection as well."""
+def test_responses_dropped_without_handshake(proxy, echo, data):
+    """The response to other data is dropped on a new connection as well."""
     port, control = proxy
     control.inject("responses_dropped")
     with dial(port) as one:
         one.sendall(data)
         wait_until(lambda: b"".join(echo.got) == data, what="the request")
-        assert silent(one)
+        assert is_silent(one)
 
 
-def test_cut(proxy, echo):
-    """Nothing gets through, and all of it afterwards."""
+def test_isolated(proxy, echo):
+    """No data gets through, and all of it after clear()."""
     port, control = proxy
     with dial(port) as one:
         assert ask(one) == b"ping"
@@ -260,8 +260,8 @@ def test_cut(proxy, echo):
         one.sendall(b"held")
         with dial(port) as another:
             another.sendall(b"late")
-            assert silent(one)
-            assert silent(another)
+            assert is_silent(one)
+            assert is_silent(another)
             assert echo.got == [b"ping"]
             control.clear()
             assert one.recv(4) == b"held"
@@ -272,8 +272,8 @@ def test_cut(proxy, echo):
     ("kind", "amount"),
     [("latency", 0), ("latency", float("inf")), ("bandwidth_limited", -1), ("noise", 1)],
 )
-def test_a_trouble_that_makes_no_sense(proxy, kind, amount):
-    """An error at once, and nothing is wrong."""
+def test_inject_rejects_invalid_fault(proxy, kind, amount):
+    """It raises ValueError, and no fault is active."""
     port, control = proxy
     with pytest.raises(ValueError, match=kind):
         control.inject(kind, amount)
@@ -281,23 +281,23 @@ def test_a_trouble_that_makes_no_sense(proxy, kind, amount):
         assert ask(one) == b"ping"
 
 
-def test_it_takes_the_next_backend(echo):
-    """Backends that refuse are passed over; where all do, the connection ends."""
+def test_proxy_uses_next_backend(echo):
+    """Backends that refuse are skipped; if all do, the connection ends."""
     with socket.socket() as dead:
         dead.bind(("127.0.0.1", 0))
-        nobody = dead.getsockname()[1]
-        proxy = Proxy([nobody, f"127.0.0.1:{echo.port}"])
+        unused = dead.getsockname()[1]
+        proxy = Proxy([unused, f"127.0.0.1:{echo.port}"])
         for _ in range(4):
             with dial(proxy.port) as one:
                 assert ask(one) == b"ping"
-        proxy.backends = [("127.0.0.1", nobody)]
+        proxy.backends = [("127.0.0.1", unused)]
         with dial(proxy.port) as one:
             assert one.recv(1) == b""
         proxy.close()
 
 
-def test_a_closed_proxy_resets_and_refuses(echo):
-    """Nothing of it stays."""
+def test_close_resets_and_refuses_connections(echo):
+    """close() resets open connections, and stops listening; it may be called twice."""
     proxy = Proxy([echo.port])
     with dial(proxy.port) as one:
         assert ask(one) == b"ping"
@@ -309,8 +309,8 @@ def test_a_closed_proxy_resets_and_refuses(echo):
     proxy.close()
 
 
-def test_the_end_of_one_side_ends_the_other(echo):
-    """A server that closes is seen to close."""
+def test_end_of_server_connection_ends_client_connection(echo):
+    """The client gets the last data and the end of the connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         proxy = Proxy([listener.getsockname()[1]])
         with dial(proxy.port) as one:
@@ -322,8 +322,8 @@ def test_the_end_of_one_side_ends_the_other(echo):
         proxy.close()
 
 
-def test_the_script_ends_at_once(echo):
-    """Also as the first process of a container, where only a signal that is handled ends it."""
+def test_script_ends_on_sigterm(echo):
+    """PID 1 of a container ends only on signals that it handles."""
     port, control = free_port(), free_port()
     options = ["--listen", str(port), "--control", str(control), f"127.0.0.1:{echo.port}"]
     with subprocess.Popen([sys.executable, proxy_module.__file__, *options]) as running:
@@ -332,29 +332,29 @@ def test_the_script_ends_at_once(echo):
             with dial(port) as connection:
                 assert ask(connection) == b"ping"
                 running.terminate()
-                assert running.wait(5) == 0  # below 0, the signal would have had to end it
+                assert running.wait(5) == 0  # negative if the signal were not handled
         finally:
             running.kill()
 
 
-def test_a_script_that_has_just_been_started(echo):
-    """It is told as soon as it listens, also where Docker takes connections before."""
+def test_remote_proxy_waits_for_start_of_script(echo):
+    """It retries until the script listens, also if Docker accepts connections before that."""
     port, control = free_port(), free_port()
-    told = ThreadPoolExecutor(1)
+    pool = ThreadPoolExecutor(1)
     options = ["--listen", str(port), "--control", str(control), f"127.0.0.1:{echo.port}"]
-    with socket.create_server(("127.0.0.1", control)) as docker, told:
-        telling = told.submit(RemoteProxy("127.0.0.1", control).clear)
+    with socket.create_server(("127.0.0.1", control)) as docker, pool:
+        clearing = pool.submit(RemoteProxy("127.0.0.1", control).clear)
         docker.accept()[0].close()
         docker.close()
         with subprocess.Popen([sys.executable, proxy_module.__file__, *options]) as running:
             try:
-                telling.result(10)
+                clearing.result(10)
             finally:
                 running.kill()
 
 
-def test_a_script_that_is_not_there(monkeypatch):
-    """An error, in the end."""
+def test_remote_proxy_without_script(monkeypatch):
+    """It raises OSError after the timeout."""
     monkeypatch.setattr(proxy_module, "_STARTUP_TIMEOUT", 0.1)
     with pytest.raises(OSError, match="refused"):
         RemoteProxy("127.0.0.1", free_port()).clear()

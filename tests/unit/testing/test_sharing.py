@@ -1,4 +1,4 @@
-"""Processes share the stacks of the same Compose project, and the last one removes each."""
+"""Processes share the stacks of the same Compose project, and the last one removes them."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from flask_redis_counter.testing.stacks.sharing import SharedStacks, remove_aban
 
 
 class Engine:
-    """What runs, and what was done; makes stacks that are told apart by their fingerprint."""
+    """Records what is done to its stacks, which have different fingerprints."""
 
     def __init__(self):
         self.done = []
         self.fails = ()
 
     def maker(self, fingerprint):
-        """Return what makes stacks of one Compose project."""
+        """Return a factory for stacks with a fingerprint."""
         return lambda project: FakeStack(self, fingerprint, project)
 
 
@@ -33,31 +33,31 @@ class FakeStack:
             raise StackError(f"no {what}")
 
     def fingerprint(self):
-        """Say which it is."""
+        """Return the fingerprint."""
         return self._fingerprint
 
     def up(self):
-        """Come up, or not."""
+        """Start it, or fail."""
         self._do("up")
 
     def down(self, *, volumes):
-        """Go away, or not."""
+        """Remove it, or fail."""
         assert volumes
         self._do("down")
 
     def leftovers(self):
-        """Leave nothing."""
+        """Return nothing."""
         return []
 
 
 @pytest.fixture
 def engine():
-    """An engine that runs nothing yet."""
+    """An engine without stacks."""
     return Engine()
 
 
 def test_processes_share_a_stack(engine, tmp_path):
-    """The first starts it under its own name, and the last removes it."""
+    """The first process chooses the name and starts it; the last one removes it."""
     first, second = SharedStacks(tmp_path), SharedStacks(tmp_path)
     assert first.acquire(engine.maker("shop"), "one").project == "one"
     assert second.acquire(engine.maker("shop"), "two").project == "one"
@@ -67,8 +67,8 @@ def test_processes_share_a_stack(engine, tmp_path):
     assert engine.done == ["up one", "down one"]
 
 
-def test_a_process_uses_one_stack_at_a_time(engine, tmp_path):
-    """The next one begins when the last has gone, unless it is the same."""
+def test_process_holds_one_stack_at_a_time(engine, tmp_path):
+    """acquire() of another stack removes the previous one first."""
     stacks = SharedStacks(tmp_path)
     for fingerprint in ("shop", "shop", "blog", "shop"):
         stacks.acquire(engine.maker(fingerprint), "one")
@@ -76,14 +76,14 @@ def test_a_process_uses_one_stack_at_a_time(engine, tmp_path):
 
 
 def test_two_stacks_at_once_have_two_names(engine, tmp_path):
-    """Under one name Compose would put the one in the place of the other."""
+    """With one name Compose would replace the first stack."""
     first, second = SharedStacks(tmp_path), SharedStacks(tmp_path)
     first.acquire(engine.maker("shop"), "same")
     assert second.acquire(engine.maker("blog"), "same").project == "same-2"
 
 
 def test_a_kept_stack_keeps_its_name(engine, tmp_path):
-    """Another one gets another, and who comes back finds the first."""
+    """Another stack gets another name; the first one is found again."""
     stacks = SharedStacks(tmp_path, keep=True)
     projects = [
         stacks.acquire(engine.maker(fingerprint), "same").project
@@ -94,8 +94,8 @@ def test_a_kept_stack_keeps_its_name(engine, tmp_path):
     assert not any(done.startswith("down") for done in engine.done)
 
 
-def test_what_does_not_come_up_is_removed(engine, tmp_path):
-    """The next test, or process, tries again."""
+def test_acquire_removes_stack_that_does_not_come_up(engine, tmp_path):
+    """The next call tries again."""
     engine.fails = ("up",)
     stacks = SharedStacks(tmp_path)
     with pytest.raises(StackError, match="no up"):
@@ -105,8 +105,8 @@ def test_what_does_not_come_up_is_removed(engine, tmp_path):
     assert engine.done == ["up one", "down one", "up one"]
 
 
-def test_what_cannot_be_removed_does_not_hide_why_it_is_not_up(engine, tmp_path):
-    """The error has a note, and the end of the run tries again."""
+def test_acquire_error_has_note_if_stack_is_not_removed(engine, tmp_path):
+    """The error of up() is raised, with the error of down() as a note."""
     engine.fails = ("up", "down")
     with pytest.raises(StackError, match="no up") as raised:
         SharedStacks(tmp_path).acquire(engine.maker("shop"), "one")
@@ -115,8 +115,8 @@ def test_what_cannot_be_removed_does_not_hide_why_it_is_not_up(engine, tmp_path)
     ]
 
 
-def test_what_cannot_be_removed_stays_known(engine, tmp_path, monkeypatch):
-    """The end of the run removes it, with the command that the process had."""
+def test_remove_abandoned_removes_stack_that_was_not_removed(engine, tmp_path, monkeypatch):
+    """It uses the command line that the process had."""
     stacks = SharedStacks(tmp_path)
     stacks.acquire(engine.maker("shop"), "one")
     engine.fails = ("down",)

@@ -1,4 +1,4 @@
-"""Tallies and waiting: what they must not let pass."""
+"""Tallies reject wrong counts, and waiting reports the last value."""
 
 import pytest
 
@@ -14,13 +14,13 @@ from flask_redis_counter.testing import Tally, WaitTimeoutError, wait_until
         (Tally([], not_counted=5), 7, 7),
     ],
 )
-def test_a_true_tally_passes(tally, before, after):
-    """Unknown hits may have counted or not; refused ones have not."""
+def test_tally_check_accepts_correct_counts(tally, before, after):
+    """Unknown hits may have counted; not_counted ones have not."""
     tally.check(before=before, after=after)
 
 
 @pytest.mark.parametrize(
-    ("tally", "before", "after", "said"),
+    ("tally", "before", "after", "message"),
     [
         (Tally([1, 2, 3]), 0, 2, "not from 1 to 2"),
         (Tally([1, 3], unknown=1), 0, 4, "4 counted, but 2 acknowledged and 1 unknown"),
@@ -30,14 +30,14 @@ def test_a_true_tally_passes(tally, before, after):
         (Tally([], not_counted=1), 0, 1, "1 counted"),
     ],
 )
-def test_a_lie_does_not_pass(tally, before, after, said):
-    """A lost hit, a double one, a value twice, a value from elsewhere, a refused one counted."""
-    with pytest.raises(AssertionError, match=said):
+def test_tally_check_rejects_wrong_counts(tally, before, after, message):
+    """Lost and duplicate hits, repeated and foreign values, and counted not_counted hits fail."""
+    with pytest.raises(AssertionError, match=message):
         tally.check(before=before, after=after)
 
 
-def test_waiting_says_what_was_seen_last():
-    """The error has the condition and the last look, be it a value or an exception."""
+def test_wait_until_error_has_last_value():
+    """The error has the condition and its last value or exception."""
     with pytest.raises(WaitTimeoutError, match="three; last seen: 0"):
         wait_until(lambda: 0, what="three", timeout=0)
     with pytest.raises(WaitTimeoutError, match="ZeroDivisionError"):
