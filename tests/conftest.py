@@ -1,4 +1,4 @@
-"""Options of the whole test run."""
+"""Options and environment of the whole test run."""
 
 import os
 
@@ -7,58 +7,59 @@ import pytest
 pytest_plugins = ["flask_redis_counter.testing.plugin", "pytester"]
 
 
-#: What all tests ask is here, whatever proxy and passwords their environment has for elsewhere.
+#: Hosts that tests connect to without a proxy.
 LOCAL = "127.0.0.1,localhost"
 
 
 def pytest_configure() -> None:
-    """Let requests, urllib and the programs that tests start ask what is here without a proxy."""
-    elsewhere = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    os.environ["no_proxy"] = f"{elsewhere},{LOCAL}" if elsewhere else LOCAL
+    """Exclude local hosts from the environment's proxies, and disable ``.netrc``."""
+    no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = f"{no_proxy},{LOCAL}" if no_proxy else LOCAL
     os.environ["NETRC"] = os.devnull
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the caller choose what the scenarios run on, and how much chaos and fuzzing there is."""
+    """Add options for the stack, the servers, the chaos test and fuzzing."""
     parser.addoption(
         "--stack",
         choices=("auto", "compose", "process"),
         default="auto",
-        help="what the end-to-end scenarios run on: the Compose stack, real processes, "
-        "or Compose where a Docker Engine answers (auto)",
+        help="stack of the end-to-end tests: compose, process, or auto: compose if a Docker Engine "
+        "responds (%(default)s)",
     )
     parser.addoption(
         "--image",
         action="append",
-        help="run the integration tests on the server of this image; may be given several times",
+        help="run the integration tests on this server image; may be repeated",
     )
     parser.addoption(
         "--servers",
         choices=("all", "first", "last"),
         default="all",
-        help="run the integration tests on each server that is here, or on one of them alone (all)",
+        help="servers for the integration tests: all that are installed, or one (%(default)s)",
     )
     parser.addoption(
         "--store",
         choices=("redis", "valkey"),
         default="redis",
-        help="what the Compose stack keeps its counts in",
+        help="store of the Compose stack (%(default)s)",
     )
     parser.addoption(
         "--minutes",
         type=float,
         default=1.0,
-        help="how long the chaos lasts, 0 to 1440; each kind of fault comes at least once (1)",
+        help="duration of the chaos test, 0 to 1440; each kind of fault occurs at least once "
+        "(%(default)s)",
     )
     parser.addoption(
         "--max-pause",
         type=float,
         default=4.0,
-        help="how many seconds of calm there are after each fault of the chaos at the most (4)",
+        help="maximum seconds between two faults of the chaos test (%(default)s)",
     )
     parser.addoption(
         "--examples",
         type=int,
         default=100,
-        help="how many requests the fuzzing makes up for each operation and test (100)",
+        help="requests that fuzzing generates for each operation and test (%(default)s)",
     )

@@ -1,4 +1,4 @@
-"""A guestbook: the kind of small service that the plugin is for."""
+"""A guestbook: a small service, to be tested with the plugin."""
 
 import os
 
@@ -12,14 +12,14 @@ store = redis.Redis(
 
 
 @app.errorhandler(redis.RedisError)
-def away(_error: redis.RedisError):
-    """Say that the store does not answer."""
+def store_unavailable(_error: redis.RedisError):
+    """Return 503 if the store does not respond."""
     return jsonify(error="the guestbook is closed"), 503
 
 
 @app.get("/healthz")
 def healthz():
-    """Live."""
+    """Return whether the store responds."""
     return jsonify(store.ping())
 
 

@@ -1,4 +1,4 @@
-"""All that the plugin has to know."""
+"""Configuration of the plugin."""
 
 import pytest
 
@@ -9,11 +9,11 @@ pytest_plugins = ["flask_redis_counter.testing.plugin"]
 
 @pytest.fixture(scope="session")
 def docker_compose_file():
-    """The project's files."""
+    """Return the project's Compose files."""
     return ["docker-compose.yml", "docker-compose.test.yml"]
 
 
 @pytest.fixture(scope="session")
 def stack_endpoint():
-    """Where the guestbook is reached."""
+    """Return the guestbook's endpoint."""
     return Endpoint("web", 8000, ready_path="/healthz")

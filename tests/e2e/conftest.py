@@ -1,4 +1,4 @@
-"""The stacks that the scenarios run on."""
+"""The stacks that the end-to-end tests run on."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,31 +21,31 @@ SCALE_FILES = [
 ]
 VALKEY_FILE = str(ROOT / "tests" / "e2e" / "docker-compose.valkey.yml")
 
-#: Where the service is reached, directly and behind the load balancer.
+#: The service's endpoint, directly and behind the load balancer.
 WEB = Endpoint("web", 5000, ready_path="/readyz")
 BALANCER = Endpoint("lb", 5000, ready_path="/readyz")
 
-#: What sets and deletes counters; the Compose file of the tests has it as well.
+#: Admin key, for setting and deleting counters; the Compose file of the tests has the same.
 ADMIN_KEY = "the-key-of-the-tests"
 
 NewStack = Callable[..., Stack]
 
-#: What the run's stacks are made of.
+#: Kind of the run's stacks: compose or process.
 KIND = pytest.StashKey[str]()
 
 
 def process_stack(
     replicas: int = 1, *, settings: Mapping[str, str] = MappingProxyType({})
 ) -> ProcessStack:
-    """Return the service's real processes and a real store, as the Compose file has them.
+    """Return a stack of the service's processes and a Valkey, configured as in the Compose file.
 
-    :param settings: what the service finds in its environment besides.
+    :param settings: additional environment variables of the service.
     """
     store = [server_binary(), "--port", "{port}", "--bind", "127.0.0.1", "--dir", "{data}"]
     store += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
     web = [sys.executable, "-m", "flask_redis_counter", "serve", "--port={port}"]
     given = {"REDIS_URL": "redis://127.0.0.1:{redis}/0", "COUNTER_ADMIN_KEY": ADMIN_KEY}
-    given["PORT"] = "{port}"  # for commands beside it; in a container it is 5000
+    given["PORT"] = "{port}"  # for exec(); in a container it is 5000
     programs = {
         "redis": Program(store),
         "web": Program(web, {**given, **settings}, replicas),
@@ -54,7 +54,7 @@ def process_stack(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Decide once what the run's stacks are made of."""
+    """Choose the kind of the run's stacks."""
     kind = config.getoption("--stack")
     if kind == "auto":
         kind = "compose" if is_engine_available() else "process"
@@ -64,12 +64,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say what the scenarios run on."""
+    """Print the kind of stack and the store."""
     return f"e2e stack: {config.stash[KIND]}, store: {config.getoption('--store')}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line when the containers were not covered."""
+    """Print a line if the containers were not covered."""
     config = terminalreporter.config
     if config.stash[KIND] == "process":
         reason = "chosen" if config.getoption("--stack") == "process" else "no Docker Engine"
@@ -82,7 +82,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what only containers can show where there are none."""
+    """Skip tests that need containers on the process stack."""
     if config.stash[KIND] == "process":
         for item in items:
             if item.get_closest_marker("compose"):
@@ -98,19 +98,19 @@ def image(pytestconfig: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def docker_compose_file() -> list[str]:
-    """Return the files that a user runs, and what the tests change in them."""
+    """Return the project's Compose files, and the overrides of the tests."""
     return FILES
 
 
 @pytest.fixture(scope="session")
 def stack_endpoint() -> Endpoint:
-    """Say where the service is reached."""
+    """Return the service's endpoint."""
     return WEB
 
 
 @pytest.fixture(scope="session")
 def shared_stack(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """One stack for all scenarios that leave it whole."""
+    """The stack for all tests that leave it running."""
     if pytestconfig.stash[KIND] == "compose":
         yield request.getfixturevalue("compose_stack")
     else:
@@ -120,7 +120,7 @@ def shared_stack(pytestconfig: pytest.Config, request: pytest.FixtureRequest) ->
 
 @pytest.fixture
 def new_stack(pytestconfig: pytest.Config, request: pytest.FixtureRequest, image) -> NewStack:
-    """Make stacks of one's own, empty and not yet up; use them as context managers."""
+    """Make new stacks, empty and not started; use them as context managers."""
 
     def make(replicas: int = 1) -> Stack:
         made: Stack

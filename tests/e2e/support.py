@@ -1,4 +1,4 @@
-"""What several scenarios need."""
+"""Helpers for several end-to-end tests."""
 
 import threading
 import time
@@ -9,12 +9,12 @@ import requests
 
 from flask_redis_counter.testing import Stack, Tally, run_load, wait_until
 
-#: Hits that must be acknowledged before a disturbance, and again after it.
-ENOUGH = 50
+#: Hits that must be acknowledged before a disruption, and again after it.
+HITS_EACH = 50
 
 
-def value(stack: Stack, name: str = "visits") -> int:
-    """Return a counter's value, read and not counted."""
+def read_value(stack: Stack, name: str = "visits") -> int:
+    """Return a counter's value, without counting."""
     answer = requests.get(f"{stack.url()}/counters/{name}", timeout=5)
     if answer.status_code == 404:
         return 0
@@ -22,26 +22,26 @@ def value(stack: Stack, name: str = "visits") -> int:
     return answer.json()["value"]
 
 
-def under_load(stack: Stack, disturb: Callable[[], object], *, clients: int = 8) -> Tally:
-    """Disturb a stack while clients count, and return what they were told, before and after."""
+def run_under_load(stack: Stack, disrupt: Callable[[], object], *, clients: int = 8) -> Tally:
+    """Disrupt a stack while clients count, and return the tally of all their hits."""
     progress = {"now": 0}
-    disturbed = threading.Event()
-    ends = time.monotonic() + 90
+    disrupted = threading.Event()
+    deadline = time.monotonic() + 90
 
     def should_continue(tally: Tally) -> bool:
         progress["now"] = len(tally.values)
-        if disturbed.is_set():
-            progress.setdefault("target", len(tally.values) + ENOUGH)
-            return len(tally.values) < progress["target"] and time.monotonic() < ends
-        return time.monotonic() < ends
+        if disrupted.is_set():
+            progress.setdefault("target", len(tally.values) + HITS_EACH)
+            return len(tally.values) < progress["target"] and time.monotonic() < deadline
+        return time.monotonic() < deadline
 
     with ThreadPoolExecutor(1) as pool:
         load = pool.submit(run_load, stack.url, clients=clients, should_continue=should_continue)
         try:
-            wait_until(lambda: progress["now"] >= ENOUGH, what=f"{ENOUGH} hits")
-            disturb()
+            wait_until(lambda: progress["now"] >= HITS_EACH, what=f"{HITS_EACH} hits")
+            disrupt()
         finally:
-            disturbed.set()
+            disrupted.set()
         tally = load.result()
     assert len(tally.values) >= progress["target"], "the stack did not come back"
     return tally

@@ -1,4 +1,4 @@
-"""What a monitor reads of each replica adds up to what is in the store."""
+"""The sum of the replicas' metrics equals the counts in the store."""
 
 from collections import Counter
 
@@ -6,9 +6,9 @@ import requests
 
 from flask_redis_counter.testing import run_load
 
-from .support import under_load, value
+from .support import read_value, run_under_load
 
-#: A scrape, from where a monitor would be: inside.
+#: A scrape from inside the container.
 SCRAPE = """
 import os
 from http.client import HTTPConnection
@@ -18,8 +18,8 @@ print(connection.getresponse().read().decode())
 """
 
 
-def scraped(stack):
-    """Return the sum over all replicas of what each says."""
+def scrape_sum(stack):
+    """Return the sum of each metric over all replicas."""
     total = Counter()
     for number, replica in enumerate(stack.state("web")):
         if replica.is_ready:
@@ -29,23 +29,25 @@ def scraped(stack):
     return total
 
 
-def test_two_replicas_add_up_to_the_counters(new_stack):
-    """Each hit is in the metrics of one replica, through an outage as well."""
+def test_metrics_of_two_replicas_add_up_to_counters(new_stack):
+    """Each hit is in the metrics of one replica, also with an outage."""
     with new_stack(replicas=2) as stack:
         tally = run_load(
             stack.url, clients=8, should_continue=lambda tally: len(tally.values) < 500
         )
-        tally.check(before=0, after=value(stack))
-        answer = requests.post(f"{stack.url()}/counters/orders/hits?amount=7", timeout=5)
-        assert answer.json()["value"] == 7
-        found = scraped(stack)
+        tally.check(before=0, after=read_value(stack))
+        response = requests.post(f"{stack.url()}/counters/orders/hits?amount=7", timeout=5)
+        assert response.json()["value"] == 7
+        found = scrape_sum(stack)
         assert found["counter_store_up"] == 2
-        assert found["counter_added_total"] == value(stack) + 7
-        assert found['counter_hits_total{outcome="counted"}'] == value(stack) + 1
-        assert found["counter_hit_duration_seconds_count"] == value(stack) + 1
+        assert found["counter_added_total"] == read_value(stack) + 7
+        assert found['counter_hits_total{outcome="counted"}'] == read_value(stack) + 1
+        assert found["counter_hit_duration_seconds_count"] == read_value(stack) + 1
 
-        tally = under_load(stack, lambda: stack.restart("redis"))
-        found = scraped(stack)
+        tally = run_under_load(stack, lambda: stack.restart("redis"))
+        found = scrape_sum(stack)
         added = found["counter_added_total"]
-        assert added <= value(stack) + 7 <= added + found['counter_hits_total{outcome="unknown"}']
+        assert (
+            added <= read_value(stack) + 7 <= added + found['counter_hits_total{outcome="unknown"}']
+        )
         assert found['counter_hits_total{outcome="not_counted"}'] >= tally.not_counted

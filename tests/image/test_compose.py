@@ -1,4 +1,4 @@
-"""The Compose files, alone and together: what they say, without starting anything."""
+"""The Compose files, alone and combined, as Compose resolves them; nothing is started."""
 
 import json
 import shutil
@@ -15,9 +15,9 @@ KINDS = ("dev", "scale", "metrics", "test")
 DEV, SCALE, METRICS, TEST = (f"docker-compose.{kind}.yml" for kind in KINDS)
 E2E = "tests/e2e"
 
-#: What a user runs.
-OURS = [(BASE,), (BASE, DEV), (BASE, SCALE), (BASE, METRICS), (BASE, SCALE, METRICS)]
-#: What the tests run.
+#: Combinations that users run.
+USER_FILES = [(BASE,), (BASE, DEV), (BASE, SCALE), (BASE, METRICS), (BASE, SCALE, METRICS)]
+#: Combinations that the tests run.
 TESTS = [
     (BASE, TEST),
     (BASE, TEST, DEV),
@@ -33,34 +33,36 @@ EXAMPLES = [
 ]
 
 
-#: What names another store: only from .env, since a shell may have it for other programs.
+#: Settings of another store, read only from .env: a shell may have them for other programs.
 STORE = {"REDIS_URL", "REDIS_DB", "REDIS_USERNAME", "REDIS_PASSWORD_FILE"}
-#: Folders and files inside the container.
+#: Paths inside the container.
 INSIDE = {"COUNTER_DATA_DIR", "COUNTER_METRICS_DIR"}
 INSIDE |= {"COUNTER_ADMIN_KEY_FILE", "COUNTER_METRICS_TOKEN_FILE"}
-#: For apps alone; the service rejects it.
+#: For Flask apps; the service rejects it.
 APPS = {"COUNTER_ENABLED"}
 
 
-def together(files, folder=ROOT):
-    """Return what Compose makes of the files; it refuses what is malformed or unknown."""
+def resolve(files, folder=ROOT):
+    """Return the resolved Compose files; Compose rejects invalid or unknown keys."""
     arguments = [f"--file={ROOT / file}" for file in files]
     arguments.append(f"--project-directory={folder}")
     return json.loads(run_docker("docker", "compose", *arguments, "config", "--format=json"))
 
 
-def test_no_file_is_left_out():
-    """Each Compose file of the project is in a combination."""
-    there = {str(path.relative_to(ROOT)) for path in ROOT.glob("docker-compose*.yml")}
-    there |= {str(path.relative_to(ROOT)) for path in (ROOT / E2E).glob("docker-compose*.yml")}
-    there |= {str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/docker-compose*.yml")}
-    assert there == {file for files in OURS + TESTS + EXAMPLES for file in files}
+def test_every_compose_file_is_tested():
+    """Each Compose file of the project is in a combination above."""
+    existing = {str(path.relative_to(ROOT)) for path in ROOT.glob("docker-compose*.yml")}
+    existing |= {str(path.relative_to(ROOT)) for path in (ROOT / E2E).glob("docker-compose*.yml")}
+    existing |= {
+        str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/docker-compose*.yml")
+    }
+    assert existing == {file for files in USER_FILES + TESTS + EXAMPLES for file in files}
 
 
 @pytest.mark.parametrize("files", TESTS + EXAMPLES, ids=" + ".join)
-def test_what_tests_run_is_valid(files):
-    """And its ports are free ones on the loopback, except where a user runs it."""
-    services = together(files)["services"]
+def test_compose_files_of_tests_are_valid(files):
+    """Their ports are free ones on the loopback, except in the example for users."""
+    services = resolve(files)["services"]
     if files in TESTS or len(files) > 1:
         for service in services.values():
             for port in service.get("ports", []):
@@ -68,10 +70,10 @@ def test_what_tests_run_is_valid(files):
                 assert "published" not in port
 
 
-@pytest.mark.parametrize("files", OURS, ids=" + ".join)
+@pytest.mark.parametrize("files", USER_FILES, ids=" + ".join)
 def test_every_service_is_confined(files):
-    """Read-only, no capabilities, no new privileges, with limits; one port for the outside."""
-    config = together(files)
+    """Read-only, no capabilities, no new privileges, limits; one published port."""
+    config = resolve(files)
     services = config["services"]
     for name, service in services.items():
         assert service["read_only"] is True, name
@@ -83,11 +85,11 @@ def test_every_service_is_confined(files):
         assert service["restart"] == "unless-stopped", name
         for mount in service.get("volumes", []):
             assert mount["type"] == "volume" or mount["read_only"], name
-            # In a clone made under umask 077 only its owner could read a mounted file.
+            # In a clone made under umask 077, only its owner can read a mounted file.
             assert mount["type"] == "volume" or files == (BASE, DEV), name
-        checked = service.get("healthcheck", {"disable": name != "web"})  # the image has web's
+        checked = service.get("healthcheck", {"disable": name != "web"})  # web's is in the image
         assert not checked.get("disable"), name
-    # Prometheus is for this machine alone.
+    # Prometheus is published only on this machine.
     if "prometheus" in services:
         [port] = services["prometheus"].pop("ports")
         assert port["host_ip"] == "127.0.0.1"
@@ -99,12 +101,12 @@ def test_every_service_is_confined(files):
     assert list(services["redis"]["networks"]) == ["store"]
 
 
-@pytest.mark.parametrize("files", OURS, ids=" + ".join)
-def test_one_variable_moves_the_stack(files, monkeypatch):
-    """HTTP_PORT is the port of the stack, and PROMETHEUS_PORT that of Prometheus."""
+@pytest.mark.parametrize("files", USER_FILES, ids=" + ".join)
+def test_port_variables(files, monkeypatch):
+    """HTTP_PORT is the port of the stack, PROMETHEUS_PORT the one of Prometheus."""
     monkeypatch.setenv("HTTP_PORT", "127.0.0.1:5070")
     monkeypatch.setenv("PROMETHEUS_PORT", "9091")
-    services = together(files)["services"]
+    services = resolve(files)["services"]
     [port] = services["lb" if SCALE in files else "web"]["ports"]
     assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "5070", 5000)
     if METRICS in files:
@@ -112,34 +114,34 @@ def test_one_variable_moves_the_stack(files, monkeypatch):
 
 
 def test_every_setting_is_passed_on(tmp_path, monkeypatch):
-    """The service gets each setting that the shell has."""
-    passed = together((BASE,), tmp_path)["services"]["web"]["environment"]
+    """The service gets each setting in the shell's environment."""
+    passed = resolve((BASE,), tmp_path)["services"]["web"]["environment"]
     assert passed.keys() == SETTINGS.keys() - STORE - INSIDE - APPS
     monkeypatch.setenv("COUNTER_PREFIX", "mine:")
-    assert together((BASE,))["services"]["web"]["environment"]["COUNTER_PREFIX"] == "mine:"
+    assert resolve((BASE,))["services"]["web"]["environment"]["COUNTER_PREFIX"] == "mine:"
 
 
-def test_the_whole_file_of_settings_is_passed_on(tmp_path):
-    """The service gets all of .env: another store, and what is misspelt, of which it warns."""
+def test_whole_env_file_is_passed_on(tmp_path):
+    """The service gets all of .env: another store, and misspelt settings to warn about."""
     (tmp_path / ".env").write_text(
         "COUNTER_TIMOUT=2\nCOUNTER_SPOOL_MAX_MB=5\nREDIS_URL=redis://elsewhere:6379/0\n"
         "COUNTER_ADMIN_KEY='sixteen-or-more-$characters'\nREDIS_PASSWORD='with a \"$\"'\n"
     )
-    services = together((BASE,), tmp_path)["services"]
+    services = resolve((BASE,), tmp_path)["services"]
     passed = services["web"]["environment"]
     assert passed["COUNTER_TIMOUT"] == "2"
     assert passed["COUNTER_SPOOL_MAX_MB"] == "5"
     assert passed["REDIS_URL"] == "redis://elsewhere:6379/0"
-    # Compose prints what it would read again: with "$$" for "$".
+    # Compose escapes "$" as "$$" in its output.
     assert passed["COUNTER_ADMIN_KEY"] == "sixteen-or-more-$$characters"
     assert passed["REDIS_PASSWORD"] == 'with a "$$"'
-    # The bundled Redis asks for the same password.
+    # The bundled Redis has the same password.
     command = services["redis"]["command"]
     assert command[command.index("--requirepass") + 1] == 'with a "$$"'
 
 
-def test_the_balancer_can_read_its_configuration(tmp_path):
-    """HAProxy's user reads its files also when they come from a clone made under umask 077."""
+def test_balancer_can_read_its_configuration(tmp_path):
+    """HAProxy's user can read its files, also from a clone made under umask 077."""
     for name in (BASE, SCALE):
         shutil.copy(ROOT / name, tmp_path)
     deploy = tmp_path / "deploy"
@@ -149,6 +151,6 @@ def test_the_balancer_can_read_its_configuration(tmp_path):
     deploy.chmod(0o700)
     files = [f"--file={tmp_path / name}" for name in (BASE, SCALE)]
     run_docker("docker", "compose", *files, "build", "lb")
-    image = together((BASE, SCALE))["services"]["lb"]["image"]
+    image = resolve((BASE, SCALE))["services"]["lb"]["image"]
     config = "/usr/local/etc/haproxy/haproxy.cfg"
     run_docker("docker", "run", "--rm", "--network=none", image, "haproxy", "-c", "-f", config)

@@ -1,4 +1,4 @@
-"""The image, built from the Dockerfile as it stands."""
+"""The image that is built from the Dockerfile."""
 
 import json
 import secrets
@@ -31,11 +31,11 @@ def image():
 
 @pytest.fixture
 def container(image):
-    """A container of it, read-only and without any capability; no store is near."""
+    """A container of the image, read-only, without capabilities and without a store."""
     name = f"counter-image-{secrets.token_hex(4)}"
     confined = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
     published = ["--publish=127.0.0.1::5000", "--env=REDIS_HOST=127.0.0.1"]
-    # As Docker's client may set them, of a proxy that does not reach the container.
+    # Docker's client may pass a proxy configuration; this proxy does not exist.
     proxied = ["--env=HTTP_PROXY=http://127.0.0.1:9", "--env=http_proxy=http://127.0.0.1:9"]
     run_docker(
         "docker", "run", "--detach", f"--name={name}", *confined, *published, *proxied, image
@@ -44,29 +44,29 @@ def container(image):
     run_docker("docker", "rm", "--force", "--volumes", name)
 
 
-def inspected(what):
-    """Return what Docker knows of an image or a container."""
-    return json.loads(run_docker("docker", "inspect", what))[0]
+def inspect(name):
+    """Return the output of `docker inspect` for an image or a container."""
+    return json.loads(run_docker("docker", "inspect", name))[0]
 
 
-def wait_for_answer(container):
-    """Wait until the container answers, and return its URL."""
+def wait_for_response(container):
+    """Wait until the container responds, and return its URL."""
     port = run_docker("docker", "port", container, "5000").split()[0].rpartition(":")[2]
     url = f"http://127.0.0.1:{port}"
-    wait_until(lambda: requests.get(f"{url}/healthz", timeout=2).ok, what="an answer")
+    wait_until(lambda: requests.get(f"{url}/healthz", timeout=2).ok, what="a response")
     return url
 
 
-def test_size(image):
-    """What we add to the base image stays under 60 MB."""
-    added = inspected(image)["Size"] - inspected(BASE)["Size"]
+def test_image_size(image):
+    """The layers on top of the base image have less than 60 MB."""
+    added = inspect(image)["Size"] - inspect(BASE)["Size"]
     print(f"added to {BASE}: {added / MEGABYTE:.1f} MB")  # noqa: T201
     assert 0 < added < 60 * MEGABYTE
 
 
-def test_configuration(image):
-    """No root, a health check, an exec-form command, the port, and the OCI labels."""
-    config = inspected(image)["Config"]
+def test_image_configuration(image):
+    """No root, a health check, an exec-form command, the port, and the OCI labels are set."""
+    config = inspect(image)["Config"]
     assert config["User"] == "10001"
     assert config["Healthcheck"]["Test"][0] == "CMD"
     assert config["Cmd"] == ["flask-redis-counter", "serve", "--host=0.0.0.0"]
@@ -77,8 +77,8 @@ def test_configuration(image):
         assert labels[f"org.opencontainers.image.{label}"]
 
 
-def test_no_build_tools(image):
-    """The environment has no pip; only the locked versions are in it."""
+def test_image_has_no_build_tools(image):
+    """The virtual environment has no pip, and only the locked versions."""
     with pytest.raises(StackError, match="No module named pip"):
         run_docker("docker", "run", "--rm", image, "python", "-m", "pip", "--version")
     with pytest.raises(StackError):
@@ -94,7 +94,7 @@ def test_no_build_tools(image):
         assert pin in locked or pin.startswith("flask-redis-counter=="), pin
 
 
-#: Prints the programs on the usual PATH, what the system's packages are, and what we may write to.
+#: Prints the programs on PATH, the system packages, the writable folders and setuid files.
 INVENTORY = """
 import json, os, subprocess
 path = os.environ["PATH"].split(":") + os.defpath.split(":")
@@ -110,18 +110,18 @@ print(json.dumps({"programs": sorted(programs), "packages": packages, "writable"
 """
 
 
-def inventory(image, *options):
-    """Return what an image has."""
+def take_inventory(image, *options):
+    """Return programs, packages, writable folders and setuid files of an image."""
     return json.loads(
         run_docker("docker", "run", "--rm", *options, image, "python", "-c", INVENTORY)
     )
 
 
-def test_nothing_came_along(image):
-    """Beyond the base image: no layer but ours, no package, and only our own programs."""
-    base, ours = inventory(BASE, "--user=10001"), inventory(image)
-    layers = inspected(BASE)["RootFS"]["Layers"]
-    assert inspected(image)["RootFS"]["Layers"][: len(layers)] == layers, "another base image"
+def test_image_adds_only_own_programs(image):
+    """The image adds no system packages, no setuid files and no other programs."""
+    base, ours = take_inventory(BASE, "--user=10001"), take_inventory(image)
+    layers = inspect(BASE)["RootFS"]["Layers"]
+    assert inspect(image)["RootFS"]["Layers"][: len(layers)] == layers, "another base image"
     assert ours["packages"] == base["packages"]
     added = set(ours["programs"]) - set(base["programs"])
     assert {Path(program).parent for program in added} == {Path("/venv/bin")}
@@ -131,32 +131,30 @@ def test_nothing_came_along(image):
     assert tools == set()
     assert ours["setuid"] == []
     writable = set(ours["writable"]) - set(base["writable"])
-    assert writable == {"/spool"}, "the user may change what we added"
+    assert writable == {"/spool"}, "the user may change files that the image adds"
 
 
-def test_it_runs_confined(container):
-    """Read-only, without capabilities or root, with HTTP_PROXY set, it serves and is healthy."""
-    url = wait_for_answer(container)
+def test_container_runs_confined(container):
+    """Read-only, without capabilities or root, and with HTTP_PROXY set, it is healthy."""
+    url = wait_for_response(container)
     assert requests.get(url, timeout=5).status_code == 200
     assert requests.get(f"{url}/count", timeout=5).json()["counted"] is False
     assert run_docker("docker", "exec", container, "id", "-u").strip() == "10001"
-    wait_until(
-        lambda: inspected(container)["State"]["Health"]["Status"] == "healthy", what="healthy"
-    )
+    wait_until(lambda: inspect(container)["State"]["Health"]["Status"] == "healthy", what="healthy")
 
 
-def test_sigterm_ends_it_soon(container):
+def test_sigterm_ends_container(container):
     """PID 1 gets the signal and ends within two seconds, with exit code 0."""
-    wait_for_answer(container)
+    wait_for_response(container)
     begun = time.monotonic()
     run_docker("docker", "stop", "--time=10", container)
     assert time.monotonic() - begun < 2 + 0.5
-    assert inspected(container)["State"]["ExitCode"] == 0
+    assert inspect(container)["State"]["ExitCode"] == 0
 
 
 @pytest.fixture
 def store(counting):
-    """A store in the network of a container that counts, and a client of it."""
+    """A store in the network of the counting container, and its client."""
     name = f"{counting}-store"
     server = ["redis-server", "--save", "", "--protected-mode", "no"]
     run_docker(
@@ -170,14 +168,14 @@ def store(counting):
     )
     port = run_docker("docker", "port", counting, "6379").split()[0].rpartition(":")[2]
     with redis.Redis(port=int(port), socket_timeout=5) as client:
-        wait_until(client.ping, what="an answer of the store")
+        wait_until(client.ping, what="a response of the store")
         yield client
     run_docker("docker", "rm", "--force", "--volumes", name)
 
 
 @pytest.fixture
 def counting(image):
-    """A container that waits for its store, for longer than a test takes."""
+    """A container with a timeout for its store that is longer than the test."""
     name = f"counter-image-{secrets.token_hex(4)}"
     published = ["--publish=127.0.0.1::5000", "--publish=127.0.0.1::6379"]
     settings = ["--env=REDIS_HOST=127.0.0.1", "--env=COUNTER_TIMEOUT=30"]
@@ -187,23 +185,25 @@ def counting(image):
 
 
 def test_sigterm_lets_a_hit_in_flight_count(counting, store):
-    """A hit that the store holds up when the signal comes is answered, and is in the store."""
-    url = wait_for_answer(counting)
+    """A hit that waits for the store at SIGTERM gets its response, and is in the store."""
+    url = wait_for_response(counting)
     assert requests.get(f"{url}/count", timeout=30).json()["value"] == 1
     with ThreadPoolExecutor(1) as pool:
         store.client_pause(60_000, all=False)
         hit = pool.submit(requests.get, f"{url}/count", timeout=60)
-        wait_until(lambda: held_up(store), what="a hit that is held up")
+        wait_until(lambda: has_blocked_client(store), what="a hit that waits")
         run_docker("docker", "kill", "--signal=TERM", counting)
-        wait_until(lambda: refuses(url), what="no new visitors", timeout=SHUTDOWN_TIMEOUT)
+        wait_until(
+            lambda: refuses_connections(url), what="refused connections", timeout=SHUTDOWN_TIMEOUT
+        )
         assert not hit.done()
         store.client_unpause()
         released = time.time()
-        answer = hit.result()
-    assert (answer.status_code, answer.json()["value"]) == (200, 2)
+        response = hit.result()
+    assert (response.status_code, response.json()["value"]) == (200, 2)
     ended = run_docker("docker", "wait", counting).strip()
     assert ended == "0"
-    finished = datetime.fromisoformat(inspected(counting)["State"]["FinishedAt"])
+    finished = datetime.fromisoformat(inspect(counting)["State"]["FinishedAt"])
     assert finished.timestamp() - released < 2
     counted = run_docker(
         "docker", "exec", f"{counting}-store", "redis-cli", "GET", "counter:{visits}"
@@ -211,13 +211,13 @@ def test_sigterm_lets_a_hit_in_flight_count(counting, store):
     assert counted.strip() == "2"
 
 
-def held_up(store):
-    """Whether a client waits for its answer."""
+def has_blocked_client(store):
+    """Return whether a client waits for its reply."""
     return any("b" in client["flags"] for client in store.client_list())
 
 
-def refuses(url):
-    """Whether nobody takes connections there any more."""
+def refuses_connections(url):
+    """Return whether the server accepts no connections any more."""
     try:
         requests.get(f"{url}/healthz", timeout=2)
     except requests.ConnectionError:
@@ -225,16 +225,16 @@ def refuses(url):
     return False
 
 
-def test_without_a_store_it_says_what_to_do(image):
-    """One clear line, exit code 2."""
+def test_container_without_store_prints_what_to_do(image):
+    """It prints one line, and exits with 2."""
     with pytest.raises(StackError, match=r"ended with 2:\s+Error: REDIS_URL: .*set REDIS_URL"):
         run_docker("docker", "run", "--rm", image)
 
 
-def test_the_development_target():
-    """It runs Flask's own server, reachable from outside, with reload."""
+def test_development_target():
+    """The image runs Flask's development server on all interfaces, with reload."""
     tag = f"{TAG}-dev"
     run_docker("docker", "build", "--quiet", "--target", "dev", "--tag", tag, str(ROOT))
-    assert inspected(tag)["Config"]["Cmd"] == [
+    assert inspect(tag)["Config"]["Cmd"] == [
         *("flask", "--app", "flask_redis_counter", "run", "--host=0.0.0.0", "--reload"),
     ]

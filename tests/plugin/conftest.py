@@ -1,4 +1,4 @@
-"""Somebody's project, as small as can be, and its tests."""
+"""A minimal Compose project with tests, for running the plugin."""
 
 import pytest
 
@@ -43,7 +43,7 @@ def test_it_fails(stack, faults, nemesis):
 
 @pytest.fixture
 def project(monkeypatch):
-    """A project's name, of which nothing stays, nor of the second stack of a run."""
+    """A project name; its stack, and the second stack of a run, must leave nothing behind."""
     name = make_project_name("plugin")
     monkeypatch.setenv("PROJECT", name)
     yield name
@@ -56,7 +56,7 @@ def project(monkeypatch):
 
 @pytest.fixture
 def suite(pytester, project):
-    """Somebody's tests, to be run with options."""
+    """Run the tests of the project, with options."""
     pytester.makefile(".yml", compose=COMPOSE)
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_it=TESTS)

@@ -1,4 +1,4 @@
-"""The plugin in projects, and on machines, that are not like this one."""
+"""The plugin with other networks, install locations and folders, and after SIGKILL."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.compose
 
 DOCS = Path(__file__).parents[2] / "docs" / "testing.md"
 
-#: Services on other networks than the project's.
+#: Services with other networks than the project's.
 NETWORKS = f"""
 {COMPOSE}
   alone:
@@ -63,7 +63,7 @@ def test_a_partition(stack, faults, service):
     assert networks() == before != []
 """
 
-#: A proxy whose user is not the one who has installed the plugin.
+#: A proxy that runs as another user than the one who installed the plugin.
 PROXIED = f"""
 {COMPOSE}
   redis-proxy:
@@ -81,8 +81,8 @@ def test_latency(stack, faults):
         pass
 """
 
-#: A stack that has one of each kind of things that Docker keeps.
-WHOLE = """
+#: A stack with one of each kind of Docker resource.
+ALL_RESOURCES = """
 services:
   redis:
     build: {context: ., dockerfile_inline: FROM redis:alpine}
@@ -101,15 +101,15 @@ def test_it(stack):
 """
 
 
-def test_partitions_of_services_on_other_networks(suite, pytester):
-    """What cannot be isolated is an error that says why; what can is, and comes back."""
+def test_partitions_with_other_networks(suite, pytester):
+    """A service without its own network is an error; others are isolated and reconnected."""
     pytester.makefile(".yml", compose=NETWORKS)
     pytester.makepyfile(test_it=PARTITIONS)
     suite().assert_outcomes(passed=5)
 
 
-def test_a_plugin_that_was_installed_under_umask_077(suite, pytester, monkeypatch):
-    """The containers' users read the proxy's script all the same."""
+def test_plugin_installed_under_umask_077(suite, pytester, monkeypatch):
+    """Other users can read the proxy's script in a container."""
     package = Path(flask_redis_counter.__file__).parent
     installed = pytester.mkdir("private") / "flask_redis_counter"
     shutil.copytree(package, installed, ignore=shutil.ignore_patterns("__pycache__"))
@@ -125,8 +125,8 @@ def test_a_plugin_that_was_installed_under_umask_077(suite, pytester, monkeypatc
 
 
 @pytest.mark.parametrize("folder", [".", "tests", "tests/e2e"])
-def test_a_conftest_below_the_root(suite, pytester, folder, monkeypatch):
-    """The setting of the docs loads the plugin, wherever pytest is started."""
+def test_conftest_below_root(suite, pytester, folder, monkeypatch):
+    """The setting in the docs loads the plugin, whatever folder pytest is started from."""
     (setting,) = re.findall(r"^```toml\n(.*?)^```", DOCS.read_text("utf-8"), re.M | re.S)
     pytester.makepyprojecttoml(setting)
     below = pytester.path / "tests" / "e2e"
@@ -140,10 +140,10 @@ def test_a_conftest_below_the_root(suite, pytester, folder, monkeypatch):
     suite().assert_outcomes(passed=1)
 
 
-def test_what_a_killed_run_leaves(pytester):
-    """The commands of the docs find it, and remove all of it."""
+def test_leftovers_of_killed_run(pytester):
+    """The commands in the docs find the project, and remove all its resources."""
     find, remove = re.findall(r"^```sh\n(.*?)^```", DOCS.read_text("utf-8"), re.M | re.S)
-    pytester.makefile(".yml", compose=WHOLE)
+    pytester.makefile(".yml", compose=ALL_RESOURCES)
     pytester.makeconftest(CONFTEST.rpartition("@pytest")[0])  # without a name for the project
     pytester.makepyfile(test_it=SLEEPS)
     began = pytester.path / "began"

@@ -1,4 +1,4 @@
-"""The plugin's own promises, on a stack as small as can be."""
+"""The plugin on a minimal stack: options, reports, workers and cleanup."""
 
 import re
 
@@ -19,18 +19,18 @@ def test_both(stack, docker_services):
     assert stack.address("redis", 6379)[1] == docker_services.port_for("redis", 6379)
 """
 
-JOB = """
+ONE_SHOT = """
 import pytest
 from flask_redis_counter.testing import StackError, StackTimeoutError
 
-def test_a_fault_runs_no_job_again(stack, faults):
+def test_a_fault_does_not_rerun_one_shot_services(stack, faults):
     stack.pause("redis")
     with faults.killed("web"):
         pass
     stack.unpause("redis")
     assert stack.logs()["migrate"].count("migrated") == 1
 
-def test_a_job_that_is_done_cannot_be_stopped(stack, faults):
+def test_a_one_shot_service_that_has_ended_cannot_be_stopped(stack, faults):
     with pytest.raises(StackError, match="migrate-1 exited with 0"), faults.stopped("migrate"):
         pass
 
@@ -41,8 +41,8 @@ def test_it(stack):
         stack.wait_ready(timeout=0)
 """
 
-BREAKS = """
-def test_that_stops_the_store(stack):
+STOPS_REDIS = """
+def test_that_stops_redis(stack):
     stack.stop("redis")
 
 def test_that_waits_for_it(stack):
@@ -51,20 +51,20 @@ def test_that_waits_for_it(stack):
 def test_that_does_not_wait_again(stack):
     pass
 
-def test_that_mends_it(shared_stack):
+def test_that_starts_redis(shared_stack):
     shared_stack.start("redis")
 
-def test_that_has_it_again(stack):
+def test_that_uses_redis(stack):
     assert stack.run_redis_command("redis", "PING") == "PONG"
 """
 
-IMPATIENT = """
+SHORT_TIMEOUT = """
 from flask_redis_counter.testing import plugin
 
 plugin.READY_TIMEOUT = 5
 """
 
-WRONG = """
+MISTAKES = """
 def test_a_fault(stack, faults):
     with faults.killed("rediss"):
         pass
@@ -73,15 +73,15 @@ def test_a_port(stack):
     stack.url("redis", 80)
 """
 
-ELSEWHERE = """
+DOCKER_IP = """
 @pytest.fixture(scope="session")
 def docker_ip():
     return "localhost"
 """
 
-HEEDS = """
+HANDLES_SIGINT = """
 import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in background processes
 """
 
 INTERRUPTS = """
@@ -93,34 +93,36 @@ def test_it(stack):
 """
 
 
-def test_a_failure_has_the_logs_since_the_test_began(suite, project):
-    """And what the nemesis did, with its seed; nothing of the stack stays."""
+def test_failure_report_has_logs_since_test_began(suite, project):
+    """It has the nemesis with its seed and the faults as well; the stack is removed."""
     result = suite("--nemesis-seed=77")
     result.assert_outcomes(passed=4, failed=1)
-    said = result.stdout.str()
-    assert re.search(r"-+ nemesis -+\nnemesis with seed 77, \d+ faults", said)
-    assert re.search(r"-+ faults -+\n[0-9:.]+ redis killed: injecting", said)
-    started = said.partition("log of redis")[2].count("Ready to accept connections")
-    assert started == said.count("redis killed: cleared"), "the log from before is of no interest"
+    output = result.stdout.str()
+    assert re.search(r"-+ nemesis -+\nnemesis with seed 77, \d+ faults", output)
+    assert re.search(r"-+ faults -+\n[0-9:.]+ redis killed: injecting", output)
+    started = output.partition("log of redis")[2].count("Ready to accept connections")
+    assert started == output.count("redis killed: cleared"), (
+        "the report has the log from before the test"
+    )
     assert ComposeStack([], project).leftovers() == []
 
 
-def test_an_error_is_at_the_line_of_the_test(suite, pytester):
-    """It is the test's, and not the plugin's."""
-    pytester.makepyfile(test_it=WRONG)
+def test_stack_error_points_to_line_of_test(suite, pytester):
+    """The traceback does not show the plugin's frames."""
+    pytester.makepyfile(test_it=MISTAKES)
     result = suite()
     result.assert_outcomes(failed=2)
-    said = result.stdout.str()
-    assert re.findall(r"^(\S+):(\d+): StackError$", said, re.M) == [
+    output = result.stdout.str()
+    assert re.findall(r"^(\S+):(\d+): StackError$", output, re.M) == [
         ("test_it.py", "2"),
         ("test_it.py", "6"),
     ]
-    assert "rediss killed: the stack has no such service; it has redis" in said
-    assert "redis does not publish its port 80; it publishes none" in said
+    assert "rediss killed: the stack has no such service; it has redis" in output
+    assert "redis does not publish its port 80; it publishes none" in output
 
 
-def test_the_logs_of_tests_that_pass(suite, pytester):
-    """On demand, where something was logged."""
+def test_stack_logs_shows_logs_of_passed_tests(suite, pytester):
+    """Tests without log output have no section."""
     restarts = 'def test_restarts(stack):\n    stack.restart("redis")\n'
     pytester.makepyfile(test_it=f"{restarts}\ndef test_does_nothing(stack):\n    pass\n")
     result = suite("--stack-logs")
@@ -128,8 +130,8 @@ def test_the_logs_of_tests_that_pass(suite, pytester):
     assert result.stdout.str().count("log of redis") == 1
 
 
-def test_a_stack_that_is_kept_can_be_used_again(suite, project, pytester):
-    """The run says how, and how to remove all of it; the run that attaches leaves it alone."""
+def test_stack_keep_and_attach(suite, project, pytester):
+    """A note says how to attach and to remove the stack; attached runs keep it."""
     built = "build: {context: ., dockerfile_inline: FROM redis:alpine}"
     pytester.makefile(".yml", compose=COMPOSE.replace("image: redis:alpine", built))
     result = suite("--stack-keep", "-k", "counts")
@@ -143,15 +145,15 @@ def test_a_stack_that_is_kept_can_be_used_again(suite, project, pytester):
     assert ComposeStack([], project).leftovers() == []
 
 
-def test_attaching_to_nothing_is_an_error(suite):
-    """Not a stack of one's own, which nobody would stop."""
+def test_attach_to_unknown_project_is_error(suite):
+    """No new stack is started."""
     result = suite("--stack-attach=no-such-project", "-k", "counts")
     result.assert_outcomes(errors=4)
     result.stdout.fnmatch_lines(["*no stack of the project 'no-such-project' exists*"])
 
 
-def test_fixtures_of_pytest_docker_go_along(suite, project, pytester):
-    """They start the same project, and find the script of the proxy."""
+def test_fixtures_of_pytest_docker_use_same_project(suite, project, pytester):
+    """They use the same project name, and STACK_PROXY is set."""
     proxied = (
         f"{COMPOSE}    volumes: ['${{STACK_PROXY}}:/proxy.py:ro']\n    ports: ['127.0.0.1::6379']\n"
     )
@@ -161,41 +163,41 @@ def test_fixtures_of_pytest_docker_go_along(suite, project, pytester):
     assert ComposeStack([], project).leftovers() == []
 
 
-def test_a_job_is_ready_when_it_is_done(suite, pytester):
-    """As a migration, which others wait for; a service that has ended is not ready."""
+def test_one_shot_service_is_ready_when_it_exited_with_0(suite, pytester):
+    """A one-shot service is, for example, a migration; another service that ended is not ready."""
     job = "  migrate:\n    image: redis:alpine\n    command: [echo, migrated]\n"
     waits = "{migrate: {condition: service_completed_successfully}}"
     web = f"  web:\n    image: redis:alpine\n    depends_on: {waits}\n    stop_grace_period: 1s\n"
     pytester.makefile(".yml", compose=COMPOSE + job + web)
-    pytester.makepyfile(test_it=JOB)
+    pytester.makepyfile(test_it=ONE_SHOT)
     suite().assert_outcomes(passed=3)
 
 
-def test_a_broken_stack_is_waited_for_once(suite, pytester):
-    """The tests that need it fail at once, until it is whole again."""
-    pytester.makeconftest(CONFTEST + IMPATIENT)
-    pytester.makepyfile(test_it=BREAKS)
+def test_only_first_test_waits_for_stack_that_is_not_ready(suite, pytester):
+    """Later tests fail immediately until the stack is ready again."""
+    pytester.makeconftest(CONFTEST + SHORT_TIMEOUT)
+    pytester.makepyfile(test_it=STOPS_REDIS)
     result = suite("--durations=0", "--durations-min=4")
     result.assert_outcomes(passed=3, errors=2)
-    said = result.stdout.str()
-    late = re.findall(r"s setup +\S+::test_that_(\w+)", said)
+    output = result.stdout.str()
+    late = re.findall(r"s setup +\S+::test_that_(\w+)", output)
     assert "waits_for_it" in late
     assert "does_not_wait_again" not in late
-    assert re.search(r"still not ready, see the error of \S+::test_that_waits_for_it: ", said)
-    assert re.search(r"test_that_waits_for_it: \S+-redis-1 exited with 0$", said, re.MULTILINE)
+    assert re.search(r"still not ready, see the error of \S+::test_that_waits_for_it: ", output)
+    assert re.search(r"test_that_waits_for_it: \S+-redis-1 exited with 0$", output, re.MULTILINE)
 
 
-def test_an_engine_elsewhere(suite, pytester):
-    """Where pytest-docker says that it is."""
+def test_docker_ip_is_host_of_addresses(suite, pytester):
+    """The Docker Engine may be on another machine."""
     pytester.makefile(".yml", compose=f"{COMPOSE}    ports: ['127.0.0.1::6379']\n")
-    pytester.makeconftest(CONFTEST + ELSEWHERE)
+    pytester.makeconftest(CONFTEST + DOCKER_IP)
     check = 'assert stack.address("redis", 6379)[0] == "localhost"'
     pytester.makepyfile(test_it=f"def test_it(stack):\n    {check}\n")
     suite().assert_outcomes(passed=1)
 
 
-def test_workers_share_a_stack(suite, project):
-    """One for all of them, removed by the last."""
+def test_workers_share_stack(suite, project):
+    """All workers of pytest-xdist use the same containers, and print one note."""
     result = suite("-n2", "-k", "counts", "--stack-keep")
     result.assert_outcomes(passed=4)
     (container,) = ComposeStack([], project).containers("redis")
@@ -203,33 +205,33 @@ def test_workers_share_a_stack(suite, project):
     assert result.stdout.str().count(f"--stack-attach={project}") == 1
 
 
-def test_the_last_worker_removes_the_stack(suite, project):
-    """However many there were."""
+def test_last_worker_removes_stack(suite, project):
+    """Nothing is left when all workers have ended."""
     suite("-n2", "-k", "counts").assert_outcomes(passed=4)
     assert ComposeStack([], project).leftovers() == []
 
 
 @pytest.mark.parametrize("options", [(), ("--stack-per-worker",)])
-def test_a_worker_that_crashes_leaves_nothing(suite, project, pytester, options):
-    """The others cannot know; the run removes what it has left, and says so."""
+def test_stack_of_crashed_worker_is_removed(suite, project, pytester, options):
+    """The main process removes it, and prints a note."""
     pytester.makepyfile(test_it="import os\n\ndef test_it(stack):\n    os._exit(1)\n")
     result = suite("-n1", *options)
     result.stdout.fnmatch_lines([f"*did not remove the stack {project}: it was removed now*"])
     assert ComposeStack([], project).leftovers() == []
 
 
-def test_workers_that_are_interrupted_leave_nothing(suite, project, pytester):
-    """pytest-xdist kills them in the midst of it."""
+def test_stack_of_interrupted_workers_is_removed(suite, project, pytester):
+    """pytest-xdist kills the workers while they remove the stack."""
     slow = f"{COMPOSE}    command: [sh, -c, sleep 99]\n"
     pytester.makefile(".yml", compose=slow.replace("period: 1s", "period: 8s"))
-    pytester.makeconftest(CONFTEST + HEEDS)
+    pytester.makeconftest(CONFTEST + HANDLES_SIGINT)
     pytester.makepyfile(test_it=INTERRUPTS)
     suite("-n1").stdout.fnmatch_lines(["*KeyboardInterrupt*"])
     assert ComposeStack([], project).leftovers() == []
 
 
-def test_no_image_stays_that_a_run_has_built(suite, project, pytester):
-    """Its name has the project's, and so nobody would use it again; one with a name stays."""
+def test_built_images_are_removed(suite, project, pytester):
+    """Images named after the project are removed; an image with its own name stays."""
     built = "build: {context: ., dockerfile_inline: FROM redis:alpine}"
     named = f"  named:\n    image: {project}:kept\n    {built}\n"
     pytester.makefile(".yml", compose=f"services:\n  redis:\n    {built}\n{named}")
@@ -242,8 +244,8 @@ def test_no_image_stays_that_a_run_has_built(suite, project, pytester):
         run_docker("docker", "image", "rm", f"{project}:kept")
 
 
-def test_a_stack_that_does_not_come_up_leaves_nothing(suite, project, pytester):
-    """The error has its state and the end of its log."""
+def test_stack_that_does_not_come_up_is_removed(suite, project, pytester):
+    """The error has the state and the end of the log."""
     pytester.makefile(".yml", compose=f"{COMPOSE}    command: [redis-server, --no-such-option]\n")
     result = suite("-k", "counts")
     result.assert_outcomes(errors=4)
@@ -252,8 +254,8 @@ def test_a_stack_that_does_not_come_up_leaves_nothing(suite, project, pytester):
     assert ComposeStack([], project).leftovers() == []
 
 
-def test_a_stack_that_is_not_healthy_says_why(suite, pytester):
-    """In the words of the check."""
+def test_error_has_output_of_health_check(suite, pytester):
+    """The last line of the check's output is in the error."""
     check = "[CMD-SHELL, 'echo the disk is on fire; exit 1']"
     health = f"    healthcheck: {{test: {check}, interval: 1s, retries: 2}}\n"
     pytester.makefile(".yml", compose=COMPOSE + health)
@@ -262,11 +264,11 @@ def test_a_stack_that_is_not_healthy_says_why(suite, pytester):
     result.stdout.fnmatch_lines(["*redis-1 running, unhealthy: the disk is on fire"])
 
 
-def test_a_compose_file_that_is_none(suite, pytester):
-    """The error is what Compose says of it; nothing was started, and nothing is to be removed."""
+def test_invalid_compose_file_is_error(suite, pytester):
+    """The error has Compose's output; nothing was started, so nothing is removed."""
     pytester.makefile(".yml", compose="services: [")
     result = suite("-k", "counts")
     result.assert_outcomes(errors=4)
-    said = result.stdout.str()
-    assert re.search(r"StackError: docker compose .* config ended with \d+", said)
-    assert not re.search(r"StackError: docker compose .* down ", said)
+    output = result.stdout.str()
+    assert re.search(r"StackError: docker compose .* config ended with \d+", output)
+    assert not re.search(r"StackError: docker compose .* down ", output)

@@ -1,4 +1,4 @@
-"""A test has the stack of its own Compose files, whatever the run has besides."""
+"""Each test gets the stack of its own folder's Compose files."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from .conftest import COMPOSE, CONFTEST
 
 pytestmark = pytest.mark.compose
 
-#: Two folders, each with its own Compose file; what is made once for a stack, in the root.
+#: The conftest.py of a folder with its own Compose file.
 FOLDER = """
 import pytest
 from pathlib import Path
@@ -18,24 +18,24 @@ def docker_compose_file():
     return (Path(__file__).with_name("compose.yml"),)  # pytest-docker takes a tuple as well
 """
 
-SEEDED = """
+SEEDED_FIXTURE = """
 @pytest.fixture(scope="session")
 def seeded(shared_stack):
     shared_stack.store(shared_stack.services()[0], "SET", "seed", "sown")
     return shared_stack
 """
 
-OWN = """
+FOLDER_TESTS = """
 import pytest
 
 @pytest.mark.parametrize("number", range(3))
-def test_it_is_mine(stack, seeded, number):
+def test_own_stack(stack, seeded, number):
     assert stack is seeded
     assert stack.services() == ("{0}",)
     assert stack.run_redis_command("{0}", "GET", "seed") == "sown"
 """
 
-#: A Compose file that the environment changes, as for each version of a server.
+#: A Compose file that depends on the environment, for example on a server's version.
 LIMITED = COMPOSE + '    command: [redis-server, --maxmemory, "$LIMIT"]\n'
 
 PARAMETERS = """
@@ -60,7 +60,7 @@ def test_its_limit(stack, number):
     assert maxmemory.split()[-1] == os.environ["LIMIT"]
 """
 
-ENTRY = """
+ENDPOINT_TEST = """
 import pytest
 from flask_redis_counter.testing import Endpoint
 
@@ -68,7 +68,7 @@ from flask_redis_counter.testing import Endpoint
 def stack_endpoint():
     return Endpoint("{0}", 80)
 
-def test_its_entry(stack):
+def test_endpoint(stack):
     assert stack.entry.service == "{0}"
     with open("hits", "a") as hits:
         print(stack.run_redis_command("redis", "INCR", "hits"), file=hits)
@@ -86,40 +86,40 @@ def make_folders(pytester, source):
 
 @pytest.fixture
 def folders(suite, pytester):
-    """The project with the two folders."""
-    pytester.makeconftest(CONFTEST + SEEDED)
+    """Run the tests of the project with two folders."""
+    pytester.makeconftest(CONFTEST + SEEDED_FIXTURE)
     pytester.path.joinpath("test_it.py").unlink()
-    make_folders(pytester, OWN)
+    make_folders(pytester, FOLDER_TESTS)
     return suite
 
 
 @pytest.mark.parametrize("options", [(), ("-n2",)], ids=["alone", "workers"])
 def test_two_folders_have_a_stack_each(folders, project, options):
-    """And so has what is made once for all tests of a stack, wherever it is defined."""
+    """Session fixtures that use the stack are set up again for each stack."""
     folders(*options).assert_outcomes(passed=6)
     for name in (project, f"{project}-2"):
         assert ComposeStack([], name).leftovers() == []
 
 
 def test_two_folders_in_turn(folders, project):
-    """Each time they change places the one stack goes and the other comes."""
-    mine = "shop/test_shop.py::test_it_is_mine"
-    folders(f"{mine}[1]", "blog", f"{mine}[2]").assert_outcomes(passed=5)
+    """Each change of folder removes one stack and starts the other."""
+    own_test = "shop/test_shop.py::test_own_stack"
+    folders(f"{own_test}[1]", "blog", f"{own_test}[2]").assert_outcomes(passed=5)
     assert ComposeStack([], project).leftovers() == []
 
 
-def test_two_stacks_are_kept_under_two_names(folders, project):
-    """A second stack of the same project would replace the first."""
-    said = folders("--stack-keep").stdout.str()
-    assert f"the stack {project} is still running" in said
-    assert f"the stack {project}-2 is still running" in said
+def test_two_kept_stacks_have_two_names(folders, project):
+    """With one name, Compose would replace the first stack."""
+    output = folders("--stack-keep").stdout.str()
+    assert f"the stack {project} is still running" in output
+    assert f"the stack {project}-2 is still running" in output
     assert {ComposeStack([], name).services() for name in (project, f"{project}-2")} == {
         ("shop",),
         ("blog",),
     }
 
 
-def test_a_stack_of_other_files_cannot_be_attached(folders, project):
+def test_attach_to_stack_of_other_files_is_error(folders, project):
     """The error names both sets of files."""
     folders("--stack-keep", "shop").assert_outcomes(passed=3)
     result = folders(f"--stack-attach={project}")
@@ -129,8 +129,8 @@ def test_a_stack_of_other_files_cannot_be_attached(folders, project):
     )
 
 
-def test_a_stack_that_is_asked_for_too_late(suite, pytester):
-    """pytest does not tell of it beforehand: an error that names both sets of files."""
+def test_stack_requested_dynamically_with_other_files_is_error(suite, pytester):
+    """The plugin cannot see getfixturevalue() in advance; the error names both sets of files."""
     asks = "def test_it(request):\n    request.getfixturevalue('stack')\n"
     make_folders(pytester, asks)
     result = suite("shop", "blog")
@@ -144,8 +144,8 @@ def test_a_stack_that_is_asked_for_too_late(suite, pytester):
 
 
 @pytest.mark.parametrize("options", [(), ("-n2",)], ids=["alone", "workers"])
-def test_a_compose_file_with_parameters(suite, pytester, project, options):
-    """Each has a stack of its own, also where only the environment tells them apart."""
+def test_parametrized_compose_file(suite, pytester, project, options):
+    """Each parameter has its own stack, also if they differ only in the environment."""
     pytester.makefile(".yml", compose=LIMITED)
     pytester.makeconftest(CONFTEST.partition("@pytest")[0] + PARAMETERS + PROJECT)
     pytester.makepyfile(test_it=LIMITS)
@@ -154,10 +154,10 @@ def test_a_compose_file_with_parameters(suite, pytester, project, options):
         assert ComposeStack([], name).leftovers() == []
 
 
-def test_the_same_files_with_another_entry(suite, pytester):
-    """One stack, which is reached elsewhere: it is still running."""
+def test_same_files_with_another_endpoint(suite, pytester):
+    """Both folders share one stack, which is not restarted."""
     pytester.path.joinpath("test_it.py").unlink()
     for name in ("shop", "blog"):
-        pytester.mkdir(name).joinpath(f"test_{name}.py").write_text(ENTRY.format(name))
+        pytester.mkdir(name).joinpath(f"test_{name}.py").write_text(ENDPOINT_TEST.format(name))
     suite().assert_outcomes(passed=2)
     assert pytester.path.joinpath("hits").read_text() == "1\n2\n"
