@@ -28,7 +28,7 @@ class InProcess:
     """What was measured, round by round.
 
     :ivar rates: by the number of threads, our hits a second and redis-py's.
-    :ivar p50: a lone hit's median latency in seconds, with the combiner and without.
+    :ivar p50: a lone hit's median latency in seconds, with the batcher and without.
     """
 
     rates: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class InProcess:
         return [ours / theirs for ours, theirs in self.rates[threads]]
 
     def latency_ratios(self) -> list[float]:
-        """Return, round by round, a lone hit's latency over that without the combiner."""
+        """Return, round by round, a lone hit's latency over that without the batcher."""
         return [with_it / without for with_it, without in self.p50]
 
 
@@ -57,7 +57,7 @@ def measure(client: redis.Redis, *, rounds: int) -> InProcess:
         def theirs() -> object:
             return plain.incr("plain")
 
-        bare = _without_combiner(url)
+        bare = _without_batcher(url)
         for warm in (ours, theirs, bare):
             _rate(warm, 1, SECONDS / 4)
         for _ in range(rounds):
@@ -68,7 +68,7 @@ def measure(client: redis.Redis, *, rounds: int) -> InProcess:
     return found
 
 
-def _without_combiner(url: str) -> Callable[[], object]:
+def _without_batcher(url: str) -> Callable[[], object]:
     """Return a hit that sends the same script on the same connections, with nothing between."""
     store = ConnectionPool(url, timeout=0.5)
     store.call_many([HIT.load()])

@@ -122,7 +122,7 @@ class AsyncRedisCounter(BaseCounter):
         key = counter_key(self.prefix, name)
         if self._pid != os.getpid():  # self.enter(), on the hot path
             self.enter()
-        here = self._loops.here()
+        here = self._loops.get()
         pending = make_pending_hit(
             key, amount, idempotency_key, visitor, client, limits, self.visitors
         )
@@ -130,8 +130,8 @@ class AsyncRedisCounter(BaseCounter):
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 await asyncio.to_thread(self._add_to_spool, self.spool, pending)
-            self.metrics.failed(pending, asyncio.get_running_loop().time())
-        return Hit(name, pending.outcome(), pending.replayed, pending.counted)
+            self.metrics.record_failure(pending, asyncio.get_running_loop().time())
+        return Hit(name, pending.result(), pending.replayed, pending.counted)
 
     @overload
     async def value(self, name: str) -> int: ...
@@ -227,7 +227,7 @@ class AsyncRedisCounter(BaseCounter):
     def _here(self) -> _Loop:
         """Return what belongs to the running loop, in this process."""
         self.enter()
-        return self._loops.here()
+        return self._loops.get()
 
     def _reset(self) -> None:
         self._loops.enter()

@@ -140,8 +140,8 @@ class RedisCounter(BaseCounter):
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 self._add_to_spool(self.spool, pending)
-            self.metrics.failed(pending, time.monotonic())
-        return Hit(name, pending.outcome(), pending.replayed, pending.counted)
+            self.metrics.record_failure(pending, time.monotonic())
+        return Hit(name, pending.result(), pending.replayed, pending.counted)
 
     @overload
     def value(self, name: str) -> int: ...

@@ -24,17 +24,17 @@ class AsyncDispatcher:
 
     def __init__(
         self,
-        store: AsyncConnectionPool,
+        pool: AsyncConnectionPool,
         *,
         timeout: float,
         durability: Durability,
         metrics: HitMetrics,
     ) -> None:
-        self._store = store
+        self._pool = pool
         self._timeout = timeout
         self._metrics = metrics
-        self._combiner = Batcher(durability, int(store.patience * SYNC_SHARE * 1000))
-        self._pump: asyncio.Task[None] | None = None
+        self._batcher = Batcher(durability, int(pool.patience * SYNC_SHARE * 1000))
+        self._sender_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def count(self, hit: PendingHit) -> None:
@@ -44,40 +44,40 @@ class AsyncDispatcher:
         hit.started_at = now
         hit.deadline = now + self._timeout
         try:
-            batch = self._combiner.add(hit, now)
+            batch = self._batcher.add(hit, now)
         except CounterError as error:
             hit.error = error
             return
-        hit.wake = loop.create_future()
-        if batch is None and (self._pump is None or self._pump.done()):
-            batch = self._combiner.flying  # who carried the last one was cancelled
+        hit.waiter = loop.create_future()
+        if batch is None and (self._sender_task is None or self._sender_task.done()):
+            batch = self._batcher.in_flight  # who carried the last one was cancelled
         if batch is not None:
-            self._pump = loop.create_task(self._carry_all(batch))
+            self._sender_task = loop.create_task(self._send_all(batch))
         if self._timer is None:
-            self._timer = loop.call_at(hit.deadline, self._expire)
+            self._timer = loop.call_at(hit.deadline, self._expire_overdue)
         try:
-            await hit.wake
+            await hit.waiter
         finally:
-            if hit.waits:  # cancelled
-                self._combiner.leave(hit)
+            if hit.is_pending:  # cancelled
+                self._batcher.expire(hit)
 
-    async def _carry_all(self, batch: Batch | None) -> None:
+    async def _send_all(self, batch: Batch | None) -> None:
         while batch is not None:
             try:
-                await self._carry(batch)
+                await self._send_until_answered(batch)
             except BaseException:  # cancelled, for one where the loop comes to its end
-                if batch.sent:
-                    batch.unsettle()
+                if batch.is_sent:
+                    batch.mark_unknown()
                 raise
             finally:
-                batch.give_up(math.inf)
+                batch.expire(math.inf)
                 # Where the loop was blocked for long, another has taken over.
-                ours = self._combiner.flying is batch
-                self._combiner.finish(batch)
+                ours = self._batcher.in_flight is batch
+                self._batcher.finish(batch)
                 _wake(batch.hits)
-            batch = self._combiner.flying if ours else None
+            batch = self._batcher.in_flight if ours else None
 
-    async def _carry(self, batch: Batch) -> None:
+    async def _send_until_answered(self, batch: Batch) -> None:
         """Send a batch until it is answered, or there is no time for another attempt."""
         loop = asyncio.get_running_loop()
         deadline = batch.hits[
@@ -85,33 +85,33 @@ class AsyncDispatcher:
         ].deadline  # who joins it later, while the store is away, fails with it
         while True:
             try:
-                answers = await self._store.exchange(batch.commands, deadline)
+                replies = await self._pool.exchange(batch.commands, deadline)
             except StoreError as error:
-                self._metrics.failed_round_trip()
-                batch.fail(error)
+                self._metrics.record_failed_round_trip()
+                batch.record_failure(error)
             else:
-                self._metrics.settled(batch.take(answers), loop.time())
-            if batch.over:
+                self._metrics.record_batch(batch.apply_replies(replies), loop.time())
+            if batch.done:
                 return
-            pause = batch.pause()
-            if loop.time() + pause + self._store.patience > deadline:
+            delay = batch.next_delay()
+            if loop.time() + delay + self._pool.patience > deadline:
                 return
-            await asyncio.sleep(pause)
+            await asyncio.sleep(delay)
 
-    def _expire(self) -> None:
+    def _expire_overdue(self) -> None:
         """Let go of those whose deadline is over; one timer for all, most never need it."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        waiting = self._combiner.waiting()
+        waiting = self._batcher.pending()
         late = [hit for hit in waiting if hit.deadline <= now]
         for hit in late:
-            self._combiner.leave(hit)
+            self._batcher.expire(hit)
         _wake(late)
-        deadline = min((hit.deadline for hit in waiting if hit.waits), default=None)
-        self._timer = None if deadline is None else loop.call_at(deadline, self._expire)
+        deadline = min((hit.deadline for hit in waiting if hit.is_pending), default=None)
+        self._timer = None if deadline is None else loop.call_at(deadline, self._expire_overdue)
 
 
 def _wake(hits: list[PendingHit]) -> None:
     for hit in hits:
-        if not hit.wake.done():
-            hit.wake.set_result(None)
+        if not hit.waiter.done():
+            hit.waiter.set_result(None)

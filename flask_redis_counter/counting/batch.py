@@ -41,62 +41,62 @@ class Batch:
         "_durability",
         "_error",
         "_failures",
-        "_final",
-        "_left",
+        "_gave_up",
+        "_hit_expired",
+        "_is_probe",
         "_loading",
-        "_number",
-        "_patience",
-        "_probing",
-        "_telling",
-        "_unsettled",
+        "_maybe_executed",
+        "_resending_visitors",
+        "_sequence",
+        "_sync_timeout_ms",
         "_writer",
-        "copied",
         "deadline",
         "hits",
+        "is_copied",
     )
 
     def __init__(
         self,
         hits: list[PendingHit],
         writer: str,
-        number: int,
+        sequence: int,
         durability: Durability,
-        patience: int,
-        probing: bool,
+        sync_timeout_ms: int,
+        is_probe: bool,
     ) -> None:
         self.hits = hits
         #: When the deadline of the one who carries it is over.
         self.deadline = hits[-1].deadline
         self._writer = writer
-        self._number = number
+        self._sequence = sequence
         self._durability = durability
-        self._patience = patience
+        self._sync_timeout_ms = sync_timeout_ms
         # Until it is first sent, hits may still leave it.
         self._calls: list[ScriptCall] | None = None
         self._loading = False
-        self._telling = False
+        self._resending_visitors = False
         self._failures = 0
         # Whether it is to find out if an outage is over: at once, and not until the deadline.
-        self._probing = probing
+        self._is_probe = is_probe
         self._error: StoreError | None = None
-        self._final = False
+        self._gave_up = False
         self._answered = False
         # Whether an attempt may have been executed without our knowing.
-        self._unsettled = False
+        self._maybe_executed = False
         # Whether a hit of a call that was sent has gone, and may wait in a spool with it.
-        self._left = False
+        self._hit_expired = False
         #: Whether another process has the same writer; its combiner is to take another one.
-        self.copied = False
+        self.is_copied = False
 
     @property
-    def sent(self) -> bool:
+    def is_sent(self) -> bool:
         """Whether it may have reached the store."""
         return self._calls is not None
 
     @property
-    def over(self) -> bool:
+    def done(self) -> bool:
         """Whether nothing of it is left to be sent."""
-        return self._final or self._calls == []
+        return self._gave_up or self._calls == []
 
     @property
     def outage(self) -> CounterError | None:
@@ -106,52 +106,52 @@ class Batch:
     def commands(self) -> list[Command]:
         """Return what to send now; from here on nobody leaves it any more."""
         if self._calls is None:
-            self._calls = self._called()
+            self._calls = self._make_calls()
         commands = [call.command() for call in self._calls]
         if self._loading:
             commands = [HIT.load(), HIT_ONCE.load(), *commands]
         if self._durability == "fsync":
-            commands.append(("WAITAOF", 1, 0, self._patience))
+            commands.append(("WAITAOF", 1, 0, self._sync_timeout_ms))
         elif self._durability == "replica":
-            commands.append(("WAIT", 1, self._patience))
+            commands.append(("WAIT", 1, self._sync_timeout_ms))
         return commands
 
-    def take(self, answers: list[Any]) -> list[ScriptCall]:
+    def apply_replies(self, replies: list[Any]) -> list[ScriptCall]:
         """Take the answers to :meth:`commands`, an error of the store standing in its place.
 
         Returns the calls whose hits have got their outcome by it.
         """
-        kept = self._durability == "memory" or _keeps_numbers(answers.pop())
+        synced = self._durability == "memory" or _is_synced(replies.pop())
         loaded, self._loading = self._loading, False
         if loaded:
-            del answers[:2]
+            del replies[:2]
         open_calls: list[ScriptCall] = []
-        settled: list[ScriptCall] = []
-        for call, answer in zip(self._calls or (), answers, strict=True):
+        resolved: list[ScriptCall] = []
+        for call, answer in zip(self._calls or (), replies, strict=True):
             passing = isinstance(answer, StoreRejectedError) and is_transient(answer.__cause__)
             self._answered = self._answered or not passing
             if isinstance(answer, StoreRejectedError):
-                open_calls += self._refused(call, answer, loaded)
-            elif not kept:
-                self._unsettled = True
+                open_calls += self._handle_rejection(call, answer, loaded)
+            elif not synced:
+                self._maybe_executed = True
                 self._error = OutcomeUnknownError(
-                    f"counted, but within {self._patience} ms it was not on "
+                    f"counted, but within {self._sync_timeout_ms} ms it was not on "
                     + ("the disk" if self._durability == "fsync" else "a replica")
                 )
                 open_calls.append(call)
             else:
                 try:
-                    call.settle(answer)
-                    settled.append(call)
+                    call.resolve(answer)
+                    resolved.append(call)
                 except OutcomeUnknownError as error:
-                    self._unsettled = True
-                    call.refuse(error)
+                    self._maybe_executed = True
+                    call.reject(error)
         self._calls = open_calls
         self._failures += 1
-        self._final = self._probing and self.outage is not None
-        return settled
+        self._gave_up = self._is_probe and self.outage is not None
+        return resolved
 
-    def fail(self, error: StoreError) -> None:
+    def record_failure(self, error: StoreError) -> None:
         """Take note of an attempt that failed as a whole."""
         self._failures += 1
         # What a server said explains more than that no other was found in its place.
@@ -159,27 +159,27 @@ class Batch:
         if not (told and isinstance(error, StoreUnavailableError)):
             self._error = error
         if isinstance(error, OutcomeUnknownError):
-            self._unsettled = True
+            self._maybe_executed = True
         elif isinstance(error, StoreRejectedError) and not is_transient(error.__cause__):
             self._answered = True
             # A new connection introduces itself again: the password may have been another one.
             again = isinstance(error.__cause__, AuthenticationError) and self._failures == 1
-            self._final = not again
+            self._gave_up = not again
         else:
-            self._final = self._probing
+            self._gave_up = self._is_probe
 
-    def unsettle(self) -> None:
+    def mark_unknown(self) -> None:
         """Take note that a hit is gone, and was told that an attempt may have been executed."""
-        self._unsettled = self._left = True
+        self._maybe_executed = self._hit_expired = True
 
-    def pause(self) -> float:
+    def next_delay(self) -> float:
         """Return how many seconds to wait before the next attempt: exponential, full jitter."""
-        if self._failures <= 1 and (self._loading or self._telling or self.copied):
+        if self._failures <= 1 and (self._loading or self._resending_visitors or self.is_copied):
             return 0.0
         most = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
         return random.uniform(0, most)  # noqa: S311  # no secret
 
-    def give_up(self, deadline: float) -> None:
+    def expire(self, deadline: float) -> None:
         """Let the hits fail with what is known that have no outcome yet.
 
         :param deadline: only those whose deadline is over then; all, where there is no use in
@@ -187,21 +187,21 @@ class Batch:
         """
         if self._calls == []:
             return  # all are settled
-        error = self._known(
+        error = self._as_unknown(
             self._error or StoreUnavailableError("there was no time to ask the store")
         )
         if (
-            self.sent
-            and not self.over
-            and any(hit.waits and hit.deadline > deadline for hit in self.hits)
+            self.is_sent
+            and not self.done
+            and any(hit.is_pending and hit.deadline > deadline for hit in self.hits)
         ):
             # Others go on with the same call, amounts and all.
             error = OutcomeUnknownError(f"given up, and others go on with it: {error}")
         for hit in self.hits:
-            if hit.waits and (hit.deadline <= deadline or self.over):
+            if hit.is_pending and (hit.deadline <= deadline or self.done):
                 hit.error = error
 
-    def _called(self) -> list[ScriptCall]:
+    def _make_calls(self) -> list[ScriptCall]:
         calls: dict[str, ScriptCall] = {}
         single: list[ScriptCall] = []
         for hit in self.hits:
@@ -209,20 +209,22 @@ class Batch:
                 continue  # it left
             call = calls.get(hit.key)
             if hit.idempotency_key is not None:
-                single.append(ScriptCall.of(hit, self._writer, self._number, hit.idempotency_key))
+                single.append(
+                    ScriptCall.for_hit(hit, self._writer, self._sequence, hit.idempotency_key)
+                )
             elif call is None:
-                calls[hit.key] = ScriptCall.of(hit, self._writer, self._number, None)
-            elif not call.takes(hit):
-                single.append(self._alone(hit))
+                calls[hit.key] = ScriptCall.for_hit(hit, self._writer, self._sequence, None)
+            elif not call.can_add(hit):
+                single.append(self._separate_call(hit))
             else:
-                call.join(hit)
+                call.add(hit)
         return [*calls.values(), *single]
 
-    def _alone(self, hit: PendingHit) -> ScriptCall:
+    def _separate_call(self, hit: PendingHit) -> ScriptCall:
         # A number stands for one call of a counter; a token of its own tells this one apart.
-        return ScriptCall.of(hit, self._writer, self._number, secrets.token_hex(8))
+        return ScriptCall.for_hit(hit, self._writer, self._sequence, secrets.token_hex(8))
 
-    def _refused(
+    def _handle_rejection(
         self, call: ScriptCall, error: StoreRejectedError, loaded: bool
     ) -> list[ScriptCall]:
         """Return the calls that are to be sent in place of one that the store refused."""
@@ -235,38 +237,38 @@ class Batch:
             )
             return [call]
         if str(error.__cause__).startswith("FORGOTTEN"):
-            self._telling = True
+            self._resending_visitors = True
             self._error = StoreUnavailableError("there was no time to tell the store of visitors")
-            call.tell()
+            call.resend_visitors()
             return [call]
         if is_transient(error.__cause__):
             self._error = error
             return [call]
         if is_taken(error) or is_stale(error):
-            self.copied = True
-            if not (self._left if is_taken(error) else self._unsettled):
+            self.is_copied = True
+            if not (self._hit_expired if is_taken(error) else self._maybe_executed):
                 # No attempt of ours has counted, and none will: the store keeps the numbers.
-                return [call.by(secrets.token_hex(8))]
+                return [call.for_writer(secrets.token_hex(8))]
         if len(call.hits) > 1 and "would overflow" in str(error):
-            return [self._alone(hit) for hit in call.hits]  # as many as there is room for
+            return [self._separate_call(hit) for hit in call.hits]  # as many as there is room for
         outcome = translate_script_error(error, call.key)
         if isinstance(outcome, OutcomeUnknownError):
-            self._unsettled = True
+            self._maybe_executed = True
             self._error = outcome
             return [call]
-        call.refuse(self._known(outcome))
+        call.reject(self._as_unknown(outcome))
         return []
 
-    def _known(self, error: CounterError) -> CounterError:
+    def _as_unknown(self, error: CounterError) -> CounterError:
         """Return the error, or unknown where an earlier attempt may have been executed."""
-        if not self._unsettled or isinstance(error, OutcomeUnknownError):
+        if not self._maybe_executed or isinstance(error, OutcomeUnknownError):
             return error
         unknown = OutcomeUnknownError(f"an earlier attempt was not answered; then: {error}")
         unknown.__cause__ = error
         return unknown
 
 
-def _keeps_numbers(answer: Any) -> bool:
+def _is_synced(answer: Any) -> bool:
     if isinstance(answer, list):  # WAITAOF: on how many disks here, and on how many replicas'
         answer = answer[0]
     return isinstance(answer, int) and answer >= 1

@@ -24,7 +24,7 @@ from ..store.keys import get_keys, hit_keys, idempotency_record, writer_record
 from ..store.scripts import HIT, HIT_ONCE
 from ..validation import MAX_VALUE
 from .hit import PendingHit
-from .visitors import ToldVisitors
+from .visitors import ReportedVisitors
 
 #: The largest sum of amounts that a script in Lua has all digits of.
 MAX_LUA_INTEGER = 2**53 - 1
@@ -44,18 +44,18 @@ class ScriptCall:
         "_known",
         "_limit",
         "_mark",
+        "_memory_share",
         "_rate",
+        "_reported",
         "_screened",
-        "_share",
-        "_told",
         "_visitors",
         "amount",
         "hits",
         "hour",
         "idempotency_key",
         "key",
-        "number",
         "sender",
+        "sequence",
         "writer",
     )
 
@@ -64,7 +64,7 @@ class ScriptCall:
         key: str,
         amount: int,
         writer: str,
-        number: int,
+        sequence: int,
         idempotency_key: str | None,
         hour: str,
         sender: str = "",
@@ -72,7 +72,7 @@ class ScriptCall:
         self.key = key
         self.amount = amount
         self.writer = writer
-        self.number = number
+        self.sequence = sequence
         self.idempotency_key = idempotency_key
         self.hour = hour
         # Tells a repeat of this call from another hit with the same token, and from the call of a
@@ -83,32 +83,34 @@ class ScriptCall:
         self._limit = UNLIMITED
         # Visitors that the store is told of; it knows the others if it still has the mark.
         self._visitors: dict[str, None] = {}
-        self._told: ToldVisitors | None = None
+        self._reported: ReportedVisitors | None = None
         self._mark = ""
         self._known: Container[str | None] = _NOT_MARKED
         self._screened = False
         self._rate: RateLimit | None = None
         # The percentage of the store's memory from which on the token is refused.
-        self._share: int | None = None
+        self._memory_share: int | None = None
 
     @classmethod
-    def of(cls, hit: PendingHit, writer: str, number: int, idempotency_key: str | None) -> Self:
+    def for_hit(
+        cls, hit: PendingHit, writer: str, sequence: int, idempotency_key: str | None
+    ) -> Self:
         """Return a call for one hit, to which others may be added."""
-        call = cls(hit.key, 0, writer, number, idempotency_key, current_hour())
+        call = cls(hit.key, 0, writer, sequence, idempotency_key, current_hour())
         call._limit = hit.limits.counter_limit
         if hit.idempotency_key is not None:
-            call._share = hit.limits.idempotency_memory
-        call.join(hit)
+            call._memory_share = hit.limits.idempotency_memory
+        call.add(hit)
         return call
 
-    def by(self, writer: str) -> Self:
+    def for_writer(self, writer: str) -> Self:
         """Return a call of another writer, for the same hits."""
-        call = type(self).of(self.hits[0], writer, 1, None)
+        call = type(self).for_hit(self.hits[0], writer, 1, None)
         for hit in self.hits[1:]:
-            call.join(hit)
+            call.add(hit)
         return call
 
-    def takes(self, hit: PendingHit) -> bool:
+    def can_add(self, hit: PendingHit) -> bool:
         """Whether a hit may count together with the others."""
         if not (self._screened or hit.rate or hit.visitor_window):
             return self.amount + hit.amount <= MAX_VALUE
@@ -116,40 +118,40 @@ class ScriptCall:
             return False
         return self.amount + hit.amount <= MAX_LUA_INTEGER
 
-    def join(self, hit: PendingHit) -> None:
+    def add(self, hit: PendingHit) -> None:
         """Let a hit count together with the others."""
         self.amount += hit.amount
         self.hits.append(hit)
         hit.call = self
         # Most visitors are known; this is the hot path.
         if (visitor := hit.visitor) is not None and (
-            hit.told is not self._told or visitor not in self._known
+            hit.reported is not self._reported or visitor not in self._known
         ):
-            self._tell_of(visitor, hit.told)
+            self._add_visitor(visitor, hit.reported)
         if hit.limits.counter_limit > self._limit:
             self._limit = hit.limits.counter_limit
         if hit.rate is not None or hit.visitor_window:
             self._screened = True
             self._rate = self._rate or hit.rate
 
-    def tell(self) -> None:
+    def resend_visitors(self) -> None:
         """Tell the store of all visitors the next time: it does not have the mark."""
-        if self._told is not None:
-            self._told.forget(self._mark)
-            self._mark = self._told.mark
+        if self._reported is not None:
+            self._reported.clear(self._mark)
+            self._mark = self._reported.mark
             self._known = _NOT_MARKED
         self._visitors = dict.fromkeys(hit.visitor for hit in self.hits if hit.visitor is not None)
 
     def command(self) -> Command:
-        """Return the command, the same each time but after :meth:`tell`."""
+        """Return the command, the same each time but after :meth:`resend_visitors`."""
         day = self.hour[:10]
         keys: tuple[str, ...] = hit_keys(self.key, day)
         more: Iterable[str | int] = ()
         if self._screened or self._visitors:
             known = get_keys(self.key)
             keys += (known.told, known.visitors, known.salt)
-            process = "" if self._told is None else self._told.process
-            visitors = self._screening() if self._screened else self._visitors
+            process = "" if self._reported is None else self._reported.cache_id
+            visitors = self._screening_arguments() if self._screened else self._visitors
             more = (
                 process,
                 self._mark,
@@ -157,21 +159,23 @@ class ScriptCall:
                 _salt_seed(day),
                 *visitors,
             )
-        elif self._told is not None:  # it knows all visitors, if it has the mark
+        elif self._reported is not None:  # it knows all visitors, if it has the mark
             keys += (get_keys(self.key).told,)
-            more = (self._told.process, self._mark)
+            more = (self._reported.cache_id, self._mark)
         if self._screened:
             known = get_keys(self.key)
             keys += (known.seen, known.rates)
         counted = (self.amount, self.hour, self._limit, *more)
         if self.idempotency_key is not None:
-            sender = self.sender if self._share is None else f"{self.sender}:{self._share}"
+            sender = (
+                self.sender if self._memory_share is None else f"{self.sender}:{self._memory_share}"
+            )
             record = idempotency_record(self.key, self.idempotency_key)
             return HIT_ONCE.evalsha((self.key, record, *keys), sender, *counted)
         record = writer_record(self.key, self.writer)
-        return HIT.evalsha((self.key, record, *keys), f"{self.number}:{self.sender}", *counted)
+        return HIT.evalsha((self.key, record, *keys), f"{self.sequence}:{self.sender}", *counted)
 
-    def _screening(self) -> Iterator[str | int]:
+    def _screening_arguments(self) -> Iterator[str | int]:
         """Return what the scripts decide by which hits count."""
         yield max(hit.visitor_window for hit in self.hits)
         rate = self._rate or RateLimit(1, 1)
@@ -182,82 +186,80 @@ class ScriptCall:
             visitor = hit.visitor if hit.visitor in self._visitors else None
             yield from (visitor or "", hit.amount, hit.visitor_window, client or "")
 
-    def _tell_of(self, visitor: str, told: ToldVisitors | None) -> None:
+    def _add_visitor(self, visitor: str, reported: ReportedVisitors | None) -> None:
         """Tell the store of a visitor, unless it knows the visitor if it has the mark."""
-        if told is not None and self._told is None:
-            told.renew(self.hour)
-            self._told, self._mark = told, told.mark
-            self._known = told.hashes if told.marked else _NOT_MARKED
-        if told is not self._told or visitor not in self._known:
+        if reported is not None and self._reported is None:
+            reported.renew(self.hour)
+            self._reported, self._mark = reported, reported.mark
+            self._known = reported.hashes if reported.is_marked else _NOT_MARKED
+        if reported is not self._reported or visitor not in self._known:
             self._visitors[visitor] = None
 
-    def settle(self, answer: Any) -> None:
+    def resolve(self, reply: Any) -> None:
         """Give each hit its own value, or why it was left out.
 
         :raises OutcomeUnknownError: the answer is none that the script gives.
         """
         try:
-            value, verdicts = self._read(answer)
+            value, digits = self._parse_reply(reply)
         except (TypeError, ValueError) as error:
-            raise OutcomeUnknownError(f"the answer is no integer: {answer!r:.100}") from error
-        if verdicts:
-            self._settle_each(value, verdicts)
+            raise OutcomeUnknownError(f"the answer is no integer: {reply!r:.100}") from error
+        if digits:
+            self._resolve_each(value, digits)
             return
         value -= self.amount
         for hit in self.hits:
             value += hit.amount
             if hit.error is None:
                 hit.value = value
-        if self._visitors and self._told is not None:
-            self._told.add(self._visitors, self._mark)
+        if self._visitors and self._reported is not None:
+            self._reported.add(self._visitors, self._mark)
 
-    def _settle_each(self, value: int, verdicts: str) -> None:
-        counted = [verdict in (COUNTED, REPLAYED) for verdict in verdicts]
+    def _resolve_each(self, value: int, digits: str) -> None:
+        counted = [digit in (COUNTED, REPLAYED) for digit in digits]
         value -= sum(compress((hit.amount for hit in self.hits), counted))
-        for hit, verdict in zip(self.hits, verdicts, strict=True):
-            if verdict in (COUNTED, REPLAYED):
+        for hit, digit in zip(self.hits, digits, strict=True):
+            if digit in (COUNTED, REPLAYED):
                 value += hit.amount
             if hit.error is not None:
                 continue
-            if verdict == RATE_LIMITED and self._rate is not None:
+            if digit == RATE_LIMITED and self._rate is not None:
                 hit.error = RateLimitExceededError(self._rate.seconds / self._rate.hits)
             else:
                 hit.value = value
-                hit.counted = verdict != DUPLICATE
-                hit.replayed = verdict == REPLAYED
-        visitors = {
-            hit.visitor for hit, it in zip(self.hits, verdicts, strict=True) if it == COUNTED
-        }
-        if self._told is not None and (heard := visitors & self._visitors.keys()):
-            self._told.add(heard, self._mark)
+                hit.counted = digit != DUPLICATE
+                hit.replayed = digit == REPLAYED
+        visitors = {hit.visitor for hit, it in zip(self.hits, digits, strict=True) if it == COUNTED}
+        if self._reported is not None and (accepted := visitors & self._visitors.keys()):
+            self._reported.add(accepted, self._mark)
 
-    def _read(self, answer: Any) -> tuple[int, str]:
+    def _parse_reply(self, reply: Any) -> tuple[int, str]:
         """Return the value in an answer, and a digit for each hit, or none where all count."""
         if self.idempotency_key is not None:
-            if not isinstance(answer, list):  # the bytes of b"OK" are integers as well
+            if not isinstance(reply, list):  # the bytes of b"OK" are integers as well
                 raise TypeError
-            value, said, *skipped = answer
-            verdicts = str(int(said))
+            value, digit, *skipped = reply
+            digits = str(int(digit))
             if skipped:
-                self._warn(str(skipped[0], "utf-8", "replace"))
-        elif not self._screened and b" " not in answer:
-            return int(answer), ""
+                self._warn_skipped(str(skipped[0], "utf-8", "replace"))
+        elif not self._screened and b" " not in reply:
+            return int(reply), ""
         else:
-            told, _, skipped_part = str(answer, "utf-8", "replace").partition(" ")
-            value, _, verdicts = told.partition(":")
+            counted, _, skipped_part = str(reply, "utf-8", "replace").partition(" ")
+            value, _, digits = counted.partition(":")
             if skipped_part:
-                self._warn(skipped_part)
+                self._warn_skipped(skipped_part)
             if not self._screened:
                 return int(value), ""
-        if len(verdicts) != len(self.hits):
+        if len(digits) != len(self.hits):
             raise ValueError
-        return int(value), verdicts
+        return int(value), digits
 
-    def _warn(self, skipped: str) -> None:
+    def _warn_skipped(self, skipped: str) -> None:
         warn_skipped(skipped)
-        self._told = None  # the store may have taken neither the visitors nor their mark
+        self._reported = None  # the store may have taken neither the visitors nor their mark
 
-    def refuse(self, error: CounterError) -> None:
+    def reject(self, error: CounterError) -> None:
         """Let all its hits fail."""
         for hit in self.hits:
             if hit.error is None:

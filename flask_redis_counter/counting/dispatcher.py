@@ -28,14 +28,14 @@ class Dispatcher:
     """
 
     def __init__(
-        self, store: ConnectionPool, *, timeout: float, durability: Durability, metrics: HitMetrics
+        self, pool: ConnectionPool, *, timeout: float, durability: Durability, metrics: HitMetrics
     ) -> None:
-        self._store = store
+        self._pool = pool
         self._timeout = timeout
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._combiner = Batcher(durability, int(store.patience * SYNC_SHARE * 1000))
-        self._leader: int | None = None
+        self._batcher = Batcher(durability, int(pool.patience * SYNC_SHARE * 1000))
+        self._leader_thread: int | None = None
 
     def count(self, hit: PendingHit) -> None:
         """Count, and give the hit its outcome, within the deadline."""
@@ -47,54 +47,56 @@ class Dispatcher:
             hit.error = StoreUnavailableError("interrupted a hit, and cannot count before it")
             return
         try:
-            batch = self._combiner.add(hit, now)
+            batch = self._batcher.add(hit, now)
             if batch is None:
-                hit.wake = threading.Lock()
-                hit.wake.acquire()
+                hit.waiter = threading.Lock()
+                hit.waiter.acquire()
         except CounterError as error:
             hit.error = error
             return
         finally:
             self._lock.release()
-        if batch is None and self._leader == threading.get_ident():
-            self._let_go(hit)  # a hit in a signal handler, on top of the one that would wake it
+        if batch is None and self._leader_thread == threading.get_ident():
+            self._abandon(hit)  # a hit in a signal handler, on top of the one that would wake it
         elif batch is None:
             self._wait(hit)
-        if hit.leads and hit.error is None and hit.batch is not None:
-            self._lead(hit, hit.batch)
+        if hit.is_leader and hit.error is None and hit.batch is not None:
+            self._lead_batch(hit, hit.batch)
 
     def _wait(self, hit: PendingHit) -> None:
         """Wait for the outcome, or for being the one who leads."""
         woken = False
         try:
-            woken = hit.wake.acquire(timeout=max(0.0, hit.deadline - time.monotonic()))
+            woken = hit.waiter.acquire(timeout=max(0.0, hit.deadline - time.monotonic()))
         finally:
             if not woken:
-                self._let_go(hit)
+                self._abandon(hit)
 
-    def _let_go(self, hit: PendingHit) -> None:
+    def _abandon(self, hit: PendingHit) -> None:
         with self._lock:
-            self._combiner.leave(hit)
-            woken = self._combiner.finish(hit.batch) if hit.leads and hit.batch is not None else []
+            self._batcher.expire(hit)
+            woken = (
+                self._batcher.finish(hit.batch) if hit.is_leader and hit.batch is not None else []
+            )
         _wake(woken)
 
-    def _lead(self, hit: PendingHit, batch: Batch) -> None:
-        self._leader = threading.get_ident()
+    def _lead_batch(self, hit: PendingHit, batch: Batch) -> None:
+        self._leader_thread = threading.get_ident()
         try:
-            self._carry(hit, batch)
+            self._send_until_answered(hit, batch)
         except BaseException:
             with self._lock:
-                if batch.sent:
-                    batch.unsettle()
+                if batch.is_sent:
+                    batch.mark_unknown()
                 hit.error = OutcomeUnknownError("the hit was interrupted")
             raise
         finally:
-            self._leader = None
+            self._leader_thread = None
             with self._lock:
-                woken = self._combiner.finish(batch)
+                woken = self._batcher.finish(batch)
             _wake(woken)
 
-    def _carry(self, hit: PendingHit, batch: Batch) -> None:
+    def _send_until_answered(self, hit: PendingHit, batch: Batch) -> None:
         """Send a batch until it is answered, or there is no time for another attempt."""
 
         deadline = hit.deadline
@@ -105,28 +107,28 @@ class Dispatcher:
 
         while True:
             try:
-                answers = self._store.exchange(commands, deadline)
+                replies = self._pool.exchange(commands, deadline)
             except StoreError as error:
-                self._metrics.failed_round_trip()
+                self._metrics.record_failed_round_trip()
                 with self._lock:
-                    batch.fail(error)
+                    batch.record_failure(error)
             else:
                 with self._lock:
-                    settled = batch.take(answers)
-                self._metrics.settled(settled, time.monotonic())
-            if batch.over:
+                    resolved = batch.apply_replies(replies)
+                self._metrics.record_batch(resolved, time.monotonic())
+            if batch.done:
                 break
-            pause = batch.pause()
-            if time.monotonic() + pause + self._store.patience > deadline:
+            delay = batch.next_delay()
+            if time.monotonic() + delay + self._pool.patience > deadline:
                 break
-            time.sleep(pause)
-        if hit.waits:
+            time.sleep(delay)
+        if hit.is_pending:
             with self._lock:
-                batch.give_up(deadline)
+                batch.expire(deadline)
 
 
 def _wake(hits: list[PendingHit]) -> None:
     for hit in hits:
-        if hit.wake is not None:
+        if hit.waiter is not None:
             with suppress(RuntimeError):  # another has woken it already
-                hit.wake.release()
+                hit.waiter.release()

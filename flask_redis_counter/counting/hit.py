@@ -13,7 +13,7 @@ from ..errors import (
 )
 from ..limits import NO_LIMITS, Limits, RateLimit
 from ..validation import check_idempotency_key, check_integer
-from .visitors import ToldVisitors, VisitorCache, hash_visitor
+from .visitors import ReportedVisitors, VisitorCache, hash_visitor
 
 if TYPE_CHECKING:
     from .call import ScriptCall
@@ -48,18 +48,18 @@ class PendingHit:
     :ivar deadline: when its time is over, by the same clock.
     :ivar visitor: what tells who it is from others, None where nobody asks.
     :ivar client: what tells who sends it from others, None where nobody asks.
-    :ivar told: the visitors that the store need not be told of; None: it is told each time.
+    :ivar reported: the visitors that the store need not be told of; None: it is told each time.
     :ivar limits: under which it counts.
     :ivar visitor_window: within how many seconds its visitor counts once; 0: each time.
     :ivar rate: how often its client may count; None: as often as it likes.
     :ivar batch: the batch that it goes with, once it does.
     :ivar call: the script's call that counts it, once it was sent.
-    :ivar leads: whether it is up to this hit's driver to carry that batch.
+    :ivar is_leader: whether it is up to this hit's driver to carry that batch.
     :ivar value: what it brought the counter to, once that is known.
     :ivar error: why it did not, otherwise.
     :ivar replayed: whether another hit with its token had counted.
     :ivar counted: whether it counted, once there is a value; not where its visitor had.
-    :ivar wake: for the driver, to wake who waits for it.
+    :ivar waiter: for the driver, to wake who waits for it.
     """
 
     __slots__ = (
@@ -71,17 +71,17 @@ class PendingHit:
         "deadline",
         "error",
         "idempotency_key",
+        "is_leader",
         "key",
-        "leads",
         "limits",
         "rate",
         "replayed",
+        "reported",
         "started_at",
-        "told",
         "value",
         "visitor",
         "visitor_window",
-        "wake",
+        "waiter",
     )
 
     def __init__(
@@ -94,7 +94,7 @@ class PendingHit:
         visitor: str | None = None,
         client: str | None = None,
         limits: Limits = NO_LIMITS,
-        told: ToldVisitors | None = None,
+        reported: ReportedVisitors | None = None,
     ) -> None:
         self.key = key
         self.amount = amount
@@ -102,7 +102,7 @@ class PendingHit:
         self.started_at = 0.0
         self.deadline = deadline
         self.visitor = visitor
-        self.told = told
+        self.reported = reported
         self.client = client
         self.limits = limits
         self.visitor_window = 0
@@ -112,19 +112,19 @@ class PendingHit:
             self.rate = limits.rate if client is not None else None
         self.batch: Any = None
         self.call: ScriptCall | None = None
-        self.leads = False
+        self.is_leader = False
         self.value: int | None = None
         self.error: CounterError | None = None
         self.replayed = False
         self.counted = True
-        self.wake: Any = None
+        self.waiter: Any = None
 
     @property
-    def waits(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether it has no outcome yet."""
         return self.value is None and self.error is None
 
-    def outcome(self) -> int:
+    def result(self) -> int:
         """Return its value, or raise why there is none."""
         if self.error is not None:
             raise _copy_error(
@@ -153,7 +153,9 @@ def make_pending_hit(
         client=None if client is None else hash_visitor(client),
         limits=limits,
         # Where a visitor counts once in a while, the store has to hear of each hit.
-        told=visitors.of(key) if visitor is not None and limits.visitor_window is None else None,
+        reported=visitors.for_counter(key)
+        if visitor is not None and limits.visitor_window is None
+        else None,
     )
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 #: The bounds between which the sizes of batches are counted.
-SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 #: The outcomes, in the order of their numbers in a slot.
 OUTCOMES = tuple(Outcome)
@@ -38,16 +38,17 @@ _INDEX = {outcome: index for index, outcome in enumerate(OUTCOMES)}
 _COUNTED, _REPLAYED, _SKIPPED = map(
     _INDEX.__getitem__, (Outcome.COUNTED, Outcome.REPLAYED, Outcome.SKIPPED)
 )
-_ADDED, _MICROSECONDS, _ROUND_TRIPS, _FAILED, _CARRIED, _LATER, _ADDED_LATER = range(6, 13)
-_TOOK = 13
-_SIZE = _TOOK + len(DURATIONS) + 1
-_LENGTH = _SIZE + len(SIZES) + 1
+_AMOUNT, _MICROSECONDS, _ROUND_TRIPS, _FAILED_ROUND_TRIPS = range(6, 10)
+_BATCHED_HITS, _REPLAYED_HITS, _REPLAYED_AMOUNT = range(10, 13)
+_DURATIONS = 13
+_SIZES = _DURATIONS + len(DURATIONS) + 1
+_LENGTH = _SIZES + len(BATCH_SIZES) + 1
 
 _BYTES = 8 * _LENGTH
-_MOST = 2**64
+_MODULUS = 2**64
 
 #: Seconds between two looks whether the slot file is still there, or can be had again.
-LOOK_INTERVAL = 1.0
+SLOT_CHECK_INTERVAL = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -58,26 +59,26 @@ class MetricsSnapshot:
 
     :ivar outcomes: the number of hits by :class:`.Outcome`.
     :ivar amount_total: the sum of the amounts of those that counted.
-    :ivar seconds: how long all hits took together.
+    :ivar duration_total: seconds that all hits took together.
     :ivar durations: how many took up to each of :data:`DURATIONS`, and not up to the one before
         it; the last number is of those that took longer.
     :ivar round_trips: how many have settled hits.
-    :ivar failed: how many have not: there was no answer in time, or an error.
-    :ivar carried: how many hits the former have settled.
-    :ivar sizes: how many of them settled up to each of :data:`SIZES`, as above.
-    :ivar replayed: how many hits were counted that had waited in a spool.
+    :ivar failed_round_trips: how many have not: there was no answer in time, or an error.
+    :ivar batched_hits: how many hits the former have settled.
+    :ivar batch_sizes: how many of them settled up to each of :data:`BATCH_SIZES`, as above.
+    :ivar replayed_hits: how many hits were counted that had waited in a spool.
     :ivar replayed_amount: the sum of their amounts.
     """
 
     outcomes: dict[Outcome, int]
     amount_total: int
-    seconds: float
+    duration_total: float
     durations: tuple[int, ...]
     round_trips: int
-    failed: int
-    carried: int
-    sizes: tuple[int, ...]
-    replayed: int
+    failed_round_trips: int
+    batched_hits: int
+    batch_sizes: tuple[int, ...]
+    replayed_hits: int
     replayed_amount: int
 
 
@@ -94,27 +95,27 @@ class HitMetrics(ForkSafe):
 
     def __init__(self, folder: str | Path | None = None, *, service: str = "") -> None:
         self._slots = None if folder is None else _slots(folder, service)
-        self._trouble = LogThrottle(_log, "COUNTER_METRICS_DIR can be used again", 3600)
+        self._slot_log = LogThrottle(_log, "COUNTER_METRICS_DIR can be used again", 3600)
         super().__init__()
         self.enter()
 
-    def settled(self, calls: Sequence[ScriptCall], now: float) -> None:
+    def record_batch(self, calls: Sequence[ScriptCall], now: float) -> None:
         """Take note of the hits that one round trip has settled.
 
         :param now: the current time of the clock that ``started_at`` of the hits is of.
         """
         if not calls:
-            self.failed_round_trip()
+            self.record_failed_round_trip()
             return
         self.enter()
-        carried = counted = amount_total = 0
-        together = 0.0
+        batched_hits = counted = amount_total = 0
+        duration_total = 0.0
         with self._lock:
-            if now > self._next_look:
-                self._look(now)
+            if now > self._next_check:
+                self._check_slot(now)
             numbers = self._numbers
             for call in calls:
-                carried += len(call.hits)
+                batched_hits += len(call.hits)
                 for hit in call.hits:
                     if hit.value is None:
                         continue  # its own caller has heard of an error, and takes note
@@ -125,40 +126,40 @@ class HitMetrics(ForkSafe):
                     else:
                         counted += 1
                         amount_total += hit.amount
-                    took = now - hit.started_at
-                    together += took
-                    numbers[_TOOK + bisect_left(DURATIONS, took)] += 1
+                    duration = now - hit.started_at
+                    duration_total += duration
+                    numbers[_DURATIONS + bisect_left(DURATIONS, duration)] += 1
             numbers[_COUNTED] += counted
-            numbers[_ADDED] = (numbers[_ADDED] + amount_total) % _MOST
-            numbers[_MICROSECONDS] += max(0, int(together * 1e6))
+            numbers[_AMOUNT] = (numbers[_AMOUNT] + amount_total) % _MODULUS
+            numbers[_MICROSECONDS] += max(0, int(duration_total * 1e6))
             numbers[_ROUND_TRIPS] += 1
-            numbers[_CARRIED] += carried
-            numbers[_SIZE + bisect_left(SIZES, carried)] += 1
+            numbers[_BATCHED_HITS] += batched_hits
+            numbers[_SIZES + bisect_left(BATCH_SIZES, batched_hits)] += 1
 
-    def failed_round_trip(self) -> None:
+    def record_failed_round_trip(self) -> None:
         """Take note of one that has settled none."""
         self.enter()
         with self._lock:
-            self._numbers[_FAILED] += 1
+            self._numbers[_FAILED_ROUND_TRIPS] += 1
 
-    def failed(self, hit: PendingHit, now: float) -> None:
+    def record_failure(self, hit: PendingHit, now: float) -> None:
         """Take note of a hit that has an error; ``now`` as above."""
         outcome = Outcome.NOT_COUNTED if hit.error is None else hit.error.outcome
-        took = max(0.0, now - hit.started_at)
+        duration = max(0.0, now - hit.started_at)
         self.enter()
         with self._lock:
-            if now > self._next_look:
-                self._look(now)
+            if now > self._next_check:
+                self._check_slot(now)
             self._numbers[_INDEX[outcome]] += 1
-            self._numbers[_MICROSECONDS] += int(took * 1e6)
-            self._numbers[_TOOK + bisect_left(DURATIONS, took)] += 1
+            self._numbers[_MICROSECONDS] += int(duration * 1e6)
+            self._numbers[_DURATIONS + bisect_left(DURATIONS, duration)] += 1
 
-    def replayed(self, hits: int, amount: int) -> None:
+    def record_replay(self, hits: int, amount: int) -> None:
         """Take note of hits that had waited in a spool."""
         self.enter()
         with self._lock:
-            self._numbers[_LATER] += hits
-            self._numbers[_ADDED_LATER] = (self._numbers[_ADDED_LATER] + amount) % _MOST
+            self._numbers[_REPLAYED_HITS] += hits
+            self._numbers[_REPLAYED_AMOUNT] = (self._numbers[_REPLAYED_AMOUNT] + amount) % _MODULUS
 
     def snapshot(self) -> MetricsSnapshot:
         """Return the numbers: with a folder, those of all processes that share it."""
@@ -166,21 +167,21 @@ class HitMetrics(ForkSafe):
         with self._lock:
             if self._slots is None:
                 return _snapshot(self._numbers)
-            self._look(time.monotonic())
+            self._check_slot(time.monotonic())
         columns = zip(*(array("Q", row) for row in self._slots.rows()), strict=True)
-        return _snapshot([sum(column) % _MOST for column in columns] or self._numbers)
+        return _snapshot([sum(column) % _MODULUS for column in columns] or self._numbers)
 
     def _reset(self) -> None:
         # Reentrant, for a hit in a signal handler.
         self._lock = threading.RLock()
         self._numbers: Any = [0] * _LENGTH
         self._slot: Slot | None = None
-        self._next_look: float = 0
-        self._look(time.monotonic())
+        self._next_check: float = 0
+        self._check_slot(time.monotonic())
 
-    def _look(self, now: float) -> None:
+    def _check_slot(self, now: float) -> None:
         """Claim a slot where there is none, or no longer, and count on in it."""
-        self._next_look = now + LOOK_INTERVAL
+        self._next_check = now + SLOT_CHECK_INTERVAL
         if self._slots is None or (self._slot is not None and not self._slot.is_lost()):
             return
         counted = list(self._numbers)
@@ -189,17 +190,17 @@ class HitMetrics(ForkSafe):
         except OSError as error:
             self._slot = None
             self._numbers = counted
-            self._trouble.log(
+            self._slot_log.log(
                 logging.WARNING,
                 "COUNTER_METRICS_DIR cannot be used, and lacks the numbers of this process until "
                 "it can (%s): make room, or name a folder that it may write to",
                 error,
             )
             return
-        self._trouble.recovered()
+        self._slot_log.recovered()
         self._numbers = memoryview(self._slot.memory).cast("Q")
-        for place, number in enumerate(counted):
-            self._numbers[place] = (self._numbers[place] + number) % _MOST
+        for index, number in enumerate(counted):
+            self._numbers[index] = (self._numbers[index] + number) % _MODULUS
 
 
 def claim_slot(folder: str | Path, service: str) -> None:
@@ -217,13 +218,13 @@ def _slots(folder: str | Path, service: str) -> SlotFolder:
 def _snapshot(numbers: Sequence[int]) -> MetricsSnapshot:
     return MetricsSnapshot(
         outcomes=dict(zip(OUTCOMES, numbers, strict=False)),
-        amount_total=numbers[_ADDED],
-        seconds=numbers[_MICROSECONDS] / 1e6,
-        durations=tuple(numbers[_TOOK:_SIZE]),
+        amount_total=numbers[_AMOUNT],
+        duration_total=numbers[_MICROSECONDS] / 1e6,
+        durations=tuple(numbers[_DURATIONS:_SIZES]),
         round_trips=numbers[_ROUND_TRIPS],
-        failed=numbers[_FAILED],
-        carried=numbers[_CARRIED],
-        sizes=tuple(numbers[_SIZE:_LENGTH]),
-        replayed=numbers[_LATER],
-        replayed_amount=numbers[_ADDED_LATER],
+        failed_round_trips=numbers[_FAILED_ROUND_TRIPS],
+        batched_hits=numbers[_BATCHED_HITS],
+        batch_sizes=tuple(numbers[_SIZES:_LENGTH]),
+        replayed_hits=numbers[_REPLAYED_HITS],
+        replayed_amount=numbers[_REPLAYED_AMOUNT],
     )

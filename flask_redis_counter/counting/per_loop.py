@@ -21,27 +21,27 @@ class PerLoop(ForkSafe, Generic[_T]):
     that, because finalising these is all that asyncio lets others do at a loop's end
     (``shutdown_asyncgens``; ``asyncio.run`` and asgiref call it).
 
-    :param begin: makes the state, in its loop.
-    :param end: closes it, in its loop.
+    :param create: makes the state, in its loop.
+    :param close: closes it, in its loop.
     """
 
-    def __init__(self, begin: Callable[[], _T], end: Callable[[_T], Awaitable[None]]) -> None:
-        self._begin = begin
-        self._end = end
+    def __init__(self, create: Callable[[], _T], close: Callable[[_T], Awaitable[None]]) -> None:
+        self._create = create
+        self._close = close
         self._inherited: list[Any] = []
         self._states: dict[asyncio.AbstractEventLoop, tuple[_T, AsyncGenerator[None, None]]] = {}
         super().__init__()
         self.enter()
 
-    def here(self) -> _T:
+    def get(self) -> _T:
         """Return the state of the running loop; after :meth:`enter`, which its owner calls."""
         loop = asyncio.get_running_loop()
         last = self._last
         if last is not None and last[0] is loop:
             return last[1]
-        return self._found(loop)
+        return self._get_or_create(loop)
 
-    def all(self) -> list[_T]:
+    def get_all(self) -> list[_T]:
         """Return the states of all loops that have not ended, for tests."""
         with self._lock:
             return [state for state, _ in self._states.values()]
@@ -54,15 +54,15 @@ class PerLoop(ForkSafe, Generic[_T]):
         self._states = {}
         self._last: tuple[asyncio.AbstractEventLoop, _T] | None = None
 
-    def _found(self, loop: asyncio.AbstractEventLoop) -> _T:
+    def _get_or_create(self, loop: asyncio.AbstractEventLoop) -> _T:
         with self._lock:
             found = self._states.get(loop)
             if found is None:
                 # A loop that was closed without finalising its generators.
                 for closed in [loop for loop in self._states if loop.is_closed()]:
                     del self._states[closed]
-                state = self._begin()
-                waiting = _until_end(weakref.ref(self), loop, state, self._end)
+                state = self._create()
+                waiting = _close_with_loop(weakref.ref(self), loop, state, self._close)
                 with suppress(StopIteration):
                     waiting.__anext__().send(None)  # up to its yield, where the loop knows it
                 found = self._states[loop] = (state, waiting)
@@ -76,15 +76,15 @@ class PerLoop(ForkSafe, Generic[_T]):
                 self._last = None
 
 
-async def _until_end(
+async def _close_with_loop(
     states: weakref.ref[PerLoop[_T]],
     loop: asyncio.AbstractEventLoop,
     state: _T,
-    end: Callable[[_T], Awaitable[None]],
+    close: Callable[[_T], Awaitable[None]],
 ) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
         if (alive := states()) is not None:
             alive._drop(loop)
-        await end(state)
+        await close(state)

@@ -23,23 +23,23 @@ def hash_visitor(visitor: str) -> str:
     return hashlib.blake2b(visitor.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
-class ToldVisitors:
+class ReportedVisitors:
     """Hashes of the visitors of one counter that the store was told of.
 
     :ivar hashes: the visitors.
     :ivar mark: the store keeps it beside the visitors, and loses it together with them.
-    :ivar marked: whether the store has taken the mark.
-    :ivar process: names the cache in the store.
+    :ivar is_marked: whether the store has taken the mark.
+    :ivar cache_id: names the cache in the store.
     """
 
-    __slots__ = ("_cache", "_day", "_ends", "hashes", "mark", "marked", "process")
+    __slots__ = ("_cache", "_day", "_expires_at", "cache_id", "hashes", "is_marked", "mark")
 
     def __init__(self, cache: VisitorCache) -> None:
         self._cache = cache
-        self.process = cache.process
+        self.cache_id = cache.cache_id
         self._day = ""
-        self._ends = 0.0
-        self._begin()
+        self._expires_at = 0.0
+        self._start_empty()
 
     def renew(self, hour: str) -> None:
         """Empty the set when the TTL is over or the day has changed.
@@ -47,29 +47,29 @@ class ToldVisitors:
         :param hour: the hour of the hits that are about to be counted, as ``2026-11-23T15``.
         """
         now = series.now()
-        if now >= self._ends or hour[:10] != self._day:
-            self._ends = now + TTL
+        if now >= self._expires_at or hour[:10] != self._day:
+            self._expires_at = now + TTL
             self._day = hour[:10]
-            self._begin()
+            self._start_empty()
 
     def add(self, visitors: Iterable[str | None], mark: str) -> None:
         """Remember visitors that the store was told of, together with a mark."""
         if mark == self.mark:
-            self.marked = True
+            self.is_marked = True
             before = len(self.hashes)
             self.hashes.update(visitors)
             self._cache.grow(len(self.hashes) - before)
 
-    def forget(self, mark: str) -> None:
+    def clear(self, mark: str) -> None:
         """Forget all of them, because the store does not have that mark."""
         if mark == self.mark:
-            self._begin()
+            self._start_empty()
 
-    def _begin(self) -> None:
+    def _start_empty(self) -> None:
         # A new set: calls that are on their way have the old one, with the old mark.
         self.hashes: set[str | None] = set()
         self.mark = secrets.token_hex(8)
-        self.marked = False
+        self.is_marked = False
 
 
 class VisitorCache(ForkSafe):
@@ -83,20 +83,20 @@ class VisitorCache(ForkSafe):
 
     Thread-safe. Meant to be shared by all counters of a process.
 
-    :ivar process: names this cache in the store; another one in a forked child.
+    :ivar cache_id: names this cache in the store; another one in a forked child.
     """
 
     def __init__(self) -> None:
-        self.process = ""
-        self._counters: dict[str, ToldVisitors] = {}
+        self.cache_id = ""
+        self._counters: dict[str, ReportedVisitors] = {}
         self._size = 0
         super().__init__()
         self.enter()
 
-    def of(self, key: str) -> ToldVisitors:
+    def for_counter(self, key: str) -> ReportedVisitors:
         """Return the visitors of the counter with this key; after :meth:`enter`."""
-        told = self._counters.get(key)
-        return self._added(key) if told is None else told
+        reported = self._counters.get(key)
+        return self._add(key) if reported is None else reported
 
     def grow(self, visitors: int) -> None:
         """Add to the size of the cache; beyond :data:`MAX_VISITORS` the cache is emptied."""
@@ -105,11 +105,11 @@ class VisitorCache(ForkSafe):
             self._size = 0
             self._counters = {}
 
-    def _added(self, key: str) -> ToldVisitors:
+    def _add(self, key: str) -> ReportedVisitors:
         self.grow(1)
-        return self._counters.setdefault(key, ToldVisitors(self))
+        return self._counters.setdefault(key, ReportedVisitors(self))
 
     def _reset(self) -> None:
-        self.process = secrets.token_hex(8)
+        self.cache_id = secrets.token_hex(8)
         self._counters = {}
         self._size = 0

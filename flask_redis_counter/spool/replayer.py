@@ -110,6 +110,6 @@ class Replayer(ForkSafe):
             return False
         self._trouble.recovered()
         if counted:
-            self._metrics.replayed(counted, amount)
+            self._metrics.record_replay(counted, amount)
             _log.warning("%d spooled hits were counted", counted)
         return True

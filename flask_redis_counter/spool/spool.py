@@ -305,7 +305,7 @@ class _Entry:
         elif call is not None:
             # All of the batch's hits of this counter: each of them writes the same row.
             self._columns = (
-                *(call.key, call.writer, call.number, call.idempotency_key or "", call.sender),
+                *(call.key, call.writer, call.sequence, call.idempotency_key or "", call.sender),
                 *(call.amount, len(call.hits), hour, time.time()),
             )
         else:

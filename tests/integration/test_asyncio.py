@@ -22,7 +22,9 @@ from .support import KEY, awaited_outcome, check, nowhere, sleeps
 async def in_flight(counter):
     """Wait until a batch was sent."""
     async with asyncio.timeout(5):
-        while (flying := counter._loops.here().driver._combiner.flying) is None or not flying.sent:
+        while (
+            batch := counter._loops.get().driver._batcher.in_flight
+        ) is None or not batch.is_sent:
             await asyncio.sleep(0)
 
 
@@ -88,8 +90,8 @@ def test_tasks_that_are_cancelled(server, client):
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
             check(told, await counter.value("visits"))
-            assert counter._loops.here().driver._combiner.flying is None
-            assert not counter._loops.here().driver._combiner.waiting()
+            assert counter._loops.get().driver._batcher.in_flight is None
+            assert not counter._loops.get().driver._batcher.pending()
             return (await counter.hit("visits")).value
 
     assert asyncio.run(count()) == int(client.get(KEY))
@@ -150,7 +152,7 @@ for thread in threads:
     thread.join()
 gc.collect()
 assert sorted(told) == list(range(1, 201)), sorted(told)
-assert not counter._loops.all()
+assert not counter._loops.get_all()
 """
 
 
@@ -181,7 +183,7 @@ def test_a_flask_view_that_awaits(server, client):
         answers = pool.map(lambda _: app.test_client().get("/").text, range(40))
     assert sorted(map(int, answers)) == list(range(1, 41))
     assert client.get(KEY) == b"40"
-    assert not counter._loops.all()
+    assert not counter._loops.get_all()
 
 
 def test_loops_at_the_same_time(server, client):
@@ -203,7 +205,7 @@ def test_loops_at_the_same_time(server, client):
     with ThreadPoolExecutor(4) as pool:
         values = list(pool.map(lambda number: asyncio.run(use(number)), range(4)))
     assert max(values) == 400 == int(client.get(KEY))
-    assert not counter._loops.all()
+    assert not counter._loops.get_all()
 
 
 def test_a_loop_that_is_closed_unfinished(server, client):
@@ -215,7 +217,7 @@ def test_a_loop_that_is_closed_unfinished(server, client):
         loop.run_until_complete(counter.aclose())
         loop.close()
         assert hit.value == number
-        assert len(counter._loops.all()) == 1
+        assert len(counter._loops.get_all()) == 1
     assert client.get(KEY) == b"5"
 
 
@@ -227,7 +229,7 @@ def test_many_short_loops(server, client):
     for _ in range(200):
         asyncio.run(counter.hit("visits"))
     assert len(list(FILES.iterdir())) <= before
-    assert not counter._loops.all()
+    assert not counter._loops.get_all()
     assert client.get(KEY) == b"201"
 
 
@@ -259,7 +261,7 @@ def test_a_loop_that_ends_with_a_hit_on_its_way(server, client):
     asyncio.run(leave())
     wait_until(lambda: client.ping(), what="the server")
     assert asyncio.run(counter.hit("visits")).value == 2 == int(client.get(KEY))
-    assert not counter._loops.all()
+    assert not counter._loops.get_all()
 
 
 def test_a_loop_that_is_blocked(server, client):
@@ -324,7 +326,7 @@ def test_a_batch_whose_carrier_is_cancelled_is_unknown(server, client):
             await asyncio.to_thread(sleeps, server, 0.2)
             hit = asyncio.create_task(counter.hit("visits"))
             await in_flight(counter)
-            await cancelled(counter._loops.here().driver._pump)
+            await cancelled(counter._loops.get().driver._sender_task)
             await hit
 
     told = outcome_of_run(count)

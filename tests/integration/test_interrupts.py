@@ -55,7 +55,7 @@ def test_an_interrupt_strands_nobody(server, client, monkeypatch):
         first = pool.submit(counter.hit, "visits")
         assert begun.wait(10)
         calls = [pool.submit(outcome, lambda: counter.hit("visits")) for _ in range(7)]
-        wait_until(lambda: len(counter._driver._combiner._queue) == 7, what="seven in line")
+        wait_until(lambda: len(counter._driver._batcher._queue) == 7, what="seven in line")
         go_on.set()
         with pytest.raises(Interrupted):
             first.result(10)
@@ -108,7 +108,7 @@ assert len(set(acknowledged)) == len(acknowledged), "handed out twice"
 assert len(acknowledged) <= stored <= len(acknowledged) + unknown, (stored, len(told), unknown)
 assert acknowledged, "nothing counted"
 assert counter.hit("visits").value == stored + 1, "stuck"
-assert counter._driver._combiner.flying is None
+assert counter._driver._batcher.in_flight is None
 print("settled", False in told)
 """
 

@@ -103,15 +103,15 @@ def executed(client, commands):
 def test_a_call_that_was_split_counts_nothing_later(commands, client):
     """Where a counter is reset after an overflow, a late packet must not count its hits again."""
     client.set(KEY, MAX - 1)
-    combiner = Batcher()
+    batcher = Batcher()
     hits = [PendingHit(KEY, 1, None, 9.0), PendingHit(KEY, 1, None, 9.0)]
-    batch = combiner.add(hits[0], 0.0)
-    combiner.add(hits[1], 0.0)
+    batch = batcher.add(hits[0], 0.0)
+    batcher.add(hits[1], 0.0)
     late = batch.commands()
-    batch.fail(OutcomeUnknownError("no answer yet"))
-    while not batch.over:
-        batch.take(executed(client, batch.commands()))
-    assert hits[0].outcome() == MAX
+    batch.record_failure(OutcomeUnknownError("no answer yet"))
+    while not batch.done:
+        batch.apply_replies(executed(client, batch.commands()))
+    assert hits[0].result() == MAX
     client.set(KEY, 0)
     executed(client, late)
     assert client.get(KEY) == b"0"

@@ -102,8 +102,8 @@ def test_visitors_that_share_a_batch(client, server, counter, clock):
     hits = [PendingHit(KEY, 1, None, visitor=visitor) for visitor in "abca"]
     batch = Batch(hits, "writer", 1, "memory", 0, probing=False)
     client.execute_command(*HIT.load())
-    batch.take([client.execute_command(*command) for command in batch.commands()])
-    assert [hit.outcome() for hit in hits] == [1, 2, 3, 4]
+    batch.apply_replies([client.execute_command(*command) for command in batch.commands()])
+    assert [hit.result() for hit in hits] == [1, 2, 3, 4]
     assert days(counter, 1) == [(4, 3)]
 
 

@@ -89,7 +89,9 @@ def test_a_counter_that_was_closed(own_server, spool, counter):
     own_server.kill()
     spooled(lambda: counter.hit("visits"))
     own_server.start()
-    wait_until(lambda: counter.metrics.snapshot().replayed == 1, what="a hit that was replayed")
+    wait_until(
+        lambda: counter.metrics.snapshot().replayed_hits == 1, what="a hit that was replayed"
+    )
     assert stored(own_server) == 1
 
 

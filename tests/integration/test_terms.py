@@ -155,11 +155,11 @@ def sent(client, *hits):
     for script in (HIT, HIT_ONCE):
         client.execute_command(*script.load())
     batch = Batch(list(hits), "writer", 1, "memory", 0, probing=False)
-    while not batch.over:
+    while not batch.done:
         commands = batch.commands()
         answers = [client.execute_command(*command) for command in commands]
         assert [client.execute_command(*command) for command in commands] == answers
-        batch.take(answers)
+        batch.apply_replies(answers)
     return commands
 
 

@@ -143,7 +143,7 @@ def test_counters_that_share_a_cache(server, client):
             for one in work:
                 one.result(10)
             assert today(counter) == (60, 20)
-            assert visitors.of(KEY).marked
+            assert visitors.for_counter(KEY).is_marked
             client.flushall()
 
 
@@ -196,17 +196,17 @@ def test_the_cache_is_bounded(monkeypatch):
     time = 1000.0
     monkeypatch.setattr("flask_redis_counter.series.now", lambda: time)
     cache = VisitorCache()
-    told = cache.of("a")
+    reported = cache.for_counter("a")
     for hour, later in (("2026-11-23T15", 0), ("2026-11-23T16", 60), ("2026-11-24T00", 1)):
         time += later
-        told.renew(hour)
-        assert "hash" not in told.hashes
-        mark = told.mark
-        told.add(["hash"], told.mark)
+        reported.renew(hour)
+        assert "hash" not in reported.hashes
+        mark = reported.mark
+        reported.add(["hash"], reported.mark)
         time += 58
-        told.renew(hour)
-        assert "hash" in cache.of("a").hashes
-        assert told.mark == mark
+        reported.renew(hour)
+        assert "hash" in cache.for_counter("a").hashes
+        assert reported.mark == mark
         time -= 58
-    told.add(map(str, range(MAX_VISITORS)), told.mark)
-    assert "1" not in cache.of("a").hashes
+    reported.add(map(str, range(MAX_VISITORS)), reported.mark)
+    assert "1" not in cache.for_counter("a").hashes

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
-from ...counting.metrics import DURATIONS, SIZES
+from ...counting.metrics import BATCH_SIZES, DURATIONS
 from ...errors import SpoolError, StoreError
 from ...extension.state import ExtensionState, current_state
 from ..bearer_key import require_key
@@ -86,23 +86,25 @@ class _Collector:
             "How long hits took in the process, from their arrival to their outcome.",
             DURATIONS,
             reading.durations,
-            reading.seconds,
+            reading.duration_total,
         )
         yield _histogram(
             "batch_hits",
             "Hits that one round trip has settled.",
-            SIZES,
-            reading.sizes,
-            reading.carried,
+            BATCH_SIZES,
+            reading.batch_sizes,
+            reading.batched_hits,
         )
         yield _counter(
             "round_trips_failed",
             "Round trips that have settled none, and were repeated where there was time.",
-            reading.failed,
+            reading.failed_round_trips,
         )
         if self._state.counter.spool is not None:
             yield _counter(
-                "spool_counted", "Hits that had waited in the spool and counted.", reading.replayed
+                "spool_counted",
+                "Hits that had waited in the spool and counted.",
+                reading.replayed_hits,
             )
             yield _counter("spool_added", "Sum of their amounts.", reading.replayed_amount)
 

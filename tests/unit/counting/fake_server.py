@@ -104,27 +104,27 @@ def hit_of(key="visits", amount=1, idempotency_key=None, deadline=TIMEOUT):
     return PendingHit(key, amount, idempotency_key, deadline)
 
 
-def added(combiner, *hits, now=0.0):
+def added(batcher, *hits, now=0.0):
     """Let hits arrive, and return the batch that one of them is to carry."""
-    batches = [combiner.add(hit, now) for hit in hits]
+    batches = [batcher.add(hit, now) for hit in hits]
     return next((batch for batch in batches if batch is not None), None)
 
 
-def carried(combiner, batch, server):
+def carried(batcher, batch, server):
     """Carry a batch to its end, and return whom to wake."""
-    while not batch.over:
-        batch.take(server.execute(batch.commands()))
-    batch.give_up(math.inf)
-    return combiner.finish(batch)
+    while not batch.done:
+        batch.apply_replies(server.execute(batch.commands()))
+    batch.expire(math.inf)
+    return batcher.finish(batch)
 
 
-def given_up(combiner, batch, error):
+def given_up(batcher, batch, error):
     """Let a batch fail until its deadline is over."""
-    batch.fail(error)
-    batch.give_up(TIMEOUT)
-    combiner.finish(batch)
+    batch.record_failure(error)
+    batch.expire(TIMEOUT)
+    batcher.finish(batch)
 
 
 def values(hits):
     """Return the hits' outcomes."""
-    return [hit.outcome() for hit in hits]
+    return [hit.result() for hit in hits]

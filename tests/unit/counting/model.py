@@ -49,7 +49,7 @@ class Writer:
     """A combiner with the threads around it, as `Dispatcher` has them."""
 
     def __init__(self, durability):
-        self.combiner = Batcher(durability, 100)
+        self.batcher = Batcher(durability, 100)
         self.waiting = []
         self.elected = []
         self.vanished = []
@@ -72,18 +72,18 @@ class World:
 
     def _restore(self, writer, back):
         copy = Writer(self.durability)
-        copy.combiner._writer = writer.combiner._writer
-        copy.combiner._number = max(0, writer.combiner._number - back)
+        copy.batcher._writer = writer.batcher._writer
+        copy.batcher._sequence = max(0, writer.batcher._sequence - back)
         self.writers.append(copy)
 
     def _arrive(self, writer, key, amount, idempotency_key):
         hit = PendingHit(key, amount, idempotency_key, self.now + TIMEOUT)
         self.hits.append(hit)
-        flying = writer.combiner.flying
+        in_flight = writer.batcher.in_flight
         try:
-            batch = writer.combiner.add(hit, self.now)
+            batch = writer.batcher.add(hit, self.now)
         except StoreUnavailableError as error:
-            assert flying is not None, "an error at once though nobody finds out"
+            assert in_flight is not None, "an error at once though nobody finds out"
             hit.error = error
             self._returned(hit)
             return hit
@@ -91,8 +91,8 @@ class World:
             writer.waiting.append(hit)
         else:
             # It returns with no outcome, or it carries the batch; nothing wakes it.
-            assert hit.leads, "told to carry a batch that another one leads"
-            assert batch is hit.batch is writer.combiner.flying
+            assert hit.is_leader, "told to carry a batch that another one leads"
+            assert batch is hit.batch is writer.batcher.in_flight
             self.carriers.append(Carrier(writer, hit))
         return hit
 
@@ -106,14 +106,14 @@ class World:
 
     def _let_go(self, writer, hit):
         (writer.elected if hit in writer.elected else writer.waiting).remove(hit)
-        writer.combiner.leave(hit)
-        woken = writer.combiner.finish(hit.batch) if hit.leads and hit.batch is not None else []
+        writer.batcher.expire(hit)
+        woken = writer.batcher.finish(hit.batch) if hit.is_leader and hit.batch is not None else []
         self._returned(hit)
         self._wake(writer, woken)
 
     def _lead(self, writer):
         hit = writer.elected.pop(0)
-        assert hit.waits
+        assert hit.is_pending
         self.carriers.append(Carrier(writer, hit))
 
     def _idle(self):
@@ -147,36 +147,36 @@ class World:
     def _answer(self, carrier):
         answers, carrier.attempt = list(carrier.attempt.answers), None
         if answers and getattr(answers[0], "__cause__", None).__class__ is BusyLoadingError:
-            carrier.batch.fail(answers[0])  # redis-py raises it, and the store with it
+            carrier.batch.record_failure(answers[0])  # redis-py raises it, and the store with it
         else:
-            carrier.batch.take(answers)
+            carrier.batch.apply_replies(answers)
         self._go_on(carrier)
 
     def _go_on(self, carrier):
-        assert 0 <= carrier.batch.pause() <= LONGEST_PAUSE
-        if carrier.batch.over:
+        assert 0 <= carrier.batch.next_delay() <= LONGEST_PAUSE
+        if carrier.batch.done:
             self._give_up(carrier, carrier.hit.deadline)
 
     def _give_up(self, carrier, deadline):
-        carrier.batch.give_up(deadline)
+        carrier.batch.expire(deadline)
         self._finish(carrier)
 
     def _finish(self, carrier):
         self.carriers.remove(carrier)
-        batch, combiner = carrier.batch, carrier.writer.combiner
-        flew = batch is combiner.flying
-        woken = combiner.finish(batch)
+        batch, batcher = carrier.batch, carrier.writer.batcher
+        was_in_flight = batch is batcher.in_flight
+        woken = batcher.finish(batch)
         self._returned(carrier.hit)
         self._wake(carrier.writer, woken)
-        if flew:
-            leading = [hit for hit in batch.hits if hit.waits and hit.leads]
-            assert leading or not any(hit.waits for hit in batch.hits), "left alone"
+        if was_in_flight:
+            leading = [hit for hit in batch.hits if hit.is_pending and hit.is_leader]
+            assert leading or not any(hit.is_pending for hit in batch.hits), "left alone"
 
     def _wake(self, writer, woken):
         for hit in woken:
             if hit in writer.waiting:
                 writer.waiting.remove(hit)
-                if hit.leads and hit.error is None and hit.batch is not None:
+                if hit.is_leader and hit.error is None and hit.batch is not None:
                     writer.elected.append(hit)
                 else:
                     self._returned(hit)
@@ -184,7 +184,7 @@ class World:
     def _returned(self, hit):
         """Remember what the caller of a hit was told."""
         try:
-            told = hit.outcome(), hit.replayed
+            told = hit.result(), hit.replayed
         except CounterError as error:
             told = error.outcome
         assert self.seen.setdefault(hit, told) == told

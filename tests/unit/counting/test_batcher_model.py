@@ -48,7 +48,7 @@ class Exactness(World, RuleBasedStateMachine):
                     self._lead(writer)
             for carrier in list(self.carriers):
                 if carrier.attempt is not None and carrier.attempt.lost:
-                    carrier.batch.fail(SILENT)
+                    carrier.batch.record_failure(SILENT)
                     carrier.attempt = None
                 if carrier.attempt is None:
                     self._send(carrier)
@@ -57,7 +57,7 @@ class Exactness(World, RuleBasedStateMachine):
         self.now += 2 * TIMEOUT
         for writer, hit in self._overdue():
             if hit in writer.waiting:  # the one who carried it is gone
-                assert (hit.batch or writer.combiner.flying) in writer.vanished
+                assert (hit.batch or writer.batcher.in_flight) in writer.vanished
                 self._let_go(writer, hit)
         for attempt in self._moving():
             attempt.deliver(self.server)
@@ -71,7 +71,7 @@ class Exactness(World, RuleBasedStateMachine):
                 self._send(self.carriers[0])
                 self.carriers[0].attempt.deliver(self.server)
                 self._answer(self.carriers[0])
-            assert hit.outcome() == self.server.values["last"]
+            assert hit.result() == self.server.values["last"]
 
     # Hits
 
@@ -121,7 +121,7 @@ class Exactness(World, RuleBasedStateMachine):
 
     @precondition(lambda self: self._overdue())
     @rule(data=st.data())
-    def leave(self, data):
+    def expire_hit(self, data):
         """Let a thread return whose deadline is over, woken as the leader meanwhile or not."""
         writer, hit = data.draw(st.sampled_from(self._overdue()))
         self._let_go(writer, hit)
@@ -177,7 +177,7 @@ class Exactness(World, RuleBasedStateMachine):
         carrier = data.draw(st.sampled_from(self._asking()))
         carrier.attempt.lost = True
         carrier.attempt = None
-        carrier.batch.fail(SILENT)
+        carrier.batch.record_failure(SILENT)
 
     @precondition(lambda self: self._idle())
     @rule(data=st.data(), executed=st.booleans())
@@ -189,14 +189,14 @@ class Exactness(World, RuleBasedStateMachine):
             carrier.attempt.deliver(self.server)
         self._stop(carrier)
         carrier.attempt = None
-        carrier.batch.fail(SILENT)
+        carrier.batch.record_failure(SILENT)
 
     @precondition(lambda self: self._idle())
     @rule(data=st.data(), error=st.sampled_from([AWAY, refused("", BusyLoadingError)]))
-    def refuse(self, data, error):
+    def fail_unsent(self, data, error):
         """Let an attempt fail before anything is sent."""
         carrier = data.draw(st.sampled_from(self._idle()))
-        carrier.batch.fail(error)
+        carrier.batch.record_failure(error)
         self._go_on(carrier)
 
     @precondition(lambda self: self._idle())
@@ -204,12 +204,12 @@ class Exactness(World, RuleBasedStateMachine):
     def turn_away(self, data):
         """Let the server refuse all that there is, for good."""
         carrier = data.draw(st.sampled_from(self._idle()))
-        carrier.batch.fail(refused("NOAUTH Authentication required."))
+        carrier.batch.record_failure(refused("NOAUTH Authentication required."))
         self._go_on(carrier)
 
     @precondition(lambda self: self._idle())
     @rule(data=st.data(), all_of_them=st.booleans())
-    def give_up(self, data, all_of_them):
+    def expire_batch(self, data, all_of_them):
         """Find no time for another attempt."""
         carrier = data.draw(st.sampled_from(self._idle()))
         self._give_up(carrier, math.inf if all_of_them else carrier.hit.deadline)
@@ -220,8 +220,8 @@ class Exactness(World, RuleBasedStateMachine):
         """Interrupt a thread that carries a batch, as Ctrl-C does."""
         carrier = data.draw(st.sampled_from(self.carriers))
         self._stop(carrier)
-        if carrier.batch.sent:
-            carrier.batch.fail(OutcomeUnknownError("the hit was interrupted"))
+        if carrier.batch.is_sent:
+            carrier.batch.record_failure(OutcomeUnknownError("the hit was interrupted"))
         carrier.hit.error = OutcomeUnknownError("the hit was interrupted")
         self._finish(carrier)
 
@@ -261,16 +261,16 @@ class Exactness(World, RuleBasedStateMachine):
     def somebody_carries(self):
         """A batch in flight has one who carries it, or who was woken for it; or he is gone."""
         for writer in self.writers:
-            flying = writer.combiner.flying
-            if flying is None:
-                assert not writer.combiner._queue
-            elif flying not in writer.vanished:
-                carrying = [one for one in self.carriers if one.batch is flying]
-                elected = [hit for hit in writer.elected if hit.batch is flying]
+            in_flight = writer.batcher.in_flight
+            if in_flight is None:
+                assert not writer.batcher._queue
+            elif in_flight not in writer.vanished:
+                carrying = [one for one in self.carriers if one.batch is in_flight]
+                elected = [hit for hit in writer.elected if hit.batch is in_flight]
                 assert len(carrying) + len(elected) == 1
             queued = [hit for hit in writer.waiting if hit.batch is None]
-            assert list(writer.combiner._queue) == queued
-            assert all(hit.batch is None or hit.waits for hit in writer.elected)
+            assert list(writer.batcher._queue) == queued
+            assert all(hit.batch is None or hit.is_pending for hit in writer.elected)
 
     @invariant()
     def all_told_the_truth(self):

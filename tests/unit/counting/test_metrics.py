@@ -12,7 +12,7 @@ import pytest
 
 from flask_redis_counter.counting.call import ScriptCall
 from flask_redis_counter.counting.hit import PendingHit
-from flask_redis_counter.counting.metrics import DURATIONS, OUTCOMES, SIZES, HitMetrics
+from flask_redis_counter.counting.metrics import BATCH_SIZES, DURATIONS, OUTCOMES, HitMetrics
 from flask_redis_counter.errors import (
     HitSpooledError,
     OutcomeUnknownError,
@@ -34,39 +34,44 @@ def hit_of(amount=1):
 def call_of(*amounts):
     """Return a call for hits of some amounts."""
     pending = [hit_of(amount) for amount in amounts]
-    call = ScriptCall.of(pending[0], "writer", 1, None)
+    call = ScriptCall.for_hit(pending[0], "writer", 1, None)
     for hit in pending[1:]:
-        call.join(hit)
+        call.add(hit)
     return call
 
 
-def answered(meter, *amounts, took=0.0):
+def answered(metrics, *amounts, took=0.0):
     """Let hits be answered together after so many seconds."""
     call = call_of(*amounts)
-    call.settle(b"1000")
-    meter.settled([call], STARTED_AT + took)
+    call.resolve(b"1000")
+    metrics.record_batch([call], STARTED_AT + took)
 
 
-def failed(meter, error, took=0.0):
+def failed(metrics, error, took=0.0):
     """Let a hit fail after so many seconds."""
     hit = hit_of()
     hit.error = error
-    meter.failed(hit, STARTED_AT + took)
+    metrics.record_failure(hit, STARTED_AT + took)
 
 
-def outcomes(meter):
+def outcomes(metrics):
     """Return the outcomes that there were."""
-    return {name: count for name, count in meter.snapshot().outcomes.items() if count}
+    return {name: count for name, count in metrics.snapshot().outcomes.items() if count}
 
 
 def test_nothing_became_of_no_hits():
     """All numbers are there, and 0."""
-    reading = HitMetrics().snapshot()
-    assert list(reading.outcomes) == list(OUTCOMES)
-    assert not any(reading.outcomes.values())
-    assert reading.durations == (0,) * (len(DURATIONS) + 1)
-    assert reading.sizes == (0,) * (len(SIZES) + 1)
-    assert (reading.amount_total, reading.seconds, reading.round_trips, reading.failed) == (
+    snapshot = HitMetrics().snapshot()
+    assert list(snapshot.outcomes) == list(OUTCOMES)
+    assert not any(snapshot.outcomes.values())
+    assert snapshot.durations == (0,) * (len(DURATIONS) + 1)
+    assert snapshot.batch_sizes == (0,) * (len(BATCH_SIZES) + 1)
+    assert (
+        snapshot.amount_total,
+        snapshot.duration_total,
+        snapshot.round_trips,
+        snapshot.failed_round_trips,
+    ) == (
         0,
         0,
         0,
@@ -76,24 +81,24 @@ def test_nothing_became_of_no_hits():
 
 def test_hits_that_were_answered_together():
     """They are one round trip; each has its amount and its time."""
-    meter = HitMetrics()
-    answered(meter, 1, 5, 7, took=0.004)
-    answered(meter, 2, took=0.002)
-    reading = meter.snapshot()
-    assert outcomes(meter) == {"counted": 4}
-    assert reading.amount_total == 15
-    assert reading.seconds == pytest.approx(3 * 0.004 + 0.002, abs=1e-5)
-    assert reading.durations == (0, 1, 3, *[0] * 8)
-    assert (reading.round_trips, reading.carried) == (2, 4)
-    assert reading.sizes == (1, 0, 1, *[0] * 8)
+    metrics = HitMetrics()
+    answered(metrics, 1, 5, 7, took=0.004)
+    answered(metrics, 2, took=0.002)
+    snapshot = metrics.snapshot()
+    assert outcomes(metrics) == {"counted": 4}
+    assert snapshot.amount_total == 15
+    assert snapshot.duration_total == pytest.approx(3 * 0.004 + 0.002, abs=1e-5)
+    assert snapshot.durations == (0, 1, 3, *[0] * 8)
+    assert (snapshot.round_trips, snapshot.batched_hits) == (2, 4)
+    assert snapshot.batch_sizes == (1, 0, 1, *[0] * 8)
 
 
 @pytest.mark.parametrize("took", [*DURATIONS, 1.5])
 def test_a_bound_belongs_to_what_is_below_it(took):
     """As Prometheus has it: less than or equal."""
-    meter = HitMetrics()
-    failed(meter, OutcomeUnknownError(""), took=took - 1e-9)
-    assert meter.snapshot().durations.index(1) == (*DURATIONS, 1.5).index(took)
+    metrics = HitMetrics()
+    failed(metrics, OutcomeUnknownError(""), took=took - 1e-9)
+    assert metrics.snapshot().durations.index(1) == (*DURATIONS, 1.5).index(took)
 
 
 @pytest.mark.parametrize(
@@ -107,94 +112,94 @@ def test_a_bound_belongs_to_what_is_below_it(took):
 )
 def test_hits_that_failed(error, outcome):
     """By what the error says of them; their time counts as well."""
-    meter = HitMetrics()
-    failed(meter, error)
-    assert outcomes(meter) == {outcome: 1}
-    assert meter.snapshot().amount_total == 0
-    assert sum(meter.snapshot().durations) == 1
+    metrics = HitMetrics()
+    failed(metrics, error)
+    assert outcomes(metrics) == {outcome: 1}
+    assert metrics.snapshot().amount_total == 0
+    assert sum(metrics.snapshot().durations) == 1
 
 
 def test_a_hit_in_an_answered_batch_that_was_given_up_is_left_to_who_gave_it_up():
     """It was on its way, but is not counted twice."""
-    meter = HitMetrics()
+    metrics = HitMetrics()
     call = call_of(1, 1)
     call.hits[0].error = OutcomeUnknownError("in time")
-    call.settle(b"2")
-    meter.settled([call], STARTED_AT)
-    assert outcomes(meter) == {"counted": 1}
-    assert meter.snapshot().carried == 2
+    call.resolve(b"2")
+    metrics.record_batch([call], STARTED_AT)
+    assert outcomes(metrics) == {"counted": 1}
+    assert metrics.snapshot().batched_hits == 2
 
 
 def test_hits_that_need_not_have_counted():
     """Only what counted was added."""
-    meter = HitMetrics()
+    metrics = HitMetrics()
     call = call_of(1, 1, 1)
-    call.settle(b"3")
+    call.resolve(b"3")
     call.hits[0].replayed = True
     call.hits[1].counted = False
-    meter.settled([call], STARTED_AT)
-    assert outcomes(meter) == {"replayed": 1, "skipped": 1, "counted": 1}
-    assert meter.snapshot().amount_total == 1
+    metrics.record_batch([call], STARTED_AT)
+    assert outcomes(metrics) == {"replayed": 1, "skipped": 1, "counted": 1}
+    assert metrics.snapshot().amount_total == 1
 
 
 def test_round_trips_in_vain_and_hits_from_a_spool():
     """They are told apart from what counted at once."""
-    meter = HitMetrics()
-    meter.failed_round_trip()
-    meter.settled([], STARTED_AT)
-    meter.replayed(3, 2**63)
-    reading = meter.snapshot()
-    assert (reading.failed, reading.round_trips) == (2, 0)
-    assert (reading.replayed, reading.replayed_amount) == (3, 2**63)
+    metrics = HitMetrics()
+    metrics.record_failed_round_trip()
+    metrics.record_batch([], STARTED_AT)
+    metrics.record_replay(3, 2**63)
+    snapshot = metrics.snapshot()
+    assert (snapshot.failed_round_trips, snapshot.round_trips) == (2, 0)
+    assert (snapshot.replayed_hits, snapshot.replayed_amount) == (3, 2**63)
 
 
 def test_a_sum_begins_anew_beyond_64_bits(tmp_path):
     """A metric may begin anew; it must not break a hit."""
-    for meter in (HitMetrics(), HitMetrics(tmp_path)):
+    for metrics in (HitMetrics(), HitMetrics(tmp_path)):
         for _ in range(3):
-            answered(meter, 2**63 - 1)
-        assert meter.snapshot().amount_total == 3 * (2**63 - 1) - 2**64
+            answered(metrics, 2**63 - 1)
+        assert metrics.snapshot().amount_total == 3 * (2**63 - 1) - 2**64
 
 
 def test_threads_lose_no_number():
     """Each number is read and written by one thread at a time."""
-    meter = HitMetrics()
+    metrics = HitMetrics()
 
     def count():
         for _ in range(2000):
-            answered(meter, 1)
-            meter.failed_round_trip()
+            answered(metrics, 1)
+            metrics.record_failed_round_trip()
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    reading = meter.snapshot()
-    assert (reading.outcomes["counted"], reading.failed) == (8000, 8000)
+    snapshot = metrics.snapshot()
+    assert (snapshot.outcomes["counted"], snapshot.failed_round_trips) == (8000, 8000)
 
 
 def test_processes_that_share_a_folder_are_added_up_also_when_they_were_killed(tmp_path):
     """What a process counted is there at once, and stays."""
-    meter = HitMetrics(tmp_path)
-    answered(meter, 1)
+    metrics = HitMetrics(tmp_path)
+    answered(metrics, 1)
     for _ in range(2):
         child = os.fork()
         if child == 0:
             answered(HitMetrics(tmp_path), 1, 1)
             os.kill(os.getpid(), signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    reading = meter.snapshot()
-    assert reading.outcomes["counted"] == 5
-    assert reading.round_trips == 3
-    assert HitMetrics(tmp_path).snapshot() == reading
+    snapshot = metrics.snapshot()
+    assert snapshot.outcomes["counted"] == 5
+    assert snapshot.round_trips == 3
+    assert HitMetrics(tmp_path).snapshot() == snapshot
 
 
 def test_a_forked_child_has_a_meter_of_its_own(tmp_path):
     """Two processes that write one number lose some."""
     shared, alone = HitMetrics(tmp_path), HitMetrics()
-    for meter in (shared, alone):
-        answered(meter, 1)
+    for metrics in (shared, alone):
+        answered(metrics, 1)
     child = os.fork()
     if child == 0:
         answered(shared, 1)
@@ -224,48 +229,48 @@ def in_a_child(action):
 
 def test_a_successor_takes_over_the_slot_of_a_dead_process(tmp_path):
     """A hundred recycled workers leave as many files as ran at once, and the sum has them all."""
-    meter = HitMetrics(tmp_path)
-    answered(meter, 1)
+    metrics = HitMetrics(tmp_path)
+    answered(metrics, 1)
     for done in range(1, 101):
-        in_a_child(lambda: answered(meter, 1))
-        assert meter.snapshot().amount_total == 1 + done
+        in_a_child(lambda: answered(metrics, 1))
+        assert metrics.snapshot().amount_total == 1 + done
     assert len(slots(tmp_path)) == 2
 
 
 def test_a_slot_is_one_live_process_alone(tmp_path):
-    """Two meters never share one, also two of one process."""
-    meters = [HitMetrics(tmp_path) for _ in range(5)]
-    for meter in meters:
-        answered(meter, 1)
+    """Two instances never share one, also two of one process."""
+    instances = [HitMetrics(tmp_path) for _ in range(5)]
+    for metrics in instances:
+        answered(metrics, 1)
     assert len(slots(tmp_path)) == 5
-    assert {meter.snapshot().amount_total for meter in meters} == {5}
+    assert {metrics.snapshot().amount_total for metrics in instances} == {5}
 
 
 def test_a_file_that_was_never_finished_is_left_out_and_taken_over(tmp_path):
     """A process that died while it made it, or another version, has left it."""
-    meter = HitMetrics(tmp_path)
-    answered(meter, 1)
+    metrics = HitMetrics(tmp_path)
+    answered(metrics, 1)
     (path,) = slots(tmp_path)
     prefix = path.name.partition("-")[0]
     Path(tmp_path, f"{prefix}-0.meter").write_bytes(bytes(8))
-    assert meter.snapshot().amount_total == 1
+    assert metrics.snapshot().amount_total == 1
     successor = HitMetrics(tmp_path)
     answered(successor, 1)
-    assert meter.snapshot().amount_total == 2
+    assert metrics.snapshot().amount_total == 2
     assert len(slots(tmp_path)) == 2
 
 
 def test_a_folder_that_was_emptied_is_noticed(tmp_path, monkeypatch):
     """Each process puts its numbers back, so that the sum is whole again, whoever is asked."""
-    monkeypatch.setattr("flask_redis_counter.counting.metrics.LOOK_INTERVAL", 0)
+    monkeypatch.setattr("flask_redis_counter.counting.metrics.SLOT_CHECK_INTERVAL", 0)
     one, other = HitMetrics(tmp_path), HitMetrics(tmp_path)
-    for meter in (one, other):
-        answered(meter, 10)
+    for metrics in (one, other):
+        answered(metrics, 10)
     for path in tmp_path.iterdir():
         path.unlink()
     now = time.monotonic() + 1
-    one.failed(PendingHit("counter:{a}", 1, None, now), now)
-    other.failed(PendingHit("counter:{a}", 1, None, now), now)
+    one.record_failure(PendingHit("counter:{a}", 1, None, now), now)
+    other.record_failure(PendingHit("counter:{a}", 1, None, now), now)
     assert one.snapshot() == other.snapshot()
     assert one.snapshot().amount_total == 20
     assert one.snapshot().outcomes["not_counted"] == 2
@@ -291,7 +296,7 @@ def test_a_full_disk_stops_no_hit(tmp_path, monkeypatch, caplog):
     """The numbers are in memory, one line in the log says so, and later they join the others."""
     first = HitMetrics(tmp_path)
     answered(first, 1)
-    monkeypatch.setattr("flask_redis_counter.counting.metrics.LOOK_INTERVAL", 0)
+    monkeypatch.setattr("flask_redis_counter.counting.metrics.SLOT_CHECK_INTERVAL", 0)
     with monkeypatch.context() as patch:
         patch.setattr("flask_redis_counter.counting.metrics_slots.os.pwrite", refuse)
         second = HitMetrics(tmp_path)
@@ -320,7 +325,7 @@ def test_a_successor_needs_no_room(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_used(tmp_path, caplog):
     """The log names the setting, and the numbers are in memory."""
     Path(tmp_path, "file").write_text("")
-    meter = HitMetrics(tmp_path / "file")
-    answered(meter, 1)
-    assert meter.snapshot().amount_total == 1
+    metrics = HitMetrics(tmp_path / "file")
+    answered(metrics, 1)
+    assert metrics.snapshot().amount_total == 1
     assert "COUNTER_METRICS_DIR cannot be used" in caplog.text

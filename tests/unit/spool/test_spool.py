@@ -44,21 +44,21 @@ def kept(spool, *arguments, error=AWAY, **more):
 def is_spooled(hit):
     """Whether a hit waits, by what its caller is told."""
     with pytest.raises(HitSpooledError) as caught:
-        hit.outcome()
+        hit.result()
     assert caught.value.__cause__ is hit.error.__cause__ is not None
     return "counted once" in str(caught.value)
 
 
 def unanswered(*hits, server=None):
     """Send hits in a batch that is not answered, though a server may have executed it."""
-    combiner = Batcher()
-    batch = added(combiner, *hits)
+    batcher = Batcher()
+    batch = added(batcher, *hits)
     if server is not None:
-        batch.take(server.execute(batch.commands()))  # the scripts are not loaded
+        batch.apply_replies(server.execute(batch.commands()))  # the scripts are not loaded
         server.execute(batch.commands())
     else:
         batch.commands()
-    given_up(combiner, batch, SILENT)
+    given_up(batcher, batch, SILENT)
 
 
 def replayed(spool, server):
@@ -208,13 +208,13 @@ def test_amounts_that_did_not_fit_together(spool):
 
 def test_what_was_settled_before_it_is_replayed(spool):
     """A number that the store calls stale was counted, or its writer had not gone on."""
-    server, combiner, hit = Server(), Batcher(), hit_of()
-    batch = added(combiner, hit)
-    batch.take(server.execute(batch.commands()))
+    server, batcher, hit = Server(), Batcher(), hit_of()
+    batch = added(batcher, hit)
+    batch.apply_replies(server.execute(batch.commands()))
     server.execute(batch.commands())
     *_, (_, _, _, _, writer, *_) = batch.commands()
     server.records[writer] = ("2:another", b"2")
-    given_up(combiner, batch, SILENT)
+    given_up(batcher, batch, SILENT)
     spool.keep(hit)
     assert replayed(spool, server) == 1
     assert server.values == {"visits": 1}
@@ -223,11 +223,11 @@ def test_what_was_settled_before_it_is_replayed(spool):
 
 def test_a_number_that_a_copied_process_took(spool):
     """The row has not counted, and never will under that number: it takes another, and counts."""
-    server, combiner, hit = Server(), Batcher(), hit_of(amount=3)
-    added(combiner, hit).commands()
-    (record,) = [command[4] for command in combiner.flying.commands()]
+    server, batcher, hit = Server(), Batcher(), hit_of(amount=3)
+    added(batcher, hit).commands()
+    (record,) = [command[4] for command in batcher.in_flight.commands()]
     server.records[record] = ("1:another", b"2")
-    given_up(combiner, combiner.flying, SILENT)
+    given_up(batcher, batcher.in_flight, SILENT)
     spool.keep(hit)
     assert is_spooled(hit)
     assert replayed(spool, server) == 0
@@ -239,13 +239,13 @@ def test_a_number_that_a_copied_process_took(spool):
 
 def test_a_number_that_a_copied_process_has_passed(spool):
     """Nobody can find out later whether the hit counted: it is not said to wait."""
-    server, combiner, hit = Server(), Batcher(), hit_of()
-    batch = added(combiner, hit)
+    server, batcher, hit = Server(), Batcher(), hit_of()
+    batch = added(batcher, hit)
     (record,) = [command[4] for command in batch.commands()]
-    batch.take(server.execute(batch.commands()))
-    batch.fail(SILENT)
+    batch.apply_replies(server.execute(batch.commands()))
+    batch.record_failure(SILENT)
     server.records[record] = ("2:another", b"2")
-    batch.take(server.execute(batch.commands()))
+    batch.apply_replies(server.execute(batch.commands()))
     error = hit.error
     spool.keep(hit)
     assert hit.error is error
@@ -255,11 +255,11 @@ def test_a_number_that_a_copied_process_has_passed(spool):
 
 def test_copies_that_spool_hits_of_the_same_number(spool):
     """Each has a row of its own, and counts."""
-    server, combiners = Server(), (Batcher(), Batcher())
-    combiners[1]._writer = combiners[0]._writer
-    for combiner in combiners:
-        added(combiner, hit := hit_of()).commands()
-        given_up(combiner, combiner.flying, SILENT)
+    server, batchers = Server(), (Batcher(), Batcher())
+    batchers[1]._writer = batchers[0]._writer
+    for batcher in batchers:
+        added(batcher, hit := hit_of()).commands()
+        given_up(batcher, batcher.in_flight, SILENT)
         spool.keep(hit)
         assert is_spooled(hit)
     assert spool.length() == 2
@@ -269,11 +269,11 @@ def test_copies_that_spool_hits_of_the_same_number(spool):
 
 def test_a_hit_that_was_refused_after_it_was_sent(spool):
     """Its identity is settled, and other hits may go under it: it waits without one."""
-    combiner, hit = Batcher(), hit_of()
-    batch = added(combiner, hit)
+    batcher, hit = Batcher(), hit_of()
+    batch = added(batcher, hit)
     batch.commands()
-    batch.take([refused("OOM command not allowed when used memory > 'maxmemory'.")])
-    combiner.finish(batch)
+    batch.apply_replies([refused("OOM command not allowed when used memory > 'maxmemory'.")])
+    batcher.finish(batch)
     assert hit.call is not None
     spool.keep(hit)
     assert rows(spool, "writer, sent") == [("", None)]
@@ -303,7 +303,7 @@ def test_a_token_that_waits_for_another_amount(spool, caplog):
     kept(spool, idempotency_key="t", amount=2)
     reused = kept(spool, idempotency_key="t")
     with pytest.raises(IdempotencyKeyReusedError) as caught:
-        reused.outcome()
+        reused.result()
     assert caught.value.amount == 2
     assert is_spooled(kept(spool, "orders", idempotency_key="t")), "a token belongs to its counter"
     assert rows(spool, "amount") == [(2,), (1,)]

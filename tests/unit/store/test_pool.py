@@ -330,8 +330,10 @@ def test_a_url_that_names_no_store(url):
 def test_a_hit_goes_out_as_redis_py_would_pack_it():
     """To the byte, also with several at once and with what a token may hold."""
     connection = redis.connection.Connection()
-    idempotency_key = ScriptCall.of(PendingHit("counter:{a}", 3, ' "~%{}'), "w", 1, ' "~%{}')
-    plain = ScriptCall.of(PendingHit("counter:{b}", 2**63 - 1, None, visitor="x"), "w", 1, None)
+    idempotency_key = ScriptCall.for_hit(PendingHit("counter:{a}", 3, ' "~%{}'), "w", 1, ' "~%{}')
+    plain = ScriptCall.for_hit(
+        PendingHit("counter:{b}", 2**63 - 1, None, visitor="x"), "w", 1, None
+    )
     for commands in ([idempotency_key.command()], [plain.command(), idempotency_key.command()]):
         assert pack_commands(connection, commands) == [b"".join(connection.pack_commands(commands))]
     others = [plain.command(), ("WAIT", 1, 100)]
