@@ -1,6 +1,7 @@
 """How Sphinx builds the docs: ``nox -s docs``."""
 
 import sys
+from importlib import import_module
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -33,6 +34,18 @@ autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 
+# The public module of each name; errors that the package exports, too, are described in theirs.
+PUBLIC_MODULES = {
+    name: module
+    for module in (
+        "flask_redis_counter",
+        "flask_redis_counter.errors",
+        "flask_redis_counter.transfer",
+        "flask_redis_counter.stats",
+    )
+    for name in import_module(module).__all__
+}
+
 html_theme = "furo"
 html_title = project
 html_static_path = ["_static"]
@@ -55,12 +68,16 @@ def _fill(app: Sphinx, name: str, source: list[str]) -> None:
 def _find_public(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element
 ) -> nodes.Element | None:
-    """Link what is named by the module that it is in to the package that exports it."""
+    """Resolve a name in the module that defines it to the public module that exports it."""
     if node.get("refdomain") != "py":
         return None
-    package = ".testing" if ".testing." in node["reftarget"] else ""
-    public = f"flask_redis_counter{package}.{node['reftarget'].rpartition('.')[2]}"
+    target = node["reftarget"]
+    name = target.rpartition(".")[2]
+    module = PUBLIC_MODULES.get(name, "flask_redis_counter")
+    if ".testing." in target:
+        module = "flask_redis_counter.testing"
     domain = env.get_domain("py")
+    public = f"{module}.{name}"
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, content)
 
 

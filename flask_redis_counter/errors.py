@@ -31,6 +31,31 @@ from typing import ClassVar
 
 from .outcome import Outcome
 
+__all__ = [
+    "ConfigurationError",
+    "CounterError",
+    "CounterExistsError",
+    "CounterNotFoundError",
+    "CounterOverflowError",
+    "DurabilityUnsupportedError",
+    "HitSpooledError",
+    "IdempotencyKeyReusedError",
+    "IdempotencyMemoryError",
+    "ImportFileError",
+    "InvalidAmountError",
+    "InvalidIdempotencyKeyError",
+    "InvalidNameError",
+    "InvalidPeriodError",
+    "NotAnIntegerError",
+    "OutcomeUnknownError",
+    "RateLimitExceededError",
+    "SpoolError",
+    "StoreError",
+    "StoreRejectedError",
+    "StoreUnavailableError",
+    "TooManyCountersError",
+]
+
 # What stands in a URL before its host.
 _CREDENTIALS = re.compile(r"//.*@", re.DOTALL)
 

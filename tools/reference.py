@@ -96,7 +96,7 @@ def errors() -> str:
     """Return the tree of the errors, and what has autodoc describe each."""
     _, tree = (error_tree.__doc__ or "").split("\n\n", 1)
     classes = [
-        f".. autoexception:: flask_redis_counter.{name}\n   :show-inheritance:"
+        f".. autoexception:: flask_redis_counter.errors.{name}\n   :show-inheritance:"
         for name, thing in vars(error_tree).items()
         if isinstance(thing, type) and issubclass(thing, error_tree.CounterError)
     ]

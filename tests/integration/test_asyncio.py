@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from flask_redis_counter import AsyncRedisCounter, CounterError, Hit, StoreUnavailableError
+from flask_redis_counter import AsyncRedisCounter, Hit
+from flask_redis_counter.errors import CounterError, StoreUnavailableError
 from flask_redis_counter.testing import wait_until
 
 from .support import KEY, awaited_outcome, check, nowhere, sleeps

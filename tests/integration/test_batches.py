@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flask_redis_counter import CounterOverflowError, NotAnIntegerError, RedisCounter
+from flask_redis_counter import RedisCounter
+from flask_redis_counter.errors import CounterOverflowError, NotAnIntegerError
 
 from .support import KEY, MAX, at_once
 

@@ -3,7 +3,8 @@
 import pytest
 import redis
 
-from flask_redis_counter import RedisCounter, StoreRejectedError
+from flask_redis_counter import RedisCounter
+from flask_redis_counter.errors import StoreRejectedError
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.process import free_port
 

@@ -6,13 +6,13 @@ from enum import IntEnum, StrEnum
 import pytest
 import redis
 
-from flask_redis_counter import (
+from flask_redis_counter import RedisCounter
+from flask_redis_counter.errors import (
     ConfigurationError,
     CounterOverflowError,
     InvalidAmountError,
     InvalidNameError,
     NotAnIntegerError,
-    RedisCounter,
     StoreRejectedError,
 )
 

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from flask_redis_counter import AsyncRedisCounter, RedisCounter, StoreRejectedError, create_app
+from flask_redis_counter import AsyncRedisCounter, RedisCounter, create_app
+from flask_redis_counter.errors import StoreRejectedError
 from flask_redis_counter.extension.state import EXTENSION_KEY
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.proxy import Proxy

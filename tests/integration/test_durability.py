@@ -5,13 +5,8 @@ import asyncio
 import pytest
 import redis
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
-    DurabilityUnsupportedError,
-    OutcomeUnknownError,
-    RedisCounter,
-    log_throttle,
-)
+from flask_redis_counter import AsyncRedisCounter, RedisCounter, log_throttle
+from flask_redis_counter.errors import DurabilityUnsupportedError, OutcomeUnknownError
 from flask_redis_counter.store.connections import WAITING_REDIS
 from flask_redis_counter.testing import wait_until
 

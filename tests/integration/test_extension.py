@@ -6,7 +6,8 @@ import pytest
 import redis
 from flask import Flask, render_template_string
 
-from flask_redis_counter import ConfigurationError, FlaskRedisCounter, InvalidNameError
+from flask_redis_counter import FlaskRedisCounter
+from flask_redis_counter.errors import ConfigurationError, InvalidNameError
 
 from .support import nowhere
 

@@ -15,14 +15,9 @@ from unittest import mock
 import pytest
 from flask import Response
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
-    CounterError,
-    HitMetrics,
-    RedisCounter,
-    Spool,
-    StoreUnavailableError,
-)
+from flask_redis_counter import AsyncRedisCounter, RedisCounter, Spool
+from flask_redis_counter.errors import CounterError, StoreUnavailableError
+from flask_redis_counter.stats import HitMetrics
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.web.bearer_key import WrongKeys
 from flask_redis_counter.web.concurrency import ConcurrencyLimiter

@@ -7,14 +7,9 @@ import secrets
 import pytest
 import redis
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
-    IdempotencyMemoryError,
-    Limits,
-    RedisCounter,
-    StoreRejectedError,
-)
+from flask_redis_counter import AsyncRedisCounter, Limits, RedisCounter
 from flask_redis_counter.doctor.checks import run_checks
+from flask_redis_counter.errors import IdempotencyMemoryError, StoreRejectedError
 from flask_redis_counter.store.keys import MAX_PLAIN_KEY
 from flask_redis_counter.testing import wait_until
 

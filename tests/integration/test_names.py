@@ -4,11 +4,10 @@ import asyncio
 
 import pytest
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
+from flask_redis_counter import AsyncRedisCounter, Limits
+from flask_redis_counter.errors import (
     CounterNotFoundError,
     InvalidAmountError,
-    Limits,
     NotAnIntegerError,
     TooManyCountersError,
 )

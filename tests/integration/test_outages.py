@@ -6,12 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
-    OutcomeUnknownError,
-    RedisCounter,
-    StoreUnavailableError,
-)
+from flask_redis_counter import AsyncRedisCounter, RedisCounter
+from flask_redis_counter.errors import OutcomeUnknownError, StoreUnavailableError
 from flask_redis_counter.testing import wait_until
 
 from .support import SLACK, awaited_outcome, check, nowhere, outcome, within

@@ -4,12 +4,11 @@ import asyncio
 
 import pytest
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
+from flask_redis_counter import AsyncRedisCounter, RedisCounter
+from flask_redis_counter.errors import (
     InvalidNameError,
     InvalidPeriodError,
     NotAnIntegerError,
-    RedisCounter,
     StoreRejectedError,
     StoreUnavailableError,
 )

@@ -8,17 +8,11 @@ from itertools import product
 import fakeredis
 import pytest
 
-from flask_redis_counter import (
-    CounterError,
-    Limits,
-    RateLimit,
-    RateLimitExceededError,
-    RedisCounter,
-    Transfer,
-    log_throttle,
-)
+from flask_redis_counter import Limits, RateLimit, RedisCounter, log_throttle
 from flask_redis_counter.doctor.checks import run_checks
+from flask_redis_counter.errors import CounterError, RateLimitExceededError
 from flask_redis_counter.store.acl import FEATURES, acl_rules
+from flask_redis_counter.transfer import Transfer
 from flask_redis_counter.transfer.records import CounterRecord, DayRecord
 
 from .support import KEY, MAX, contents, knows_waitaof

@@ -3,9 +3,10 @@
 import pytest
 import redis
 
-from flask_redis_counter import OutcomeUnknownError, RedisCounter, StoreRejectedError
+from flask_redis_counter import RedisCounter
 from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.counting.hit import PendingHit
+from flask_redis_counter.errors import OutcomeUnknownError, StoreRejectedError
 from flask_redis_counter.limits import UNLIMITED
 from flask_redis_counter.store.scripts import HIT, HIT_ONCE, RECORD_TTL
 

@@ -6,16 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
-    HitSpooledError,
-    InvalidPeriodError,
-    RedisCounter,
-    SeriesPoint,
-    Spool,
-)
+from flask_redis_counter import AsyncRedisCounter, RedisCounter, SeriesPoint, Spool
 from flask_redis_counter.counting.batch import Batch
 from flask_redis_counter.counting.hit import PendingHit
+from flask_redis_counter.errors import HitSpooledError, InvalidPeriodError
 from flask_redis_counter.store.scripts import HIT
 from flask_redis_counter.testing.waiting import wait_until
 

@@ -16,19 +16,15 @@ from contextlib import closing
 import pytest
 import redis
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
+from flask_redis_counter import AsyncRedisCounter, Hit, RedisCounter, Spool, create_app
+from flask_redis_counter.errors import (
     ConfigurationError,
     CounterOverflowError,
-    Hit,
     HitSpooledError,
     IdempotencyKeyReusedError,
     NotAnIntegerError,
-    RedisCounter,
-    Spool,
     SpoolError,
     StoreError,
-    create_app,
 )
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.proxy import Proxy

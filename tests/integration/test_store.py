@@ -6,9 +6,9 @@ import time
 import pytest
 import redis
 
-from flask_redis_counter import (
+from flask_redis_counter import RedisCounter
+from flask_redis_counter.errors import (
     OutcomeUnknownError,
-    RedisCounter,
     StoreRejectedError,
     StoreUnavailableError,
 )

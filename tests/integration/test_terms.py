@@ -5,18 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
-    CounterOverflowError,
-    Hit,
-    InvalidAmountError,
-    Limits,
-    RateLimit,
-    RateLimitExceededError,
-    RedisCounter,
-)
+from flask_redis_counter import AsyncRedisCounter, Hit, Limits, RateLimit, RedisCounter
 from flask_redis_counter.counting.batch import Batch
 from flask_redis_counter.counting.hit import PendingHit
+from flask_redis_counter.errors import (
+    CounterOverflowError,
+    InvalidAmountError,
+    RateLimitExceededError,
+)
 from flask_redis_counter.store.scripts import HIT, HIT_ONCE
 
 from .support import KEY, MAX, contents

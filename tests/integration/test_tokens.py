@@ -5,12 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
+from flask_redis_counter import AsyncRedisCounter, RedisCounter
+from flask_redis_counter.errors import (
     IdempotencyKeyReusedError,
     InvalidIdempotencyKeyError,
     OutcomeUnknownError,
-    RedisCounter,
     StoreError,
 )
 

@@ -9,19 +9,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flask_redis_counter import (
+from flask_redis_counter import RedisCounter
+from flask_redis_counter.errors import (
     CounterOverflowError,
+    NotAnIntegerError,
+    StoreUnavailableError,
+    TooManyCountersError,
+)
+from flask_redis_counter.transfer import (
     CounterRecord,
     DayRecord,
     ImportResult,
     InvalidRecord,
-    NotAnIntegerError,
-    RedisCounter,
-    StoreUnavailableError,
-    TooManyCountersError,
     Transfer,
+    redis_source,
+    transfer,
 )
-from flask_redis_counter.transfer import redis_source, transfer
 
 from .lossy_proxy import LossyProxy
 from .support import KEY, MAX, contents, nowhere

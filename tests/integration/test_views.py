@@ -6,7 +6,8 @@ import pytest
 from flask import Blueprint, Flask, request
 from flask.views import MethodView
 
-from flask_redis_counter import FlaskRedisCounter, InvalidNameError, RateLimitExceededError
+from flask_redis_counter import FlaskRedisCounter
+from flask_redis_counter.errors import InvalidNameError, RateLimitExceededError
 
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"}
 CRAWLER = {"User-Agent": "Googlebot/2.1 (+http://www.google.com/bot.html)"}

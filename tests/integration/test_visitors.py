@@ -6,15 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
-    CounterRecord,
-    DayRecord,
-    Limits,
-    RateLimit,
-    RedisCounter,
-)
+from flask_redis_counter import AsyncRedisCounter, Limits, RateLimit, RedisCounter
 from flask_redis_counter.counting.visitors import MAX_VISITORS, VisitorCache
+from flask_redis_counter.transfer import CounterRecord, DayRecord
 from flask_redis_counter.transfer.transfer import Transfer
 
 from .support import KEY, contents

@@ -10,17 +10,19 @@ from flask import Flask
 
 from flask_redis_counter import (
     CounterError,
-    CounterRecord,
-    DayRecord,
     FlaskRedisCounter,
     Hit,
-    ImportResult,
-    InvalidRecord,
     Outcome,
     OutcomeUnknownError,
     RedisCounter,
-    Transfer,
     create_app,
+)
+from flask_redis_counter.transfer import (
+    CounterRecord,
+    DayRecord,
+    ImportResult,
+    InvalidRecord,
+    Transfer,
 )
 
 assert_type(create_app(), Flask)

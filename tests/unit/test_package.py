@@ -1,8 +1,11 @@
 """The package as a whole."""
 
+import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import requires, version
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -10,21 +13,60 @@ from click.testing import CliRunner
 import flask_redis_counter
 from flask_redis_counter.cli.main import main
 
+#: The names of the root, spelled out: a change here is a change of the public API.
+ROOT_NAMES = {
+    "AsyncRedisCounter",
+    "ConfigurationError",
+    "CounterError",
+    "FlaskRedisCounter",
+    "Hit",
+    "HitSpooledError",
+    "Limits",
+    "Outcome",
+    "OutcomeUnknownError",
+    "RateLimit",
+    "RedisCounter",
+    "SeriesPoint",
+    "Spool",
+    "StoreError",
+    "__version__",
+    "create_app",
+}
 
-def test_the_public_names():
-    """`__all__` is what the root exports, sorted, and each is there."""
+
+def test_root_exports_its_public_names():
+    """`__all__` and `dir` list them, sorted, and each has the module that the mapping names."""
     names = flask_redis_counter.__all__
+    assert set(names) == ROOT_NAMES
     assert names == sorted(names) == dir(flask_redis_counter)
-    for name in names:
-        home = getattr(flask_redis_counter, name).__module__
-        assert home == f"flask_redis_counter.{flask_redis_counter._HOMES[name]}"
-    assert flask_redis_counter._HOMES.keys() == set(names)
+    for name, module in flask_redis_counter._MODULES.items():
+        assert getattr(flask_redis_counter, name).__module__ == f"flask_redis_counter.{module}"
     with pytest.raises(AttributeError, match="no attribute 'Counter'"):
         flask_redis_counter.Counter  # noqa: B018
 
 
+def test_root_imports_for_type_checkers_match_the_mapping():
+    """What a type checker sees of the root is what a program gets."""
+    source = Path(flask_redis_counter.__file__).read_text("utf-8")
+    seen = re.findall(r"^    from \.([\w.]+) import (\w+) as \2$", source, re.M)
+    assert {name: module for module, name in seen} == flask_redis_counter._MODULES
+
+
+def test_version_is_that_of_the_installed_package():
+    """The metadata of the package, setup.cfg, is the one source of the version."""
+    assert flask_redis_counter.__version__ == version("flask-redis-counter")
+
+
+@pytest.mark.parametrize("module", ["errors", "transfer", "stats", "testing"])
+def test_submodule_exports_exist(module):
+    """Each name in the `__all__` of a public module is there, and the list is sorted."""
+    public = import_module(f"flask_redis_counter.{module}")
+    assert public.__all__ == sorted(public.__all__)
+    assert all(hasattr(public, name) for name in public.__all__)
+
+
 def test_every_error_is_public():
-    """Each class of the tree is exported, documented and a CounterError."""
+    """Each class of the tree is exported, documented, drawn in the tree and a CounterError."""
     errors = [
         thing
         for thing in vars(flask_redis_counter.errors).values()
@@ -34,7 +76,7 @@ def test_every_error_is_public():
     for error in errors:
         assert issubclass(error, flask_redis_counter.CounterError)
         assert error.__doc__
-        assert error.__name__ in flask_redis_counter.__all__
+        assert error.__name__ in flask_redis_counter.errors.__all__
         assert error.__name__ in flask_redis_counter.errors.__doc__
 
 
@@ -45,11 +87,21 @@ def test_the_core_needs_flask_and_redis_alone():
     assert version("flask-redis-counter")
 
 
-def test_the_plugin_does_not_import_the_counter():
-    """Whoever tests something else with it has no use for that."""
-    code = "import flask_redis_counter.testing.plugin, sys; print(*sys.modules)"
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import flask_redis_counter.testing.plugin", {"flask", "flask_redis_counter.counter"}),
+        ("from flask_redis_counter import RedisCounter", {"flask", "flask_redis_counter.config"}),
+        ("import flask_redis_counter.errors", {"flask", "redis", "flask_redis_counter.counter"}),
+        ("import flask_redis_counter.stats", {"flask", "flask_redis_counter.counter"}),
+        ("import flask_redis_counter.transfer", {"flask", "flask_redis_counter.counter"}),
+    ],
+)
+def test_imports_load_only_what_they_need(statement, absent):
+    """A program that uses one part does not import the others, nor Flask."""
+    code = f"{statement}; import sys; print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert {"flask", "flask_redis_counter.counter"}.isdisjoint(ended.stdout.split())
+    assert absent.isdisjoint(ended.stdout.split())
 
 
 def test_the_commands_at_a_glance():

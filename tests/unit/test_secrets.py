@@ -8,16 +8,10 @@ import redis
 import redis.asyncio
 from redis.exceptions import AuthenticationError, ResponseError
 
-from flask_redis_counter import (
-    AsyncRedisCounter,
-    CounterError,
-    InvalidAmountError,
-    RedisCounter,
-    Spool,
-)
+from flask_redis_counter import AsyncRedisCounter, RedisCounter, Spool
 from flask_redis_counter.config.config import Config
 from flask_redis_counter.doctor.checks import run_checks
-from flask_redis_counter.errors import printable
+from flask_redis_counter.errors import CounterError, InvalidAmountError, printable
 from flask_redis_counter.store.replies import make_rejection
 from flask_redis_counter.transfer.transfer import Transfer
 

@@ -6,7 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flask_redis_counter import InvalidAmountError, InvalidIdempotencyKeyError, InvalidNameError
+from flask_redis_counter.errors import (
+    InvalidAmountError,
+    InvalidIdempotencyKeyError,
+    InvalidNameError,
+)
 from flask_redis_counter.validation import (
     MAX_VALUE,
     check_idempotency_key,

@@ -5,8 +5,12 @@ import math
 
 from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 
-from flask_redis_counter import OutcomeUnknownError, StoreRejectedError, StoreUnavailableError
 from flask_redis_counter.counting.hit import PendingHit
+from flask_redis_counter.errors import (
+    OutcomeUnknownError,
+    StoreRejectedError,
+    StoreUnavailableError,
+)
 from flask_redis_counter.limits import UNLIMITED
 from flask_redis_counter.store.scripts import HIT, HIT_ONCE
 from flask_redis_counter.validation import MAX_VALUE

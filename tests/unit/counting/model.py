@@ -2,10 +2,10 @@
 
 from redis.exceptions import BusyLoadingError
 
-from flask_redis_counter import CounterError, StoreRejectedError, StoreUnavailableError
 from flask_redis_counter.counting.batch import LONGEST_PAUSE
 from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.counting.hit import PendingHit
+from flask_redis_counter.errors import CounterError, StoreRejectedError, StoreUnavailableError
 from flask_redis_counter.validation import MAX_VALUE
 
 from .fake_server import TIMEOUT, Server

@@ -12,7 +12,11 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from flask_redis_counter import (
+from flask_redis_counter.counting.batch import LONGEST_PAUSE, Batch
+from flask_redis_counter.counting.batcher import Batcher
+from flask_redis_counter.counting.hit import PendingHit
+from flask_redis_counter.counting.visitors import VisitorCache
+from flask_redis_counter.errors import (
     CounterOverflowError,
     IdempotencyKeyReusedError,
     NotAnIntegerError,
@@ -20,10 +24,6 @@ from flask_redis_counter import (
     StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.counting.batch import LONGEST_PAUSE, Batch
-from flask_redis_counter.counting.batcher import Batcher
-from flask_redis_counter.counting.hit import PendingHit
-from flask_redis_counter.counting.visitors import VisitorCache
 from flask_redis_counter.series import current_hour
 from flask_redis_counter.validation import MAX_VALUE
 

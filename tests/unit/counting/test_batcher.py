@@ -3,13 +3,13 @@
 import pytest
 from redis.exceptions import BusyLoadingError
 
-from flask_redis_counter import (
+from flask_redis_counter.counting.batcher import MAX_HITS, Batcher
+from flask_redis_counter.errors import (
     CounterError,
     OutcomeUnknownError,
     StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.counting.batcher import MAX_HITS, Batcher
 
 from .fake_server import (
     AWAY,

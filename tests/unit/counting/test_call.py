@@ -5,16 +5,16 @@ from importlib.resources import files
 
 import pytest
 
-from flask_redis_counter import (
+from flask_redis_counter.counting.call import MAX_LUA_INTEGER, ScriptCall
+from flask_redis_counter.counting.hit import PendingHit
+from flask_redis_counter.counting.visitors import VisitorCache
+from flask_redis_counter.errors import (
+    DurabilityUnsupportedError,
     OutcomeUnknownError,
     RateLimitExceededError,
     StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.counting.call import MAX_LUA_INTEGER, ScriptCall
-from flask_redis_counter.counting.hit import PendingHit
-from flask_redis_counter.counting.visitors import VisitorCache
-from flask_redis_counter.errors import DurabilityUnsupportedError
 from flask_redis_counter.limits import UNLIMITED, Limits, RateLimit
 from flask_redis_counter.store.scripts import Script
 from flask_redis_counter.validation import MAX_VALUE

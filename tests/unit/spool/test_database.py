@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_redis_counter import SpoolError
+from flask_redis_counter.errors import SpoolError
 from flask_redis_counter.spool.database import SpoolDatabase
 
 INSERT = "INSERT INTO entry (key, writer, number, token, sender, amount, hits, hour) "

@@ -7,18 +7,18 @@ from contextlib import closing
 
 import pytest
 
-from flask_redis_counter import (
+from flask_redis_counter import Spool
+from flask_redis_counter.counting.batcher import Batcher
+from flask_redis_counter.errors import (
     ConfigurationError,
     HitSpooledError,
     IdempotencyKeyReusedError,
     NotAnIntegerError,
     OutcomeUnknownError,
-    Spool,
     SpoolError,
     StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.spool.spool import REPLAY_WINDOW
 from flask_redis_counter.store.operation import run
 from flask_redis_counter.testing import wait_until

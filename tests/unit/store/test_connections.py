@@ -3,7 +3,8 @@
 import pytest
 from redis.exceptions import NoPermissionError, ResponseError
 
-from flask_redis_counter import DurabilityUnsupportedError, log_throttle
+from flask_redis_counter import log_throttle
+from flask_redis_counter.errors import DurabilityUnsupportedError
 from flask_redis_counter.store.connections import check_fsync
 
 REDIS_8 = b"# Server\r\nredis_version:8.0.2\r\n"

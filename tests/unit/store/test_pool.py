@@ -14,15 +14,15 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from flask_redis_counter import (
+from flask_redis_counter import RedisCounter
+from flask_redis_counter.counting.call import ScriptCall
+from flask_redis_counter.counting.hit import PendingHit
+from flask_redis_counter.errors import (
     ConfigurationError,
     OutcomeUnknownError,
-    RedisCounter,
     StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.counting.call import ScriptCall
-from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.store.connections import pack_commands
 from flask_redis_counter.store.pool import MAX_CONNECTORS, ConnectionPool
 from flask_redis_counter.testing import wait_until

@@ -9,7 +9,8 @@ import zipfile
 
 import pytest
 
-from flask_redis_counter import CounterRecord, ImportFileError
+from flask_redis_counter.errors import ImportFileError
+from flask_redis_counter.transfer import CounterRecord
 from flask_redis_counter.transfer.formats import (
     COLUMNS,
     begin_json,

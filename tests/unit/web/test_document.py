@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
-from flask_redis_counter import InvalidAmountError, InvalidNameError, create_app
+from flask_redis_counter import create_app
+from flask_redis_counter.errors import InvalidAmountError, InvalidNameError
 from flask_redis_counter.validation import MAX_VALUE, check_name
 from flask_redis_counter.web.openapi.document import document
 from flask_redis_counter.web.params import (

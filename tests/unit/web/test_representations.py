@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
-from flask_redis_counter import InvalidAmountError
+from flask_redis_counter.errors import InvalidAmountError
 from flask_redis_counter.validation import (
     MAX_VALUE,
     MIN_VALUE,
