@@ -1,1 +1,1 @@
-"""Side-by-side benchmarks: ours and its peers, over one store, on one machine."""
+"""Side-by-side benchmarks of this service and others, with one store, on one machine."""

@@ -1,4 +1,4 @@
-"""``python -m bench``: run the race and report it."""
+"""``python -m bench``: run the benchmarks and report the results."""
 
 from __future__ import annotations
 
@@ -17,24 +17,28 @@ from .store import running_store, version
 
 
 def main() -> None:
-    """Measure, print, and write the numbers to a file."""
+    """Run the benchmarks, print the report, and write the results to a file."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each one runs")
-    parser.add_argument("--seconds", type=int, default=5, help="how long each run takes")
-    parser.add_argument("--connections", type=int, default=64, help="how many wrk opens")
-    parser.add_argument("--svg", type=Path, help="where to draw the chart", metavar="FILE")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="runs of each contestant (%(default)s)"
+    )
+    parser.add_argument("--seconds", type=int, default=5, help="duration of each run (%(default)s)")
+    parser.add_argument(
+        "--connections", type=int, default=64, help="connections of wrk (%(default)s)"
+    )
+    parser.add_argument("--svg", type=Path, help="file for the chart", metavar="FILE")
     parser.add_argument("--json", type=Path, default=Path("artifacts/bench.json"), metavar="FILE")
     options = parser.parse_args()
     if find_wrk() is None:
         sys.exit("bench: wrk is not on PATH; install it, for example with: apt-get install wrk")
-    # So that the servers are stopped as well when we are.
+    # Exit through the context managers, which stop the servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with running_store() as store:
         machine = report.describe_machine(version(store))
         for contestant in CONTESTANTS:
-            if not contestant.present:
+            if not contestant.is_present:
                 print(f"skipped: {contestant.name}: {contestant.needs} is not on PATH")
-        present = [contestant for contestant in CONTESTANTS if contestant.present]
+        present = [contestant for contestant in CONTESTANTS if contestant.is_present]
         results = run_race(
             present,
             store,

@@ -1,4 +1,4 @@
-"""The figures as a drawing for the README, legible in both colour schemes."""
+"""Bar chart of the results as SVG, for light and dark colour schemes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _STYLE = """
 
 
 def draw(rates: Mapping[str, float], *, ours: str, note: str) -> str:
-    """Return an SVG of bars, the fastest at the top.
+    """Return an SVG bar chart, the fastest first.
 
-    :param rates: hits a second, by name; a name in brackets does not count hits.
-    :param ours: the name to emphasise.
-    :param note: what stands below.
+    :param rates: hits a second by name; a name in brackets counts no hits.
+    :param ours: the name to highlight.
+    :param note: caption below the bars.
     """
     rows = sorted(rates.items(), key=lambda item: -item[1])
     scale = (_WIDTH - _LEFT - 90) / rows[0][1]

@@ -1,4 +1,4 @@
-"""A Flask view that counts nothing: what the web server and Flask cost by themselves."""
+"""A Flask view that counts nothing: the baseline for the cost of web server and Flask."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flask import Flask
 
 
 def make_app() -> Flask:
-    """Make an app whose ``/count`` always answers the same."""
+    """Make an app whose ``/count`` returns a constant."""
     app = Flask(__name__)
 
     @app.route("/count")
@@ -19,7 +19,7 @@ def make_app() -> Flask:
 
 
 def main() -> None:
-    """Serve it by WSGI, on the server that we use."""
+    """Serve it with WSGI, on the same server as this service."""
     from granian.constants import Interfaces
     from granian.log import LogLevels
     from granian.server import Server

@@ -1,4 +1,4 @@
-"""Who takes part, and how each is started."""
+"""The services that are compared, and their commands."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """One way to serve a count.
+    """A service that counts hits.
 
-    :ivar name: what the report calls it.
-    :ivar arguments: what Python runs, with ``{port}`` where the port goes.
-    :ivar key: the store's key that it counts on; None where it does not count.
-    :ivar path: where the count is.
-    :ivar needs: a program that must be installed; None where Python is enough.
+    :ivar name: its name in the report.
+    :ivar arguments: arguments of Python, with the placeholder ``{port}``.
+    :ivar key: the Redis key of its count; None if it does not count.
+    :ivar path: path that counts a hit.
+    :ivar needs: a program that must be installed; None: only Python.
     """
 
     name: str
@@ -25,12 +25,12 @@ class Contestant:
     needs: str | None = None
 
     @property
-    def present(self) -> bool:
-        """Whether it can take part on this machine."""
+    def is_present(self) -> bool:
+        """Whether the program that it needs is installed."""
         return self.needs is None or shutil.which(self.needs) is not None
 
     def command(self, port: int) -> list[str]:
-        """Return the command that serves on a port of 127.0.0.1."""
+        """Return the command that serves it on a port of 127.0.0.1."""
         return [sys.executable, *self.arguments.format(port=port).split()]
 
 
@@ -54,7 +54,7 @@ OURS = Contestant(
     "-m flask_redis_counter serve --workers 2 --port {port}",
     "counter:{visits}",
 )
-#: A Flask view that counts nothing, on the same server, with as many threads for each worker.
+#: A Flask view that counts nothing, on the same server, with this number of threads per worker.
 CONSTANTS = tuple(
     Contestant(
         f"(Flask, a constant, {threads} thread{'s' * (threads > 1)})",

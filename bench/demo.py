@@ -1,4 +1,4 @@
-"""The classic demo, as the tutorials have it: Flask, redis-py's client and ``INCR``."""
+"""The classic demo of tutorials: Flask, redis-py and ``INCR``."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The same demo as others would write it today: FastAPI and redis-py's asyncio client."""
+"""The same demo with FastAPI and redis-py's asyncio client."""
 
 import os
 

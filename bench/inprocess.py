@@ -1,4 +1,4 @@
-"""The library by itself: hits of threads, beside redis-py's ``incr``, over one store."""
+"""Benchmark of the library: hits from threads, compared with redis-py's ``incr``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flask_redis_counter.series import current_hour
 from flask_redis_counter.store.pool import ConnectionPool
 from flask_redis_counter.store.scripts import HIT
 
-#: Seconds that each measurement takes.
+#: Duration of each measurement, in seconds.
 SECONDS = 2.0
 
 THREADS = (1, 16)
@@ -25,26 +25,26 @@ THREADS = (1, 16)
 
 @dataclass(slots=True)
 class InProcess:
-    """What was measured, round by round.
+    """Results, one per round.
 
-    :ivar rates: by the number of threads, our hits a second and redis-py's.
-    :ivar p50: a lone hit's median latency in seconds, with the batcher and without.
+    :ivar rates: by number of threads: hits a second of this library and of redis-py.
+    :ivar p50: median latency of single hits in seconds, with the batcher and without.
     """
 
     rates: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     p50: list[tuple[float, float]] = field(default_factory=list)
 
     def ratios(self, threads: int) -> list[float]:
-        """Return, round by round, how many times as fast we are as redis-py."""
+        """Return per round the ratio of this library's rate to redis-py's."""
         return [ours / theirs for ours, theirs in self.rates[threads]]
 
     def latency_ratios(self) -> list[float]:
-        """Return, round by round, a lone hit's latency over that without the batcher."""
+        """Return per round the ratio of a single hit's latency with the batcher to without."""
         return [with_it / without for with_it, without in self.p50]
 
 
 def measure(client: redis.Redis, *, rounds: int) -> InProcess:
-    """Measure both, in turn."""
+    """Measure both libraries, alternately."""
     address = client.connection_pool.connection_kwargs
     url = f"redis://{address['host']}:{address['port']}/0"
     found = InProcess({threads: [] for threads in THREADS})
@@ -69,7 +69,7 @@ def measure(client: redis.Redis, *, rounds: int) -> InProcess:
 
 
 def _without_batcher(url: str) -> Callable[[], object]:
-    """Return a hit that sends the same script on the same connections, with nothing between."""
+    """Return a function that sends the same script on the same connections, without batcher."""
     store = ConnectionPool(url, timeout=0.5)
     store.call_many([HIT.load()])
     number = iter(range(1, 10**9))
@@ -87,11 +87,11 @@ def _without_batcher(url: str) -> Callable[[], object]:
 
 def _rate(work: Callable[[], object], threads: int, seconds: float) -> float:
     done = [0] * threads
-    begun = time.perf_counter()
+    began = time.perf_counter()
 
     def run(index: int) -> None:
         count = 0
-        while time.perf_counter() - begun < seconds:
+        while time.perf_counter() - began < seconds:
             work()
             count += 1
         done[index] = count
@@ -101,15 +101,15 @@ def _rate(work: Callable[[], object], threads: int, seconds: float) -> float:
         thread.start()
     for thread in running:
         thread.join()
-    return sum(done) / (time.perf_counter() - begun)
+    return sum(done) / (time.perf_counter() - began)
 
 
 def _latencies(*works: Callable[[], object], count: int = 2000) -> tuple[float, float]:
-    """Return the median latency of each of two, one call of each in turn."""
+    """Return the median latency of two functions, called alternately."""
     taken: Sequence[list[float]] = ([], [])
     for _ in range(count):
         for work, times in zip(works, taken, strict=True):
-            begun = time.perf_counter()
+            began = time.perf_counter()
             work()
-            times.append(time.perf_counter() - begun)
+            times.append(time.perf_counter() - began)
     return median(taken[0]), median(taken[1])

@@ -1,4 +1,4 @@
-"""Load on a server, by wrk."""
+"""HTTP load from wrk."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _SCRIPT = Path(__file__).with_name("load.lua")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of wrk saw.
+    """Result of one run of wrk.
 
-    :ivar seconds: how long it ran.
-    :ivar requests: how many requests were answered.
-    :ivar p50: the median latency in milliseconds.
-    :ivar p99: the latency in milliseconds that 1 in 100 requests exceeded.
-    :ivar non_2xx: how many of the answers were errors.
-    :ivar broken: how many connections failed or timed out.
+    :ivar seconds: duration of the run.
+    :ivar requests: number of responses.
+    :ivar p50: median latency in milliseconds.
+    :ivar p99: 99th percentile of the latency in milliseconds.
+    :ivar non_2xx: number of error responses.
+    :ivar failed: number of connections that failed or timed out.
     """
 
     seconds: float
@@ -28,21 +28,21 @@ class Load:
     p50: float
     p99: float
     non_2xx: int
-    broken: int
+    failed: int
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Responses a second."""
         return self.requests / self.seconds
 
 
 def find_wrk() -> str | None:
-    """Return the path of wrk, or None where it is not installed."""
+    """Return the path of wrk, or None if it is not installed."""
     return shutil.which("wrk")
 
 
 def put_load(url: str, *, seconds: int, connections: int) -> Load:
-    """Ask for one URL over and over, on each connection as soon as it has answered."""
+    """Request one URL repeatedly, on each connection without a pause."""
     command = ["wrk", "--threads", "1", "--connections", str(connections)]
     command += ["--duration", f"{seconds}s", "--timeout", "10s", "--script", str(_SCRIPT), url]
     output = subprocess.run(

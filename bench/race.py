@@ -1,4 +1,4 @@
-"""The race: every contestant in every round, one at a time, its count checked."""
+"""Runs every contestant in every round, one at a time, and checks its count."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from .contestants import OURS, Contestant
 from .load import Load, put_load
 from .server import Server
 
-#: Seconds of load before the first round, which nobody measures.
+#: Seconds of load before the first round, which are not measured.
 WARM_UP = 1
 
-#: How often our server is started to see how long that takes.
+#: Number of starts of this service, for measuring its startup time.
 STARTS = 3
 
-#: Seconds that requests may go on being counted after wrk has left.
+#: Seconds until the count must be stable after wrk has ended.
 SETTLE_TIMEOUT = 10.0
 
 
 class MiscountError(Exception):
-    """What a contestant answered and what the store holds do not agree."""
+    """The responses of a contestant do not agree with the count in the store."""
 
 
 @dataclass(slots=True)
 class Results:
-    """What was measured.
+    """Results of all rounds.
 
-    :ivar loads: each contestant's rounds, by its name.
-    :ivar store_cpu: by its name, the store's CPU time for each hit, in microseconds.
-    :ivar startups: seconds from the start of our process to the first answer.
-    :ivar memory: our workers' resident memory in MB after the load.
+    :ivar loads: by contestant: one load per round.
+    :ivar store_cpu: by contestant: the store's CPU time per hit, in microseconds.
+    :ivar startups: seconds from the start of this service to its first response.
+    :ivar memory: resident memory of this service's workers in MB after the load.
     """
 
     loads: dict[str, list[Load]] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Results:
     memory: list[dict[str, float]] = field(default_factory=list)
 
     def ratio(self, one: Contestant, other: Contestant) -> list[float]:
-        """Return, round by round, how many times as fast one is as the other."""
+        """Return per round the ratio of two contestants' rates."""
         pairs = zip(self.loads[one.name], self.loads[other.name], strict=True)
         return [mine.rate / theirs.rate for mine, theirs in pairs]
 
@@ -59,9 +59,9 @@ def run_race(
     seconds: int,
     connections: int,
 ) -> Results:
-    """Measure; the order rotates from round to round.
+    """Measure all contestants; their order rotates from round to round.
 
-    :raises MiscountError: a contestant answered errors, or lost or invented hits.
+    :raises MiscountError: a contestant returned errors, or lost or duplicated hits.
     """
     names = [contestant.name for contestant in contestants]
     results = Results({name: [] for name in names}, {name: [] for name in names})
@@ -93,7 +93,7 @@ def run_race(
 
 
 def _environment(store: redis.Redis) -> dict[str, str]:
-    """Return the store's address, and nothing else that is set here by chance."""
+    """Return the store's address, and empty values for related variables of this shell."""
     address = store.connection_pool.connection_kwargs
     unset = {
         name: ""
@@ -105,14 +105,14 @@ def _environment(store: redis.Redis) -> dict[str, str]:
 
 def _checked_load(server: Server, store: redis.Redis, seconds: int, connections: int) -> Load:
     name, key = server.contestant.name, server.contestant.key
-    before = _settled(store, key)
+    before = _read_stable(store, key)
     load = put_load(server.url, seconds=seconds, connections=connections)
-    rise = _settled(store, key) - before
-    if load.requests == 0 or load.non_2xx or load.broken:
+    rise = _read_stable(store, key) - before
+    if load.requests == 0 or load.non_2xx or load.failed:
         raise MiscountError(f"{name}: {load}")
-    # wrk hangs up on as many requests as it has connections: counted, and never answered.
+    # At its end wrk closes connections with one request each, which counts without a response.
     if key is not None and not 0 <= rise - load.requests <= connections:
-        raise MiscountError(f"{name}: {load.requests} answers, but the store counted {rise} hits")
+        raise MiscountError(f"{name}: {load.requests} responses, but the store counted {rise} hits")
     return load
 
 
@@ -121,15 +121,15 @@ def _cpu_seconds(store: redis.Redis) -> float:
     return float(used["used_cpu_sys"] + used["used_cpu_user"])
 
 
-def _settled(store: redis.Redis, key: str | None) -> int:
-    """Read a counter once the requests in flight have come to their end."""
+def _read_stable(store: redis.Redis, key: str | None) -> int:
+    """Return a count when the requests in flight have ended."""
     if key is None:
         return 0
-    ends = time.monotonic() + SETTLE_TIMEOUT
+    deadline = time.monotonic() + SETTLE_TIMEOUT
     value, last = int(store.get(key) or 0), -1
     while value != last:
-        if time.monotonic() > ends:
-            raise MiscountError(f"{key} rises on without any load")
+        if time.monotonic() > deadline:
+            raise MiscountError(f"{key} still rises without load")
         time.sleep(0.1)
         value, last = int(store.get(key) or 0), value
     return value

@@ -1,4 +1,4 @@
-"""What was measured, for people and for programs."""
+"""Reports of the results: text, JSON and chart."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PACKAGES = ("flask", "redis", "granian", "uvloop", "gunicorn", "fastapi", "uvic
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A promise and what came of it.
+    """A goal and its measurement.
 
-    :ivar text: what is promised.
-    :ivar bound: what the measure must not fall below, or must stay under.
-    :ivar at_least: which of the two.
-    :ivar samples: what was measured; their median is the measure.
+    :ivar text: the measured quantity.
+    :ivar bound: minimum or maximum of the measure.
+    :ivar at_least: whether the bound is a minimum.
+    :ivar samples: one value per round; their median is the measure.
     """
 
     text: str
@@ -35,17 +35,17 @@ class Goal:
 
     @property
     def measure(self) -> float:
-        """The median."""
+        """The median of the samples."""
         return median(self.samples)
 
     @property
     def met(self) -> bool:
-        """Whether the promise is kept."""
+        """Whether the measure is within the bound."""
         return self.measure >= self.bound if self.at_least else self.measure <= self.bound
 
 
 def goals(results: Results, library: InProcess) -> list[Goal]:
-    """Judge the results."""
+    """Return the goals with their measurements."""
     best = max(CONSTANTS, key=lambda one: median(load.rate for load in results.loads[one.name]))
     incr = [*results.store_cpu[FASTAPI.name], *results.store_cpu[GUNICORN.name]]
     cpu = [used / median(incr) for used in results.store_cpu[OURS.name]]
@@ -65,14 +65,14 @@ def goals(results: Results, library: InProcess) -> list[Goal]:
         Goal("store's CPU a hit, ours / INCR's", 1, False, cpu),
         Goal("hit() / incr(), 16 threads", 5, True, library.ratios(16)),
         Goal("hit() / incr(), 1 thread", 0.8, True, library.ratios(1)),
-        Goal("lone hit's p50 / uncombined", 1.1, False, library.latency_ratios()),
+        Goal("single hit's p50 / without batcher", 1.1, False, library.latency_ratios()),
         Goal("start to first answer, s", 2, False, results.startups),
         Goal("largest worker's RSS, MB", 60, False, memory),
     ]
 
 
 def as_text(results: Results, library: InProcess, machine: dict[str, Any]) -> str:
-    """Return the tables that people read."""
+    """Return the report as text."""
     lines = ["", f"{'':34}{'requests/s':>10}  {'(min-max)':<16}{'p50 ms':>8}{'p99 ms':>8}"]
     lines[1] += f"{'store us':>10}"
     for name, loads in results.loads.items():
@@ -102,14 +102,14 @@ def as_text(results: Results, library: InProcess, machine: dict[str, Any]) -> st
 
 
 def as_svg(results: Results, machine: dict[str, Any]) -> str:
-    """Return the drawing for the README."""
+    """Return the chart for the README."""
     rates = {name: median(load.rate for load in loads) for name, loads in results.loads.items()}
     note = f"hits a second, 64 connections, {machine['cores']} cores, {machine['store']}"
     return draw(rates, ours=OURS.name, note=note)
 
 
 def as_json(results: Results, library: InProcess, machine: dict[str, Any]) -> dict[str, Any]:
-    """Return everything, round by round."""
+    """Return all results per round."""
     return {
         "machine": machine,
         "goals": [
@@ -128,7 +128,7 @@ def as_json(results: Results, library: InProcess, machine: dict[str, Any]) -> di
 
 
 def describe_machine(store: str) -> dict[str, Any]:
-    """Return what the numbers depend on.
+    """Return the versions and the machine that the results depend on.
 
     :param store: the store's name and version.
     """

@@ -1,4 +1,4 @@
-"""A web server under test: its process, its first answer and its memory."""
+"""A web server under test: its process, its startup time and its memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from .contestants import Contestant
 
 
 class Server:
-    """A contestant's processes, from their start to their end.
+    """The processes of a contestant, as a context manager.
 
-    :param environment: what the processes see beside our own, the store's address included.
-    :param folder: where the log goes.
-    :ivar startup: seconds from the start of the process to the first answer.
+    :param environment: variables in addition to this process's environment, including the
+        store's address.
+    :param folder: folder for the log.
+    :ivar startup: seconds from the start of the process to the first response.
     """
 
     def __init__(
@@ -37,14 +38,14 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where the count is."""
+        """URL that counts a hit."""
         return f"http://127.0.0.1:{self.port}{self.contestant.path}"
 
     def __enter__(self) -> Self:
         began = time.monotonic()
         self._process.start()
         try:
-            wait_until(self._answers, what=f"an answer of {self.contestant.name}", pause=0.005)
+            wait_until(self._responds, what=f"a response of {self.contestant.name}", pause=0.005)
         except BaseException:
             self.__exit__()
             raise
@@ -54,7 +55,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self._process.is_running():
             self._process.stop()
-        self._process.signal(signal.SIGKILL)  # workers that outlived their parent
+        self._process.signal(signal.SIGKILL)  # workers that are still running
 
     def worker_memory(self) -> list[dict[str, float]]:
         """Return each worker's resident memory in MB: ``rss``, and ``pss``, its fair share."""
@@ -62,7 +63,7 @@ class Server:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [_memory(int(child)) for child in children]
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         if not self._process.is_running():
             raise SystemExit(f"{self.contestant.name} ended; its log:\n{self._process.log()}")
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)

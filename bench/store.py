@@ -1,4 +1,4 @@
-"""The store that all contestants count on: a real Valkey server, out of a wheel."""
+"""The store of all contestants: a Valkey server from a wheel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Become webdis, which speaks HTTP and sends the store what the path says."""
+"""Run webdis, which sends the command in the URL's path to the store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Write its settings, and run it in our place."""
+    """Write its settings, and replace this process with it."""
     settings = {
         "redis_host": os.environ["REDIS_HOST"],
         "redis_port": int(os.environ["REDIS_PORT"]),
