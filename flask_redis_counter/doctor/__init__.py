@@ -1,1 +1,1 @@
-"""Self-test of the store, the settings and the spool."""
+"""The self-test `doctor`: checks of the settings, the spool and the store."""

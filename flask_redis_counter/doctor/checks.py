@@ -1,4 +1,4 @@
-"""What is wrong with the settings, or with the store, and what to do about it."""
+"""The checks of `doctor`: settings, spool, metrics folder, and the store's configuration."""
 
 from __future__ import annotations
 
@@ -31,32 +31,37 @@ from ..store.queries import ping
 from .probes import acl_remedy, probe_features, probe_hit, probe_records
 from .result import Diagnostic
 
-#: The oldest server that has all that the scripts use; Valkey began after it.
+#: Oldest Redis that supports all commands of the scripts; all versions of Valkey do.
 MIN_REDIS_VERSION = (6, 2)
 
-_SECTIONS = ("server", "memory", "persistence", "replication", "keyspace")
-
-#: Seconds by which the clocks may differ.
+#: Seconds by which the clocks of the store and of this machine may differ.
 MAX_CLOCK_DRIFT = 2.0
 
-# By the server's setting: what it is about, and its remedy.
+_INFO_SECTIONS = ("server", "memory", "persistence", "replication", "keyspace")
+
+# Key, in the store's information, of the seconds by which its clock is ahead.
+_CLOCK_DRIFT = "clock_drift"
+
+# Subject and remedy of each durability warning, by the server's setting.
 _CONFIG = "on the server: CONFIG SET {0}, and the same in its configuration file"
-_RISKS = {
+_DURABILITY = {
     "maxmemory-policy": ("eviction", _CONFIG.format("maxmemory-policy noeviction")),
     "appendonly": ("persistence", _CONFIG.format("appendonly yes, CONFIG SET appendfsync always")),
     "appendfsync": ("persistence", _CONFIG.format("appendfsync always")),
-    "config": ("persistence", "let this user run CONFIG GET, or see that appendfsync is always"),
+    "config": ("persistence", "let this user run CONFIG GET, or make sure appendfsync is always"),
 }
 
 
 def run_checks(
-    *sources: Mapping[str, Any], store: str | redis.Redis | None = None, serves: bool = True
+    *sources: Mapping[str, Any], store: str | redis.Redis | None = None, is_service: bool = True
 ) -> Iterator[Diagnostic]:
-    """Look at one thing after the other; what cannot be looked at any more is left out.
+    """Run all checks, and yield their results.
 
-    :param sources: where the settings are; an earlier one wins.
-    :param store: the store, where the settings do not say where it is.
-    :param serves: whether the service is examined, and not an app.
+    A failure skips the checks that depend on it.
+
+    :param sources: sources of the settings; an earlier one wins.
+    :param store: the store, if the settings do not say where it is.
+    :param is_service: whether to check the service; False: an app with the extension.
     """
     for source in sources:
         for hint in find_hints(source):
@@ -66,39 +71,37 @@ def run_checks(
         target = config.redis_url if store is None else store
         pool = ConnectionPool(target, timeout=config.timeout, durability=config.durability)
     except ConfigurationError as error:
-        yield Diagnostic("failure", "settings", str(error), "correct it, and look again")
+        yield Diagnostic("failure", "settings", str(error), "correct it, and run doctor again")
         return
     if store is not None:
-        config = replace(config, redis_url=store if isinstance(store, str) else _url_of(store))
+        config = replace(config, redis_url=store if isinstance(store, str) else _client_url(store))
     yield Diagnostic("ok", "settings", f"counter {config.name}, prefix {config.prefix}")
     if not config.enabled:
-        remedy = "set it to true, but in tests"
-        yield Diagnostic(
-            "warning", "settings", "COUNTER_ENABLED is false: pages do not count", remedy
-        )
-    if serves:
+        message = "COUNTER_ENABLED is false: pages do not count"
+        yield Diagnostic("warning", "settings", message, "set it to true, except in tests")
+    if is_service:
         if config.admin_key is not None:
             yield Diagnostic("ok", "admin key", f"it has {len(config.admin_key)} characters")
-        yield from _server()
-    else:  # what an app does not have
+        yield from _check_server()
+    else:  # features of the service alone
         config = replace(config, max_listeners=0, admin_key=None)
-    yield from _spool(config)
-    yield from _metrics(config)
+    yield from _check_spool(config)
+    yield from _check_metrics_dir(config)
     try:
-        yield from _store(config, pool, target)
+        yield from _check_store(config, pool, target)
     finally:
         pool.close()
 
 
-def _url_of(client: redis.Redis) -> str:
-    """Return where a client's store is, without credentials."""
+def _client_url(client: redis.Redis) -> str:
+    """Return the URL of a client's store, without credentials."""
     options = client.connection_pool.connection_kwargs
     if "path" in options:
         return f"unix://{options['path']}"
     return f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
 
-def _server() -> Iterator[Diagnostic]:
+def _check_server() -> Iterator[Diagnostic]:
     if find_spec("granian"):
         yield Diagnostic("ok", "server", "the production server is installed")
     else:
@@ -106,43 +109,44 @@ def _server() -> Iterator[Diagnostic]:
         yield Diagnostic("warning", "server", "the production server is not installed", remedy)
 
 
-def _spool(config: Config) -> Iterator[Diagnostic]:
+def _check_spool(config: Config) -> Iterator[Diagnostic]:
     if config.spool_dir is None:
         return
     try:
         spool = Spool(config.spool_dir, megabytes=config.spool_max_mb)
-        waiting = spool.length()
+        pending_hits = spool.length()
     except (ConfigurationError, SpoolError) as error:
-        remedy = "give the service a folder that it may write to, on a disk that has room"
+        remedy = "use a folder that the process may write to, on a disk with free space"
         yield Diagnostic("failure", "spool", str(error), remedy)
     else:
-        yield Diagnostic("ok", "spool", f"{waiting} hits wait in {spool.path}")
+        yield Diagnostic("ok", "spool", f"{pending_hits} hits wait in {spool.path}")
 
 
-def _metrics(config: Config) -> Iterator[Diagnostic]:
+def _check_metrics_dir(config: Config) -> Iterator[Diagnostic]:
     if config.metrics_dir is None:
         return
     try:
         claim_slot(config.metrics_dir, config.service_id)
     except OSError as error:
-        remedy = "make room, or name a folder that it may write to"
-        yield Diagnostic(
-            "warning", "metrics", f"COUNTER_METRICS_DIR cannot be used: {error}", remedy
-        )
+        message = f"COUNTER_METRICS_DIR cannot be used: {error}"
+        remedy = "free some disk space, or use a folder that the process may write to"
+        yield Diagnostic("warning", "metrics", message, remedy)
     else:
-        yield Diagnostic("ok", "metrics", f"worker processes add up in {config.metrics_dir}")
+        message = f"worker processes add up their metrics in {config.metrics_dir}"
+        yield Diagnostic("ok", "metrics", message)
 
 
-def _store(
-    config: Config, store: ConnectionPool, target: str | redis.Redis
+def _check_store(
+    config: Config, pool: ConnectionPool, target: str | redis.Redis
 ) -> Iterator[Diagnostic]:
-    began = time.perf_counter()
+    url = config.redacted_url
+    started_at = time.perf_counter()
     try:
-        run(ping(), store.ask)
+        run(ping(), pool.ask)
     except DurabilityUnsupportedError as error:
-        remedy = "take another COUNTER_DURABILITY"
+        remedy = "use another COUNTER_DURABILITY"
         if "appendfsync" in str(error):
-            remedy = f"{_RISKS['appendfsync'][1]}; or {remedy}"
+            remedy = f"{_DURABILITY['appendfsync'][1]}; or {remedy}"
         elif "permission" in str(error):
             remedy = acl_remedy(config)
         yield Diagnostic("failure", "durability", str(error), remedy)
@@ -151,136 +155,132 @@ def _store(
         remedy = "set REDIS_USERNAME and REDIS_PASSWORD, or wait until it has loaded its data"
         if isinstance(error.__cause__, NoPermissionError):
             remedy = acl_remedy(config)
-        yield Diagnostic("failure", "store", f"{config.redacted_url}: {error}", remedy)
+        yield Diagnostic("failure", "store", f"{url}: {error}", remedy)
         return
     except StoreError as error:
-        remedy = "start it, or say in REDIS_URL, or REDIS_HOST and REDIS_PORT, where it is"
-        known = getattr(error, "remedy", "")
-        message = str(error).removesuffix(f": {known}")
-        yield Diagnostic("failure", "store", f"{config.redacted_url}: {message}", known or remedy)
+        remedy = "start it, or set REDIS_URL, or REDIS_HOST and REDIS_PORT, to its address"
+        own_remedy = getattr(error, "remedy", "")
+        message = str(error).removesuffix(f": {own_remedy}")
+        yield Diagnostic("failure", "store", f"{url}: {message}", own_remedy or remedy)
         return
-    took = (time.perf_counter() - began) * 1000
-    yield Diagnostic(
-        "ok", "store", f"{config.redacted_url} answers, the first time in {took:.1f} ms"
-    )
+    took = (time.perf_counter() - started_at) * 1000
+    yield Diagnostic("ok", "store", f"{url} answers; the first reply took {took:.1f} ms")
     try:
-        facts = run(_facts(), store.ask)
-        risks = run(durability_warnings(), store.ask)
+        info = run(_read_info(), pool.ask)
+        warnings = run(durability_warnings(), pool.ask)
     except StoreError as error:
-        remedy = "let this user run INFO, to have it examined"
-        yield Diagnostic("warning", "store", f"it may not be asked about itself: {error}", remedy)
+        remedy = "let this user run INFO, so that doctor can check the store"
+        yield Diagnostic("warning", "store", f"its state cannot be read: {error}", remedy)
     else:
-        for look in (_version, _role, _clock, _memory, _disk):
-            yield from look(config, facts)
-        yield from _risks(facts, risks)
-    rights = list(probe_features(config, store, target))
-    yield from rights
+        for check in (_check_version, _check_role, _check_clock, _check_memory, _check_disk):
+            yield from check(config, info)
+        yield from _check_durability(info, warnings)
+    features = list(probe_features(config, pool, target))
+    yield from features
     yield from probe_hit(config, target)
-    if all(finding.status == "ok" for finding in rights):
+    if all(result.status == "ok" for result in features):
         yield from probe_records(config, target)
 
 
-def _facts() -> Operation[dict[str, str]]:
-    """Read what the server says of itself, and by how much its clock is ahead of ours."""
-    info, ahead = yield from gather(read_info(*_SECTIONS), _clock_ahead())
+def _read_info() -> Operation[dict[str, str]]:
+    """Read the server's INFO, and by how much its clock is ahead of this machine's."""
+    info, drift = yield from gather(read_info(*_INFO_SECTIONS), _read_clock_drift())
     if isinstance(info, StoreError):
         raise info
-    facts: dict[str, str] = info
-    if ahead is not None:
-        facts["ahead"] = str(ahead)
-    return facts
+    fields: dict[str, str] = info
+    if drift is not None:
+        fields[_CLOCK_DRIFT] = str(drift)
+    return fields
 
 
-def _clock_ahead() -> Operation[float | None]:
+def _read_clock_drift() -> Operation[float | None]:
     (clock,) = yield [("TIME",)]
     return int(clock[0]) + int(clock[1]) / 1e6 - now() if isinstance(clock, list) else None
 
 
-def _version(_: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
-    message = " ".join(parse_server(facts))
-    # What Valkey calls its redis_version is the Redis that it can do all of.
-    numbers = tuple(int(part) for part in facts.get("redis_version", "0").split(".")[:2])
+def _check_version(_: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
+    message = " ".join(parse_server(info))
+    # Valkey's redis_version is the version of Redis that it is compatible with.
+    numbers = tuple(int(part) for part in info.get("redis_version", "0").split(".")[:2])
     if numbers >= MIN_REDIS_VERSION:
         yield Diagnostic("ok", "version", message)
     else:
-        yield Diagnostic(
-            "failure", "version", message, "upgrade to Redis 6.2 or later, or to Valkey"
-        )
+        remedy = "upgrade to Redis 6.2 or later, or to Valkey"
+        yield Diagnostic("failure", "version", message, remedy)
 
 
-def _role(config: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
-    if facts.get("role") == "slave":
-        place = f"{facts.get('master_host')}:{facts.get('master_port')}"
-        message = f"a replica, which takes no hits, of {place}"
+def _check_role(config: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
+    if info.get("role") == "slave":
+        address = f"{info.get('master_host')}:{info.get('master_port')}"
+        message = f"a replica of {address}, which takes no hits"
         yield Diagnostic("failure", "role", message, "set REDIS_URL to the primary")
         return
-    replicas = facts.get("connected_slaves", "0")
+    replicas = info.get("connected_slaves", "0")
     message = f"a primary with {replicas} replicas"
     if replicas == "0" and config.durability == "replica":
-        remedy = "connect a replica, or take another COUNTER_DURABILITY"
-        yield Diagnostic(
-            "failure", "role", f"{message}, and COUNTER_DURABILITY waits for one", remedy
-        )
+        message += ", but COUNTER_DURABILITY=replica needs one"
+        remedy = "connect a replica, or use another COUNTER_DURABILITY"
+        yield Diagnostic("failure", "role", message, remedy)
     else:
         yield Diagnostic("ok", "role", message)
 
 
-def _clock(_: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
-    if "ahead" not in facts:
+def _check_clock(_: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
+    if _CLOCK_DRIFT not in info:
         return
-    ahead = float(facts["ahead"])
-    message = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this one"
-    if abs(ahead) <= MAX_CLOCK_DRIFT:
-        yield Diagnostic("ok", "clock", f"the store's is as this one, within {MAX_CLOCK_DRIFT:g} s")
+    drift = float(info[_CLOCK_DRIFT])
+    if abs(drift) <= MAX_CLOCK_DRIFT:
+        message = f"the store's clock is within {MAX_CLOCK_DRIFT:g} s of this machine's"
+        yield Diagnostic("ok", "clock", message)
     else:
-        remedy = "synchronise both (NTP): days are counted by this clock, and end by the store's"
-        yield Diagnostic("warning", "clock", f"the store's is {message}", remedy)
+        direction = "ahead of" if drift > 0 else "behind"
+        message = f"the store's clock is {abs(drift):.1f} s {direction} this machine's"
+        remedy = (
+            "synchronise both (NTP): this machine's clock decides the day of a hit, and the "
+            "store's clock when the day's data expires"
+        )
+        yield Diagnostic("warning", "clock", message, remedy)
 
 
-def _memory(config: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
-    used, limit = (int(facts.get(name, 0)) for name in ("used_memory", "maxmemory"))
+def _check_memory(config: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
+    used, limit = (int(info.get(name, 0)) for name in ("used_memory", "maxmemory"))
     if not limit:
-        message = f"{used / 1e6:.1f} MB, and no limit: nothing bounds what idempotency keys take"
+        message = f"{used / 1e6:.1f} MB, without a limit, also for idempotency keys"
         yield Diagnostic("ok", "memory", message)
     elif used * 100 < limit * (config.limits.idempotency_memory or 100):
         yield Diagnostic("ok", "memory", f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB")
     else:
-        expiring = sum(map(int, re.findall(r"expires=(\d+)", " ".join(facts.values()))))
+        expiring = sum(map(int, re.findall(r"expires=(\d+)", " ".join(info.values()))))
         message = (
             f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB: hits with a new idempotency key are "
             f"refused, and all hits when it is full; {expiring} keys expire by themselves"
         )
         remedy = (
             "raise maxmemory, or wait: an idempotency key is kept for a day after its last use, "
-            "also where its counter is deleted; COUNTER_RATE_LIMIT bounds "
-            "how many an address may send"
+            "even if its counter is deleted; COUNTER_RATE_LIMIT limits the keys per address"
         )
         yield Diagnostic("warning", "memory", message, remedy)
 
 
-def _disk(_: Config, facts: Mapping[str, str]) -> Iterator[Diagnostic]:
-    failed = [
-        what
-        for what, name in {
-            "to the append-only file": "aof_last_write_status",
-            "of a snapshot": "rdb_last_bgsave_status",
-        }.items()
-        if facts.get(name, "ok") != "ok"
-    ]
+def _check_disk(_: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
+    writes = {
+        "to the append-only file": "aof_last_write_status",
+        "of a snapshot": "rdb_last_bgsave_status",
+    }
+    failed = [write for write, field in writes.items() if info.get(field, "ok") != "ok"]
     if failed:
-        message = f"its last write {' and its last one '.join(failed)} failed"
-        yield Diagnostic(
-            "failure", "disk", message, "see its log: is the disk full, or not its own?"
-        )
+        message = f"the last write {' and the last write '.join(failed)} failed"
+        remedy = "read its log: the disk may be full, or not writable"
+        yield Diagnostic("failure", "disk", message, remedy)
 
 
-def _risks(facts: Mapping[str, str], risks: Mapping[str, str]) -> Iterator[Diagnostic]:
-    at_risk = set()
-    for setting, risk in risks.items():
-        subject, remedy = _RISKS[setting]
-        at_risk.add(subject)
-        yield Diagnostic("warning", subject, risk, remedy)
-    if "eviction" not in at_risk:
-        yield Diagnostic("ok", "eviction", facts.get("maxmemory_policy", "noeviction"))
-    if "persistence" not in at_risk:
-        yield Diagnostic("ok", "persistence", "an append-only file, synced before each answer")
+def _check_durability(info: Mapping[str, str], warnings: Mapping[str, str]) -> Iterator[Diagnostic]:
+    warned = set()
+    for setting, message in warnings.items():
+        subject, remedy = _DURABILITY[setting]
+        warned.add(subject)
+        yield Diagnostic("warning", subject, message, remedy)
+    if "eviction" not in warned:
+        yield Diagnostic("ok", "eviction", info.get("maxmemory_policy", "noeviction"))
+    if "persistence" not in warned:
+        yield Diagnostic("ok", "persistence", "an append-only file, synced before each reply")

@@ -1,4 +1,4 @@
-"""Trials of what the store lets its user do: each command, a hit, and what a hit leaves behind."""
+"""Probes of the store, which write to it: each command, a hit, and the records of a hit."""
 
 from __future__ import annotations
 
@@ -23,76 +23,85 @@ from .result import Diagnostic
 def probe_features(
     config: Config, store: ConnectionPool, target: str | redis.Redis
 ) -> Iterator[Diagnostic]:
-    """Try each command that the features need; those in use fail where one is missing."""
+    """Run each command that the features need.
+
+    A missing command is a failure of the features in use, and a warning for the others.
+    """
     key = counter_key(config.prefix, f"doctor-{secrets.token_hex(8)}")
     try:
         errors = run(try_rights(key), store.ask)
-        with closing(ConnectionPool(target, timeout=config.timeout)) as listening:
-            errors |= run(try_channel(key), listening.ask)
+        with closing(ConnectionPool(target, timeout=config.timeout)) as subscriber:
+            errors |= run(try_channel(key), subscriber.ask)
     except StoreError as error:
-        yield Diagnostic("warning", "rights", f"cannot be tried: {error}", "see its log")
+        yield Diagnostic("warning", "rights", f"cannot be tested: {error}", "read its log")
         return
-    used = _features(config)
-    missing = False
+    used = _used_features(config)
+    is_complete = True
     for name in dict.fromkeys((*used, "changes", "transfer")):
-        lacking = [right for right in FEATURES[name].rights if right in errors]
-        if lacking:
-            missing = True
-            first = errors[lacking[0]]
+        missing = [right for right in FEATURES[name].rights if right in errors]
+        if missing:
+            is_complete = False
+            first_error = errors[missing[0]]
             remedy = "use a server that has these commands, such as Redis or Valkey"
-            if isinstance(first.__cause__, NoPermissionError):
+            if isinstance(first_error.__cause__, NoPermissionError):
                 remedy = acl_remedy(config)
-            message = f"{FEATURES[name].without}, for want of {' '.join(lacking)}: {first}"
+            message = f"{FEATURES[name].without}, without {' '.join(missing)}: {first_error}"
             yield Diagnostic("failure" if name in used else "warning", name, message, remedy)
-    if not missing:
+    if is_complete:
         yield Diagnostic("ok", "rights", "this user may run all commands that are needed")
 
 
 def probe_hit(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
-    """Count twice under one token on a counter of its own, which goes with it."""
+    """Send a hit twice with one idempotency key, on a counter that is deleted afterwards."""
     name = f"doctor-{secrets.token_hex(8)}"
     try:
-        with _counter(config, target) as counter:
+        with _make_counter(config, target) as counter:
             first, again = (counter.hit(name, idempotency_key=name) for _ in range(2))
             counter.delete(name)
     except CounterError as error:
-        yield Diagnostic("failure", "hit", f"a hit was tried: {error}", _remedy(config, error))
+        yield Diagnostic(
+            "failure", "hit", f"a test hit failed: {error}", _hit_remedy(config, error)
+        )
         return
     if (first.value, again.value, again.replayed) == (1, 1, True):
-        yield Diagnostic("ok", "hit", "one was sent twice and counted once; it was taken back")
+        yield Diagnostic("ok", "hit", "a test hit was sent twice, counted once, and deleted")
     else:
-        message = f"one was sent twice, and answered {first.value} and {again.value}"
-        yield Diagnostic("failure", "hit", message, "report this: it must not be")
+        message = f"a test hit was sent twice; the replies were {first.value} and {again.value}"
+        yield Diagnostic("failure", "hit", message, "report this as a bug")
 
 
 def probe_records(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
-    """Count once, and see that the day, the visitor and the name are recorded."""
+    """Count once, and check that the day, the visitor and the name are recorded."""
     name = f"doctor-{secrets.token_hex(8)}"
     try:
-        with _counter(config, target) as counter:
+        with _make_counter(config, target) as counter:
             counter.hit(name, visitor=name if config.visitors else None)
-            days = counter.series(name, days=2)  # midnight may be between the two
-            listed = name in counter.names(after=name[:-1], limit=1)
+            days = counter.series(name, days=2)  # midnight may pass after the hit
+            is_listed = name in counter.names(after=name[:-1], limit=1)
             counter.delete(name)
     except CounterError:
-        return  # said of the hit before
-    visited = not config.visitors or any(day.visitors for day in days)
-    found = {"day": any(day.hits for day in days), "unique visitor": visited, "name": listed}
-    missing = " and ".join(what for what, there in found.items() if not there)
+        return  # probe_hit has reported it
+    has_visitor = not config.visitors or any(day.visitors for day in days)
+    records = {
+        "day": any(day.hits for day in days),
+        "unique visitor": has_visitor,
+        "name": is_listed,
+    }
+    missing = " and ".join(record for record, is_there in records.items() if not is_there)
     if missing:
-        remedy = "see the warning in the log, or use a server such as Redis or Valkey"
-        yield Diagnostic("failure", "recorded", f"a hit counted without its {missing}", remedy)
+        remedy = "read the warning in the log, or use a server such as Redis or Valkey"
+        yield Diagnostic("failure", "recorded", f"a hit was counted without its {missing}", remedy)
 
 
 def acl_remedy(config: Config) -> str:
-    """Return the command that gives the store's user all rights that the settings need."""
+    """Return the command that grants the store's user all rights that the settings need."""
     user = urlsplit(config.redis_url).username or "default"
-    rules = acl_rules(config.prefix, (*_features(config), "changes", "transfer"))
+    rules = acl_rules(config.prefix, (*_used_features(config), "changes", "transfer"))
     return f"on the server: ACL SETUSER {user} {rules}"
 
 
-def _features(config: Config) -> list[str]:
-    """Return the features that the settings make use of."""
+def _used_features(config: Config) -> list[str]:
+    """Return the names of the features that the settings use."""
     limits = config.limits
     switches = {
         "visitors": config.visitors,
@@ -105,7 +114,7 @@ def _features(config: Config) -> list[str]:
     return ["hits", "days", "names", "information", *(name for name, on in switches.items() if on)]
 
 
-def _counter(config: Config, target: str | redis.Redis) -> RedisCounter:
+def _make_counter(config: Config, target: str | redis.Redis) -> RedisCounter:
     return RedisCounter(
         target,
         prefix=config.prefix,
@@ -114,13 +123,13 @@ def _counter(config: Config, target: str | redis.Redis) -> RedisCounter:
     )
 
 
-def _remedy(config: Config, error: CounterError) -> str:
+def _hit_remedy(config: Config, error: CounterError) -> str:
     message = str(error)
     remedies = {
         "permission": acl_remedy(config),
         "can't run": acl_remedy(config),
         "maxmemory": "raise maxmemory, delete counters, or wait for idempotency keys to expire",
-        "snapshots": "see its log: is its disk full?",
+        "snapshots": "read its log: the disk may be full",
         "read only replica": "set REDIS_URL to the primary",
     }
-    return next((found for word, found in remedies.items() if word in message), "see its log")
+    return next((remedy for text, remedy in remedies.items() if text in message), "read its log")

@@ -246,7 +246,7 @@ def doctor(as_json: bool) -> None:
 
 def _examine() -> Iterator[Diagnostic]:
     state = current_state()
-    yield from run_checks(current_app.config, os.environ, store=state.store, serves=False)
+    yield from run_checks(current_app.config, os.environ, store=state.store, is_service=False)
     for problem in state.views.find_uncounted(current_app):
         yield Diagnostic("failure", "views", *problem)
 
