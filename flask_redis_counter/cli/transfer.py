@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
@@ -21,21 +21,25 @@ from ..errors import ConfigurationError, ImportFileError
 from ..transfer.atomic_file import atomic_write
 from ..transfer.formats import begin_csv, begin_json, end_csv, end_json, to_csv, to_json
 from ..transfer.import_file import Format, ImportBatch, from_records, read_file
-from ..transfer.importing import ImportStatus, OnConflict
+from ..transfer.importing import ImportStatus
 from ..transfer.records import InvalidRecord
 from ..transfer.redis_source import RedisSource
 from ..transfer.transfer import Transfer
 from .embedded_store import embedded_fallback
+from .import_options import ImportOptions
 
 _STATUS_TEXT: dict[ImportStatus, str] = {
     "made": "made",
     "added": "added to",
     "replaced": "replaced",
-    "same": "were in already, from an earlier run",
-    "left": "were there already and were left alone: --add adds to them, --replace sets them",
-    "less": "have less than at an earlier run, and were left alone",
+    "unchanged": "unchanged: imported by an earlier run",
+    "skipped": "skipped: they exist already (--add adds to them, --replace sets them)",
+    "behind": "skipped: their source imported more in an earlier run",
     "refused": "could not be changed",
 }
+
+#: Members of the JSON summary whose names differ from those of the statuses.
+_JSON_MEMBERS: dict[ImportStatus, str] = {"unchanged": "same", "skipped": "left", "behind": "less"}
 
 _WRITERS = {
     "csv": (begin_csv, to_csv, end_csv),
@@ -51,38 +55,36 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the summary 
     "--format",
     "form",
     type=click.Choice(["ndjson", "csv"]),
-    help="By default what FILE ends with, otherwise ndjson. There are no days in csv.",
+    help="By default csv if FILE ends with .csv, otherwise ndjson. csv has no days.",
 )
 @_json
 def export_command(file: Path | None, form: str | None, as_json: bool) -> None:
     """Write all counters to FILE, by default to standard output.
 
-    FILE gets its name only when all is in it. The last line is an end mark with the number of
-    counters, by which import sees whether the file is complete.
+    FILE is replaced only when the export is complete. Its last line is an end mark with the number
+    of counters, by which import checks that the file is complete.
 
-    Exit codes: 0 all written, 1 failed, 2 wrong options or settings, 130 Ctrl-C, 141 nobody
-    reads standard output any more.
+    Exit codes: 0 all counters written, 1 failed, 2 wrong options or settings, 130 Ctrl-C,
+    141 standard output was closed.
     """
     to_stdout = file is None or str(file) == "-"
     if as_json and to_stdout:
-        raise click.UsageError("--json needs a FILE: standard output has the counters")
+        raise click.UsageError("--json needs a FILE: the counters go to standard output")
     form = form or ("csv" if file and file.suffix.lower() == ".csv" else "ndjson")
     bad: list[InvalidRecord] = []
     done = 0
 
-    def so_far() -> str:
-        return "the export is not complete" if to_stdout else f"{file} is as it was"
+    def describe_progress() -> str:
+        return "the export is not complete" if to_stdout else f"{file} is unchanged"
 
-    with exit_on_error(so_far):
-        click.get_current_context().with_resource(embedded_fallback(os.environ))
-        config = Config.load(os.environ)
-        with _transfer(config) as transfer:
+    with exit_on_error(describe_progress):
+        with _open_transfer(_load_config()) as transfer:
             total = transfer.size()
-            place = checked_stdout() if file is None or to_stdout else atomic_write(file)
-            with progress_bar("Exporting", total) as advance, place as stream:
+            output = checked_stdout() if file is None or to_stdout else atomic_write(file)
+            with progress_bar("Exporting", total) as advance, output as stream:
                 begin, line, end = _WRITERS[form]
                 stream.write(begin(total))
-                for record in transfer.records(days=form != "csv"):
+                for record in transfer.export_records(days=form != "csv"):
                     if isinstance(record, InvalidRecord):
                         bad.append(record)
                     else:
@@ -107,121 +109,147 @@ def export_command(file: Path | None, form: str | None, as_json: bool) -> None:
     "--format",
     "form",
     type=click.Choice(get_args(Format)),
-    help="What FILE is, by default what its first line looks like.",
+    help="Format of FILE, by default detected by its first line.",
 )
 @click.option("--redis", "url", help="Import keys of another Redis, which is only read.")
-@click.option("--match", help="Which keys: a pattern, as 'hits:*'.")
-@click.option("--strip", default="", help="What to leave out at the beginning of their names.")
-@click.option("--key", help="Or a single key.")
-@click.option("--name", help="And how its counter is called, by default as the key.")
-@click.option(
-    "--source", help="What to remember as where they are from: FILE's name, or HOST:PORT/DB."
-)
-@click.option("--add", is_flag=True, help="Add to counters that are there.")
-@click.option("--replace", is_flag=True, help="Set counters that are there.")
-@click.option("--skip-bad", is_flag=True, help="Go on without what is no counter.")
+@click.option("--match", help="Pattern of the keys, such as 'hits:*'.")
+@click.option("--strip", default="", help="Prefix to remove from the keys.")
+@click.option("--key", help="A single key, instead of --match.")
+@click.option("--name", help="Name of the counter of --key, by default the key.")
+@click.option("--source", help="Name of the source, by default FILE's name or HOST:PORT/DB.")
+@click.option("--add", is_flag=True, help="Add to counters that exist.")
+@click.option("--replace", is_flag=True, help="Set counters that exist.")
+@click.option("--skip-bad", is_flag=True, help="Skip invalid lines or keys.")
 @_json
-def import_command(
-    file: str | None,
-    form: Format | None,
-    url: str | None,
-    match: str | None,
-    strip: str,
-    key: str | None,
-    name: str | None,
-    source: str | None,
-    add: bool,
-    replace: bool,
-    skip_bad: bool,
-    as_json: bool,
-) -> None:
+def import_command(**options: Any) -> None:
     """Make counters from FILE, or from keys of another Redis.
 
     FILE - is standard input. It has lines as export writes them, or is a GoatCounter export (CSV or
-    JSON); it may be compressed (gzip, ZIP). All is checked before anything is written: an export
-    that was cut off is not imported. Counters that are there already are left alone.
+    JSON); it may be compressed (gzip, ZIP). The whole file is checked before anything is written:
+    an export that was cut off is not imported. Counters that exist are skipped.
 
-    What a source has brought it brings once: an import that was interrupted goes on when it is
-    run again, and one that is run twice changes nothing. --add adds only what is new.
+    Each source is imported once: run an interrupted import again to continue it. Another run
+    changes nothing, and --add adds only what is new.
 
-    Exit codes: 0 done, 1 failed, or something is no counter or could not be changed, 2 wrong
-    options or settings, 130 Ctrl-C.
+    Exit codes: 0 done, 1 failed, invalid lines or keys, or counters that could not be changed,
+    2 wrong options or settings, 130 Ctrl-C.
     """
-    if (file is None) == (url is None):
-        raise click.UsageError("import either a FILE or from --redis")
-    if url is None and (match or strip or key or name):
-        raise click.UsageError("--match, --strip, --key and --name are for --redis")
-    if url is not None and ((match is None) == (key is None) or form):
-        raise click.UsageError("--redis goes with --match or --key, and without --format")
-    if (strip and match is None) or (name and key is None):
-        raise click.UsageError("--strip goes with --match, and --name with --key")
-    if add and replace:
-        raise click.UsageError("--add or --replace, not both")
-    if source is None and file is not None and not Path(file).is_file():
-        raise click.UsageError("what is no file has no name: say with --source where it is from")
-    if source == "":
-        raise click.UsageError("--source is empty")
-    mode: OnConflict = "add" if add else "replace" if replace else "leave"
-    tally: Counter[ImportStatus] = Counter()
-    intake: ImportBatch | None = None
+    _ImportRun(ImportOptions.parse(**options)).run()
 
-    def so_far() -> str:
-        if intake is None or not tally:
+
+class _ImportRun:
+    """One run of ``import``."""
+
+    def __init__(self, options: ImportOptions) -> None:
+        self._options = options
+        self._source = options.source or ""
+        self._batch: ImportBatch | None = None
+        self._tally: Counter[ImportStatus] = Counter()
+
+    def run(self) -> None:
+        """Check the input, import it, and print the summary."""
+        with exit_on_error(self._describe_progress):
+            config = _load_config()
+            with _open_transfer(config) as transfer, _open_file(self._options.file) as path:
+                transfer.size()  # fail first if there is no store
+                self._batch = self._read(path)
+                self._reject_invalid(self._batch)
+                self._write(transfer, self._batch)
+                is_full = self._tally["made"] and transfer.size() >= config.max_counters
+            self._summarize(self._batch)
+            if self._batch.complete is False:
+                _warn("the file has no end mark, as `export` writes it: lines may be missing")
+            if is_full:
+                _warn(
+                    f"COUNTER_MAX_COUNTERS ({config.max_counters}) is reached: raise it, or hits "
+                    "over HTTP make no further counters"
+                )
+        if self._tally["refused"]:
+            raise SystemExit(FAILED)
+
+    def _describe_progress(self) -> str:
+        if self._batch is None or not self._tally:
             return "nothing was written"
         return (
-            f"{tally.total()} of {intake.total} counters are done; run again, it goes on with "
-            "the others, and none counts twice"
+            f"{self._tally.total()} of {self._batch.total} counters are done; run it again to "
+            "continue: none counts twice"
         )
 
-    with exit_on_error(so_far):
-        click.get_current_context().with_resource(embedded_fallback(os.environ))
-        config = Config.load(os.environ)
-        with _transfer(config) as transfer, _from_file(file) as path:
-            transfer.size()  # whether there is a store, before all else
-            if path is not None:
-                source = source or path.name
-                try:
-                    with progress_bar("Checking", path.stat().st_size) as advance:
-                        intake = read_file(path, form, advance)
-                except ImportFileError as error:
-                    raise ImportFileError(f"{source}: {error}") from error
-            else:
-                address, intake = _from_redis(url or "", match, strip, key, name)
-                source = source or address
-            if intake.bad_total and not skip_bad:
-                _print_errors(intake.bad, intake.bad_total)
-                click.echo("Nothing was written; --skip-bad goes on without them.", err=True)
-                raise SystemExit(FAILED)
-            with progress_bar("Importing", intake.total) as advance:
-                for it in transfer.adopt(intake.records(), source, mode=mode):
-                    tally[it.verdict] += 1
-                    if it.error is not None:
-                        click.echo(f"Error: {it.name}: {it.error}", err=True)
-                    advance(1)
-            full = tally["made"] and transfer.size() >= config.max_counters
-        _summarize(source, intake, tally, as_json)
-        if intake.complete is False:
-            click.echo(
-                "Warning: the file has no end mark, as `export` writes it: lines may be missing",
-                err=True,
-            )
-        if full:
-            click.echo(
-                "Warning: there are as many counters as COUNTER_MAX_COUNTERS "
-                f"({config.max_counters}) allows: raise it, or a hit over HTTP makes no other",
-                err=True,
-            )
-    if tally["refused"]:
-        raise SystemExit(FAILED)
+    def _read(self, path: Path | None) -> ImportBatch:
+        if path is None:
+            return self._read_redis(self._options.url or "")
+        self._source = self._source or path.name
+        try:
+            with progress_bar("Checking", path.stat().st_size) as advance:
+                return read_file(path, self._options.form, advance)
+        except ImportFileError as error:
+            raise ImportFileError(f"{self._source}: {error}") from error
+
+    def _read_redis(self, url: str) -> ImportBatch:
+        options = self._options
+        try:
+            redis_source = RedisSource(url)
+        except ConfigurationError as error:
+            raise ConfigurationError("--redis", error.problem) from error
+        with redis_source:
+            self._source = self._source or redis_source.address
+            if options.key is not None:
+                keys = [options.key.encode()]
+                return from_records(redis_source.read_keys(keys, name=options.name or options.key))
+            with progress_bar("Reading", redis_source.size()) as advance:
+                return from_records(redis_source.scan(options.match or "*", options.strip, advance))
+
+    def _reject_invalid(self, batch: ImportBatch) -> None:
+        if batch.bad_total and not self._options.skip_bad:
+            _print_errors(batch.bad, batch.bad_total)
+            click.echo("Nothing was written; --skip-bad skips the invalid ones.", err=True)
+            raise SystemExit(FAILED)
+
+    def _write(self, transfer: Transfer, batch: ImportBatch) -> None:
+        results = transfer.import_records(
+            batch.open_records(), self._source, on_conflict=self._options.on_conflict
+        )
+        with progress_bar("Importing", batch.total) as advance:
+            for result in results:
+                self._tally[result.status] += 1
+                if result.error is not None:
+                    click.echo(f"Error: {result.name}: {result.error}", err=True)
+                advance(1)
+
+    def _summarize(self, batch: ImportBatch) -> None:
+        if batch.bad_total:
+            _print_errors(batch.bad, batch.bad_total)
+            views = f", with {batch.lost_views} page views" if batch.lost_views else ""
+            click.echo(f"{batch.bad_total} invalid, skipped{views}", err=True)
+        if self._options.as_json:
+            statuses = {
+                _JSON_MEMBERS.get(status, status): self._tally[status]
+                for status in get_args(ImportStatus)
+            }
+            summary = {"source": self._source, "counters": batch.total, **statuses}
+            skipped = {"bad": batch.bad_total, "lost_views": batch.lost_views, "bots": batch.bots}
+            print_line(json.dumps(summary | skipped))
+            return
+        print_line(f"{batch.total} counters from {self._source}")
+        for status, text in _STATUS_TEXT.items():
+            if self._tally[status]:
+                print_line(f"{self._tally[status]:>8} {text}")
+        if batch.bots:
+            print_line(f"{batch.bots:>8} page views of bots, not counted")
 
 
-def _transfer(config: Config) -> Transfer:
+def _load_config() -> Config:
+    click.get_current_context().with_resource(embedded_fallback(os.environ))
+    return Config.load(os.environ)
+
+
+def _open_transfer(config: Config) -> Transfer:
     return Transfer(config.redis_url, prefix=config.prefix)
 
 
 @contextmanager
-def _from_file(file: str | None) -> Iterator[Path | None]:
-    """Return a file that can be read twice: what cannot is copied."""
+def _open_file(file: str | None) -> Iterator[Path | None]:
+    """Return the path of a file that can be read twice: standard input and pipes are copied."""
     if file is None or Path(file).is_file():
         yield None if file is None else Path(file)
         return
@@ -237,46 +265,14 @@ def _from_file(file: str | None) -> Iterator[Path | None]:
         yield Path(copy.name)
 
 
-def _from_redis(
-    url: str, match: str | None, strip: str, key: str | None, name: str | None
-) -> tuple[str, ImportBatch]:
-    """Return where another Redis is, and the counters that its keys hold."""
-    try:
-        foreign = RedisSource(url)
-    except ConfigurationError as error:
-        raise ConfigurationError("--redis", error.problem) from error
-    with foreign:
-        if key is not None:
-            return foreign.address, from_records(foreign.read([key.encode()], name=name or key))
-        with progress_bar("Reading", foreign.size()) as advance:
-            return foreign.address, from_records(foreign.matching(match or "*", strip, advance))
+def _warn(message: str) -> None:
+    click.echo(f"Warning: {message}", err=True)
 
 
 def _print_errors(bad: Iterable[InvalidRecord], total: int) -> None:
     shown = 0
-    for it in bad:
-        click.echo(f"Error: {it}", err=True)
+    for record in bad:
+        click.echo(f"Error: {record}", err=True)
         shown += 1
     if total > shown:
         click.echo(f"Error: and {total - shown} more", err=True)
-
-
-def _summarize(
-    source: str, intake: ImportBatch, tally: Counter[ImportStatus], as_json: bool
-) -> None:
-    if intake.bad_total:
-        _print_errors(intake.bad, intake.bad_total)
-        views = f", {intake.lost_views} page views with them" if intake.lost_views else ""
-        click.echo(f"{intake.bad_total} were left out{views}", err=True)
-    if as_json:
-        verdicts = {verdict: tally[verdict] for verdict in get_args(ImportStatus)}
-        facts = {"source": source, "counters": intake.total, **verdicts}
-        left_out = {"bad": intake.bad_total, "lost_views": intake.lost_views, "bots": intake.bots}
-        print_line(json.dumps(facts | left_out))
-        return
-    print_line(f"{intake.total} counters from {source}")
-    for verdict, said in _STATUS_TEXT.items():
-        if tally[verdict]:
-            print_line(f"{tally[verdict]:>8} {said}")
-    if intake.bots:
-        print_line(f"{intake.bots:>8} page views of bots do not count")

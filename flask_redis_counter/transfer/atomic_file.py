@@ -12,27 +12,27 @@ from typing import IO
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[str]]:
-    """Write a file that takes its name when it is whole and on the disk; otherwise nothing is left.
+    """Write a temporary file beside ``path``, and move it there once it is complete and synced.
 
-    A device or a pipe is written to as it is.
+    If the block fails, the temporary file is removed. A device or a pipe is written directly.
 
-    :raises OSError: it cannot be written; what had the name has it still.
+    :raises OSError: writing failed; a file that existed before is unchanged.
     """
     path = path.resolve()
-    there = path.exists()
-    if there and not path.is_file():
+    exists = path.exists()
+    if exists and not path.is_file():
         with path.open("w", encoding="utf-8", newline="\n") as stream:
             yield stream
         return
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:  # from before there is such a file, for a signal that comes while it is made
-        with beside.open("x", encoding="utf-8", newline="\n") as stream:
-            if there:
-                beside.chmod(path.stat().st_mode & 0o777)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:  # begins before the file is created, in case a signal arrives in between
+        with temporary.open("x", encoding="utf-8", newline="\n") as stream:
+            if exists:
+                temporary.chmod(path.stat().st_mode & 0o777)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""The file formats of counters: lines of JSON, and CSV."""
+"""File formats of counters: NDJSON (a JSON object per line) and CSV."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 from ..validation import check_integer
 from .records import CounterRecord, DayRecord, InvalidRecord, validate_record
 
-#: The header row of CSV; it has no days.
+#: Columns of CSV, which has no days.
 COLUMNS = ["name", "value"]
-#: The header row as spreadsheets write it: quoted or not, with their separator.
+#: Header row as spreadsheets write it: quoted or not, with any of their separators.
 CSV_HEADER = re.compile(r'"?{}"?([,;\t])"?{}"?\s*'.format(*COLUMNS))
-#: The line with which a spreadsheet names its separator before the header row.
+#: Line before the header row in which a spreadsheet names its separator.
 CSV_SEPARATOR = re.compile(r"sep=([,;\t])\s*")
 
-#: The ``format`` and ``version`` in the first line of an export as lines of JSON.
+#: ``format`` and ``version`` in the first line of an NDJSON export.
 FORMAT = "flask-redis-counter"
 VERSION = 1
 
@@ -32,9 +32,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The start mark of an export: an end mark must follow.
+    """Start mark of an export. An end mark must follow.
 
-    :ivar expected: how many counters the store had when the export began.
+    :ivar expected: number of counters in the store when the export began.
     """
 
     expected: int
@@ -42,63 +42,63 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end mark of an export.
+    """End mark of an export.
 
-    :ivar counters: how many counters the export has.
+    :ivar counters: number of counters in the export.
     """
 
     counters: int
 
 
 def begin_json(expected: int) -> str:
-    """Return the first line of an export as lines of JSON."""
+    """Return the first line of an NDJSON export."""
     return json.dumps({"format": FORMAT, "version": VERSION, "expected": expected}) + "\n"
 
 
 def end_json(counters: int) -> str:
-    """Return the last line of an export as lines of JSON."""
+    """Return the last line of an NDJSON export."""
     return json.dumps({"counters": counters}) + "\n"
 
 
 def begin_csv(expected: int) -> str:
-    """Return the header row; a spreadsheet expects nothing else in its place."""
+    """Return the header row. It has no start mark, because a spreadsheet expects column names."""
     return ",".join(COLUMNS) + "\n"
 
 
 def end_csv(counters: int) -> str:
-    """Return the last row of an export as CSV: one cell, so that sums of values stay right."""
+    """Return the last row of a CSV export: a single cell, so that it does not change sums."""
     return f"#counters={counters}\n"
 
 
 def to_json(record: CounterRecord) -> str:
-    """Return a counter as a line of JSON."""
+    """Return a counter as a line of NDJSON."""
     document: dict[str, Any] = {"name": record.name, "value": record.value}
     if record.days:
         document["days"] = {
-            day: {"hits": it.hits}
-            if it.visitors is None
-            else {"hits": it.hits, "visitors": it.visitors}
-            for day, it in sorted(record.days.items())
+            date: {"hits": day.hits}
+            if day.visitors is None
+            else {"hits": day.hits, "visitors": day.visitors}
+            for date, day in sorted(record.days.items())
         }
     return json.dumps(document) + "\n"
 
 
 def to_csv(record: CounterRecord) -> str:
-    """Return a counter as a line of CSV: a name needs no quotes."""
+    """Return a counter as a line of CSV. Names need no quotes."""
     return f"{record.name},{record.value}\n"
 
 
 def from_json(lines: Iterable[str]) -> Iterator[CounterRecord | InvalidRecord | End]:
-    """Read counters, one a line, with or without the marks of an export."""
+    """Parse NDJSON, with or without the marks of an export."""
     return reject_duplicates(
-        ((n, line) for n, line in enumerate(lines, 1) if line.strip()), _parsed
+        ((n, line) for n, line in enumerate(lines, 1) if line.strip()), _parse_json
     )
 
 
 def from_csv(lines: Iterable[str]) -> Iterator[CounterRecord | InvalidRecord | End]:
-    """Read counters from CSV with the columns ``name,value``, separated by ``,`` ``;`` or tabs."""
+    """Parse CSV with the columns ``name,value``, separated by commas, semicolons or tabs."""
     lines = iter(lines)
-    blank: list[str] = []  # lines before the header row; they count in the numbers of lines
+    blank: list[str] = []  # stand for the lines before the header row, to keep line numbers right
     first = ""
     for first in lines:
         if first.strip() and not CSV_SEPARATOR.fullmatch(first):
@@ -108,14 +108,15 @@ def from_csv(lines: Iterable[str]) -> Iterator[CounterRecord | InvalidRecord | E
     rows = csv_rows(chain(blank, [first], lines), header_row[1] if header_row else ",")
     number, header = next(rows, (1, COLUMNS))
     if header != COLUMNS:
-        yield InvalidRecord(f"line {number}", f"the first line of CSV is {','.join(COLUMNS)}")
+        yield InvalidRecord(f"line {number}", f"the first line of CSV must be {','.join(COLUMNS)}")
         return
-    yield from reject_duplicates(rows, _of_row)
+    yield from reject_duplicates(rows, _parse_row)
 
 
 def csv_rows(lines: Iterable[str], separator: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """Return the rows of CSV that are not empty, with their last lines; one of a broken line has
-    no fields.
+    """Yield the non-empty rows of CSV with the number of their last line.
+
+    A malformed row is an empty list.
     """
     reader = csv.reader(lines, delimiter=separator, strict=True)
     while True:
@@ -133,47 +134,48 @@ def csv_rows(lines: Iterable[str], separator: str = ",") -> Iterator[tuple[int, 
 def reject_duplicates(
     rows: Iterable[tuple[int, _T]], parse: Callable[[_T], CounterRecord | Begin | End]
 ) -> Iterator[CounterRecord | InvalidRecord | End]:
-    """Return what rows hold, each name once.
+    """Parse rows of (line number, row), and yield their records and end marks.
 
-    A repeated name is a mistake, and so is an export that lacks counters or its end mark.
+    A repeated name is an :class:`InvalidRecord`, and so is an export that lacks counters or its
+    end mark.
     """
-    first: dict[str, int] = {}
+    first_line: dict[str, int] = {}
     begin: Begin | None = None
-    number = here = 0
+    number = found = 0
     for number, row in rows:
         try:
-            it = parse(row)
+            item = parse(row)
         except (ValueError, RecursionError) as error:
-            here += 1
+            found += 1
             yield InvalidRecord(f"line {number}", str(error))
             continue
-        if isinstance(it, Begin):
-            begin, here = it, 0
-        elif isinstance(it, End):
-            if it.counters != here:
-                problem = f"the export has {it.counters} counters, and {here} of them are here"
+        if isinstance(item, Begin):
+            begin, found = item, 0
+        elif isinstance(item, End):
+            if item.counters != found:
+                problem = f"the export had {item.counters} counters, but the file has {found}"
                 yield InvalidRecord(f"line {number}", problem)
-            yield it
+            yield item
             begin = None
         else:
-            here += 1
-            if first.setdefault(it.name, number) == number:
-                yield it
+            found += 1
+            if first_line.setdefault(item.name, number) == number:
+                yield item
             else:
-                problem = f"{it.name!r} is in line {first[it.name]} as well"
+                problem = f"duplicate name {item.name!r}, first in line {first_line[item.name]}"
                 yield InvalidRecord(f"line {number}", problem)
     if begin is not None:
         yield InvalidRecord(
             f"line {number}",
-            f"the export was cut off here: it has no end mark, and {here} of about "
+            f"the export was cut off here: it has no end mark, and {found} of about "
             f"{begin.expected} counters; export again",
         )
 
 
 def parse_integer(text: str) -> int:
-    """Return the integer that a text spells.
+    """Return the integer that a text spells in decimal digits.
 
-    :raises ValueError: it is not one in plain decimal digits, or has leading zeros.
+    :raises ValueError: the text is not an integer of up to 19 digits, or has leading zeros.
     """
     if _INTEGER.fullmatch(text):
         return int(text)
@@ -185,56 +187,61 @@ def parse_integer(text: str) -> int:
     )
 
 
-def _parsed(line: str) -> CounterRecord | Begin | End:
+def _parse_json(line: str) -> CounterRecord | Begin | End:
     try:
-        document = json.loads(line, object_pairs_hook=_once)
+        document = json.loads(line, object_pairs_hook=_make_object)
     except json.JSONDecodeError as error:
-        raise ValueError(f"is no JSON: {error.msg} at column {error.colno}") from None
+        raise ValueError(f"invalid JSON: {error.msg} at column {error.colno}") from None
     if isinstance(document, dict) and "format" in document:
-        return _begin_of(document)
+        return _parse_begin(document)
     if isinstance(document, dict) and document.keys() == {"counters"}:
         return End(check_integer(document["counters"], 0))
-    fields = _fields(document, "name value", "days")
-    days = fields.get("days", {})
+    members = _check_members(document, "name value", "days")
+    days = members.get("days", {})
     if not isinstance(days, dict):
-        raise ValueError("its days are no object")
-    described = {day: DayRecord(**_fields(it, "hits", "visitors")) for day, it in days.items()}
-    return validate_record(CounterRecord(fields["name"], fields["value"], described))
+        raise ValueError("days is not an object")
+    records = {
+        date: DayRecord(**_check_members(day, "hits", "visitors")) for date, day in days.items()
+    }
+    return validate_record(CounterRecord(members["name"], members["value"], records))
 
 
-def _begin_of(document: dict[str, Any]) -> Begin:
+def _parse_begin(document: dict[str, Any]) -> Begin:
     if (document["format"], document.get("version")) != (FORMAT, VERSION):
         raise ValueError(
-            f"the format is {document['format']!r:.50}, version {document.get('version')!r:.50}: "
+            f"unknown format {document['format']!r:.50}, version {document.get('version')!r:.50}: "
             f"this release reads {FORMAT!r}, version {VERSION}"
         )
     return Begin(check_integer(document.get("expected"), 0))
 
 
-def _fields(document: Any, needed: str, more: str) -> dict[str, Any]:
+def _check_members(document: Any, required: str, optional: str) -> dict[str, Any]:
     if not isinstance(document, dict):
-        raise ValueError("is no object")
-    for name in needed.split():
+        raise ValueError("not a JSON object")
+    for name in required.split():
         if name not in document:
-            raise ValueError(f"lacks {name!r}")
+            raise ValueError(f"{name!r} is missing")
     for name in document:
-        if name not in (*needed.split(), more):
-            raise ValueError(f"has {name!r:.100}, which nobody knows")
+        if name not in (*required.split(), optional):
+            raise ValueError(f"unknown member {name!r:.100}")
     return document
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object, but not one of whose values all but the last would be lost."""
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object.
+
+    :raises ValueError: a member is there twice: :mod:`json` would keep the last value only.
+    """
     document = dict(pairs)
     if len(document) < len(pairs):
-        raise ValueError("has a name twice in one object")
+        raise ValueError("duplicate member in a JSON object")
     return document
 
 
-def _of_row(row: list[str]) -> CounterRecord | End:
+def _parse_row(row: list[str]) -> CounterRecord | End:
     if len(row) == 1 and (mark := _CSV_END.fullmatch(row[0])):
         return End(int(mark[1]))
     if len(row) != len(COLUMNS):
-        raise ValueError(f"is not {','.join(COLUMNS)}")
+        raise ValueError(f"not a row of {','.join(COLUMNS)}")
     name, value = row
     return validate_record(CounterRecord(name, parse_integer(value)))

@@ -1,4 +1,4 @@
-"""The exports of GoatCounter: CSV with a row for each page view, and a ZIP file of JSON.
+"""Exports of GoatCounter: CSV with a row for each page view, and a ZIP file of NDJSON.
 
 Formats: https://www.goatcounter.com/help/export and https://www.goatcounter.com/help/export-json
 """
@@ -17,24 +17,24 @@ from ..validation import MAX_NAME
 from .formats import csv_rows
 from .records import CounterRecord, DayRecord, InvalidRecord
 
-#: The beginning of the header row, with the format's version in front.
+#: Beginning of the header row: the version of the format comes first.
 HEADER = re.compile(r'"?([0-9]+)Path[",]')
 VERSIONS = ("1", "2")
 
-#: The files of the ZIP that are read, and the major version of its format.
+#: Files of the ZIP that are read, and the major version of its format.
 INFO, PATHS, HIT_STATS = "info.json", "paths.jsonl", "hit_stats.jsonl"
 JSON_VERSION = "1"
 
-#: The counter of the path ``/``.
+#: Counter of the path ``/``.
 HOME = "home"
 
-_NEEDED = ("Path", "Bot", "FirstVisit", "Date")
+_REQUIRED = ("Path", "Bot", "FirstVisit", "Date")
 _TRUE, _FALSE = ("1", "true"), ("0", "false")
-_FOREIGN = re.compile(r"[^A-Za-z0-9._\-\u0080-\U0010ffff]+")
+_INVALID_RUN = re.compile(r"[^A-Za-z0-9._\-\u0080-\U0010ffff]+")
 
 
 class PageViews:
-    """Page views, added up by path and by day in UTC."""
+    """Page views, added up by path and by day (UTC)."""
 
     def __init__(self) -> None:
         self._paths: dict[str, dict[str, list[int]]] = {}
@@ -42,46 +42,50 @@ class PageViews:
     def add(self, path: str, time: str, hits: int, visitors: int) -> None:
         """Add page views of a path.
 
-        :param time: when they were, in ISO 8601 with a time zone.
-        :raises ValueError: it is not, or there are fewer than none.
+        :param time: their time, in ISO 8601 with a time zone.
+        :raises ValueError: the time is invalid, or ``hits`` is negative.
         """
         if hits < 0:
-            raise ValueError(f"{hits} is not a number of visits")
-        at = datetime.fromisoformat(time)
-        if at.tzinfo is None:
+            raise ValueError(f"the number of visits is negative: {hits}")
+        moment = datetime.fromisoformat(time)
+        if moment.tzinfo is None:
             raise ValueError(f"{time!r:.100} has no time zone")
-        # Browsers send what is not ASCII in percent-encoding, other clients as it is.
+        # Browsers percent-encode characters outside of ASCII, other clients do not.
         days = self._paths.setdefault(
             unquote(path, errors="surrogateescape").rstrip("/") or "/", {}
         )
-        day = days.setdefault(f"{at.astimezone(UTC):%Y-%m-%d}", [0, 0])
+        day = days.setdefault(f"{moment.astimezone(UTC):%Y-%m-%d}", [0, 0])
         day[0] += hits
         day[1] += visitors
 
-    def records(self) -> Iterator[CounterRecord | InvalidRecord]:
-        """Return a counter for each path, sorted by path."""
-        path_of: dict[str, str] = {}
+    def to_records(self) -> Iterator[CounterRecord | InvalidRecord]:
+        """Yield a counter for each path, sorted by path.
+
+        A path whose counter would have the name of an earlier path's is an
+        :class:`InvalidRecord`.
+        """
+        path_by_name: dict[str, str] = {}
         for path, days in sorted(self._paths.items()):
-            name = name_of(path)
+            name = counter_name(path)
             hits = sum(day[0] for day in days.values())
-            first = path_of.setdefault(name, path)
+            first = path_by_name.setdefault(name, path)
             if first == path:
                 yield CounterRecord(
                     name, hits, {date: DayRecord(*day) for date, day in days.items()}, path
                 )
             else:
-                problem = f"becomes {name!r}, as {first!r:.200} does"
+                problem = f"its counter {name!r} is also that of {first!r:.200}"
                 yield InvalidRecord(f"path {path!r:.200}", problem, hits)
 
 
 class GoatCounterExport:
-    """The CSV export.
+    """CSV export: a row for each page view.
 
     An event is a path without a slash. Visitors are first visits; GoatCounter recognises a visitor
     for some hours.
 
-    :param lines: the file's.
-    :ivar bots: how many rows were left out because of bots, once all are read.
+    :param lines: lines of the file.
+    :ivar bots: number of rows of bots, which are skipped; complete after the last row.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -90,30 +94,30 @@ class GoatCounterExport:
         self.bots = 0
 
     def __iter__(self) -> Iterator[CounterRecord | InvalidRecord]:
-        """Read all rows; return those that are not page views, and then the counters."""
+        """Read all rows; yield an error for each invalid one, and then the counters."""
         number, header = next(self._rows, (1, []))
         columns = [header[0].lstrip("0123456789"), *header[1:]] if header else []
         version = header[0].removesuffix("Path") if header else ""
-        missing = [name for name in _NEEDED if name not in columns]
+        missing = [name for name in _REQUIRED if name not in columns]
         if version not in VERSIONS or missing:
             yield InvalidRecord(
                 f"line {number}",
-                f"is not the header row of GoatCounter's version {' or '.join(VERSIONS)}",
+                f"not the header row of a GoatCounter export, version {' or '.join(VERSIONS)}",
             )
             return
         for number, row in self._rows:
             try:
                 if len(row) != len(columns):
-                    raise ValueError(f"has {len(row)} fields, not {len(columns)}")
-                self._add(**{name: row[columns.index(name)] for name in _NEEDED})
+                    raise ValueError(f"{len(row)} fields, not {len(columns)}")
+                self._add(**{name: row[columns.index(name)] for name in _REQUIRED})
             except ValueError as error:
                 yield InvalidRecord(f"line {number}", str(error), views=1)
-        yield from self._views.records()
+        yield from self._views.to_records()
 
-    # The arguments are the names of the columns.
+    # The arguments have the names of the columns.
     def _add(self, Path: str, Bot: str, FirstVisit: str, Date: str) -> None:  # noqa: N803
         if not Path or not Bot.isdecimal() or FirstVisit not in (*_TRUE, *_FALSE):
-            raise ValueError("is not a page view: its Path, Bot or FirstVisit is missing or wrong")
+            raise ValueError("not a page view: its Path, Bot or FirstVisit is missing or invalid")
         if int(Bot):
             self.bots += 1
         else:
@@ -121,21 +125,21 @@ class GoatCounterExport:
 
 
 class GoatCounterArchive:
-    """The JSON export, a ZIP file. It has visits by hour, and neither page views nor bots.
+    """JSON export: a ZIP file with visits by hour, without page views and bots.
 
-    :param lines: returns the lines of one of the files in it.
+    :param read_lines: returns the lines of a file in the ZIP file, by its name.
     """
 
-    def __init__(self, lines: Callable[[str], Iterable[str]]) -> None:
-        self._lines = lines
+    def __init__(self, read_lines: Callable[[str], Iterable[str]]) -> None:
+        self._read_lines = read_lines
         self._views = PageViews()
 
     def __iter__(self) -> Iterator[CounterRecord | InvalidRecord]:
-        """Read all lines; return those that are not statistics, and then the counters."""
-        info = json.loads("".join(self._lines(INFO)))
+        """Read all lines; yield an error for each invalid one, and then the counters."""
+        info = json.loads("".join(self._read_lines(INFO)))
         version = str(info.get("export_version"))
         if version.partition(".")[0] != JSON_VERSION:
-            problem = f"export_version is {version!r:.20}, not {JSON_VERSION}.x"
+            problem = f"unknown export_version {version!r:.20}, not {JSON_VERSION}.x"
             yield InvalidRecord(INFO, problem)
             return
         paths: dict[int, str] = {}
@@ -144,9 +148,9 @@ class GoatCounterArchive:
                 case {"id": int(number), "path": str(path)} if path:
                     paths[number] = path
                 case _:
-                    yield InvalidRecord(where, "has no id and path")
+                    yield InvalidRecord(where, "id or path is missing or invalid")
         for where, row in self._rows(HIT_STATS):
-            problem, visits = "has no hour, path_id and count", 1
+            problem, visits = "hour, path_id or count is missing or invalid", 1
             match row:
                 case {"hour": str(hour), "path_id": int(number), "count": int(visits)} if (
                     visits > 0
@@ -155,38 +159,39 @@ class GoatCounterArchive:
                         self._views.add(paths[number], hour, visits, visits)
                         continue
                     except KeyError:
-                        problem = f"its path_id {number} is not in {PATHS}"
+                        problem = f"path_id {number} is not in {PATHS}"
                     except ValueError as error:
                         problem = str(error)
             yield InvalidRecord(where, problem, max(visits, 0))
-        yield from self._views.records()
+        yield from self._views.to_records()
 
     def _rows(self, member: str) -> Iterator[tuple[str, Any]]:
-        for number, line in enumerate(self._lines(member), 1):
+        for number, line in enumerate(self._read_lines(member), 1):
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
-                row = None  # which has no fields
+                row = None  # has no members, and so is invalid
             yield f"{member}, line {number}", row
 
 
-def name_of(path: str) -> str:
+def counter_name(path: str) -> str:
     """Return the name of the counter for a path, at most 64 characters.
 
-    ``/`` is ``home``; elsewhere the slashes at both ends go, and each run of ASCII characters that
-    a name may not have becomes a hyphen: ``/blog/my post`` is ``blog-my-post``. Other letters are
-    spelled as in host names (Punycode, RFC 3492): ``/日本語`` is ``xn--wgv71a119e``. The end of a
-    longer name is replaced by the beginning of the path's SHA-256.
+    ``/`` becomes ``home``. In other paths the slashes at both ends are removed, and each run of
+    ASCII characters that are invalid in a name becomes a hyphen: ``/blog/my post`` becomes
+    ``blog-my-post``. Parts with other letters are spelled as in host names (Punycode, RFC 3492):
+    ``/日本語`` becomes ``xn--wgv71a119e``. The end of a longer name is replaced by the beginning of
+    the path's SHA-256.
     """
     stripped = path.strip("/")
     if not stripped:
         return HOME
-    name = "-".join(map(_in_ascii, _FOREIGN.split(stripped)))
+    name = "-".join(map(_to_ascii, _INVALID_RUN.split(stripped)))
     if len(name) > MAX_NAME:
         digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         name = f"{name[: MAX_NAME - 9]}-{digest}"
     return name
 
 
-def _in_ascii(text: str) -> str:
+def _to_ascii(text: str) -> str:
     return text if text.isascii() else "xn--" + text.encode("punycode").decode("ascii")

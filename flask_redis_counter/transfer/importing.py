@@ -1,8 +1,8 @@
-"""What becomes of a counter that is brought in, without I/O.
+"""Import of one counter, idempotent per source, without I/O.
 
-It is brought once: beside each counter the store keeps what each source has brought, in the script
-call that counts it. So all may be sent again, after an interrupt as after an answer that was lost,
-and only what is new makes a difference.
+In the same script call that changes a counter, the store remembers what each source has imported
+into it. An import can therefore be repeated, after an interrupt or a lost reply: only the
+difference to the last import from the same source is applied.
 """
 
 from __future__ import annotations
@@ -22,121 +22,132 @@ from ..store.replies import translate_script_error
 from ..store.scripts import IMPORT
 from .records import CounterRecord, DayRecord
 
-#: What becomes of a counter that is there already.
-OnConflict: TypeAlias = Literal["leave", "add", "replace"]
+#: What to do with a counter that exists.
+OnConflict: TypeAlias = Literal["skip", "add", "replace"]
 
-#: What has become of a counter: it was made, added to or replaced; it is as its source has
-#: brought it before; it was left alone, because it was there or because its source has less of
-#: it than before; or it could not be changed.
-ImportStatus: TypeAlias = Literal["made", "added", "replaced", "same", "left", "less", "refused"]
+#: Result of an import: the counter was ``made``, ``added`` to or ``replaced``; ``unchanged``: its
+#: source imported the same before; ``skipped``: the counter exists; ``behind``: its source imported
+#: more before than it has now; ``refused``: the counter could not be changed.
+ImportStatus: TypeAlias = Literal[
+    "made", "added", "replaced", "unchanged", "skipped", "behind", "refused"
+]
 
-_DONE: dict[str, ImportStatus] = {"make": "made", "add": "added", "set": "replaced"}
+_STATUS_OF_VERB: dict[str, ImportStatus] = {"make": "made", "add": "added", "set": "replaced"}
 
-#: What a source has brought that has not been here.
+#: A day and a counter of which nothing was imported yet.
 EMPTY_DAY = DayRecord(0)
 EMPTY_RECORD = CounterRecord("", 0)
 
 
 def import_counter(
-    key: str, record: CounterRecord, source: str, mode: OnConflict, limit: int
+    key: str, record: CounterRecord, source: str, on_conflict: OnConflict, limit: int
 ) -> Operation[ImportStatus]:
-    """Bring one counter in.
+    """Import one counter.
 
-    The script does what it is told if the counter is as it is believed to be: at first that it
-    is not there, and then as the script has answered.
+    The script compares and sets: it changes the counter only if the counter is in the expected
+    state. The first call expects that it does not exist; each further call expects the state that
+    the call before has returned.
+
+    :param limit: largest number of counters; a further one is not made.
     """
     keys = CounterKeys(key)
     described = (keys.imported, keys.days, keys.visitors, keys.told, keys.salt)
     field = _source_field(source, record)
-    verb, before, brought, change = "make", "", EMPTY_RECORD, record
+    verb, expected, imported, change = "make", "", EMPTY_RECORD, record
     while True:
         hours = keys.all_hours() if verb == "set" else ()
-        after = _serialize(record, brought)
         command = IMPORT.evalsha(
             (key, keys.names, *described, *hours),
             verb,
             limit,
             field,
-            before,
-            after,
+            expected,
+            _serialize(record, imported),
             change.value,
             current_hour()[:10],
-            *_days(change),
+            *_day_arguments(change),
         )
-        (answer,) = yield [command]
-        if isinstance(answer, StoreRejectedError) and isinstance(answer.__cause__, NoScriptError):
-            _, answer = yield [IMPORT.load(), command]  # the server was started anew
-        if isinstance(answer, StoreRejectedError):
-            raise translate_script_error(answer, key) from answer.__cause__
-        if isinstance(answer, list):
-            warn_skipped(answer[1].decode("utf-8", "replace"))
-        if answer == 1 or isinstance(answer, list):
-            return _DONE[verb]
-        before = "" if answer == 0 else answer.decode()
-        brought = _parse(before, keys.imported) if before else EMPTY_RECORD
-        if answer == 0:
+        (reply,) = yield [command]
+        if isinstance(reply, StoreRejectedError) and isinstance(reply.__cause__, NoScriptError):
+            _, reply = yield [IMPORT.load(), command]  # the server was restarted
+        if isinstance(reply, StoreRejectedError):
+            raise translate_script_error(reply, key) from reply.__cause__
+        if isinstance(reply, list):
+            warn_skipped(reply[1].decode("utf-8", "replace"))
+        if reply == 1 or isinstance(reply, list):
+            return _STATUS_OF_VERB[verb]
+        expected = "" if reply == 0 else reply.decode()
+        imported = _parse(expected, keys.imported) if expected else EMPTY_RECORD
+        if reply == 0:
             verb, change = "make", record
-        elif before == _serialize(record, brought) or (
-            mode != "add" and before and _same(brought, record)
+        elif expected == _serialize(record, imported) or (
+            on_conflict != "add" and expected and _has_same_hits(imported, record)
         ):
-            return "same"
-        elif mode == "leave":
-            return "left"
-        elif mode == "replace":
+            return "unchanged"
+        elif on_conflict == "skip":
+            return "skipped"
+        elif on_conflict == "replace":
             verb, change = "set", record
-        elif before and record.value < brought.value:
-            return "less"
+        elif expected and record.value < imported.value:
+            return "behind"
         else:
-            verb, change = "add", _difference(record, brought)
+            verb, change = "add", _difference(record, imported)
 
 
 def _source_field(source: str, record: CounterRecord) -> str:
-    """Return under what it is kept what a source has brought: in ASCII, as all that is sent."""
-    words = filter(None, (source, record.origin))
-    return " ".join(quote(it, "!#$&'()*+,/:;=?@[]~", errors="surrogateescape") for it in words)
+    """Return the hash field of what a source has imported, in ASCII."""
+    words = filter(None, (source, record.source_key))
+    return " ".join(quote(word, "!#$&'()*+,/:;=?@[]~", errors="surrogateescape") for word in words)
 
 
-def _serialize(record: CounterRecord, brought: CounterRecord) -> str:
-    """Return what a source has brought as it is kept: ``12 2026-11-20=5/3 2026-11-21=7``.
+def _serialize(record: CounterRecord, imported: CounterRecord) -> str:
+    """Return what a source has imported as the store keeps it: ``12 2026-11-20=5/3 2026-11-21=7``.
 
-    Days that it no longer tells of stay in there: it has brought them.
+    Days that the source no longer has stay in it, because they were imported.
     """
     words = [str(record.value)]
-    for date, day in sorted({**brought.days, **record.days}.items()):
+    for date, day in sorted({**imported.days, **record.days}.items()):
         words.append(f"{date}={day.hits}" + ("" if day.visitors is None else f"/{day.visitors}"))
     return " ".join(words)
 
 
-def _parse(written: str, key: str) -> CounterRecord:
+def _parse(text: str, key: str) -> CounterRecord:
+    """Return what :func:`_serialize` has written.
+
+    :raises NotAnIntegerError: another program has written it.
+    """
     try:
-        value, *days = written.split(" ")
-        found = {}
+        value, *days = text.split(" ")
+        parsed = {}
         for day in days:
             date, _, numbers = day.partition("=")
             hits, _, visitors = numbers.partition("/")
-            found[date] = DayRecord(int(hits), int(visitors) if visitors else None)
-        return CounterRecord("", int(value), found)
+            parsed[date] = DayRecord(int(hits), int(visitors) if visitors else None)
+        return CounterRecord("", int(value), parsed)
     except ValueError as error:
         raise NotAnIntegerError(key) from error
 
 
-def _same(brought: CounterRecord, record: CounterRecord) -> bool:
-    """Whether the hits are the same; visitors are a number only when their day is over."""
-    known = {date: brought.days.get(date, EMPTY_DAY).hits for date in record.days}
+def _has_same_hits(imported: CounterRecord, record: CounterRecord) -> bool:
+    """Return whether value and hits are the same.
+
+    Visitors are not compared: their number is exported only after the end of their day.
+    """
+    known = {date: imported.days.get(date, EMPTY_DAY).hits for date in record.days}
     hits = {date: day.hits for date, day in record.days.items()}
-    return brought.value == record.value and known == hits
+    return imported.value == record.value and known == hits
 
 
-def _difference(record: CounterRecord, brought: CounterRecord) -> CounterRecord:
+def _difference(record: CounterRecord, imported: CounterRecord) -> CounterRecord:
     days = {}
     for date, day in record.days.items():
-        before = brought.days.get(date, EMPTY_DAY)
+        before = imported.days.get(date, EMPTY_DAY)
         hits, visitors = day.hits - before.hits, (day.visitors or 0) - (before.visitors or 0)
         if hits or visitors:
             days[date] = DayRecord(hits, visitors or None)
-    return CounterRecord(record.name, record.value - brought.value, days)
+    return CounterRecord(record.name, record.value - imported.value, days)
 
 
-def _days(record: CounterRecord) -> Iterator[str | int]:
+def _day_arguments(record: CounterRecord) -> Iterator[str | int]:
     for date, day in sorted(record.days.items()):
         yield from (date, day.hits, "" if day.visitors is None else day.visitors)

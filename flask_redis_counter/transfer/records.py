@@ -1,4 +1,4 @@
-"""A counter with its days, as it is carried from one store to another."""
+"""Records: counters with their days, as exports and imports carry them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 @dataclass(frozen=True, slots=True)
 class DayRecord:
-    """A day of a counter, in UTC.
+    """A day (UTC) of a counter.
 
-    :ivar hits: what was counted in it.
-    :ivar visitors: how many visitors there were; None: that is not known.
+    :ivar hits: hits of the day.
+    :ivar visitors: visitors of the day; None: unknown.
     """
 
     hits: int
@@ -26,27 +26,27 @@ class DayRecord:
 
 @dataclass(frozen=True, slots=True)
 class CounterRecord:
-    """A counter as it is carried from one store to another.
+    """A counter as it is exported and imported.
 
-    :ivar name: its name.
-    :ivar value: what it stands at.
-    :ivar days: its days by date, as ``2026-11-20``.
-    :ivar origin: what its source calls it, where that has another name for it.
+    :ivar name: name of the counter.
+    :ivar value: its value.
+    :ivar days: its days by date, such as ``2026-11-20``.
+    :ivar source_key: its name in the source (a key or a path), if that is another one.
     """
 
     name: str
     value: int
     days: Mapping[str, DayRecord] = field(default_factory=dict)
-    origin: str = ""
+    source_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidRecord:
-    """What is no counter in something that was read.
+    """Input that is not a valid counter.
 
-    :ivar where: the line, or the key.
-    :ivar problem: what is wrong with it.
-    :ivar views: how many page views are lost with it, where the source has page views.
+    :ivar where: its line or key.
+    :ivar problem: error message.
+    :ivar views: page views that are lost with it, if the source has page views.
     """
 
     where: str
@@ -58,9 +58,9 @@ class InvalidRecord:
 
 
 def validate_record(record: CounterRecord) -> CounterRecord:
-    """Return a counter that may be brought in.
+    """Return the record if it can be imported.
 
-    :raises ValueError: it is none: its name, its value or a day is outside the rules.
+    :raises ValueError: its name, its value or one of its days is invalid.
     """
     check_name(record.name)
     check_integer(record.value, MIN_VALUE)
@@ -73,11 +73,11 @@ def validate_record(record: CounterRecord) -> CounterRecord:
 
 
 def check_date(text: str) -> None:
-    """Raise :class:`ValueError` where a text is no date."""
+    """Raise :class:`ValueError` unless the text is a date such as ``2026-11-20``."""
     try:
         if _DATE.fullmatch(text):
             datetime.date.fromisoformat(text)
             return
     except ValueError:
         pass
-    raise ValueError(f"{text!r:.100} is no date, as 2026-11-20")
+    raise ValueError(f"invalid date {text!r:.100}: write it as 2026-11-20")

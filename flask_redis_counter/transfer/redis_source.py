@@ -1,4 +1,4 @@
-"""Counters that are plain keys of another Redis, which is only read."""
+"""Import source: plain integer keys of another Redis, which is only read."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from .records import CounterRecord, InvalidRecord
 
 _TYPES = {b"hash": "a hash", b"list": "a list", b"set": "a set", b"zset": "a sorted set"}
 
-#: How many keys one round trip looks at.
+#: ``COUNT`` of ``SCAN``: about how many keys a round trip looks at.
 PAGE_SIZE = 500
 
 
 class RedisSource:
     """Another Redis.
 
-    :param url: where it is.
-    :ivar address: where it is, without credentials: ``host:port/db``, or the path of its socket.
+    :param url: URL of the server.
+    :param timeout: seconds that one read may take.
+    :ivar address: its address without credentials: ``host:port/db``, or socket path and db.
     :raises ConfigurationError: the URL is malformed.
     """
 
@@ -35,55 +36,66 @@ class RedisSource:
         self.address = f"{place}/{parts.get('db', 0)}"
 
     def size(self) -> int:
-        """Return how many keys it has; raises :class:`StoreError`."""
-        return run(_size(), self._store.ask)
+        """Return the number of its keys.
 
-    def matching(
-        self, pattern: str, strip: str = "", seen: Callable[[int], None] = lambda _: None
-    ) -> Iterator[CounterRecord | InvalidRecord]:
-        """Return the counters whose keys match a pattern; what is none is told by its key.
-
-        :param pattern: as for ``SCAN``: ``hits:*``.
-        :param strip: what the names lack that the keys begin with.
-        :param seen: is told from time to time how many more keys were looked at.
-        :raises StoreError: it did not answer in time, or refused.
+        :raises StoreError: it did not answer in time, or rejected the command.
         """
-        found: set[bytes] = set()  # SCAN may answer the same key twice
-        first: dict[str, str] = {}
+        return run(_count_keys(), self._store.ask)
+
+    def scan(
+        self,
+        pattern: str,
+        strip_prefix: str = "",
+        on_progress: Callable[[int], None] = lambda _: None,
+    ) -> Iterator[CounterRecord | InvalidRecord]:
+        """Yield the counters whose keys match a pattern.
+
+        A key without an integer is an :class:`InvalidRecord`, and so is one whose counter would
+        have the same name as that of an earlier key.
+
+        :param pattern: glob pattern of ``SCAN``, such as ``hits:*``.
+        :param strip_prefix: prefix to remove from the keys.
+        :param on_progress: called after each page with the number of keys looked at.
+        :raises StoreError: it did not answer in time, or rejected a command.
+        """
+        seen: set[bytes] = set()  # SCAN may return the same key twice
+        key_by_name: dict[str, str] = {}
         cursor = b"0"
         while True:
-            cursor, answer = run(_scanned(cursor, pattern), self._store.ask)
-            keys = [key for key in dict.fromkeys(answer) if key not in found]
-            found.update(keys)
-            for it in self.read(keys, strip):
-                if (
-                    isinstance(it, InvalidRecord)
-                    or first.setdefault(it.name, it.origin) == it.origin
-                ):
-                    yield it
+            cursor, page = run(_scan(cursor, pattern), self._store.ask)
+            keys = [key for key in dict.fromkeys(page) if key not in seen]
+            seen.update(keys)
+            for record in self.read_keys(keys, strip_prefix):
+                if isinstance(record, InvalidRecord):
+                    yield record
+                    continue
+                first = key_by_name.setdefault(record.name, record.source_key)
+                if first == record.source_key:
+                    yield record
                 else:
-                    problem = f"becomes {it.name!r}, as {first[it.name]!r} does"
-                    yield InvalidRecord(f"key {it.origin!r:.200}", problem)
-            seen(PAGE_SIZE)
+                    problem = f"its counter {record.name!r} is also that of {first!r}"
+                    yield InvalidRecord(f"key {record.source_key!r:.200}", problem)
+            on_progress(PAGE_SIZE)
             if cursor == b"0":
                 return
 
-    def read(
-        self, keys: Sequence[bytes], strip: str = "", name: str | None = None
+    def read_keys(
+        self, keys: Sequence[bytes], strip_prefix: str = "", name: str | None = None
     ) -> Iterator[CounterRecord | InvalidRecord]:
-        """Return the counters that keys hold; what is none is told by its key.
+        """Yield the counters of the keys. A key without an integer is an :class:`InvalidRecord`.
 
-        :param name: what they are all called; None: what is left of the key.
-        :raises StoreError: it did not answer in time, or refused.
+        :param name: name of the counter of each key; None: the key without the prefix. If it is
+            given, a missing key is an :class:`InvalidRecord`; otherwise it is skipped.
+        :raises StoreError: it did not answer in time, or rejected a command.
         """
         if not keys:
             return
-        answers, types = run(_values(keys), self._store.ask)
-        for key, answer in zip(keys, answers, strict=True):
+        replies, types = run(_read_values(keys), self._store.ask)
+        for key, reply in zip(keys, replies, strict=True):
             text = key.decode("utf-8", "surrogateescape")
             try:
-                value = parse_integer(answer, text, None)
-                called = check_name(name or text.removeprefix(strip))
+                value = parse_integer(reply, text, None)
+                counter_name = check_name(name or text.removeprefix(strip_prefix))
             except CounterError as error:
                 if isinstance(error, StoreRejectedError):
                     raise
@@ -94,9 +106,9 @@ class RedisSource:
                 yield InvalidRecord(f"key {text!r:.200}", problem)
                 continue
             if value is not None:
-                yield CounterRecord(called, value, origin=text)
+                yield CounterRecord(counter_name, value, source_key=text)
             elif name is not None:
-                yield InvalidRecord(f"key {text!r:.200}", "is not there")
+                yield InvalidRecord(f"key {text!r:.200}", "does not exist")
 
     def close(self) -> None:
         """Close the connections."""
@@ -109,33 +121,32 @@ class RedisSource:
         self.close()
 
 
-def _size() -> Operation[int]:
-    (answer,) = yield [("DBSIZE",)]
-    if isinstance(answer, StoreRejectedError):
-        raise answer
-    return int(answer)
+def _count_keys() -> Operation[int]:
+    (reply,) = yield [("DBSIZE",)]
+    if isinstance(reply, StoreRejectedError):
+        raise reply
+    return int(reply)
 
 
-def _scanned(cursor: bytes, pattern: str) -> Operation[tuple[bytes, list[bytes]]]:
-    (answer,) = yield [("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE_SIZE)]
-    if isinstance(answer, StoreRejectedError):
-        raise answer
-    behind, keys = answer
-    return behind, keys
+def _scan(cursor: bytes, pattern: str) -> Operation[tuple[bytes, list[bytes]]]:
+    (reply,) = yield [("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE_SIZE)]
+    if isinstance(reply, StoreRejectedError):
+        raise reply
+    next_cursor, keys = reply
+    return next_cursor, keys
 
 
-def _values(keys: Sequence[bytes]) -> Operation[tuple[list[object], dict[bytes, str]]]:
-    """Read keys; for those of another type, what that is."""
-    # Not MGET: it answers nil for a key of another type.
-    answers = yield [("GET", key) for key in keys]
-    pairs = zip(keys, answers, strict=True)
+def _read_values(keys: Sequence[bytes]) -> Operation[tuple[list[object], dict[bytes, str]]]:
+    """Read keys; return their replies, and the types of those that are not strings."""
+    # Not MGET, which returns nil for a key of another type.
+    replies = yield [("GET", key) for key in keys]
     wrong = [
         key
-        for key, answer in pairs
-        if isinstance(answer, StoreRejectedError) and "WRONGTYPE" in str(answer)
+        for key, reply in zip(keys, replies, strict=True)
+        if isinstance(reply, StoreRejectedError) and "WRONGTYPE" in str(reply)
     ]
     types = (yield [("TYPE", key) for key in wrong]) if wrong else []
-    return answers, {
+    return replies, {
         key: _TYPES.get(name, f"a value of the type {name.decode()}")
         for key, name in zip(wrong, types, strict=True)
         if isinstance(name, bytes)

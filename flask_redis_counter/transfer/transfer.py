@@ -1,4 +1,4 @@
-"""Takes the counters of a store out, and those of other places in, many a round trip."""
+"""Export and import of the counters of a store, in batches."""
 
 from __future__ import annotations
 
@@ -26,19 +26,15 @@ from ..store.pool import ConnectionPool
 from ..store.queries import names
 from ..store.replies import parse_integer, translate_error
 from ..store.scripts import IMPORT
-from ..validation import (
-    DEFAULT_PREFIX,
-    NAME,
-    check_prefix,
-)
+from ..validation import DEFAULT_PREFIX, NAME, check_prefix
 from .importing import ImportStatus, OnConflict, import_counter
 from .records import CounterRecord, DayRecord, InvalidRecord, validate_record
 
-#: How many counters one round trip carries at the most, and about how many of their days.
+#: Maximum number of counters in one round trip, and about how many of their days.
 COUNTERS_PER_BATCH = 250
 DAYS_PER_BATCH = 5_000
 
-#: Seconds that a store may be away before a transfer gives up, and between two attempts.
+#: Seconds that a store may be unavailable before a transfer fails, and seconds between attempts.
 OUTAGE_TIMEOUT = 30.0
 RETRY_DELAY = 0.1
 
@@ -47,25 +43,28 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What has become of a counter that was brought in.
+    """Result of importing a counter.
 
-    :ivar name: its name.
-    :ivar verdict: what has become of it.
-    :ivar error: why it was refused: its key holds something else, or the sum is too large.
+    :ivar name: name of the counter.
+    :ivar status: ``made``, ``added`` (to it) or ``replaced``; ``unchanged``: its source imported
+        the same before; ``skipped``: the counter exists; ``behind``: its source imported more
+        before than it has now; ``refused``: the counter could not be changed.
+    :ivar error: reason of ``refused``: its key holds something else, or the sum is too large.
     """
 
     name: str
-    verdict: ImportStatus
+    status: ImportStatus
     error: CounterError | None = None
 
 
 class Transfer:
-    """The way of whole counters out of a store and into it.
+    """Exports and imports whole counters.
 
-    A store that goes away is waited for; then an error ends it, and what was done stays.
+    If the store becomes unavailable, a transfer retries for up to 30 seconds, and then raises an
+    error. Counters that were imported before stay imported.
 
     :param store: as for :class:`RedisCounter`.
-    :param prefix: what the keys begin with.
+    :param prefix: prefix of the keys.
     :param timeout: seconds that one round trip may take.
     :raises ConfigurationError: an argument is malformed or out of bounds.
     """
@@ -77,71 +76,76 @@ class Transfer:
         self._store = ConnectionPool(store, timeout=timeout)
 
     def size(self) -> int:
-        """Return how many counters there are.
+        """Return the number of counters.
 
-        :raises StoreError: the store did not answer in time, or refused.
+        :raises StoreError: the store did not answer in time, or rejected the command.
         """
-        return run(_size(self.prefix), self._store.ask)
+        return run(_count_names(self.prefix), self._store.ask)
 
-    def records(self, *, days: bool = True) -> Iterator[CounterRecord | InvalidRecord]:
-        """Return all counters, sorted by name; one that is deleted meanwhile may be missing.
+    def export_records(self, *, days: bool = True) -> Iterator[CounterRecord | InvalidRecord]:
+        """Yield all counters, sorted by name.
 
-        The visitors of the day that it is are not yet a number, and are left out.
+        A counter that is deleted meanwhile may be missing. The visitors of the current day (UTC)
+        are left out: their number is exported only after the end of the day.
 
-        :param days: with their days.
-        :raises StoreError: the store did not answer, or refused.
+        :param days: include the days of each counter.
+        :raises StoreError: the store was unavailable for too long, or rejected a command.
         """
         after = ""
         while True:
             page = self._run(names(self.prefix, after, COUNTERS_PER_BATCH))
-            reads = (_exported(self.prefix, name, days) for name in page)
-            for name, it in zip(page, self._run(gather(*reads)), strict=True):
-                if isinstance(it, StoreError):
-                    raise it
-                if isinstance(it, CounterError):
-                    yield InvalidRecord(f"counter {name!r}", str(it))
-                elif it is not None:
-                    yield it
+            reads = (_read_counter(self.prefix, name, days) for name in page)
+            for name, result in zip(page, self._run(gather(*reads)), strict=True):
+                if isinstance(result, StoreError):
+                    raise result
+                if isinstance(result, CounterError):
+                    yield InvalidRecord(f"counter {name!r}", str(result))
+                elif result is not None:
+                    yield result
             if len(page) < COUNTERS_PER_BATCH:
                 break
             after = page[-1]
-        yield from self._unlisted()
+        yield from self._find_unlisted()
 
-    def adopt(
+    def import_records(
         self,
         records: Iterable[CounterRecord],
         source: str,
         *,
-        mode: OnConflict = "leave",
+        on_conflict: OnConflict = "skip",
         max_counters: int | None = None,
     ) -> Iterator[ImportResult]:
-        """Bring counters in, and tell of each what has become of it.
+        """Import counters, and yield the result of each.
 
-        One that is not there is made. What a source has brought of a counter it never brings
-        again, also in another process; hits meanwhile are neither lost nor doubled.
+        A counter that does not exist is made. The store remembers by source what was imported, so
+        that repeating an import counts nothing twice, also in another process. Concurrent hits are
+        neither lost nor counted twice.
 
-        :param source: where they are from.
-        :param mode: what becomes of one that is there: ``leave`` it alone; ``add`` what its source
-            has not brought yet; or ``replace`` it, unless this is what its source brought last.
-        :param max_counters: make a counter only while there are fewer than so many; None: always.
-        :raises ValueError: a record is outside the rules; those before it may be in.
-        :raises TooManyCountersError: there are as many as that.
-        :raises StoreError: the store did not answer, or refused.
+        :param source: name of the source.
+        :param on_conflict: what to do with a counter that exists: ``skip`` it; ``add`` what was
+            not imported from the source yet; or ``replace`` it, unless the same was the last import
+            from the source.
+        :param max_counters: largest number of counters; a further one is not made. None: unlimited.
+        :raises ValueError: a record is invalid; records before it may be imported already.
+        :raises TooManyCountersError: there are ``max_counters`` already.
+        :raises StoreError: the store was unavailable for too long, or rejected a command.
         """
         limit = Limits(max_counters).counter_limit
-        self._run(_loaded())
-        for batch in _batches(records):
+        self._run(_load_script())
+        for batch in _split_batches(records):
             calls = (
-                import_counter(counter_key(self.prefix, record.name), record, source, mode, limit)
+                import_counter(
+                    counter_key(self.prefix, record.name), record, source, on_conflict, limit
+                )
                 for record in batch
             )
-            for record, it in zip(batch, self._run(gather(*calls)), strict=True):
-                if not isinstance(it, CounterError):
-                    yield ImportResult(record.name, it)
-                elif isinstance(it, NotAnIntegerError | CounterOverflowError):
-                    yield ImportResult(record.name, "refused", it)
+            for record, result in zip(batch, self._run(gather(*calls)), strict=True):
+                if not isinstance(result, CounterError):
+                    yield ImportResult(record.name, result)
+                elif isinstance(result, NotAnIntegerError | CounterOverflowError):
+                    yield ImportResult(record.name, "refused", result)
                 else:
-                    raise it
+                    raise result
 
     def close(self) -> None:
         """Close the connections."""
@@ -153,16 +157,16 @@ class Transfer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _unlisted(self) -> Iterator[InvalidRecord]:
-        """Find counters that are missing from the list of names, and so from what was read."""
+    def _find_unlisted(self) -> Iterator[InvalidRecord]:
+        """Find counters that are missing from the list of names, and so from the export."""
         found: set[str] = set()
         cursor = 0
         while True:
             try:
-                cursor, missing = self._run(_scanned(self.prefix, cursor))
+                cursor, missing = self._run(_scan_unlisted(self.prefix, cursor))
             except StoreRejectedError as error:
                 yield InvalidRecord(
-                    "the list of names", f"nothing says whether it is complete: {error}"
+                    "the list of names", f"cannot check whether it is complete: {error}"
                 )
                 return
             for name in missing:
@@ -170,31 +174,31 @@ class Transfer:
                     found.add(name)
                     yield InvalidRecord(
                         f"counter {name!r}",
-                        "missing from the list of names, and left out: hit or set it here once, "
-                        "and see flask-redis-counter doctor",
+                        "missing from the list of names, and not exported: hit or set it here "
+                        "once, and see flask-redis-counter doctor",
                     )
             if cursor == 0:
                 return
 
     def _run(self, operation: Operation[_T]) -> _T:
-        return run(operation, self._sent)
+        return run(operation, self._execute)
 
-    def _sent(self, commands: list[Command]) -> list[Any]:
-        """Send until there is an answer: nothing here does more when it is sent twice."""
+    def _execute(self, commands: list[Command]) -> list[Any]:
+        """Send commands until they are answered. They may be repeated: all are idempotent."""
         deadline = time.monotonic() + OUTAGE_TIMEOUT
         while True:
             try:
                 return self._store.call_many(commands)
             except StoreError as error:
-                final = isinstance(error, StoreRejectedError)
-                if final and not isinstance(error.__cause__, BusyLoadingError):
+                is_rejected = isinstance(error, StoreRejectedError)
+                if is_rejected and not isinstance(error.__cause__, BusyLoadingError):
                     raise
                 if time.monotonic() + RETRY_DELAY > deadline:
                     raise
             time.sleep(RETRY_DELAY)
 
 
-def _batches(records: Iterable[CounterRecord]) -> Iterator[list[CounterRecord]]:
+def _split_batches(records: Iterable[CounterRecord]) -> Iterator[list[CounterRecord]]:
     batch: list[CounterRecord] = []
     days = 0
     for record in records:
@@ -207,60 +211,60 @@ def _batches(records: Iterable[CounterRecord]) -> Iterator[list[CounterRecord]]:
         yield batch
 
 
-def _size(prefix: str) -> Operation[int]:
-    (answer,) = yield [("ZCARD", names_key(prefix))]
-    if isinstance(answer, StoreRejectedError):
-        raise answer
-    return int(answer)
+def _count_names(prefix: str) -> Operation[int]:
+    (reply,) = yield [("ZCARD", names_key(prefix))]
+    if isinstance(reply, StoreRejectedError):
+        raise reply
+    return int(reply)
 
 
-def _scanned(prefix: str, cursor: int) -> Operation[tuple[int, list[str]]]:
-    """Look at some of the store's keys; return the next cursor, and the names that are missing."""
-    (answer,) = yield [("SCAN", cursor, "MATCH", counter_pattern(prefix), "COUNT", 1000)]
-    if isinstance(answer, StoreRejectedError):
-        raise answer
-    following, keys = answer
+def _scan_unlisted(prefix: str, cursor: int) -> Operation[tuple[int, list[str]]]:
+    """Scan a page of keys; return the next cursor, and the counters missing from the names."""
+    (reply,) = yield [("SCAN", cursor, "MATCH", counter_pattern(prefix), "COUNT", 1000)]
+    if isinstance(reply, StoreRejectedError):
+        raise reply
+    next_cursor, keys = reply
     found = [name for name in (name_from_key(key.decode()) for key in keys) if NAME.fullmatch(name)]
     if not found:
-        return int(following), []
+        return int(next_cursor), []
     scores = yield [("ZSCORE", names_key(prefix), name) for name in found]
-    return int(following), [
+    return int(next_cursor), [
         name for name, score in zip(found, scores, strict=True) if score is None
     ]
 
 
-def _loaded() -> Operation[None]:
+def _load_script() -> Operation[None]:
     yield [IMPORT.load()]
 
 
-def _exported(prefix: str, name: str, days: bool) -> Operation[CounterRecord | None]:
-    """Read a counter with its days; None: it is gone."""
+def _read_counter(prefix: str, name: str, days: bool) -> Operation[CounterRecord | None]:
+    """Read a counter with its days; return None if it was deleted."""
     keys = CounterKeys(counter_key(prefix, name))
     if not days:
         (value,) = yield [("GET", keys.counter)]
         return None if value is None else CounterRecord(name, parse_integer(value, keys.counter, 0))
-    value, fields, visiting = yield [
+    value, fields, visitors_of_last_day = yield [
         ("GET", keys.counter),
         ("HGETALL", keys.days),
         ("PFCOUNT", keys.visitors),
     ]
     if value is None:
         return None
-    for answer in (fields, visiting):
-        if isinstance(answer, StoreRejectedError):
-            raise translate_error(answer, keys.days) from answer.__cause__
+    for reply in (fields, visitors_of_last_day):
+        if isinstance(reply, StoreRejectedError):
+            raise translate_error(reply, keys.days) from reply.__cause__
     words = [field.decode() for field in fields]
-    found = dict(zip(words[::2], words[1::2], strict=True))
-    last = found.pop("last", None)
+    numbers = dict(zip(words[::2], words[1::2], strict=True))
+    last = numbers.pop("last", None)
     if last is not None:
-        found[f"visitors:{last}"] = str(visiting)
-    found.pop(f"visitors:{current_hour()[:10]}", None)
+        numbers[f"visitors:{last}"] = str(visitors_of_last_day)
+    numbers.pop(f"visitors:{current_hour()[:10]}", None)
     visitors = {
-        date.removeprefix("visitors:"): int(number)
-        for date, number in found.items()
-        if date.startswith("visitors:")
+        field.removeprefix("visitors:"): int(number)
+        for field, number in numbers.items()
+        if field.startswith("visitors:")
     }
-    hits = {date: int(number) for date, number in found.items() if ":" not in date}
+    hits = {date: int(number) for date, number in numbers.items() if ":" not in date}
     dates = sorted(hits.keys() | visitors.keys())
-    described = {date: DayRecord(hits.get(date, 0), visitors.get(date)) for date in dates}
-    return CounterRecord(name, parse_integer(value, keys.counter, 0), described)
+    records = {date: DayRecord(hits.get(date, 0), visitors.get(date)) for date in dates}
+    return CounterRecord(name, parse_integer(value, keys.counter, 0), records)

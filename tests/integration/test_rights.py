@@ -62,12 +62,14 @@ def error_of(action):
     return None
 
 
-def adopt(url, mode):
+def import_record(url, on_conflict):
     """Import a counter with a day."""
     with Transfer(url) as transfer:
         days = {"2026-11-20": DayRecord(3, 2)}
-        (adopted,) = transfer.adopt([CounterRecord("visits", 7, days)], "elsewhere", mode=mode)
-        return adopted.verdict
+        (result,) = transfer.import_records(
+            [CounterRecord("visits", 7, days)], "elsewhere", on_conflict=on_conflict
+        )
+        return result.status
 
 
 ACTIONS = {
@@ -76,9 +78,9 @@ ACTIONS = {
     "hit under a rate": lambda counter, _: counter.hit("visits", 5, **SCREENED),
     "set": lambda counter, _: counter.set("visits", 7),
     "delete": lambda counter, _: counter.delete("visits"),
-    "make": lambda _, url: adopt(url, "leave"),
-    "add": lambda _, url: adopt(url, "add"),
-    "replace": lambda _, url: adopt(url, "replace"),
+    "make": lambda _, url: import_record(url, "skip"),
+    "add": lambda _, url: import_record(url, "add"),
+    "replace": lambda _, url: import_record(url, "replace"),
 }
 
 
@@ -134,19 +136,21 @@ def everything(url):
             for _ in range(2)
         ]
         days = {"2026-11-20": DayRecord(3, 2)}
-        brought = list(transfer.adopt([CounterRecord("d", 7, days)], "elsewhere", mode="add"))
+        results = list(
+            transfer.import_records([CounterRecord("d", 7, days)], "elsewhere", on_conflict="add")
+        )
         return (
             [hit.value for hit in hits],
             type(refused),
             [hit.replayed for hit in again],
             once,
-            [it.verdict for it in brought],
+            [it.status for it in results],
             [(it.hits, it.visitors) for it in counter.series("a", days=1)],
             sum(it.hits for it in counter.series("a", unit="hour", days=1)),
             counter.set("e", 7),
             counter.delete("e"),
             counter.names(),
-            [(it.name, it.value, it.days.keys() != set()) for it in transfer.records()],
+            [(it.name, it.value, it.days.keys() != set()) for it in transfer.export_records()],
             counter.store_info().server != "",
         )
 
@@ -207,11 +211,11 @@ def test_an_export_says_what_it_leaves_out(user, client):
     with RedisCounter(url, timeout=10) as counter:
         counter.hit("visits")
     with Transfer(url) as transfer:
-        (bad,) = transfer.records()
+        (bad,) = transfer.export_records()
     assert bad.where == "counter 'visits'"
     with Transfer(user("scan")) as transfer:
-        (bad,) = transfer.records()
-    assert "whether it is complete" in bad.problem
+        (bad,) = transfer.export_records()
+    assert "cannot check whether it is complete" in bad.problem
 
 
 @pytest.fixture

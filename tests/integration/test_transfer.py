@@ -23,8 +23,8 @@ from flask_redis_counter.transfer import (
     InvalidRecord,
     Transfer,
     redis_source,
-    transfer,
 )
+from flask_redis_counter.transfer import transfer as transfer_module
 
 from .lossy_proxy import LossyProxy
 from .support import KEY, MAX, contents, nowhere
@@ -49,130 +49,150 @@ def counter(server, client):
 
 
 @pytest.fixture
-def moving(server, client):
+def transfer(server, client):
     """The way in and out of an empty store."""
-    with Transfer(server.url) as moving:
-        yield moving
+    with Transfer(server.url) as transfer:
+        yield transfer
 
 
 @pytest.fixture
-def adopt(moving):
+def run_import(transfer):
     """Bring counters in, and return what has become of each."""
 
-    def adopt(*records, source="a", mode="leave", **more):
-        return [it.verdict for it in moving.adopt(records, source, mode=mode, **more)]
+    def run_import(*records, source="a", on_conflict="skip", **more):
+        return [
+            it.status
+            for it in transfer.import_records(records, source, on_conflict=on_conflict, **more)
+        ]
 
-    return adopt
+    return run_import
 
 
 @given(several)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_there_and_back(moving, client, records):
+def test_there_and_back(transfer, client, records):
     """What is brought in is taken out as it was, sorted; another run changes nothing."""
     client.flushall()
-    assert [it.verdict for it in moving.adopt(records, "a")] == ["made"] * len(records)
+    assert [it.status for it in transfer.import_records(records, "a")] == ["made"] * len(records)
     before = contents(client)
-    assert list(moving.records()) == sorted(records, key=lambda it: it.name)
-    assert moving.size() == len(records)
-    for mode in ("leave", "add", "replace"):
-        assert {it.verdict for it in moving.adopt(records, "a", mode=mode)} <= {"same"}
+    assert list(transfer.export_records()) == sorted(records, key=lambda it: it.name)
+    assert transfer.size() == len(records)
+    for on_conflict in ("skip", "add", "replace"):
+        assert {
+            it.status for it in transfer.import_records(records, "a", on_conflict=on_conflict)
+        } <= {"unchanged"}
     assert contents(client) == before
 
 
-def test_thousands(moving, client):
+def test_thousands(transfer, client):
     """Many round trips, in and out."""
     records = [
         CounterRecord(f"n{number:04}", number)
-        for number in range(3 * transfer.COUNTERS_PER_BATCH + 1)
+        for number in range(3 * transfer_module.COUNTERS_PER_BATCH + 1)
     ]
-    told = list(moving.adopt(iter(records), "a"))
-    assert told == [ImportResult(it.name, "made") for it in records]
-    assert list(moving.records()) == records
-    assert [it.value for it in moving.records(days=False)] == list(range(len(records)))
+    results = list(transfer.import_records(iter(records), "a"))
+    assert results == [ImportResult(it.name, "made") for it in records]
+    assert list(transfer.export_records()) == records
+    assert [it.value for it in transfer.export_records(days=False)] == list(range(len(records)))
 
 
-def test_many_days(moving, adopt):
+def test_many_days(transfer, run_import):
     """As many as there are, in batches that are not too large."""
     many = {str(datetime.fromordinal(730_000 + day).date()): DayRecord(day) for day in range(4000)}
     records = [CounterRecord(name, 7, many) for name in "abcd"]
-    assert [len(batch) for batch in transfer._batches(records)] == [2, 2]
-    assert adopt(*records) == ["made"] * 4
-    assert list(moving.records()) == records
+    assert [len(batch) for batch in transfer_module._split_batches(records)] == [2, 2]
+    assert run_import(*records) == ["made"] * 4
+    assert list(transfer.export_records()) == records
 
 
-def test_one_that_is_there(adopt, counter):
+def test_one_that_is_there(run_import, counter):
     """It is left alone, added to once, or replaced once; hits since then stay."""
     counter.hit("visits", 5)
     record = CounterRecord("visits", 10)
-    assert adopt(record) == adopt(record) == ["left"]
+    assert run_import(record) == run_import(record) == ["skipped"]
     assert counter.value("visits") == 5
-    assert adopt(record, mode="add") == ["added"]
-    assert adopt(record, mode="add") == adopt(record) == adopt(record, mode="replace") == ["same"]
+    assert run_import(record, on_conflict="add") == ["added"]
+    assert (
+        run_import(record, on_conflict="add")
+        == run_import(record)
+        == run_import(record, on_conflict="replace")
+        == ["unchanged"]
+    )
     assert counter.value("visits") == 15
-    assert adopt(record, source="b", mode="replace") == ["replaced"]
+    assert run_import(record, source="b", on_conflict="replace") == ["replaced"]
     counter.hit("visits")
-    assert adopt(record, source="b", mode="replace") == ["same"]
+    assert run_import(record, source="b", on_conflict="replace") == ["unchanged"]
     assert counter.value("visits") == 11
 
 
-def test_a_source_that_has_grown(adopt, counter):
+def test_a_source_that_has_grown(run_import, counter):
     """Only the difference is added, to each day as well; less is left alone."""
     first = {"2026-11-19": DayRecord(4, 2), "2026-11-20": DayRecord(6, 3)}
-    assert adopt(CounterRecord("visits", 10, first)) == ["made"]
+    assert run_import(CounterRecord("visits", 10, first)) == ["made"]
     counter.hit("visits")
     grown = {"2026-11-20": DayRecord(8, 5), "2026-11-21": DayRecord(1)}
     record = CounterRecord("visits", 13, grown)
-    assert adopt(record) == ["left"]
-    assert adopt(record, mode="add") == ["added"]
-    assert adopt(record, mode="add") == ["same"]
-    assert adopt(CounterRecord("visits", 12, grown), mode="add") == ["less"]
+    assert run_import(record) == ["skipped"]
+    assert run_import(record, on_conflict="add") == ["added"]
+    assert run_import(record, on_conflict="add") == ["unchanged"]
+    assert run_import(CounterRecord("visits", 12, grown), on_conflict="add") == ["behind"]
     assert counter.value("visits") == 14
-    assert adopt(CounterRecord("visits", 14), mode="add") == [
+    assert run_import(CounterRecord("visits", 14), on_conflict="add") == [
         "added"
     ]  # without days, as CSV has it
-    assert adopt(CounterRecord("visits", 14, first | grown), mode="add") == ["same"]
+    assert run_import(CounterRecord("visits", 14, first | grown), on_conflict="add") == [
+        "unchanged"
+    ]
     assert counter.value("visits") == 15
 
 
-def test_days_are_added_up(moving, adopt, client):
+def test_days_are_added_up(transfer, run_import, client):
     """Those of two sources, and of hits here; the sum of days stays that of the value."""
-    adopt(CounterRecord("visits", 10, {"2026-11-19": DayRecord(4, 2), "2026-11-20": DayRecord(6)}))
-    adopt(CounterRecord("visits", 5, {"2026-11-20": DayRecord(5, 3)}), source="b", mode="add")
-    (record,) = moving.records()
+    run_import(
+        CounterRecord("visits", 10, {"2026-11-19": DayRecord(4, 2), "2026-11-20": DayRecord(6)})
+    )
+    run_import(
+        CounterRecord("visits", 5, {"2026-11-20": DayRecord(5, 3)}), source="b", on_conflict="add"
+    )
+    (record,) = transfer.export_records()
     assert record == CounterRecord(
         "visits", 15, {"2026-11-19": DayRecord(4, 2), "2026-11-20": DayRecord(11, 3)}
     )
-    adopt(CounterRecord("visits", 1, {"2026-11-20": DayRecord(1)}), source="c", mode="replace")
-    (record,) = moving.records()
+    run_import(
+        CounterRecord("visits", 1, {"2026-11-20": DayRecord(1)}), source="c", on_conflict="replace"
+    )
+    (record,) = transfer.export_records()
     assert record == CounterRecord("visits", 1, {"2026-11-20": DayRecord(1)})
 
 
-def test_replaced_days_are_gone(adopt, counter, client):
+def test_replaced_days_are_gone(run_import, counter, client):
     """And their hours and visitors with them; without days in the record all of them stay."""
     counter.hit("visits", visitor="someone")
-    adopt(CounterRecord("visits", 7), mode="replace")
+    run_import(CounterRecord("visits", 7), on_conflict="replace")
     assert sum(point.hits for point in counter.series("visits")) == 1
     assert counter.series("visits", days=1)[0].visitors == 1
-    adopt(CounterRecord("visits", 8, {"2020-01-01": DayRecord(8)}), mode="replace")
+    run_import(CounterRecord("visits", 8, {"2020-01-01": DayRecord(8)}), on_conflict="replace")
     assert client.hgetall(DAYS) == {b"2020-01-01": b"8"}
     assert sum(point.hits for point in counter.series("visits", unit="hour", days=1)) == 0
     assert counter.series("visits", days=1)[0].visitors == 0
 
 
-def test_two_names_of_one_source(adopt, counter):
+def test_two_names_of_one_source(run_import, counter):
     """What two keys have become is one counter, and each has brought its own part of it."""
     first, second = (
-        CounterRecord("visits", 10, origin=key) for key in ("old:visits", "new visits")
+        CounterRecord("visits", 10, source_key=key) for key in ("old:visits", "new visits")
     )
-    assert adopt(first, mode="add") == ["made"]
-    assert adopt(second, mode="add") == ["added"]
-    assert adopt(first, second, mode="add") == ["same", "same"]
+    assert run_import(first, on_conflict="add") == ["made"]
+    assert run_import(second, on_conflict="add") == ["added"]
+    assert run_import(first, second, on_conflict="add") == ["unchanged", "unchanged"]
     assert counter.value("visits") == 20
 
 
-def test_twice_in_one_batch(adopt, counter):
+def test_twice_in_one_batch(run_import, counter):
     """Neither is lost, as in two runs."""
-    assert adopt(CounterRecord("visits", 1), CounterRecord("visits", 3), mode="add") == [
+    assert run_import(
+        CounterRecord("visits", 1), CounterRecord("visits", 3), on_conflict="add"
+    ) == [
         "made",
         "added",
     ]
@@ -180,22 +200,22 @@ def test_twice_in_one_batch(adopt, counter):
 
 
 @pytest.mark.parametrize("source", ["a b", "%20", "zähler.csv", "\udcff", "x" * 255])
-def test_any_source(adopt, source):
+def test_any_source(run_import, source):
     """Whatever a file is called, it is known again."""
-    record = CounterRecord("visits", 1, origin="é b")
-    assert adopt(record, source=source) == ["made"]
-    assert adopt(record, source=source, mode="add") == ["same"]
+    record = CounterRecord("visits", 1, source_key="é b")
+    assert run_import(record, source=source) == ["made"]
+    assert run_import(record, source=source, on_conflict="add") == ["unchanged"]
 
 
 @pytest.mark.parametrize("low", [-(2**63), -(2**53) - 1, 2**53 - 1, 2**62])
-def test_large_numbers_keep_all_digits(adopt, counter, low):
+def test_large_numbers_keep_all_digits(run_import, counter, low):
     """A Lua number would lose some."""
-    assert adopt(CounterRecord("visits", low)) == ["made"]
-    assert adopt(CounterRecord("visits", low + 2**53 + 1), mode="add") == ["added"]
+    assert run_import(CounterRecord("visits", low)) == ["made"]
+    assert run_import(CounterRecord("visits", low + 2**53 + 1), on_conflict="add") == ["added"]
     assert counter.value("visits") == low + 2**53 + 1
 
 
-def test_what_cannot_be_changed(moving, client, adopt):
+def test_what_cannot_be_changed(transfer, client, run_import):
     """A sum that is too large, and what is no counter, are left as they are; others come in."""
     client.set(KEY, MAX)
     client.set("counter:{text}", "text")
@@ -204,19 +224,21 @@ def test_what_cannot_be_changed(moving, client, adopt):
     client.set("counter:{a}", 1)
     before = contents(client)
     records = [CounterRecord(name, 1) for name in ("visits", "text", "list", "a")]
-    told = list(moving.adopt(records, "s", mode="add"))
-    assert [it.verdict for it in told] == ["refused"] * 4
-    assert [type(it.error) for it in told] == [CounterOverflowError, *[NotAnIntegerError] * 3]
+    results = list(transfer.import_records(records, "s", on_conflict="add"))
+    assert [it.status for it in results] == ["refused"] * 4
+    assert [type(it.error) for it in results] == [CounterOverflowError, *[NotAnIntegerError] * 3]
     assert contents(client) == before
-    told = list(moving.adopt([*records[1:3], CounterRecord("b", 1)], "s", mode="replace"))
-    assert [it.verdict for it in told] == ["refused", "refused", "made"]
+    results = list(
+        transfer.import_records([*records[1:3], CounterRecord("b", 1)], "s", on_conflict="replace")
+    )
+    assert [it.status for it in results] == ["refused", "refused", "made"]
 
 
-def test_what_another_wrote_there(adopt, client):
+def test_what_another_wrote_there(run_import, client):
     """A record that is none of ours is not added to, and is left as it is."""
-    adopt(CounterRecord("visits", 1))
+    run_import(CounterRecord("visits", 1))
     client.hset(IMPORTED, "a", "1 2026-11-20")
-    assert adopt(CounterRecord("visits", 2), mode="add") == ["refused"]
+    assert run_import(CounterRecord("visits", 2), on_conflict="add") == ["refused"]
     assert client.get(KEY) == b"1"
 
 
@@ -230,86 +252,88 @@ def test_what_another_wrote_there(adopt, client):
         (CounterRecord("visits", 1, {"2026-11-20": DayRecord(-5)}), "-5"),
     ],
 )
-def test_what_is_no_record(adopt, client, record, problem):
+def test_what_is_no_record(run_import, client, record, problem):
     """It is said before it is sent."""
     with pytest.raises(ValueError, match=problem):
-        adopt(record)
+        run_import(record)
     assert contents(client) == {}
 
 
-def test_what_describes_it_changes_nothing(adopt, client):
+def test_what_describes_it_changes_nothing(run_import, client):
     """A counter is made though the key of its days holds something else."""
     client.set(KEY, 1)
     client.set(DAYS, "text")
-    assert adopt(CounterRecord("visits", 5, {"2026-11-20": DayRecord(5, 1)}), mode="add") == [
-        "added"
-    ]
+    assert run_import(
+        CounterRecord("visits", 5, {"2026-11-20": DayRecord(5, 1)}), on_conflict="add"
+    ) == ["added"]
     assert client.get(KEY) == b"6"
     assert client.get(DAYS) == b"text"
 
 
-def test_no_more_than_so_many(adopt, moving):
+def test_no_more_than_so_many(run_import, transfer):
     """The one too many is not made; those that are there are added to."""
     with pytest.raises(TooManyCountersError, match="'c'"):
-        adopt(CounterRecord("a", 1), CounterRecord("b", 1), CounterRecord("c", 1), max_counters=2)
-    assert [it.name for it in moving.records()] == ["a", "b"]
-    assert adopt(CounterRecord("a", 2), mode="add", max_counters=2) == ["added"]
+        run_import(
+            CounterRecord("a", 1), CounterRecord("b", 1), CounterRecord("c", 1), max_counters=2
+        )
+    assert [it.name for it in transfer.export_records()] == ["a", "b"]
+    assert run_import(CounterRecord("a", 2), on_conflict="add", max_counters=2) == ["added"]
 
 
-def test_a_new_value_is_heard(adopt, client):
+def test_a_new_value_is_heard(run_import, client):
     """By who listens to it live."""
     with client.pubsub() as listener:
         listener.subscribe(f"{KEY}:live")
-        adopt(CounterRecord("visits", MAX))
-        adopt(CounterRecord("visits", 0), source="b", mode="add")
+        run_import(CounterRecord("visits", MAX))
+        run_import(CounterRecord("visits", 0), source="b", on_conflict="add")
         heard = [listener.get_message(timeout=5)["data"] for _ in range(3)]
     assert heard[1:] == [b"%d" % MAX] * 2
 
 
-def test_delete_forgets_it(adopt, counter, client):
+def test_delete_forgets_it(run_import, counter, client):
     """A counter that was deleted is made anew; so is one whose key another client has deleted."""
     record = CounterRecord("visits", 5, {"2026-11-20": DayRecord(5)})
-    adopt(record)
+    run_import(record)
     counter.delete("visits")
     assert not client.exists(IMPORTED)
-    assert adopt(record, mode="add") == ["made"]
+    assert run_import(record, on_conflict="add") == ["made"]
     client.delete(KEY)
-    assert adopt(CounterRecord("visits", 6), mode="add") == ["made"]
-    assert adopt(CounterRecord("visits", 6), mode="add") == ["same"]
+    assert run_import(CounterRecord("visits", 6), on_conflict="add") == ["made"]
+    assert run_import(CounterRecord("visits", 6), on_conflict="add") == ["unchanged"]
     assert counter.value("visits") == 6
     assert not client.exists(DAYS)
 
 
-def test_the_visitors_of_a_day(moving, counter, adopt, monkeypatch):
+def test_the_visitors_of_a_day(transfer, counter, run_import, monkeypatch):
     """Of a day that is over they go along; those that are added stay when it is closed."""
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
     monkeypatch.setattr("flask_redis_counter.series.now", lambda: noon)
     counter.hit("visits", visitor="a")
     counter.hit("visits", visitor="b")
-    (record,) = moving.records()
+    (record,) = transfer.export_records()
     assert record == CounterRecord("visits", 2, {"2026-11-20": DayRecord(2)})
     monkeypatch.setattr("flask_redis_counter.series.now", lambda: noon + 86400)
-    (record,) = moving.records()
+    (record,) = transfer.export_records()
     assert record == CounterRecord("visits", 2, {"2026-11-20": DayRecord(2, 2)})
-    adopt(CounterRecord("visits", 5, {"2026-11-20": DayRecord(5, 3)}), mode="add")
+    run_import(CounterRecord("visits", 5, {"2026-11-20": DayRecord(5, 3)}), on_conflict="add")
     assert [point.visitors for point in counter.series("visits", days=2)] == [5, 0]
     counter.hit("visits", visitor="a")
     assert [point.visitors for point in counter.series("visits", days=2)] == [5, 1]
 
 
-def test_export_leaves_out_what_is_none(moving, client, counter):
-    """One that was deleted meanwhile is missing; what holds something else is told."""
+def test_export_leaves_out_what_is_none(transfer, client, counter):
+    """One that was deleted meanwhile is missing; what holds something else is results."""
     for name in "abcd":
         counter.hit(name)
     client.delete("counter:{a}", "counter:{d}:days")
     client.set("counter:{b}", "text")
     client.set("counter:{d}:days", "text")
     client.zadd("counter:{}:names", {"a b": 0})
-    found = list(moving.records(days=False))
+    found = list(transfer.export_records(days=False))
     bad = [it for it in found if isinstance(it, InvalidRecord)]
     assert [it.where for it in bad] == ["counter 'a b'", "counter 'b'"]
     assert [it.name for it in found if it not in bad] == ["c", "d"]
-    assert [it.where for it in moving.records() if isinstance(it, InvalidRecord)][
+    assert [it.where for it in transfer.export_records() if isinstance(it, InvalidRecord)][
         -1
     ] == "counter 'd'"
 
@@ -328,8 +352,8 @@ def test_hits_meanwhile(server, client, counter):
                 return
 
     def bring():
-        with Transfer(server.url) as moving:
-            for _ in moving.adopt(records, "a", mode="add"):
+        with Transfer(server.url) as transfer:
+            for _ in transfer.import_records(records, "a", on_conflict="add"):
                 pass
 
     hitting = threading.Thread(target=hit)
@@ -345,46 +369,52 @@ def test_hits_meanwhile(server, client, counter):
     assert counter.values(hits) == {name: 1000 + number for name, number in hits.items()}
 
 
-@pytest.mark.parametrize("mode", ["leave", "add", "replace"])
-def test_lost_answers(server, client, mode):
+@pytest.mark.parametrize("on_conflict", ["skip", "add", "replace"])
+def test_lost_answers(server, client, on_conflict):
     """What was done and not answered is sent again, and is done once."""
     client.set("counter:{n0}", 5)
-    records = [CounterRecord(f"n{number}", 7) for number in range(transfer.COUNTERS_PER_BATCH * 2)]
+    records = [
+        CounterRecord(f"n{number}", 7) for number in range(transfer_module.COUNTERS_PER_BATCH * 2)
+    ]
     proxy = LossyProxy(server.port)
     proxy.lose(2, hold=False)
-    with Transfer(proxy.url) as moving:
-        told = [it.verdict for it in moving.adopt(records, "a", mode=mode)]
+    with Transfer(proxy.url) as transfer:
+        results = [
+            it.status for it in transfer.import_records(records, "a", on_conflict=on_conflict)
+        ]
         assert proxy.lost >= 1
-        assert len(told) == len(records)
+        assert len(results) == len(records)
     proxy.close()
     values = [int(client.get(f"counter:{{{it.name}}}")) for it in records]
-    assert values == [{"leave": 5, "add": 12, "replace": 7}[mode], *[7] * (len(records) - 1)]
+    assert values == [{"skip": 5, "add": 12, "replace": 7}[on_conflict], *[7] * (len(records) - 1)]
 
 
 def test_a_store_that_dies(own_server):
     """It is waited for; a new one does not know the script, and all comes in once."""
-    records = (CounterRecord(f"n{number}", 7) for number in range(transfer.COUNTERS_PER_BATCH * 4))
-    with Transfer(own_server.url) as moving:
-        adopting = moving.adopt(records, "a")
-        told = [next(adopting)]
+    records = (
+        CounterRecord(f"n{number}", 7) for number in range(transfer_module.COUNTERS_PER_BATCH * 4)
+    )
+    with Transfer(own_server.url) as transfer:
+        importing = transfer.import_records(records, "a")
+        results = [next(importing)]
         own_server.signal(signal.SIGKILL)
         own_server.wait()
         restart = threading.Timer(0.5, own_server.start)
         restart.start()
-        told += adopting
+        results += importing
         restart.join()
-        assert len(told) == moving.size() == transfer.COUNTERS_PER_BATCH * 4
-        assert {it.value for it in moving.records()} == {7}
+        assert len(results) == transfer.size() == transfer_module.COUNTERS_PER_BATCH * 4
+        assert {it.value for it in transfer.export_records()} == {7}
 
 
 def test_no_store(monkeypatch):
     """After a while it is an error, and so it is at once for who asks how many there are."""
-    monkeypatch.setattr(transfer, "OUTAGE_TIMEOUT", 0.3)
-    with Transfer(nowhere(), timeout=0.2) as moving:
+    monkeypatch.setattr(transfer_module, "OUTAGE_TIMEOUT", 0.3)
+    with Transfer(nowhere(), timeout=0.2) as transfer:
         for attempt in (
-            moving.size,
-            lambda: list(moving.records()),
-            lambda: list(moving.adopt([CounterRecord("a", 1)], "a")),
+            transfer.size,
+            lambda: list(transfer.export_records()),
+            lambda: list(transfer.import_records([CounterRecord("a", 1)], "a")),
         ):
             with pytest.raises(StoreUnavailableError):
                 attempt()
@@ -393,23 +423,25 @@ def test_no_store(monkeypatch):
 def test_a_key_that_is_scanned_twice(server, client, monkeypatch):
     """SCAN may answer one twice while the other Redis grows: it is read once."""
     client.mset({f"hits:{number}": number for number in range(1200)})
-    scanned = redis_source._scanned
+    scan = redis_source._scan
 
     def twice(cursor, pattern):
-        behind, keys = yield from scanned(cursor, pattern)
+        behind, keys = yield from scan(cursor, pattern)
         return behind, [*keys, *keys, b"hits:7"]
 
-    monkeypatch.setattr(redis_source, "_scanned", twice)
+    monkeypatch.setattr(redis_source, "_scan", twice)
     with redis_source.RedisSource(server.url) as other:
-        found = sorted(it.value for it in other.matching("hits:*", "hits:"))
+        found = sorted(it.value for it in other.scan("hits:*", "hits:"))
     assert found == list(range(1200))
 
 
 def test_another_prefix(server, client):
     """The counters of one prefix are not those of another."""
-    with Transfer(server.url, prefix="site:") as moving:
-        assert [it.verdict for it in moving.adopt([CounterRecord("visits", 3)], "a")] == ["made"]
-        assert list(moving.records()) == [CounterRecord("visits", 3)]
+    with Transfer(server.url, prefix="site:") as transfer:
+        assert [it.status for it in transfer.import_records([CounterRecord("visits", 3)], "a")] == [
+            "made"
+        ]
+        assert list(transfer.export_records()) == [CounterRecord("visits", 3)]
     assert client.get("site:{visits}") == b"3"
     with RedisCounter(server.url) as counter:
         assert counter.names() == []

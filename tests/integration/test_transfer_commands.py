@@ -118,7 +118,7 @@ def test_there_and_back(run, counter, client, tmp_path):
     before = contents(client)
     for mode in ([], ["--add"], ["--replace"]):
         out, _ = run("import", "counters.ndjson", *mode)
-        assert out.endswith("       2 were in already, from an earlier run\n")
+        assert out.endswith("       2 unchanged: imported by an earlier run\n")
     assert contents(client) == before
     assert run("export")[0].splitlines() == lines
     assert [path.name for path in tmp_path.iterdir() if "store" not in path.name] == [
@@ -167,7 +167,7 @@ def test_csv(run, counter, tmp_path):
     out, _ = run("import", "all.gz")
     assert out.splitlines()[1:] == [
         "       1 made",
-        "       1 were there already and were left alone: --add adds to them, --replace sets them",
+        "       1 skipped: they exist already (--add adds to them, --replace sets them)",
     ]
     run("import", "all.gz", "--add")
     assert counter.values(["orders", "b"]) == {"orders": 10, "b": 1}
@@ -192,7 +192,7 @@ def test_a_summary_for_programs(run, counter, tmp_path):
         "lost_views": 0,
         "bots": 0,
     }
-    assert "line 2: is no JSON" in err
+    assert "line 2: invalid JSON" in err
     out, _ = run("export", tmp_path / "file", "--json")
     assert json.loads(out) == {"file": str(tmp_path / "file"), "exported": 2, "bad": 0}
 
@@ -245,15 +245,15 @@ def test_keys_that_are_no_counters(run, client, other):
     ]
     assert "Error: key 'hits:list': holds a list, which is not an integer" in lines
     assert "Error: key 'hits:text': holds a string, which is not an integer" in lines
-    assert lines[-1] == "Nothing was written; --skip-bad goes on without them."
+    assert lines[-1] == "Nothing was written; --skip-bad skips the invalid ones."
     assert client.dbsize() == 0
     out, err = run(*match, "--skip-bad")
     assert out.splitlines()[1:] == ["       1 made"]
-    assert err.endswith("5 were left out\n")
+    assert err.endswith("5 invalid, skipped\n")
     _, err = run("import", "--redis", other.url, "--match=*", "--strip=hits:", code=1)
-    assert "becomes 'a', as " in err
+    assert "its counter 'a' is also that of " in err
     _, err = run("import", "--redis", other.url, "--key=none", code=1)
-    assert err.startswith("Error: key 'none': is not there\n")
+    assert err.startswith("Error: key 'none': does not exist\n")
 
 
 def test_no_other_redis(run):
@@ -272,7 +272,7 @@ def test_from_goatcounter(run, counter, tmp_path):
     assert out.splitlines() == [
         "2 counters from export.csv",
         "       2 made",
-        "       1 page views of bots do not count",
+        "       1 page views of bots, not counted",
     ]
     assert run("export")[0].splitlines()[1:-1] == [
         '{"name": "about", "value": 1, "days": {"2020-12-01": {"hits": 1, "visitors": 1}}}',
@@ -289,7 +289,7 @@ def test_views_that_goatcounter_would_lose(run, client, tmp_path):
     _, err = run("import", "export.csv", code=1)
     assert client.dbsize() == 0
     out, err = run("import", "export.csv", "--skip-bad", "--json")
-    assert err.endswith("2 were left out, 6 page views with them\n")
+    assert err.endswith("2 invalid, skipped, with 6 page views\n")
     summary = json.loads(out)
     assert (summary["counters"], summary["bad"], summary["lost_views"]) == (3, 2, 6)
     assert stored(client, ["home", "about", "a-b"]) == {"home": 2, "about": 1, "a-b": 1}
@@ -319,16 +319,16 @@ def test_broken_lines(run, client, tmp_path):
     out, err = run("import", "file", code=1)
     assert out == ""
     told = err.splitlines()
-    assert told[0].startswith("Error: line 2: is no JSON")
+    assert told[0].startswith("Error: line 2: invalid JSON")
     assert told[19:] == [
         told[0].replace("line 2", "line 21"),
         "Error: and 5 more",
-        "Nothing was written; --skip-bad goes on without them.",
+        "Nothing was written; --skip-bad skips the invalid ones.",
     ]
     assert client.dbsize() == 0
     out, err = run("import", "file", "--skip-bad")
     assert out.splitlines()[1:] == ["       2 made"]
-    assert err.endswith("25 were left out\n")
+    assert err.endswith("25 invalid, skipped\n")
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_as_many_as_there_may_be(run):
     given = "name,value\na,1\nb,1\n#counters=2\n"
     options = {"given": given, "environment": {"COUNTER_MAX_COUNTERS": "2"}}
     _, err = run("import", "-", "--source=me", **options)
-    assert err.startswith("Warning: there are as many counters as COUNTER_MAX_COUNTERS (2)")
+    assert err.startswith("Warning: COUNTER_MAX_COUNTERS (2) is reached")
     assert "raise it" in err
     _, err = run("import", "-", "--source=me", **options)
     assert err == ""
@@ -416,7 +416,7 @@ def test_interrupted_and_resumed(started, run, client, other, many, counter, hit
     client.client_unpause()
     assert (process.returncode, out) == (130, "")
     assert err.startswith("Stopped: ")
-    assert err.endswith("run again, it goes on with the others, and none counts twice\n")
+    assert err.endswith("run it again to continue: none counts twice\n")
     done = int(err.split()[1])
     names = [name.decode() for name in client.zrange("counter:{}:names", 0, -1)]
     assert 0 < done <= len(names) < MANY
@@ -463,7 +463,7 @@ def test_an_interrupted_export(started, client, counter, tmp_path, number, code)
     assert process.returncode == code
     assert [path.name for path in folder.iterdir()] == ["counters"]
     assert (folder / "counters").read_text() == "before"
-    assert err == ("" if code == 143 else f"Stopped: {folder / 'counters'} is as it was\n")
+    assert err == ("" if code == 143 else f"Stopped: {folder / 'counters'} is unchanged\n")
 
 
 def test_nobody_reads_on(started, client):
@@ -534,7 +534,7 @@ def test_the_file_of_an_export(run, counter, tmp_path):
     assert (real / "counters").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "link").is_symlink()
     _, err = run("export", "none/counters", code=1)
-    assert err == "Error: No such file or directory; none/counters is as it was\n"
+    assert err == "Error: No such file or directory; none/counters is unchanged\n"
     run("export", "/dev/null")
 
 

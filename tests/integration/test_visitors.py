@@ -45,8 +45,8 @@ def restore(server, before):
 def replace(server, before):
     """Import another value of the counter, with days of its own."""
     record = CounterRecord("visits", 7, {"2020-01-01": DayRecord(7)})
-    [adopted] = Transfer(server.url).adopt([record], "elsewhere", mode="replace")
-    assert adopted.verdict == "replaced"
+    [result] = Transfer(server.url).import_records([record], "elsewhere", on_conflict="replace")
+    assert result.status == "replaced"
 
 
 def replace_as_other_process(server, before):

@@ -47,11 +47,13 @@ with RedisCounter("redis://localhost", prefix="site:", timeout=0.2) as counter:
 
 with Transfer("redis://localhost", prefix="site:") as transfer:
     assert_type(transfer.size(), int)
-    assert_type(transfer.records(days=False), Iterator[CounterRecord | InvalidRecord])
+    assert_type(transfer.export_records(days=False), Iterator[CounterRecord | InvalidRecord])
     days = {"2026-11-20": DayRecord(5, visitors=3)}
-    adopting = transfer.adopt([CounterRecord("visits", 12, days)], "there", mode="add")
-    assert_type(adopting, Iterator[ImportResult])
-    transfer.adopt([], "there", mode="double")  # type: ignore[arg-type]
+    results = transfer.import_records(
+        [CounterRecord("visits", 12, days)], "there", on_conflict="add"
+    )
+    assert_type(results, Iterator[ImportResult])
+    transfer.import_records([], "there", on_conflict="double")  # type: ignore[arg-type]
 
 RedisCounter(redis.Redis())
 RedisCounter(5)  # type: ignore[arg-type]

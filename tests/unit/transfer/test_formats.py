@@ -76,11 +76,11 @@ def test_a_line_as_it_is_documented():
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("{", "is no JSON"),
-        ("[1]", "is no object"),
+        ("{", "invalid JSON"),
+        ("[1]", "not a JSON object"),
         ("[" * 100_000, ""),
-        ('{"value": 1}', "lacks 'name'"),
-        ('{"name": "a"}', "lacks 'value'"),
+        ('{"value": 1}', "'name' is missing"),
+        ('{"name": "a"}', "'value' is missing"),
         ('{"name": "a", "vlaue": 1, "value": 2}', "'vlaue'"),
         ('{"name": "a b", "value": 1}', "'a b' is no counter name"),
         ('{"name": "a", "value": 1.0}', "1.0"),
@@ -89,11 +89,11 @@ def test_a_line_as_it_is_documented():
         ('{"name": "a", "value": 9223372036854775808}', "9223372036854775808"),
         ('{"name": "a", "value": ' + "9" * 5000 + "}", ""),
         ('{"name": "a", "value": NaN}', "nan"),
-        ('{"name": "a", "value": 1, "value": 2}', "twice"),
+        ('{"name": "a", "value": 1, "value": 2}', "duplicate member"),
         ('{"name": "a", "value": 1, "days": []}', "days"),
-        ('{"name": "a", "value": 1, "days": {"20261120": {"hits": 1}}}', "'20261120' is no date"),
+        ('{"name": "a", "value": 1, "days": {"20261120": {"hits": 1}}}', "invalid date '20261120'"),
         ('{"name": "a", "value": 1, "days": {"2026-02-30": {"hits": 1}}}', "'2026-02-30'"),
-        ('{"name": "a", "value": 1, "days": {"2026-11-20": 1}}', "is no object"),
+        ('{"name": "a", "value": 1, "days": {"2026-11-20": 1}}', "not a JSON object"),
         ('{"name": "a", "value": 1, "days": {"2026-11-20": {"hits": -1}}}', "-1"),
         ('{"name": "a", "value": 1, "days": {"2026-11-20": {"visitors": 1}}}', "'hits'"),
         ('{"name": "\udcff", "value": 1}', "'\\udcff' is no counter name"),
@@ -137,7 +137,7 @@ def test_what_is_no_counter_in_csv(line, problem):
 def test_csv_says_what_it_is():
     """Without its first line nobody knows; an empty file has no counters."""
     (bad,) = from_csv(["a,1\n", "b,2\n"])
-    assert str(bad) == "line 1: the first line of CSV is name,value"
+    assert str(bad) == "line 1: the first line of CSV must be name,value"
     assert list(from_csv([])) == list(from_json([])) == []
 
 
@@ -200,7 +200,7 @@ def test_an_export_that_lacks_lines(form):
     del lines[1]
     record, bad, end = READERS[form](lines)
     assert (record, end) == (CounterRecord("b", 2), End(2))
-    assert str(bad) == "line 3: the export has 2 counters, and 1 of them are here"
+    assert str(bad) == "line 3: the export had 2 counters, but the file has 1"
 
 
 @pytest.mark.parametrize(
@@ -230,4 +230,4 @@ def test_a_name_comes_once():
     ]
     first, second, bad = from_json(lines)
     assert (first.name, second.name) == ("a", "b")
-    assert str(bad) == "line 3: 'a' is in line 1 as well"
+    assert str(bad) == "line 3: duplicate name 'a', first in line 1"

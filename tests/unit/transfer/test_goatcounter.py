@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_redis_counter.transfer.goatcounter import HEADER, GoatCounterExport, name_of
+from flask_redis_counter.transfer.goatcounter import HEADER, GoatCounterExport, counter_name
 from flask_redis_counter.transfer.records import CounterRecord, DayRecord, InvalidRecord
 from flask_redis_counter.validation import check_name
 
@@ -86,7 +86,9 @@ def test_no_view_is_lost(views):
 def test_another_format(header):
     """A version that nobody knows is not read, however it looks."""
     (bad,) = GoatCounterExport(export(("/a", "0", "1", "2020-12-01T00:07:10Z"), header=header))
-    assert bad == InvalidRecord("line 1", "is not the header row of GoatCounter's version 1 or 2")
+    assert bad == InvalidRecord(
+        "line 1", "not the header row of a GoatCounter export, version 1 or 2"
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_two_paths_of_one_name():
     views = [(path, "0", "1", date) for path in ("/a/b", "/a/b/", "/a-b")]
     first, both = GoatCounterExport(export(*views))
     assert first == CounterRecord("a-b", 1, {"2020-12-01": DayRecord(1, 1)}, "/a-b")
-    assert str(both) == "path '/a/b': becomes 'a-b', as '/a-b' does"
+    assert str(both) == "path '/a/b': its counter 'a-b' is also that of '/a-b'"
     assert both.views == 2
 
 
@@ -142,13 +144,13 @@ def test_names_of_paths():
         "/" + "x" * 65: "x" * 55 + "-5bdfee24",
         "?": "-",
     }
-    assert {path: name_of(path) for path in names} == names
+    assert {path: counter_name(path) for path in names} == names
 
 
 @given(st.text(min_size=1))
 def test_a_path_has_a_name(path):
     """name_of returns a valid name, whatever the path."""
-    assert check_name(name_of(path))
+    assert check_name(counter_name(path))
 
 
 def test_the_first_line_tells_what_it_is():
