@@ -1,4 +1,4 @@
-"""The service: behind ``flask run``, the production server and the tests."""
+"""Application factory of the service."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .routes import badges, counters, health, live, metrics, pages, snippet, sta
 
 
 class _Routes(Map):
-    """Routes of paths as they are: `/counters//hits` is not the counter named "hits"."""
+    """URL map that keeps double slashes: `/counters//hits` is not the counter named "hits"."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(merge_slashes=False, **options)
 
 
 class Service(Flask):
-    """The app, with one rule for hosts in the place of Werkzeug's and of IDNA's."""
+    """Flask app whose views check the ``Host`` header, in place of Werkzeug and IDNA."""
 
     url_map_class = _Routes  # type: ignore[assignment]  # Flask names all arguments
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Return what routes a request and writes URLs, whatever its ``Host``: the views judge."""
+        """Return the URL adapter of a request with any ``Host``; the views check it."""
         try:
             adapter = super().create_url_adapter(request)
         except (BadHost, SecurityError):
@@ -41,7 +41,7 @@ class Service(Flask):
             adapter = self.url_map.bind_to_environ(environ, subdomain="")
             adapter.server_name = ""
         if request is not None and adapter is not None and not adapter.server_name:
-            # Werkzeug 3.1.7 refuses a host with an underscore, and later ones leave it out.
+            # Werkzeug 3.1.7 rejects a host with an underscore; later versions drop it.
             host = request.headers.get("Host")
             if host and hosts.is_allowed_host(host):
                 adapter.server_name = request.host = host
@@ -49,9 +49,9 @@ class Service(Flask):
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """Make the counting service.
+    """Create the counting service.
 
-    :param config: settings that win over the environment; see :mod:`.config.config`.
+    :param config: settings that override the environment; see :mod:`.config.config`.
     :raises ConfigurationError: a setting is malformed or out of bounds.
     """
     app = Service(__package__)

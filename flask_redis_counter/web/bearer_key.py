@@ -1,4 +1,4 @@
-"""Bearer keys (RFC 6750) for changes and metrics; guesses are limited and logged."""
+"""Bearer keys (RFC 6750) for changes and metrics; wrong keys are limited and logged."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from werkzeug.exceptions import TooManyRequests, Unauthorized
 from ..extension.state import current_state
 from ..forking import ForkSafe
 
-#: Wrong keys that a client may give in each window before it is refused, by each process.
+#: Wrong keys that a client may send in each window, per process. More are rejected with 429.
 MAX_WRONG_KEYS = 10
 
-#: Seconds of a window; and the least time between two lines of the log.
+#: Length of a window in seconds, and minimum seconds between two log lines.
 WINDOW = 60.0
 
-#: Clients that are remembered; the oldest is forgotten first.
+#: Maximum clients that are tracked. The oldest is dropped first.
 MAX_CLIENTS = 1000
 
-# Where an app keeps its guesses, in ``app.extensions``.
-_KEY = "flask-redis-counter.guesses"
+# Key of an app's WrongKeyLimiter in ``app.extensions``.
+_EXTENSION = "flask-redis-counter.wrong-keys"
 
 _log = logging.getLogger(__name__)
 
 
-class WrongKeys(ForkSafe):
-    """The wrong keys of the last minute, by client."""
+class WrongKeyLimiter(ForkSafe):
+    """Counts wrong keys per client, and logs them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,22 +43,22 @@ class WrongKeys(ForkSafe):
         self._unlogged = 0
         self._log_after = -math.inf
 
-    def wait(self, client: str) -> float:
-        """Return the seconds for which a client is refused, 0 where it is not."""
-        guesses, ends = self._clients.get(client, (0, 0.0))
-        return max(0.0, ends - monotonic()) if guesses >= MAX_WRONG_KEYS else 0.0
+    def retry_after(self, client: str) -> float:
+        """Return the seconds for which a client is blocked, 0 if it is not."""
+        attempts, ends_at = self._clients.get(client, (0, 0.0))
+        return max(0.0, ends_at - monotonic()) if attempts >= MAX_WRONG_KEYS else 0.0
 
-    def add(self, client: str, setting: str) -> None:
-        """Note a wrong key, and log it: one line a minute, without the key and the address."""
+    def record(self, client: str, setting: str) -> None:
+        """Count and log a wrong key: one line per window, without the key and the address."""
         self.enter()
         now = monotonic()
         with self._lock:
-            guesses, ends = self._clients.pop(client, (0, 0.0))
-            if now >= ends:
-                guesses, ends = 0, now + WINDOW
+            attempts, ends_at = self._clients.pop(client, (0, 0.0))
+            if now >= ends_at:
+                attempts, ends_at = 0, now + WINDOW
             if len(self._clients) >= MAX_CLIENTS:
                 del self._clients[next(iter(self._clients))]
-            self._clients[client] = (guesses + 1, ends)
+            self._clients[client] = (attempts + 1, ends_at)
             self._unlogged += 1
             if now < self._log_after:
                 return
@@ -67,24 +67,28 @@ class WrongKeys(ForkSafe):
 
 
 def require_key(key: str, setting: str, realm: str) -> None:
-    """Let a request pass that gives a key as ``Authorization: Bearer``.
+    """Require a key in the header ``Authorization: Bearer``.
 
-    :param setting: the key's setting, for the log.
-    :raises Unauthorized: it gives none, or a wrong one.
-    :raises TooManyRequests: its client has given too many wrong ones; the key is not looked at.
+    :param setting: the setting that holds the key, for the log.
+    :param realm: the realm of ``WWW-Authenticate``.
+    :raises Unauthorized: the key is missing or wrong.
+    :raises TooManyRequests: the client has sent too many wrong keys; this one is not checked.
     """
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        guesses: WrongKeys = current_app.extensions.setdefault(_KEY, WrongKeys())
+        limiter: WrongKeyLimiter = current_app.extensions.setdefault(_EXTENSION, WrongKeyLimiter())
         client = current_state().visit_filter.identify_client(
             request.remote_addr or "", request.headers.get
         )
-        if seconds := guesses.wait(client):
-            raise TooManyRequests("Too many wrong keys.", retry_after=math.ceil(seconds))
+        if seconds := limiter.retry_after(client):
+            raise TooManyRequests(
+                "Too many wrong keys from this client: try again later.",
+                retry_after=math.ceil(seconds),
+            )
         if compare_digest(given.strip().encode(), key.encode()):
             return
-        guesses.add(client, setting)
+        limiter.record(client, setting)
     raise Unauthorized(
-        f"This takes the key in {setting}: Authorization: Bearer …",
+        f"Send the key of {setting}: Authorization: Bearer …",
         www_authenticate=WWWAuthenticate("bearer", {"realm": realm}),
     )

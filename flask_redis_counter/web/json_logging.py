@@ -1,4 +1,4 @@
-"""The service's log as JSON, an object a line."""
+"""JSON logging of the service: one object per line."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import logging
 from importlib import import_module
 from typing import Any
 
-#: The logger above all of this package's.
-PACKAGE = logging.getLogger("flask_redis_counter")
+#: Parent of all loggers of this package.
+PACKAGE_LOGGER = logging.getLogger("flask_redis_counter")
 
-_NAME = "json"
+_HANDLER_NAME = "json"
 
 
 def configure_json_logging() -> None:
-    """Let all that this package logs be JSON on standard error, here and in what is forked."""
+    """Log this package's records as JSON to standard error, in this process and its forks."""
     if not is_json_logging():
         handler = logging.StreamHandler()
         handler.setFormatter(json_formatter())
-        handler.name = _NAME
-        PACKAGE.addHandler(handler)
-        PACKAGE.setLevel(logging.INFO)
+        handler.name = _HANDLER_NAME
+        PACKAGE_LOGGER.addHandler(handler)
+        PACKAGE_LOGGER.setLevel(logging.INFO)
 
 
 def is_json_logging() -> bool:
-    """Whether it is."""
-    return any(handler.name == _NAME for handler in PACKAGE.handlers)
+    """Return whether JSON logging is configured."""
+    return any(handler.name == _HANDLER_NAME for handler in PACKAGE_LOGGER.handlers)
 
 
 def json_formatter() -> logging.Formatter:
-    """Return what makes a line of a record; what it has ``extra`` are members of the object."""
+    """Return a formatter of one line per record; ``extra`` values become members of the object."""
     json = import_module("pythonjsonlogger.json")
     names = {"levelname": "level", "name": "logger"}
     fields = ["levelname", "name", "message"]

@@ -1,4 +1,4 @@
-"""Which of the forms that we have a client wants (RFC 9110, section 12)."""
+"""Content negotiation: the media type of a response, from ``Accept`` (RFC 9110, section 12)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SVG = "image/svg+xml"
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _VALUE = rf'(?:{_WORD}|"(?:[^"\\]|\\.)*")'
-# A lone "*" is what Java's HttpURLConnection sends.
+# Java's HttpURLConnection sends a lone "*".
 _RANGE = rf"\s*(?:{_WORD}/{_WORD}|\*)(?:\s*;\s*{_WORD}\s*=\s*{_VALUE})*\s*"
 _ACCEPT = re.compile(rf"(?:{_RANGE}|\s*)(?:,(?:{_RANGE}|\s*))*")
 _LONE_STAR = re.compile(r"(^|,)\s*\*(?=\s*(?:[;,]|$))")
@@ -24,29 +24,30 @@ _PARAMETER = re.compile(rf"\s*;\s*(?!q\s*=){_WORD}\s*=\s*{_VALUE}")
 
 
 @lru_cache(maxsize=256)
-def media_type(accept: str, *further: str) -> str:
-    """Return the form for an ``Accept`` header; JSON where the client has no preference.
+def media_type(accept: str, *extra: str) -> str:
+    """Return the media type for an ``Accept`` header; JSON if the client has no preference.
 
-    :param further: forms that there are besides JSON, HTML and text.
-
+    :param extra: media types that are available besides JSON, HTML and text.
     :raises BadRequest: the header is malformed.
-    :raises NotAcceptable: it rules out every form.
+    :raises NotAcceptable: it accepts none of the media types.
     """
     if not accept.strip():
         return JSON
     if len(accept) > 1024 or not _ACCEPT.fullmatch(accept):
-        raise BadRequest("The Accept header is malformed.")
-    # Our forms have no variants: "application/json; charset=utf-8" is JSON.
+        raise BadRequest("The Accept header is malformed: send media types, as in RFC 9110.")
+    # Parameters do not matter here: "application/json; charset=utf-8" is JSON.
     plain = _LONE_STAR.sub(r"\1*/*", _PARAMETER.sub("", accept))
-    forms = [JSON, HTML, TEXT, *further]
-    best = parse_accept_header(plain, MIMEAccept).best_match(forms)
+    available = [JSON, HTML, TEXT, *extra]
+    best = parse_accept_header(plain, MIMEAccept).best_match(available)
     if best is None:
-        raise NotAcceptable(f"The Accept header allows none of {', '.join(forms)}.")
+        raise NotAcceptable(
+            f"The Accept header allows none of {', '.join(available)}: send one of these."
+        )
     return best
 
 
 def wants_page(accept: str) -> bool:
-    """Whether an error goes out as a page; never raises."""
+    """Return whether an error is sent as a page. Never raises."""
     try:
         return media_type(accept) == HTML
     except HTTPException:

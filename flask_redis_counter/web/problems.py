@@ -1,4 +1,4 @@
-"""From errors to answers, in one place: problem documents (RFC 9457), or a page for a browser."""
+"""Error handling: problem documents (RFC 9457), or pages and pictures in their place."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from .negotiation import HTML, TEXT, media_type, wants_page
 from .representations import COUNTED_MEMBER, HEADERS, IDEMPOTENCY_MEMORY
 from .request_log import record_failure
 
-#: The form of an error for programs.
+#: Media type of a problem document.
 PROBLEM = "application/problem+json"
 
-#: Seconds after which a client may try again.
+#: ``Retry-After`` of a 503, in seconds.
 RETRY_AFTER = 1
 
-# On a page of these it says what became of the visit; the others only read.
-_VISITS = frozenset({"counter.count", "counters.hit"})
+# Endpoints that count: their error pages say whether the visit was counted.
+_COUNTING_ENDPOINTS = frozenset({"counter.count", "counters.hit"})
 
-# What a client is told; the log has the cause, which may name hosts and keys.
+# Status and detail for clients. The log has the cause, which may contain hosts and keys.
 _UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 _RESPONSES: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
     InvalidNameError: (HTTPStatus.BAD_REQUEST, None),
@@ -61,25 +61,28 @@ _RESPONSES: dict[type[CounterError], tuple[HTTPStatus, str | None]] = {
     IdempotencyMemoryError: (_UNAVAILABLE, None),
     CounterOverflowError: (
         HTTPStatus.CONFLICT,
-        f"The counter would pass {MAX_VALUE}. Nothing was counted.",
+        f"The counter would exceed {MAX_VALUE}. Nothing was counted.",
     ),
     NotAnIntegerError: (
         HTTPStatus.INTERNAL_SERVER_ERROR,
-        "The store holds something that is no integer where this counter should be. "
-        "It was left untouched.",
+        "The store holds something that is not an integer under this counter's key. "
+        "It was left untouched. Use another name, or COUNTER_PREFIX.",
     ),
     StoreUnavailableError: (_UNAVAILABLE, "The store cannot be reached. Nothing was counted."),
-    StoreRejectedError: (_UNAVAILABLE, "The store refused the command. Nothing was counted."),
-    DurabilityUnsupportedError: (_UNAVAILABLE, "The store is set up wrongly. Nothing was counted."),
+    StoreRejectedError: (_UNAVAILABLE, "The store rejected the command. Nothing was counted."),
+    DurabilityUnsupportedError: (
+        _UNAVAILABLE,
+        "The store does not support the configured durability. Nothing was counted.",
+    ),
     OutcomeUnknownError: (
         _UNAVAILABLE,
-        "The store gave no answer that would settle it. The visit may have been counted.",
+        "The store did not confirm the hit in time. The visit may have been counted.",
     ),
 }
 
 
 def init_app(app: Flask) -> None:
-    """Let the app answer every error as a problem."""
+    """Register the error handlers: every error becomes a problem."""
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(HitSpooledError, _spooled)
     app.register_error_handler(CounterError, error_response)
@@ -87,27 +90,27 @@ def init_app(app: Flask) -> None:
 
 
 def problem_response(status: HTTPStatus, detail: str, **members: Any) -> Response:
-    """Answer a problem document, or a page or a picture that says the same.
+    """Return a problem document, or an equivalent page or picture.
 
-    :param members: further members of the document.
+    :param members: additional members of the document.
     """
     document = {"type": "about:blank", "title": status.phrase, "status": status.value}
     document |= {"detail": detail, **members}
     if badge_response.is_badge_request():
         response = badge_response.error_badge(status, str(members.get("counted", False)).lower())
     elif wants_page(request.headers.get("Accept", "")):
-        visit = request.endpoint in _VISITS
-        if not visit:
+        is_visit = request.endpoint in _COUNTING_ENDPOINTS
+        if not is_visit:
             document["detail"] = detail.removesuffix(" Nothing was counted.")
-        page = render_template("problem.html", problem=document, visit=visit)
+        page = render_template("problem.html", problem=document, is_visit=is_visit)
         response = Response(page, status)
     else:
         response = Response(json.dumps(document) + "\n", status, mimetype=PROBLEM)
     response.headers["Cache-Control"] = "no-store"
     response.vary.add("Accept")
-    # Without a key, who obeys it may count twice.
-    repeatable = members.get("counted") != Outcome.UNKNOWN or "Idempotency-Key" in request.headers
-    if status is _UNAVAILABLE and repeatable:
+    # A retry without a key could count twice.
+    can_retry = members.get("counted") != Outcome.UNKNOWN or "Idempotency-Key" in request.headers
+    if status is _UNAVAILABLE and can_retry:
         response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
 
@@ -117,20 +120,21 @@ def _spooled(error: HitSpooledError) -> Response:
         response = badge_response.error_badge(HTTPStatus.ACCEPTED, error.outcome)
         response.headers.update(HEADERS)
         return response
-    form = media_type(request.headers.get("Accept", ""))
-    if form == HTML:
+    mimetype = media_type(request.headers.get("Accept", ""))
+    if mimetype == HTML:
         body = render_template("spooled.html")
-    elif form == TEXT:
+    elif mimetype == TEXT:
         body = f"{error.outcome}\n"
     else:
         body = json.dumps({"counted": COUNTED_MEMBER[error.outcome]}) + "\n"
-    return Response(body, HTTPStatus.ACCEPTED, mimetype=form, headers=HEADERS)
+    return Response(body, HTTPStatus.ACCEPTED, mimetype=mimetype, headers=HEADERS)
 
 
 def error_response(error: CounterError) -> Response:
-    """Answer what became of a counter as a problem; what is not the client's fault is logged."""
+    """Return the problem of an error of a counter. Errors of the server (5xx) are logged."""
     status, detail = _RESPONSES.get(
-        type(error), (HTTPStatus.INTERNAL_SERVER_ERROR, "The counter failed.")
+        type(error),
+        (HTTPStatus.INTERNAL_SERVER_ERROR, "The counter failed; the log has the cause."),
     )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         record_failure(error)
@@ -144,7 +148,7 @@ def error_response(error: CounterError) -> Response:
 
 def _http_error(error: HTTPException) -> Response | HTTPException:
     if error.code is None or error.code < 400:
-        return error  # a redirect of the router
+        return error  # a redirect by the router
     response = problem_response(HTTPStatus(error.code), error.description or "")
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
@@ -155,5 +159,5 @@ def _http_error(error: HTTPException) -> Response | HTTPException:
 def _bug(error: Exception) -> Response:
     record_failure(error)
     return problem_response(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "Something is wrong here; the log says what."
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error; the log has the cause."
     )

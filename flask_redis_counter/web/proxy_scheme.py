@@ -1,4 +1,4 @@
-"""Scheme and root path of the URLs that we write, where proxies are in front."""
+"""Scheme and root path of generated URLs, from the headers of trusted proxies."""
 
 from __future__ import annotations
 
@@ -15,31 +15,29 @@ if TYPE_CHECKING:
 
 
 def init_app(app: Flask) -> None:
-    """Let the app take the word of the proxies that it believes, and of no others.
+    """Set scheme and root path in the WSGI environ, from the headers of trusted proxies only.
 
-    Not Werkzeug's ProxyFix, which counts proxies and believes whoever asks. The host is the one of
-    the ``Host`` header, which is judged: a proxy is to pass it on.
+    Werkzeug's ProxyFix counts proxies, and so trusts any client. The host always comes from the
+    ``Host`` header, which is checked: a proxy has to pass it on.
     """
     state: ExtensionState = app.extensions[EXTENSION_KEY]
     config = state.config
     if not config.trusted_proxies and not config.root_path:
         return
     proxies = TrustedProxies(config.trusted_proxies)
-    ask = app.wsgi_app
+    wrapped = app.wsgi_app
 
-    def ask_behind_proxies(
-        environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        said = {
+    def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        headers = {
             "x-forwarded-proto": environ.get("HTTP_X_FORWARDED_PROTO"),
             "x-forwarded-prefix": environ.get("HTTP_X_FORWARDED_PREFIX"),
         }
         peer = environ.get("REMOTE_ADDR", "")
-        if scheme := proxies.scheme(peer, said.get):
+        if scheme := proxies.scheme(peer, headers.get):
             environ["wsgi.url_scheme"] = scheme
-        if prefix := proxies.prefix(peer, said.get) or config.root_path:
-            # What the server itself has removed (SCRIPT_NAME) lies below.
+        if prefix := proxies.prefix(peer, headers.get) or config.root_path:
+            # The part that the server removed from the path (SCRIPT_NAME) is below the prefix.
             environ["SCRIPT_NAME"] = prefix + environ.get("SCRIPT_NAME", "")
-        return ask(environ, start_response)
+        return wrapped(environ, start_response)
 
-    app.wsgi_app = ask_behind_proxies  # type: ignore[method-assign]
+    app.wsgi_app = wsgi_app  # type: ignore[method-assign]

@@ -1,7 +1,7 @@
-"""What the log says of a request: a line where it failed, or of each; and no address.
+"""Log of requests: each failed request, or every request with COUNTER_ACCESS_LOG.
 
-A request's own identity goes along: the ``X-Request-ID`` that a proxy gave it, and where it comes
-from a trace, that trace's (https://www.w3.org/TR/trace-context/).
+A line has the request ID (``X-Request-ID``, set by a proxy or by the service) and the trace ID and
+span ID of ``traceparent`` (https://www.w3.org/TR/trace-context/). It never has a client address.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ..log_throttle import LogThrottle
 from .json_logging import configure_json_logging
 from .tracing import Tracer
 
-#: What an answer says whose it is.
+#: Header that carries the request ID.
 REQUEST_ID = "X-Request-ID"
 
-#: Under what the front tells the views when a request came, by :func:`time.perf_counter`.
-STARTED_AT_KEY = "flask_redis_counter.began"
+#: WSGI environ key: the time at which the request arrived, by :func:`time.perf_counter`.
+STARTED_AT_KEY = "flask_redis_counter.started_at"
 
-#: Where an app keeps its :class:`.traces.Tracer`, None where it has none.
-TRACES = "flask-redis-counter.traces"
+#: Key in ``app.extensions``: the :class:`.tracing.Tracer` of an app, None if tracing is off.
+TRACER_KEY = "flask-redis-counter.tracer"
 
-#: Where an app keeps the log of requests that failed for want of the store.
-OUTAGE_LOG = "flask-redis-counter.outage-log"
+#: Key in ``app.extensions``: the throttled log of requests that the store failed.
+OUTAGE_LOG_KEY = "flask-redis-counter.outage-log"
 
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACE = re.compile(
@@ -41,59 +41,59 @@ _log = logging.getLogger(__name__)
 
 
 def init_app(app: Flask) -> None:
-    """Let the app log its requests, and answer with their identities."""
+    """Log the app's requests, and add the request ID to responses."""
     state: ExtensionState = app.extensions[EXTENSION_KEY]
-    each = state.config.access_log
+    access_log = state.config.access_log
     if state.config.log_json:
         configure_json_logging()
     elif not has_level_handler(app.logger):
         app.logger.addHandler(default_handler)
-    if each:
+    if access_log:
         _log.setLevel(logging.INFO)
 
-    traces = Tracer() if state.config.tracing else None
-    app.extensions[TRACES] = traces
+    tracer = Tracer() if state.config.tracing else None
+    app.extensions[TRACER_KEY] = tracer
     outage_log = LogThrottle(_log, "hits are counted again")
-    app.extensions[OUTAGE_LOG] = outage_log
+    app.extensions[OUTAGE_LOG_KEY] = outage_log
 
     @app.before_request
-    def begin() -> None:
+    def start_clock() -> None:
         request.environ.setdefault(STARTED_AT_KEY, time.perf_counter())
 
     @app.after_request
-    def end(response: Response) -> Response:
-        identity = parse_request_id(request.headers.get(REQUEST_ID))
+    def log_response(response: Response) -> Response:
+        method, path, status = request.method, request.path, response.status_code
+        headers = request.headers.get
+        request_id = parse_request_id(headers(REQUEST_ID))
         failure = g.get("failure")
-        began = request.environ.get(STARTED_AT_KEY, time.perf_counter())
-        if traces is not None:
-            rule = None if request.url_rule is None else str(request.url_rule)
-            headers = request.headers.get
-            traces.add(
-                request.method, rule, request.path, response.status_code, began, headers, failure
+        started_at = request.environ.get(STARTED_AT_KEY, time.perf_counter())
+        if tracer is not None:
+            route = None if request.url_rule is None else str(request.url_rule)
+            tracer.record_request(method, route, path, status, started_at, headers, failure)
+        if access_log or failure is not None:
+            request_id = request_id or new_request_id()
+            traceparent = headers("traceparent")
+            throttle = outage_log if isinstance(failure, StoreError) and not access_log else None
+            log_request(
+                method, path, status, started_at, request_id, traceparent, failure, throttle
             )
-        if each or failure is not None:
-            identity = identity or new_request_id()
-            trace = request.headers.get("traceparent")
-            throttle = outage_log if isinstance(failure, StoreError) and not each else None
-            what = (request.method, request.path, response.status_code)
-            log_request(*what, began, identity, trace, failure, throttle)
-        if identity is not None:
-            response.headers[REQUEST_ID] = identity
+        if request_id is not None:
+            response.headers[REQUEST_ID] = request_id
         return response
 
 
 def record_failure(error: Exception) -> None:
-    """Keep for the log why the request failed."""
+    """Set the error that the log and the trace report for the current request."""
     g.failure = error
 
 
 def parse_request_id(header: str | None) -> str | None:
-    """Return what a proxy, or the client, calls the request; None where that is malformed."""
+    """Return the request ID from a proxy or the client; None if it is absent or malformed."""
     return header if header is not None and _ID.fullmatch(header) else None
 
 
 def new_request_id() -> str:
-    """Return an identity for a request that has none."""
+    """Return a random request ID."""
     return secrets.token_hex(16)
 
 
@@ -101,30 +101,30 @@ def log_request(
     method: str,
     path: str,
     status: int,
-    began: float,
-    identity: str,
+    started_at: float,
+    request_id: str,
     traceparent: str | None,
     failure: Exception | None = None,
     throttle: LogThrottle | None = None,
 ) -> None:
     """Log a request that was answered.
 
-    :param began: when it came, by :func:`time.perf_counter`.
-    :param throttle: what suppresses its line where many fail alike.
+    :param started_at: its arrival, by :func:`time.perf_counter`.
+    :param throttle: logs the line instead of the module's logger, and suppresses repeated ones.
     """
-    took = (time.perf_counter() - began) * 1000
-    extra = {"method": method, "path": path, "status": status, "duration_ms": round(took, 1)}
-    extra["request_id"] = identity
+    duration_ms = (time.perf_counter() - started_at) * 1000
+    extra = {"method": method, "path": path, "status": status, "duration_ms": round(duration_ms, 1)}
+    extra["request_id"] = request_id
     if traceparent is not None and (trace := _TRACE.fullmatch(traceparent)):
         extra["trace_id"], extra["span_id"] = trace[1], trace[2]
-    # A path may have anything in it, line ends as well.
-    shown = path.encode("unicode_escape").decode("ascii")
-    said = f"{method} {shown}: {status} in {took:.1f} ms, request {identity}"
+    # A path may contain any character, also line breaks.
+    escaped = path.encode("unicode_escape").decode("ascii")
+    line = f"{method} {escaped}: {status} in {duration_ms:.1f} ms, request {request_id}"
     if failure is None:
-        _log.info(said, extra=extra)
+        _log.info(line, extra=extra)
     else:
-        # Where a bug is, the log says; of an error of ours it says all.
+        # The message of a CounterError is enough; any other exception is a bug, with traceback.
         bug = None if isinstance(failure, CounterError) else failure
         extra["error"] = str(failure)
         log = _log.log if throttle is None else throttle.log
-        log(logging.ERROR, "%s", f"{said}: {failure}", exc_info=bug, extra=extra)
+        log(logging.ERROR, "%s", f"{line}: {failure}", exc_info=bug, extra=extra)

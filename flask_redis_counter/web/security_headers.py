@@ -1,7 +1,7 @@
-"""What every answer tells a browser: what its pages may do, and who may read it.
+"""Security headers of every response: content security policy, MIME sniffing and CORS.
 
-The policy is as strict as it can be: the pages have no inline script or style.
-Cross-origin requests: https://fetch.spec.whatwg.org/#http-cors-protocol
+The policy forbids inline scripts and styles; the pages have none.
+CORS protocol: https://fetch.spec.whatwg.org/#http-cors-protocol
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from flask import Flask, Response, request
 from ..extension.state import EXTENSION_KEY, ExtensionState
 from .negotiation import HTML
 
-# No browser takes what it gets for something else; none does so with JSON.
+# Disable MIME sniffing (not needed for JSON).
 _NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 
 _PAGES = {
@@ -22,7 +22,7 @@ _PAGES = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
-#: What pages of other origins may be shown, besides the body.
+# Response headers that scripts of other origins may read.
 _EXPOSED = "Idempotent-Replayed, Retry-After"
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST",
@@ -32,11 +32,11 @@ _PREFLIGHT = {
 
 
 def init_app(app: Flask) -> None:
-    """Guard every answer of the app."""
+    """Add the headers to every response of the app."""
     state: ExtensionState = app.extensions[EXTENSION_KEY]
 
     @app.after_request
-    def guard(response: Response) -> Response:
+    def add_headers(response: Response) -> Response:
         if not response.is_json:
             response.headers.update(_NOSNIFF)
         if response.mimetype == HTML:
@@ -52,12 +52,16 @@ def init_app(app: Flask) -> None:
 
 
 def cors_headers(allowed: tuple[str, ...], origin: str | None) -> dict[str, str]:
-    """Return the headers that let a page of an origin read an answer, none where it may not.
+    """Return the headers that let scripts of an origin read a response; empty if not allowed.
 
-    :param allowed: the origins whose pages may; ``*`` is every one.
+    :param allowed: the allowed origins; ``*`` allows all.
+    :param origin: the header ``Origin`` of the request.
     """
     if "*" not in allowed and origin not in allowed:
         return {}
-    # The answer is the same for everybody, without cookies: "*" gives nothing away.
-    shown = "*" if "*" in allowed else str(origin)
-    return {"Access-Control-Allow-Origin": shown, "Access-Control-Expose-Headers": _EXPOSED}
+    # Responses do not depend on cookies, so "*" discloses nothing.
+    allowed_origin = "*" if "*" in allowed else str(origin)
+    return {
+        "Access-Control-Allow-Origin": allowed_origin,
+        "Access-Control-Expose-Headers": _EXPOSED,
+    }

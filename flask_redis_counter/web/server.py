@@ -1,4 +1,4 @@
-"""The production server: Granian, with the settings that counting wants."""
+"""The production server: Granian, configured for the service."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .json_logging import json_formatter
 if TYPE_CHECKING:
     from .rsgi.app import RSGIApp
 
-#: Seconds that requests in flight may take when the server stops.
+#: Seconds that requests in flight have to finish when the server stops.
 SHUTDOWN_TIMEOUT = 5
 
-#: Bytes that a request's line and headers may take, about, and those of unsent responses that are
-#: buffered for a connection: Granian would take megabytes.
+#: Approximate maximum bytes of a request's line and headers, and of unsent responses buffered for a
+#: connection. Granian's defaults are megabytes.
 MAX_HEADER_BYTES = 32 * 1024
 
-#: How many connections may wait to be taken.
+#: Maximum connections that wait to be accepted.
 BACKLOG = 1024
 
 
@@ -44,9 +44,9 @@ def serve(
 
     The app's settings come from the environment. A worker that dies is replaced.
 
-    :param listeners: how many requests of a worker may go on for long.
-    :param log_json: whether the server's own log is JSON, as the service's.
-    :param started: called once the port is ours.
+    :param listeners: maximum event streams of each worker.
+    :param log_json: whether Granian's own log is JSON, too.
+    :param started: called once the port is bound.
     :raises CounterError: the address cannot be bound.
     """
     from granian.constants import Interfaces, Loops
@@ -66,28 +66,28 @@ def serve(
         workers=workers,
         http1_settings=HTTP1Settings(max_buffer_size=MAX_HEADER_BYTES),
         http2_settings=HTTP2Settings(max_headers_size=MAX_HEADER_BYTES),
-        # What Granian takes at once by itself, and those who only listen.
+        # Granian's default, plus the event streams.
         backpressure=BACKLOG // workers + listeners,
         log_level=LogLevels.warning,
-        log_dictconfig=_granians_log() if log_json else None,
+        log_dictconfig=_granian_log_config() if log_json else None,
         respawn_failed_workers=True,
         workers_kill_timeout=SHUTDOWN_TIMEOUT,
     )
-    hangs_up = signal.getsignal(signal.SIGHUP)
-    server.on_startup(lambda: _stop_on_sighup(hangs_up))
+    sighup_handler = signal.getsignal(signal.SIGHUP)
+    server.on_startup(lambda: _stop_on_sighup(sighup_handler))
     server.on_startup(started)
     _unblock_sigterm_in_workers()
     server.serve(target_loader=_load_app, wrap_loader=False)
 
 
-def _granians_log() -> dict[str, Any]:
+def _granian_log_config() -> dict[str, Any]:
     return {"formatters": {name: {"()": json_formatter} for name in ("generic", "access")}}
 
 
 def check_installed() -> None:
-    """Make sure that Granian is there.
+    """Check that Granian is installed.
 
-    :raises ConfigurationError: it is not.
+    :raises ConfigurationError: it is not installed.
     """
     if find_spec("granian") is None:
         raise ConfigurationError(
@@ -98,8 +98,8 @@ def check_installed() -> None:
 
 
 def _check_address(host: str, port: int) -> None:
-    # Granian's sockets share a port with anybody's (SO_REUSEPORT): a second server would take
-    # half of the first one's requests, in silence.
+    # Granian shares the port with other sockets (SO_REUSEPORT): a second server would silently take
+    # half of the first one's requests.
     try:
         for family, kind, _, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -112,25 +112,26 @@ def _check_address(host: str, port: int) -> None:
         raise CounterError(f"cannot listen on {host}:{port}: {reason}") from error
 
 
-def _stop_on_sighup(before: Any) -> None:
-    # Granian would begin anew, and hold the port and the embedded store's folder for nobody.
-    ends = before != signal.SIG_IGN  # nohup wants it to stay
-    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM) if ends else signal.SIG_IGN)
+def _stop_on_sighup(handler: Any) -> None:
+    # Granian would reload, and keep the port and the embedded store's folder after the terminal is
+    # closed. nohup ignores the signal, so that the server keeps running.
+    stops = handler != signal.SIG_IGN
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM) if stops else signal.SIG_IGN)
 
 
 def _unblock_sigterm_in_workers() -> None:
-    # The handler that is forked along belongs to the parent, and would swallow the signal until
-    # the worker has its own: the parent would wait for GRACE, and then kill it. The signal is held
-    # back from before the fork until its default action, to end the worker, is there again.
-    own = {signal.SIGTERM}
+    # A forked worker inherits the parent's handler, which would swallow the signal until the worker
+    # installs its own: the parent would wait for SHUTDOWN_TIMEOUT, and then kill it. So the signal
+    # is blocked from before the fork until its default action, to end the worker, is restored.
+    signals = {signal.SIGTERM}
 
     def in_child() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, own)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
     os.register_at_fork(
-        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, own),
-        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, own),
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, signals),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, signals),
         after_in_child=in_child,
     )
 
@@ -139,31 +140,31 @@ def _load_app() -> Any:
     from .app import create_app
     from .rsgi.app import RSGIApp
 
-    # Ctrl-C reaches a terminal's whole process group. The parent answers it with SIGTERM to
-    # its workers, and a Granian worker that gets both at once may hang.
-    # SIGTERM is held back until the loop runs: before that, uvloop's handler swallows it.
+    # Ctrl-C reaches the terminal's whole process group. The parent then sends SIGTERM to its
+    # workers, and a Granian worker that gets both signals at once may hang.
+    # SIGTERM is blocked until the loop runs: before that, uvloop's handler swallows it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    front = RSGIApp(create_app())
+    rsgi_app = RSGIApp(create_app())
 
     class Worker:
-        """The front, which lets SIGTERM through once the loop runs."""
+        """The RSGI application; unblocks SIGTERM once the loop runs."""
 
-        __rsgi__ = staticmethod(front.__rsgi__)
+        __rsgi__ = staticmethod(rsgi_app.__rsgi__)
 
         @staticmethod
         def __rsgi_init__(loop: asyncio.AbstractEventLoop) -> None:
-            loop.add_signal_handler(signal.SIGTERM, _end, front)
+            loop.add_signal_handler(signal.SIGTERM, _stop, rsgi_app)
             loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     return Worker
 
 
-def _end(front: RSGIApp) -> None:
-    # Granian waits for all streams, and no one tells them. Its own handler for SIGTERM has made
-    # way for this one; that for SIGINT does the same, and is let through once.
+def _stop(rsgi_app: RSGIApp) -> None:
+    # Granian waits for all streams, but does not end them. This handler replaces Granian's for
+    # SIGTERM; Granian's handler for SIGINT does the same, so SIGINT is unblocked once.
     try:
-        front.end_streams()
+        rsgi_app.end_streams()
     finally:
         os.kill(os.getpid(), signal.SIGINT)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -171,11 +172,11 @@ def _end(front: RSGIApp) -> None:
 
 
 def _stop_with_parent() -> None:
-    # A parent that was killed cannot tell its workers; without this they would serve on.
+    # A parent that was killed cannot signal its workers; without this they would keep running.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
-        # A worker that was still starting had no handler for that yet.
+        # A worker that was still starting had no handler for SIGTERM yet.
         time.sleep(SHUTDOWN_TIMEOUT)
         os._exit(1)

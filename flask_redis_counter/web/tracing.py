@@ -1,7 +1,7 @@
-"""Spans of requests, for OpenTelemetry: each continues the trace that its request is part of.
+"""OpenTelemetry spans of requests, each in the trace that its request belongs to.
 
-A span has the route and the outcome, and nobody's address. Where spans go, the variables of
-OpenTelemetry say (``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_SERVICE_NAME`` …):
+A span has the route and the status, but no client address. The exporter is configured with
+OpenTelemetry's variables (``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_SERVICE_NAME`` …):
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 """
 
@@ -13,15 +13,15 @@ from collections.abc import Callable
 from multiprocessing.util import Finalize
 from typing import Any
 
-#: The headers that say what a request is part of.
-HEADERS = ("traceparent", "tracestate", "baggage")
+#: Request headers that carry the trace context.
+TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
 
-#: What OpenTelemetry is told that a service is called, where OTEL_SERVICE_NAME does not say.
-SERVICE = "flask-redis-counter"
+#: Default of OTEL_SERVICE_NAME.
+DEFAULT_SERVICE_NAME = "flask-redis-counter"
 
 
 class Tracer:
-    """Sends the spans of this process, from a thread."""
+    """Exports the spans of this process, in a thread."""
 
     def __init__(self) -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -30,10 +30,12 @@ class Tracer:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-        named = Resource({"service.name": SERVICE}).merge(OTELResourceDetector().detect())
+        named = Resource({"service.name": DEFAULT_SERVICE_NAME}).merge(
+            OTELResourceDetector().detect()
+        )
 
-        class Ids(IdGenerator):
-            # The SDK's own are Python's random numbers, which a copied process has as well.
+        class SecureIdGenerator(IdGenerator):
+            # The SDK uses Python's random module, whose state a forked process shares.
             def generate_trace_id(self) -> int:
                 return secrets.randbits(128) or 1
 
@@ -41,31 +43,31 @@ class Tracer:
                 return secrets.randbits(64) or 1
 
         resource = Resource.create().merge(named)
-        self._provider = TracerProvider(resource=resource, id_generator=Ids())
+        self._provider = TracerProvider(resource=resource, id_generator=SecureIdGenerator())
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        # The SDK's own is not called in worker processes, which end without atexit.
+        # The SDK's atexit hook does not run in worker processes.
         Finalize(None, self._provider.shutdown, exitpriority=10)
         self._tracer = self._provider.get_tracer("flask_redis_counter")
 
     def flush(self) -> None:
-        """Send at once what waits to be sent."""
+        """Export all finished spans now."""
         self._provider.force_flush()
 
-    def add(
+    def record_request(
         self,
         method: str,
         route: str | None,
         path: str,
         status: int,
-        began: float,
+        started_at: float,
         header: Callable[[str], str | None],
         failure: Exception | None = None,
     ) -> None:
-        """Add the span of a request that was answered.
+        """Record the span of a request that was answered.
 
-        :param route: the pattern that its path is of; None: of none.
-        :param began: when it came, by :func:`time.perf_counter`.
-        :param header: returns its headers.
+        :param route: the URL rule that matched; None: no rule matched.
+        :param started_at: its arrival, by :func:`time.perf_counter`.
+        :param header: returns a request header by name.
         """
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind, Status, StatusCode
@@ -80,10 +82,10 @@ class Tracer:
             attributes["http.route"] = route
         span = self._tracer.start_span(
             f"{method} {route}" if route else method,
-            extract({name: value for name in HEADERS if (value := header(name))}),
+            extract({name: value for name in TRACE_HEADERS if (value := header(name))}),
             SpanKind.SERVER,
             attributes,
-            start_time=now - int((time.perf_counter() - began) * 1e9),
+            start_time=now - int((time.perf_counter() - started_at) * 1e9),
         )
         if status >= 500:
             span.set_attribute("error.type", type(failure).__name__ if failure else str(status))

@@ -192,7 +192,7 @@ def test_ready_means_that_a_hit_would_be_taken(own_server, ready, fault):
             counter.hit("visits")
         with pytest.raises(StoreRejectedError):
             counter.check_ready()
-        assert "refuses hits" in problem(ready(), 503)["detail"]
+        assert "rejects hits" in problem(ready(), 503)["detail"]
 
         async def check_ready():
             async with AsyncRedisCounter(own_server.url, timeout=5) as awaited:
@@ -218,7 +218,7 @@ def test_ready_and_a_disk_that_fails(start_server, tmp_path, client_of):
         )
         with pytest.raises(StoreRejectedError, match="snapshots"):
             counter.hit("visits")
-        assert "refuses hits" in problem(web.get("/readyz"), 503)["detail"]
+        assert "rejects hits" in problem(web.get("/readyz"), 503)["detail"]
 
 
 def test_ready_with_a_replica_to_wait_for(pair, client_of):

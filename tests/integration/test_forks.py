@@ -19,7 +19,7 @@ from flask_redis_counter import AsyncRedisCounter, RedisCounter, Spool
 from flask_redis_counter.errors import CounterError, StoreUnavailableError
 from flask_redis_counter.stats import HitMetrics
 from flask_redis_counter.testing import wait_until
-from flask_redis_counter.web.bearer_key import WrongKeys
+from flask_redis_counter.web.bearer_key import WrongKeyLimiter
 from flask_redis_counter.web.concurrency import ConcurrencyLimiter
 
 from .support import KEY
@@ -395,7 +395,7 @@ def test_snapshots_with_asyncio(server, client):
 @pytest.mark.parametrize(
     ("shared", "lock", "use"),
     [
-        (WrongKeys(), "_lock", lambda guesses: guesses.add("client", "KEY")),
+        (WrongKeyLimiter(), "_lock", lambda limiter: limiter.record("client", "KEY")),
         (ConcurrencyLimiter(), "_lock", lambda limiter: limiter.respond(None, Response)),
     ],
     ids=["keys", "costly"],

@@ -274,13 +274,13 @@ async def until(look):
 
 @asynccontextmanager
 async def live_on(url):
-    """Open a hub with one wire that listens to the own counter."""
+    """Open a broadcaster with one wire that listens to the own counter."""
     async with AsyncRedisCounter(url) as counter:
-        hub = EventBroadcaster(url, counter, 5)
+        broadcaster = EventBroadcaster(url, counter, 5)
         wire = Wire()
-        serving = asyncio.ensure_future(hub.serve(wire, [], ["visits"]))
-        yield hub, wire, counter
-        hub.close()
+        serving = asyncio.ensure_future(broadcaster.serve(wire, [], ["visits"]))
+        yield broadcaster, wire, counter
+        broadcaster.close()
         await serving
 
 
@@ -311,14 +311,14 @@ def test_a_store_that_freezes(own_server, monkeypatch):
     """It is noticed by its silence, and heard again afterwards."""
 
     async def listen():
-        async with live_on(own_server.url) as (hub, wire, counter):
+        async with live_on(own_server.url) as (broadcaster, wire, counter):
             await counter.hit("visits")
             await until(lambda: '"value": 1' in str(wire.sent))
-            first = hub._bell._connection
+            first = broadcaster._subscriber._connection
             own_server.signal(signal.SIGSTOP)
-            await until(lambda: hub._bell._connection is not first)
+            await until(lambda: broadcaster._subscriber._connection is not first)
             own_server.signal(signal.SIGCONT)
-            await until(lambda: hub._bell._connection is not None)
+            await until(lambda: broadcaster._subscriber._connection is not None)
             with redis.Redis.from_url(own_server.url) as client:
                 client.incr(KEY)
                 client.publish(CHANNEL, "")
@@ -333,9 +333,9 @@ def test_a_counter_that_breaks(server, client):
     client.set(KEY, "text")
 
     async def listen():
-        async with live_on(server.url) as (hub, wire, counter):
+        async with live_on(server.url) as (broadcaster, wire, counter):
             other = Wire()
-            serving = asyncio.ensure_future(hub.serve(other, [], ["visits", "other"]))
+            serving = asyncio.ensure_future(broadcaster.serve(other, [], ["visits", "other"]))
             await counter.hit("other")
             await until(lambda: '{"name": "other", "value": 1}' in str(other.sent))
             assert "visits" not in str(wire.sent + other.sent)
@@ -367,16 +367,16 @@ def test_a_client_that_does_not_read(server, client):
     """It keeps nobody from being served, nor from an end."""
 
     async def listen():
-        async with live_on(server.url) as (hub, wire, counter):
+        async with live_on(server.url) as (broadcaster, wire, counter):
             stuck = Wire()
             stuck.blocked = True
-            serving = asyncio.ensure_future(hub.serve(stuck, [], ["visits"]))
+            serving = asyncio.ensure_future(broadcaster.serve(stuck, [], ["visits"]))
             await counter.hit("visits")
             await until(lambda: '"value": 1' in str(wire.sent))
-            hub.close()
+            broadcaster.close()
             await asyncio.wait_for(serving, 5)
-            with hub.seat() as seat:
-                assert not seat.free
-            await asyncio.wait_for(hub.serve(Wire(), [], ["visits"]), 5)  # it had a seat before
+            with broadcaster.reserve() as slot:
+                assert not slot.free
+            await asyncio.wait_for(broadcaster.serve(Wire(), [], ["visits"]), 5)
 
     asyncio.run(listen())

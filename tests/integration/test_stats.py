@@ -170,7 +170,7 @@ def test_counters_by_name(web, counter, client):
     assert headings(page) == ["b", "a", "none"]
     assert shown(page) == [("a", 1)]
     assert "There is no such counter" in page
-    assert "holds something that is no integer" in page
+    assert "holds something that is not an integer" in page
 
 
 @pytest.mark.parametrize("part", ["", ":days", ":visitors"])
@@ -188,7 +188,7 @@ def test_one_that_is_broken(web, counter, client, part, what):
     page = web.get("/stats").text
     assert sorted(headings(page)) == ["a", "broken", "visits", "z"]
     assert shown(page) == [("visits", 0), ("a", 1), ("z", 1)]
-    assert page.count("holds something that is no integer") == 1
+    assert page.count("holds something that is not an integer") == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from flask_redis_counter import ConfigurationError, create_app
 from flask_redis_counter.testing import wait_until
-from flask_redis_counter.web.request_log import TRACES
+from flask_redis_counter.web.request_log import TRACER_KEY
 
 from .support import nowhere
 from .test_serve import serve  # noqa: F401  # a fixture
@@ -53,7 +53,7 @@ def plain(attribute):
 
 def spans_of(web, collected):
     """Return the spans so far: name, attributes and the span."""
-    web.application.extensions[TRACES].flush()
+    web.application.extensions[TRACER_KEY].flush()
     return [(span.name, dict(map(plain, span.attributes)), span) for _, span in collected]
 
 
@@ -135,11 +135,11 @@ def test_without_the_extra(monkeypatch):
 
 def test_the_identities_of_spans(collected):
     """They are the system's: a forked process has a copy of Python's random numbers."""
-    traces = create_app({"REDIS_URL": nowhere(), "COUNTER_TRACING": True}).extensions[TRACES]
+    tracer = create_app({"REDIS_URL": nowhere(), "COUNTER_TRACING": True}).extensions[TRACER_KEY]
     for _ in range(2):
         random.seed(1)
-        traces.add("GET", "/count", "/count", 200, 0.0, lambda _: None)
-    traces.flush()
+        tracer.record_request("GET", "/count", "/count", 200, 0.0, lambda _: None)
+    tracer.flush()
     (_, one), (_, other) = collected
     assert one.trace_id != other.trace_id
     assert one.span_id != other.span_id

@@ -24,7 +24,7 @@ _REFUSALS = {
     422: "The Idempotency-Key stands for a hit of another amount. Nothing was counted.",
     429: "The client comes more often than it may, where there is a rate, or has given too many "
     "wrong keys. Nothing was counted or changed.",
-    500: "The store holds something that is no integer where the counter should be. It is left "
+    500: "The store holds something that is not an integer where the counter should be. It is left "
     "untouched.",
     501: "The service is not set up for this: it has no library for charts or metrics, or runs on "
     "a server that cannot send events.",

@@ -1,4 +1,4 @@
-"""Counters by name: read, hit, and for who has the admin key, set and delete."""
+"""Routes of counters by name: list, read and hit; set and delete with the admin key."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from ..request_checks import read_body, reject_invalid_request
 from ..responses import get_or_404, hit_response, make_conditional, value_response
 from . import badges
 
-#: How many counters one list has, unless it is asked for fewer, and at the most.
+#: Counters in one list, by default and at most.
 PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 
-# Stands for a value where the key holds something else: the others on the page are as they are.
-_BROKEN: Any = object()
+# Sentinel: the key holds something that is not an integer.
+_INVALID: Any = object()
 
 blueprint = Blueprint("counters", __name__)
 blueprint.before_request(reject_invalid_request)
@@ -40,33 +40,33 @@ blueprint.before_request(reject_invalid_request)
 
 @blueprint.get("/counters")
 def index() -> Response:
-    """List the counters with their values, a page at a time, or those that are asked for."""
+    """List counters with their values, page by page, or those named in the query."""
     reject_unknown_params(request.args, "name", "after", "limit")
     counter = current_state().counter
     document: dict[str, Any] = {}
     if names := request.args.getlist("name"):
         if len(names) > MAX_PAGE_SIZE or "after" in request.args or "limit" in request.args:
-            raise BadRequest(f"Ask for up to {MAX_PAGE_SIZE} names, or for a page.")
+            raise BadRequest(f"Send up to {MAX_PAGE_SIZE} names, or after and limit, not both.")
     else:
         limit = get_integer(request.args, "limit", 1, MAX_PAGE_SIZE, PAGE_SIZE)
         names = counter.names(after=get_text(request.args, "after", ""), limit=limit)
         if len(names) == limit:
             query = urlencode({"after": names[-1], "limit": limit})
             document["next"] = f"{url_for('counters.index')}?{query}"
-    values = counter.values(names, default=None, invalid=_BROKEN)
-    listed = [{"name": name, **_shown(value)} for name, value in values.items()]
-    return _read({"counters": listed, **document})
+    values = counter.values(names, default=None, invalid=_INVALID)
+    items = [{"name": name, **_value_members(value)} for name, value in values.items()]
+    return _conditional_response({"counters": items, **document})
 
 
 @blueprint.get("/counters/<name>")
 def read(name: str) -> Response:
-    """Answer a counter's value, to who wants a picture as a badge."""
-    form = media_type(request.headers.get("Accept", ""), SVG)
-    if form == SVG:
+    """Return a counter's value, as a badge if the client prefers a picture."""
+    mimetype = media_type(request.headers.get("Accept", ""), SVG)
+    if mimetype == SVG:
         badge = badges.read(name)
         badge.vary.add("Accept")
         return badge
-    return make_conditional(value_response(form, name, get_or_404(name)))
+    return make_conditional(value_response(mimetype, name, get_or_404(name)))
 
 
 @blueprint.get("/counters/<name>.json")
@@ -83,44 +83,44 @@ def read_as_text(name: str) -> Response:
 
 @blueprint.post("/counters/<name>/hits")
 def hit(name: str) -> Response:
-    """Count on a counter; where there is none it is made, if that is allowed."""
-    form = media_type(request.headers.get("Accept", ""))
+    """Count on a counter; create it if it does not exist and may be created."""
+    mimetype = media_type(request.headers.get("Accept", ""))
     if request.content_length or read_body():
-        raise BadRequest("Say the amount in the query, ?amount=7, and send no body.")
+        raise BadRequest("Send the amount in the query, ?amount=7, and no body.")
     amount = parse_amount(request.args)
     return hit_response(
-        form, require_url_safe_name(name), amount, current_state().config.named_limits
+        mimetype, require_url_safe_name(name), amount, current_state().config.named_limits
     )
 
 
 @blueprint.get("/counters/<name>/series")
 @limit_concurrency()
 def series(name: str) -> Response:
-    """Answer a counter's days, or their hours."""
+    """Return a counter's hits by day or by hour."""
     reject_unknown_params(request.args, "by", "days")
     unit: Any = get_text(request.args, "by", "day")
     days = get_integer(request.args, "days", 1, MAX_VALUE, 30 if unit == "day" else 2)
     points = current_state().counter.series(name, unit=unit, days=days)
     get_or_404(name)
-    listed = [point.as_dict(unit) for point in points]
-    return _read({"name": name, "by": unit, "series": listed})
+    items = [point.as_dict(unit) for point in points]
+    return _conditional_response({"name": name, "by": unit, "series": items})
 
 
 @blueprint.put("/counters/<name>")
 def put(name: str) -> Response:
-    """Set a counter, which is made where there is none; ``If-None-Match: *`` only makes one."""
+    """Set a counter, or create it. ``If-None-Match: *`` sets it only if it does not exist."""
     _require_admin()
     reject_unknown_params(request.args)
     condition = _condition()
     if condition not in (None, "*"):
-        raise BadRequest("The one condition that this takes is If-None-Match: *")
+        raise BadRequest("Unsupported condition: send If-None-Match: * or none.")
     value = _parse_value(read_body())
     state = current_state()
     limit = state.config.max_counters
     old = state.counter.set(
         require_url_safe_name(name), value, max_counters=limit, if_absent=condition == "*"
     )
-    response = _plain({"name": name, "value": value, "was": old})
+    response = _json_response({"name": name, "value": value, "was": old})
     if old is None:
         response.status_code = HTTPStatus.CREATED
         response.headers["Location"] = url_for("counters.read", name=name)
@@ -133,15 +133,15 @@ def delete(name: str) -> Response:
     _require_admin()
     reject_unknown_params(request.args)
     if _condition() is not None:
-        raise BadRequest("This takes no condition.")
+        raise BadRequest("DELETE supports no condition: send neither If-Match nor If-None-Match.")
     old = current_state().counter.delete(require_url_safe_name(name))
     if old is None:
         raise CounterNotFoundError(name)
-    return _plain({"name": name, "was": old})
+    return _json_response({"name": name, "was": old})
 
 
-def _shown(value: Any) -> dict[str, Any]:
-    return {"value": None, "broken": True} if value is _BROKEN else {"value": value}
+def _value_members(value: Any) -> dict[str, Any]:
+    return {"value": None, "broken": True} if value is _INVALID else {"value": value}
 
 
 def _parse_value(text: bytes) -> int:
@@ -156,7 +156,7 @@ def _parse_value(text: bytes) -> int:
 
 
 def _condition() -> str | None:
-    """Return the condition under which a change is wanted; none is to be ignored."""
+    """Return the condition of a change. An unsupported one must be rejected, not ignored."""
     headers = request.headers
     return "If-Match" if "If-Match" in headers else headers.get("If-None-Match")
 
@@ -164,14 +164,14 @@ def _condition() -> str | None:
 def _require_admin() -> None:
     key = current_state().config.admin_key
     if key is None:
-        raise Forbidden("Nobody may change counters here: no COUNTER_ADMIN_KEY is set.")
+        raise Forbidden("Counters cannot be changed: set COUNTER_ADMIN_KEY to allow it.")
     require_key(key, "COUNTER_ADMIN_KEY", "counters")
 
 
-def _plain(document: dict[str, Any]) -> Response:
+def _json_response(document: dict[str, Any]) -> Response:
     headers = {"Cache-Control": "no-store"}
     return Response(json.dumps(document) + "\n", HTTPStatus.OK, mimetype=JSON, headers=headers)
 
 
-def _read(document: dict[str, Any]) -> Response:
-    return make_conditional(_plain(document))
+def _conditional_response(document: dict[str, Any]) -> Response:
+    return make_conditional(_json_response(document))

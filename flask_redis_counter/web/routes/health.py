@@ -1,4 +1,4 @@
-"""What a load balancer and an operator ask."""
+"""Health routes: liveness and readiness."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get("/healthz")
 def alive() -> Response:
-    """Answer that the process lives; never asks the store."""
+    """Report that the process is alive. Never asks the store."""
     return jsonify(status="alive")
 
 
 @blueprint.get("/readyz")
 def ready() -> Response:
-    """Answer whether hits are taken: the store would take one now, or there is a spool."""
+    """Report whether hits are accepted: the store is ready, or there is a spool."""
     counter = current_state().counter
     status = "ready"
     try:
         counter.check_ready()
     except StoreError as error:
         if counter.spool is None:
-            does = "refuses hits" if isinstance(error, StoreRejectedError) else "does not answer"
-            return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: the store {does}.")
+            problem = "rejects hits" if isinstance(error, StoreRejectedError) else "does not answer"
+            detail = f"Not ready: the store {problem}."
+            return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, detail)
         status = "spooling"
     members: dict[str, Any] = {"status": status}
     if status == "ready" and _lacks_memory():
@@ -46,11 +47,11 @@ def ready() -> Response:
 
 
 def _lacks_memory() -> bool:
-    """Whether the store's memory is too full for new idempotency keys; plain hits still count."""
+    """Return whether memory is too full for new idempotency keys. Hits without one count."""
     state = current_state()
     try:
         store = state.counter.store_info()
     except StoreError:
-        return False  # it may not be asked, and so refuses none for it
+        return False  # without the right to INFO the service rejects no keys for it either
     share = state.config.limits.idempotency_memory or 100
     return store.memory_limit is not None and store.memory * 100 >= store.memory_limit * share

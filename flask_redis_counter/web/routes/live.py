@@ -1,4 +1,4 @@
-"""Who may listen to which counters; :mod:`.hub` has what they hear."""
+"""Route of live events: checks a request; :mod:`..rsgi.events` sends the events."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from ..params import reject_unknown_params
 from ..problems import problem_response
 from ..request_checks import reject_invalid_request
 
-#: Under what the front tells the views of a request that there is live news, and of its seat.
-SLOT_KEY = "flask_redis_counter.live"
+#: WSGI environ key: the :class:`ListenerSlot` that the RSGI app reserved for this request.
+SLOT_KEY = "flask_redis_counter.slot"
 
-#: How many counters one listener may hear of: those of a page of statistics.
+#: Maximum counters of one listener: those of a statistics page.
 MAX_NAMES = 20
 
+#: Media type of server-sent events.
 EVENTS = "text/event-stream"
 
 blueprint = Blueprint("live", __name__)
@@ -28,10 +29,10 @@ blueprint.before_request(reject_invalid_request)
 
 @dataclass(slots=True)
 class ListenerSlot:
-    """A listener's place, before it is taken.
+    """Reservation for one listener.
 
-    :ivar free: whether there was one.
-    :ivar names: the counters that are asked for; the view fills them in.
+    :ivar free: False if the maximum number of listeners is reached.
+    :ivar names: the requested counters; the view sets them.
     """
 
     free: bool
@@ -40,25 +41,25 @@ class ListenerSlot:
 
 @blueprint.get("/live")
 def stream() -> Response:
-    """Check what is asked for; the front goes on with the events where the answer is 200."""
+    """Check the request. After a 200, the RSGI app sends the events."""
     reject_unknown_params(request.args, "name")
     config = current_state().config
     names = [check_name(name) for name in request.args.getlist("name")] or [config.name]
     if len(names) > MAX_NAMES:
-        raise BadRequest(f"Ask for up to {MAX_NAMES} names.")
+        raise BadRequest(f"Too many names: send up to {MAX_NAMES}.")
     if not config.max_listeners:
-        raise NotFound("There are no live counters here: COUNTER_MAX_LISTENERS is 0.")
-    seat = request.environ.get(SLOT_KEY)
+        raise NotFound("Live counters are turned off: COUNTER_MAX_LISTENERS is 0.")
+    slot = request.environ.get(SLOT_KEY)
     if request.method == "HEAD" and SLOT_KEY in request.environ:
-        seat = ListenerSlot(free=True)  # it takes none
-    if not isinstance(seat, ListenerSlot):
-        detail = "Live counters need the production server: flask-redis-counter serve."
+        slot = ListenerSlot(free=True)  # HEAD needs no slot
+    if not isinstance(slot, ListenerSlot):
+        detail = "Live counters need the production server: run flask-redis-counter serve."
         return problem_response(HTTPStatus.NOT_IMPLEMENTED, detail)
-    if not seat.free:
+    if not slot.free:
         return problem_response(
-            HTTPStatus.SERVICE_UNAVAILABLE, "As many listen as there is room for."
+            HTTPStatus.SERVICE_UNAVAILABLE, "Too many live listeners; try again later."
         )
-    seat.names = names
-    # A proxy must not hold events back (nginx's word for it); an iterable has no length.
+    slot.names = names
+    # X-Accel-Buffering disables nginx's buffering. An iterator has no Content-Length.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Response(iter(()), mimetype=EVENTS, headers=headers)

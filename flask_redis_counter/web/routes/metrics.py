@@ -1,4 +1,4 @@
-"""The numbers for a monitor, in Prometheus' formats; of all worker processes together.
+"""Route of metrics in Prometheus' formats, summed over all worker processes.
 
 Names and units: https://prometheus.io/docs/practices/naming/
 """
@@ -26,7 +26,7 @@ from ..problems import problem_response
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-#: The media types of the two formats.
+#: Media types of the two formats.
 PLAIN = "text/plain"
 OPENMETRICS = "application/openmetrics-text"
 
@@ -35,15 +35,15 @@ blueprint = Blueprint("metrics", __name__)
 
 @lru_cache(maxsize=1)
 def metrics_available() -> bool:
-    """Whether prometheus-client is installed."""
+    """Return whether prometheus-client is installed."""
     return find_spec("prometheus_client") is not None
 
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Answer the metrics; also while the store is away, which is one of them."""
+    """Return the metrics, also while the store cannot be reached (``counter_store_up``)."""
     if not current_state().config.metrics:
-        raise NotFound("There are no metrics here: COUNTER_METRICS is false.")
+        raise NotFound("Metrics are turned off: COUNTER_METRICS is false.")
     if (token := current_state().config.metrics_token) is not None:
         require_key(token, "COUNTER_METRICS_TOKEN", "metrics")
     if not metrics_available():
@@ -52,10 +52,12 @@ def metrics() -> Response:
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import choose_encoder
 
-    encode, form = choose_encoder(request.headers.get("Accept", ""))
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     registry = CollectorRegistry()
     registry.register(_Collector(current_state()))
-    return Response(encode(registry), content_type=form, headers={"Cache-Control": "no-store"})
+    return Response(
+        encode(registry), content_type=content_type, headers={"Cache-Control": "no-store"}
+    )
 
 
 class _Collector:

@@ -1,4 +1,4 @@
-"""The welcome page, and the count."""
+"""Routes of the welcome page and of ``/count``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ blueprint.before_request(reject_invalid_request)
 
 @blueprint.get("/")
 def welcome() -> Response:
-    """Answer the welcome page, also while the store is away."""
+    """Return the welcome page, also while the store cannot be reached."""
     body = render_template(
         "welcome.html", name=current_state().config.name, live=SLOT_KEY in request.environ
     )
@@ -26,12 +26,12 @@ def welcome() -> Response:
 
 @blueprint.route("/count", methods=["GET", "POST"])
 def count() -> Response:
-    """Count a visit and answer the new value; HEAD reads."""
-    form = media_type(request.headers.get("Accept", ""))
+    """Count a visit, and return the new value. HEAD only reads."""
+    mimetype = media_type(request.headers.get("Accept", ""))
     state = current_state()
     name = state.config.name
     if request.method == "HEAD":
-        return value_response(form, name, state.counter.value(name))
+        return value_response(mimetype, name, state.counter.value(name))
     if "amount" in request.args:
-        raise BadRequest(f"This counts one. For more: POST /counters/{name}/hits?amount=7.")
-    return hit_response(form, name, 1, state.config.limits)
+        raise BadRequest(f"/count takes no amount. Send POST /counters/{name}/hits?amount=7.")
+    return hit_response(mimetype, name, 1, state.config.limits)

@@ -1,4 +1,4 @@
-"""The page that writes the lines which put a count on somebody's site."""
+"""Route of the page that generates snippets: lines that put a count on a site."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..badge_svg import COLORS, NumberFormat, parse_color
 from ..params import require_url_safe_name
 from ..request_checks import reject_invalid_request
 
-# A browser reads it with the flag v, which wants the hyphen escaped.
+# Browsers compile a pattern attribute with the flag v, which needs an escaped hyphen.
 _NAME = URL_SAFE_NAME.pattern.replace("-]", r"\-]")
-# What Markdown would take for markup in the words for an image.
+# Characters that are markup in the alternative text of a Markdown image.
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|~])")
 _ESCAPED = r"\\\1"
 
-# Names for which a rule of EasyPrivacy blocks /counters/NAME/hits, /counters/NAME.svg or
-# /hit/NAME.svg, as of November 2026; of all those the ones that somebody may well give a counter.
+# Plausible counter names for which a rule of EasyPrivacy blocks /counters/NAME/hits,
+# /counters/NAME.svg or /hit/NAME.svg, as of November 2026.
 # https://github.com/easylist/easylist/blob/master/easyprivacy/easyprivacy_general.txt
 _BLOCKED = re.compile(
     r"""
@@ -45,43 +45,43 @@ blueprint.before_request(reject_invalid_request)
 
 @blueprint.get("/snippet")
 def snippet() -> Response:
-    """Answer the form, and the lines for what was filled in."""
-    # A form also sends the fields that were left empty.
-    sent = request.args
-    name = require_url_safe_name(sent.get("name", "").strip() or current_state().config.name)
-    label = parse_label(sent.get("label", ""))
-    asked = {
+    """Return the form, and the snippets for its values."""
+    # A form also sends empty fields.
+    args = request.args
+    name = require_url_safe_name(args.get("name", "").strip() or current_state().config.name)
+    label = parse_label(args.get("label", ""))
+    fields = {
         "label": label,
-        "color": sent["color"] if parse_color(sent.get("color", "")) else "",
-        "format": sent["format"] if sent.get("format") in get_args(NumberFormat) else "",
+        "color": args["color"] if parse_color(args.get("color", "")) else "",
+        "format": args["format"] if args.get("format") in get_args(NumberFormat) else "",
     }
-    query = urlencode({field: text for field, text in asked.items() if text})
+    query = urlencode({field: text for field, text in fields.items() if text})
     query = f"?{query}" if query else ""
     page = render_template(
         "snippet.html",
         name=name,
-        asked=asked,
+        fields=fields,
         query=query,
-        lines=lines(name, label or name, query),
+        snippets=make_snippets(name, label or name, query),
         blocked=is_blocked(name),
         cors=current_state().config.cors_origins,
         colors=COLORS,
         name_pattern=_NAME,
-        longest_label=MAX_LABEL,
+        max_label=MAX_LABEL,
     )
     return Response(page, headers={"Cache-Control": "no-store"})
 
 
 def is_blocked(name: str) -> bool:
-    """Whether a common filter list blocks the requests of a counter of this name."""
+    """Return whether a common filter list blocks requests for a counter of this name."""
     return _BLOCKED.fullmatch(name) is not None
 
 
-def lines(name: str, words: str, query: str) -> dict[str, str]:
-    """Return what to copy, by what it is.
+def make_snippets(name: str, alt: str, query: str) -> dict[str, str]:
+    """Return the snippets by kind.
 
-    :param words: what stands for the image where it cannot be seen.
-    :param query: how the badge is to look.
+    :param alt: alternative text of the image.
+    :param query: query with the style of the badge, with its ``?``, or empty.
     """
     read = url_for("badges.read", name=name, _external=True) + query
     hit = url_for("badges.hit", name=name, _external=True) + query
@@ -91,8 +91,8 @@ def lines(name: str, words: str, query: str) -> dict[str, str]:
     loader = Markup('<script async src="{}" data-counter="{}"></script>')
     place = Markup('<p data-count-line hidden>Seen <span data-count-of="{}"></span> times.</p>')
     return {
-        "markdown": f"![{_MARKUP.sub(_ESCAPED, words)}]({read})",
-        "image": str(image.format(hit, words)),
+        "markdown": f"![{_MARKUP.sub(_ESCAPED, alt)}]({read})",
+        "image": str(image.format(hit, alt)),
         "script": str(loader.format(script, name)),
         "place": str(place.format(name)),
         "shields": f"https://img.shields.io/endpoint?url={quote(shields, safe='')}",

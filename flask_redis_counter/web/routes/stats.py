@@ -1,4 +1,4 @@
-"""The page of statistics, and its charts, each an image of its own."""
+"""Routes of the statistics page, and of its charts as images."""
 
 from __future__ import annotations
 
@@ -24,132 +24,137 @@ from ..request_checks import reject_invalid_request
 from ..responses import make_conditional
 from .live import SLOT_KEY
 
-#: How many counters one page has.
+#: Counters on one page.
 PAGE_SIZE = 20
 
-#: How far the page goes back, in days: at least, at most, by default, and what it has links for.
+#: Days that the page shows: minimum, maximum, default, and those with a link.
 MIN_DAYS, MAX_DAYS, DEFAULT_DAYS = 7, 365, 30
-SPANS = (7, 30, 90, 365)
+LINKED_DAYS = (7, 30, 90, 365)
 
-#: The last page that can be asked for, and the characters of a search.
+#: The last page, and the maximum characters of a search.
 MAX_PAGES, MAX_SEARCH = 1000, 64
 
-#: Lines of all tables on a page; where there would be more, each counter's page has its own.
-MAX_LINES = 700
+#: Maximum rows of all tables on a page. If there would be more, each table has a page of its own.
+MAX_TABLE_ROWS = 700
 
 blueprint = Blueprint("stats", __name__)
 blueprint.before_request(reject_invalid_request)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A counter as the page shows it."""
+class CounterRow:
+    """One counter on the page.
+
+    :ivar value: None if the counter does not exist, or is not an integer.
+    :ivar days: the days that the page shows.
+    :ivar is_invalid: whether a key of the counter holds something else than it should.
+    """
 
     name: str
     value: int | None
     days: tuple[SeriesPoint, ...]
-    broken: bool
+    is_invalid: bool
 
     @property
     def today(self) -> SeriesPoint:
-        """The day that it is."""
+        """The last of its days."""
         return self.days[-1]
 
     @property
     def hits(self) -> int:
-        """The hits of all its days."""
+        """The sum of the hits of its days."""
         return sum(day.hits for day in self.days)
 
     @property
-    def words(self) -> str:
-        """What the chart shows, for who does not see it."""
+    def alt(self) -> str:
+        """Alternative text of the chart."""
         first, last = (f"{day.start.day} {day.start:%B %Y}" for day in (self.days[0], self.today))
-        most = max(self.days, key=lambda day: day.hits)
-        said = f"Hits on {self.name} from {first} to {last}: {self.hits:,} in all"
+        peak = max(self.days, key=lambda day: day.hits)
+        text = f"Hits on {self.name} from {first} to {last}: {self.hits:,} in all"
         if not self.hits:
-            return f"{said}."
-        return f"{said}, the most on {most.start.day} {most.start:%B}: {most.hits:,}."
+            return f"{text}."
+        return f"{text}, the most on {peak.start.day} {peak.start:%B}: {peak.hits:,}."
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """The counters of one page, and where they are in the order of all.
+class PageSelection:
+    """Selection of the counters of one page.
 
-    :ivar names: the counters that the page begins with.
-    :ivar after: and those that come after this name; None: no others.
-    :ivar span: the first and the last number of them, where they are in the order of their hits.
-    :ivar total: how many there are.
-    :ivar following: query of the next page; None where there is none.
+    :ivar names: counters at the start of the page.
+    :ivar after: also list counters after this name, in the order of names; None: no others.
+    :ivar span: first and last rank on the page, if it is ordered by value; else empty.
+    :ivar total: number of counters, as text; empty for counters named in the query.
+    :ivar next_query: query of the next page; None if this is the last.
     """
 
     names: list[str]
     after: str | None = None
     span: str = ""
     total: str = ""
-    following: dict[str, object] | None = None
+    next_query: dict[str, object] | None = None
 
 
 @blueprint.get("/stats")
 @limit_concurrency("name", "q", "after", "page", "days", cached=True)
 def page() -> Response:
-    """Answer the page: counters by their hits, by name, those searched for, or those asked for."""
+    """Return the page: counters by value, by name, by a search, or named in the query."""
     days = _days()
     state = current_state()
     own = state.config.name
-    listing = _listing(own)
-    most = PAGE_SIZE - len(listing.names)
-    found = state.counter.overview(listing.names, after=listing.after, limit=most, days=days)
+    selection = _select(own)
+    limit = PAGE_SIZE - len(selection.names)
+    found = state.counter.overview(selection.names, after=selection.after, limit=limit, days=days)
     # The service's own counter is on the first page.
-    counters = [one for one in found.counters if one.name != own or not listing.after]
-    following = listing.following
+    counters = [one for one in found.counters if one.name != own or not selection.after]
+    next_query = selection.next_query
     if found.more and counters:
-        following = {"after": counters[-1].name}
-    sent = {key: request.args.getlist(key) for key in ("name", "q", "after") if key in request.args}
-    rows = [_row(one, own) for one in counters]
+        next_query = {"after": counters[-1].name}
+    args = {key: request.args.getlist(key) for key in ("name", "q", "after") if key in request.args}
+    rows = [_row(summary, own) for summary in counters]
     body = render_template(
         "stats.html",
         rows=rows,
-        listing=listing,
+        selection=selection,
         search=_search(),
         days=days,
-        usual=DEFAULT_DAYS,
-        spans={span: _link(days=span, **sent) for span in SPANS},
+        default_days=DEFAULT_DAYS,
+        spans={span: _link(days=span, **args) for span in LINKED_DAYS},
         orders={"Most hits first": _link(days=days), "By name": _link(days=days, after="")},
-        following=following and _link(days=days, **following),
+        next_link=next_query and _link(days=days, **next_query),
         store=found.store if state.config.show_store else None,
         charts=charts_available(),
         live=SLOT_KEY in request.environ,
         weekly=days_per_bar(days) > 1,
-        tables=len(rows) * days <= MAX_LINES,
+        tables=len(rows) * days <= MAX_TABLE_ROWS,
     )
     return Response(body, headers={"Cache-Control": "no-store"})
 
 
-def _listing(own: str) -> Listing:
-    """Return the counters that the query asks for.
+def _select(own: str) -> PageSelection:
+    """Return the selection of the query.
 
-    :param own: the service's own counter, which is the first one where all are listed.
+    :param own: the service's own counter, which comes first if all are listed.
     """
     if names := request.args.getlist("name"):
         if len(names) > PAGE_SIZE:
-            raise BadRequest(f"Ask for up to {PAGE_SIZE} names.")
-        return Listing(names)
+            raise BadRequest(f"Too many names: send up to {PAGE_SIZE}.")
+        return PageSelection(names)
     ranking = current_ranking()
     search = _search()
     found = ranking.find(search)
     if search.lower() in own.lower():
-        # It is there before its first hit.
+        # It is listed even before its first hit.
         found = [own, *(name for name in found if name != own)]
-    total = f"{'' if ranking.is_whole else 'more than '}{len(found):,}"
+    total = f"{'' if ranking.is_complete else 'more than '}{len(found):,}"
     after = request.args.get("after")
     if after is not None and not search:
-        return Listing([] if after else [own], after, total=total)
+        return PageSelection([] if after else [own], after, total=total)
     number = get_integer_or_default(request.args, "page", 1, MAX_PAGES, 1)
-    begin = (number - 1) * PAGE_SIZE
-    shown = found[begin : begin + PAGE_SIZE]
-    span = f"{begin + 1:,} to {begin + len(shown):,}"
-    more = {"q": search, "page": number + 1} if begin + PAGE_SIZE < len(found) else None
-    return Listing(shown, span=span, total=total, following=more)
+    start = (number - 1) * PAGE_SIZE
+    names = found[start : start + PAGE_SIZE]
+    span = f"{start + 1:,} to {start + len(names):,}"
+    next_query = {"q": search, "page": number + 1} if start + PAGE_SIZE < len(found) else None
+    return PageSelection(names, span=span, total=total, next_query=next_query)
 
 
 def _search() -> str:
@@ -159,7 +164,7 @@ def _search() -> str:
 @blueprint.get("/stats/<name>.svg")
 @limit_concurrency("days", cached=True)
 def chart(name: str) -> Response:
-    """Answer a chart of a counter's last days."""
+    """Return a chart of a counter's last days."""
     if not charts_available():
         detail = "Charts need pygal: pip install 'flask-redis-counter[server]'."
         return problem_response(HTTPStatus.NOT_IMPLEMENTED, detail)
@@ -171,7 +176,7 @@ def chart(name: str) -> Response:
     if found.value is None and name != state.config.name:
         raise CounterNotFoundError(name)
     response = Response(mimetype=SVG)
-    # It has its own style, which a page's policy would forbid where it is opened by itself.
+    # The pages' policy would forbid the chart's inline style when it is opened by itself.
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
     response.set_etag(blake2b(repr(found.days).encode(), digest_size=16).hexdigest())
     if make_conditional(response).status_code == HTTPStatus.OK:
@@ -183,13 +188,13 @@ def _days() -> int:
     return get_integer_or_default(request.args, "days", MIN_DAYS, MAX_DAYS, DEFAULT_DAYS)
 
 
-def _row(one: CounterSummary, own: str) -> Row:
-    # Nobody has visited yet, where the service's own is not there.
-    value = 0 if one.value is None and one.name == own else one.value
-    broken = one.error is not None
-    return Row(one.name, None if broken else value, one.days, broken)
+def _row(summary: CounterSummary, own: str) -> CounterRow:
+    # The service's own counter has the value 0 before its first hit.
+    value = 0 if summary.value is None and summary.name == own else summary.value
+    is_invalid = summary.error is not None
+    return CounterRow(summary.name, None if is_invalid else value, summary.days, is_invalid)
 
 
 def _link(**query: object) -> str:
-    given = {key: value for key, value in query.items() if value or key == "after"}
-    return f"{url_for('stats.page')}?{urlencode(given, doseq=True)}"
+    args = {key: value for key, value in query.items() if value or key == "after"}
+    return f"{url_for('stats.page')}?{urlencode(args, doseq=True)}"

@@ -1,8 +1,9 @@
-"""The service as Granian runs it (RSGI): programs' hits on the event loop, all else by Flask.
+"""RSGI application for Granian: a fast path for programs' hits, and Flask for all other requests.
 
-Flask's dispatch costs many times what a hit does. The front answers the requests that there are
-many of, a program's hits, through the same functions as the views and byte for byte alike, and
-hands everything else to Flask in a thread. Hooks and signals of Flask do not see what it answers.
+Flask's dispatch costs many times as much as a hit. The fast path answers the most frequent
+requests, hits that get JSON, on the event loop. It uses the same functions as the views, and its
+responses are the same byte for byte. All other requests go to Flask in a thread. Flask's hooks and
+signals do not run for requests on the fast path.
 
 Interface: https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md
 """
@@ -34,10 +35,10 @@ from ..negotiation import JSON, media_type
 from ..params import parse_idempotency_key
 from ..representations import HEADERS, hit_headers, render_json
 from ..request_log import (
-    OUTAGE_LOG,
+    OUTAGE_LOG_KEY,
     REQUEST_ID,
     STARTED_AT_KEY,
-    TRACES,
+    TRACER_KEY,
     log_request,
     new_request_id,
     parse_request_id,
@@ -52,15 +53,15 @@ if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
     from granian.rsgi import Scope
 
-#: Seconds that a body may take to arrive.
+#: Seconds within which a request body has to arrive.
 BODY_TIMEOUT = 5.0
 
-#: Threads for what Flask answers. Waiting for the store releases the interpreter's lock.
+#: Threads for Flask. Waiting for the store releases the interpreter's lock.
 THREADS = 16
 
-# What goes with most answers, before their length: in Flask's order.
+# Headers of most responses before Content-Length, in Flask's order.
 _HEADERS = (*HEADERS.items(), ("Content-Type", JSON))
-# Headers that want a closer look.
+# Request headers that need a closer look.
 _INSPECTED_HEADERS = PREFETCH_HEADERS | {
     "content-length",
     "transfer-encoding",
@@ -70,15 +71,15 @@ _INSPECTED_HEADERS = PREFETCH_HEADERS | {
 _HITS = re.compile(rf"/counters/({URL_SAFE_NAME.pattern})/hits")
 _AMOUNT = re.compile(r"(?:amount=([1-9][0-9]{0,17}))?")
 
-#: A hit's name, amount, token, terms and sender, and what its request is called.
-Wanted: TypeAlias = tuple[str, int, str | None, Limits, HitRequest, str | None]
+# Name, amount, idempotency key, limits, visit and request ID of a hit.
+_ParsedHit: TypeAlias = tuple[str, int, str | None, Limits, HitRequest, str | None]
 
 
 class RSGIApp:
-    """An RSGI application around the service.
+    """RSGI application around the service.
 
-    :param app: the service. Its settings say whether the fast path is on; where it judges
-        hosts (``TRUSTED_HOSTS``, ``SERVER_NAME``) it is off, because only Flask knows them.
+    :param app: the service. ``TRUSTED_HOSTS`` and ``SERVER_NAME`` turn the fast path off, because
+        only Flask checks them.
     """
 
     def __init__(self, app: Flask) -> None:
@@ -86,16 +87,16 @@ class RSGIApp:
         self._app = app
         self._name = state.config.name
         self._limits = state.config.limits
-        self._named_terms = state.config.named_limits
-        self._screen = state.visit_filter
+        self._named_limits = state.config.named_limits
+        self._visit_filter = state.visit_filter
         self._cors = state.config.cors_origins
-        self._log_requests = state.config.access_log
-        self._traces: Tracer | None = app.extensions[TRACES]
-        self._outage_log: LogThrottle = app.extensions[OUTAGE_LOG]
-        self._is_watched = self._log_requests or self._traces is not None
-        self._proxies = bool(state.config.trusted_proxies)
-        judges_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
-        self._fast = state.config.fast_path and not judges_hosts
+        self._access_log = state.config.access_log
+        self._tracer: Tracer | None = app.extensions[TRACER_KEY]
+        self._outage_log: LogThrottle = app.extensions[OUTAGE_LOG_KEY]
+        self._is_watched = self._access_log or self._tracer is not None
+        self._has_proxies = bool(state.config.trusted_proxies)
+        checks_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
+        self._fast_path = state.config.fast_path and not checks_hosts
         self._hosts = state.config.trusted_hosts
         self._counter = AsyncRedisCounter(
             state.config.redis_url,
@@ -106,28 +107,30 @@ class RSGIApp:
             metrics=state.counter.metrics,
             visitors=state.counter.visitors,
         )
-        state.counter.start_replaying()  # this process is a worker
+        state.counter.start_replaying()  # only worker processes create this object
         config = state.config
-        self._hub = (
+        self._broadcaster = (
             EventBroadcaster(config.redis_url, self._counter, config.max_listeners)
             if config.max_listeners
             else None
         )
-        self._places = asyncio.Semaphore(2 * THREADS)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
+        self._slots = asyncio.Semaphore(2 * THREADS)
+        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
         """Answer one request."""
-        began = time.perf_counter()
-        wanted = self._hit_in(scope) if self._fast else None
-        if wanted is None:
-            if self._hub and scope.path == "/live" and scope.method == "GET":
-                await self._go_live(self._hub, scope, began, proto)
+        started_at = time.perf_counter()
+        parsed = self._parse_hit(scope) if self._fast_path else None
+        if parsed is None:
+            if self._broadcaster and scope.path == "/live" and scope.method == "GET":
+                await self._stream_events(self._broadcaster, scope, started_at, proto)
                 return
-            answer = await self._from_flask(scope, began, await self._body(scope, proto))
-            answer.send(proto)
+            response = await self._call_flask(
+                scope, started_at, await self._read_body(scope, proto)
+            )
+            response.send(proto)
             return
-        name, amount, idempotency_key, limits, visit, identity = wanted
+        name, amount, idempotency_key, limits, visit, request_id = parsed
         try:
             hit = await self._counter.hit(
                 name,
@@ -138,8 +141,8 @@ class RSGIApp:
                 limits=limits,
             )
         except Exception as error:
-            # Not by way of the view, which would count once more.
-            self._explain(scope, began, error).send(proto)
+            # Do not call the view: it would count again.
+            self._error_response(scope, started_at, error).send(proto)
             return
         if self._outage_log.lasts:
             self._outage_log.recovered()
@@ -147,60 +150,67 @@ class RSGIApp:
         body = render_json(name, hit.value, counted=hit.counted, reason=reason).encode()
         length = ("Content-Length", str(len(body)))
         if self._is_watched:
-            identity = self._tell(scope, began, identity)
-        if hit.replayed or self._cors or identity:
-            headers = self._rarer_headers(scope, hit, length, identity)
+            request_id = self._observe(scope, started_at, request_id)
+        if hit.replayed or self._cors or request_id:
+            headers = self._extra_headers(scope, hit, length, request_id)
         else:
             headers = [*_HEADERS, length]
         proto.response_bytes(200, headers, body)
 
     def end_streams(self) -> None:
-        """End what would go on for as long as the clients like."""
-        if self._hub:
-            self._hub.close()
+        """End the event streams, which have no end of their own."""
+        if self._broadcaster:
+            self._broadcaster.close()
 
     async def aclose(self) -> None:
-        """Close the connections, and end the threads once they have answered."""
+        """Close the connections; end each thread after its current response."""
         self.end_streams()
         await self._counter.aclose()
-        self._threads.shutdown(wait=False)
+        self._executor.shutdown(wait=False)
 
-    async def _go_live(
-        self, hub: EventBroadcaster, scope: Scope, began: float, proto: HTTPProtocol
+    async def _stream_events(
+        self, broadcaster: EventBroadcaster, scope: Scope, started_at: float, proto: HTTPProtocol
     ) -> None:
-        with hub.seat() as seat:
-            answer = await self._from_flask(scope, began, None, seat)
-            if answer.status == 200:
-                await hub.serve(proto, answer.headers, seat.names)
+        with broadcaster.reserve() as slot:
+            response = await self._call_flask(scope, started_at, None, slot)
+            if response.status == 200:
+                await broadcaster.serve(proto, response.headers, slot.names)
             else:
-                answer.send(proto)
+                response.send(proto)
 
-    def _rarer_headers(
-        self, scope: Scope, hit: Hit, length: tuple[str, str], identity: str | None
+    def _extra_headers(
+        self, scope: Scope, hit: Hit, length: tuple[str, str], request_id: str | None
     ) -> list[tuple[str, str]]:
         headers = dict([*hit_headers(hit).items(), ("Content-Type", JSON), length])
         if self._cors:
             headers |= cors_headers(self._cors, scope.headers.get("origin"))
             headers["Vary"] += ", Origin"
-        if identity is not None:
-            headers[REQUEST_ID] = identity
+        if request_id is not None:
+            headers[REQUEST_ID] = request_id
         return list(headers.items())
 
-    def _tell(self, scope: Scope, began: float, identity: str | None) -> str | None:
-        """Tell the log and OpenTelemetry of a hit that was answered; return what it is called."""
+    def _observe(self, scope: Scope, started_at: float, request_id: str | None) -> str | None:
+        """Log and trace a hit that was answered; return its request ID."""
         header = partial(get_header, scope.headers)
-        if self._traces is not None:
+        if self._tracer is not None:
             route = scope.path if scope.path == "/count" else "/counters/<name>/hits"
-            self._traces.add(scope.method, route, scope.path, HTTPStatus.OK, began, header)
-        if self._log_requests:
-            identity = identity or new_request_id()
-            log_request(
-                scope.method, scope.path, HTTPStatus.OK, began, identity, header("traceparent")
+            self._tracer.record_request(
+                scope.method, route, scope.path, HTTPStatus.OK, started_at, header
             )
-        return identity
+        if self._access_log:
+            request_id = request_id or new_request_id()
+            log_request(
+                scope.method,
+                scope.path,
+                HTTPStatus.OK,
+                started_at,
+                request_id,
+                header("traceparent"),
+            )
+        return request_id
 
-    async def _body(self, scope: Scope, proto: HTTPProtocol) -> io.IOBase | None:
-        """Read a body that a view looks at; the others are ignored."""
+    async def _read_body(self, scope: Scope, proto: HTTPProtocol) -> io.IOBase | None:
+        """Read the body if a view needs it; return None otherwise."""
         length = scope.headers.get("content-length")
         is_hit = scope.method == "POST" and length is None and _HITS.fullmatch(scope.path)
         if scope.method != "PUT" and not is_hit:
@@ -209,8 +219,8 @@ class RSGIApp:
             proto, length, self._app.config["MAX_CONTENT_LENGTH"], BODY_TIMEOUT
         )
 
-    def _hit_in(self, scope: Scope) -> Wanted | None:
-        """Return what is wanted where that is plainly a hit; None: Flask has to look at it."""
+    def _parse_hit(self, scope: Scope) -> _ParsedHit | None:
+        """Return the hit that a request asks for, None if Flask has to handle the request."""
         path, method = scope.path, scope.method
         if path == "/count" and method in ("GET", "POST"):
             if scope.query_string:
@@ -220,12 +230,12 @@ class RSGIApp:
             if not (query := _AMOUNT.fullmatch(scope.query_string)):
                 return None
             if scope.http_version == "2" and "content-length" not in scope.headers:
-                return None  # there may be a body all the same
-            name, amount, limits = named[1], int(query[1] or 1), self._named_terms
+                return None  # HTTP/2 allows a body without a length
+            name, amount, limits = named[1], int(query[1] or 1), self._named_limits
         else:
             return None
         headers: Any = scope.headers
-        idempotency_key = identity = None
+        idempotency_key = request_id = None
         names = headers.keys()
         if not _INSPECTED_HEADERS.isdisjoint(names):
             if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
@@ -237,48 +247,52 @@ class RSGIApp:
             except HTTPException:
                 return None
             if idempotency_key is not None:
-                limits = self._screen.adjust_limits(limits, idempotency_key, headers.get)
-            identity = parse_request_id(get_header(headers, "x-request-id"))
+                limits = self._visit_filter.adjust_limits(limits, idempotency_key, headers.get)
+            request_id = parse_request_id(get_header(headers, "x-request-id"))
         accept = get_header(headers, "accept") if "accept" in names else None
-        if not _is_plain(request_host(scope), self._hosts, accept or ""):
+        if not _accepts_json(request_host(scope), self._hosts, accept or ""):
             return None
-        header = partial(get_header, headers) if self._proxies else headers.get
-        if self._screen.ignores_bots and self._screen.skip_reason(header) is not None:
+        header = partial(get_header, headers) if self._has_proxies else headers.get
+        if self._visit_filter.ignores_bots and self._visit_filter.skip_reason(header) is not None:
             return None
-        visit = HitRequest(None, *self._screen.identify(client_address(scope.client), header))
-        return name, amount, idempotency_key, limits, visit, identity
+        visit = HitRequest(None, *self._visit_filter.identify(client_address(scope.client), header))
+        return name, amount, idempotency_key, limits, visit, request_id
 
-    async def _from_flask(
-        self, scope: Scope, began: float, body: io.IOBase | None, seat: ListenerSlot | None = None
+    async def _call_flask(
+        self,
+        scope: Scope,
+        started_at: float,
+        body: io.IOBase | None,
+        slot: ListenerSlot | None = None,
     ) -> WSGIResponse:
         loop = asyncio.get_running_loop()
-        async with self._places:  # answers that wait for the loop take memory
-            ask = partial(self._ask_flask, scope, began, body, seat)
-            return await loop.run_in_executor(self._threads, ask)
+        async with self._slots:  # responses that wait for the loop occupy memory
+            call = partial(self._call_wsgi, scope, started_at, body, slot)
+            return await loop.run_in_executor(self._executor, call)
 
-    def _ask_flask(
-        self, scope: Scope, began: float, body: io.IOBase | None, seat: ListenerSlot | None
+    def _call_wsgi(
+        self, scope: Scope, started_at: float, body: io.IOBase | None, slot: ListenerSlot | None
     ) -> WSGIResponse:
-        answer = WSGIResponse()
-        environ = build_environ(scope, body) | {STARTED_AT_KEY: began}
-        if self._hub:
-            environ[SLOT_KEY] = seat
-        answer.collect(self._app(environ, answer))
-        return answer
+        response = WSGIResponse()
+        environ = build_environ(scope, body) | {STARTED_AT_KEY: started_at}
+        if self._broadcaster:
+            environ[SLOT_KEY] = slot
+        response.collect(self._app(environ, response))
+        return response
 
-    def _explain(self, scope: Scope, began: float, error: Exception) -> WSGIResponse:
-        environ = build_environ(scope) | {STARTED_AT_KEY: began}
+    def _error_response(self, scope: Scope, started_at: float, error: Exception) -> WSGIResponse:
+        environ = build_environ(scope) | {STARTED_AT_KEY: started_at}
         with self._app.request_context(environ):
             response = self._app.make_response(self._app.handle_user_exception(error))
             response = self._app.process_response(response)
-        answer = WSGIResponse()
-        answer.collect(response(environ, answer))
-        return answer
+        result = WSGIResponse()
+        result.collect(response(environ, result))
+        return result
 
 
 @lru_cache(maxsize=256)
-def _is_plain(host: str | None, allowed: tuple[str, ...], accept: str) -> bool:
-    """Whether the host is allowed, and the answer is JSON."""
+def _accepts_json(host: str | None, allowed: tuple[str, ...], accept: str) -> bool:
+    """Return whether the host is allowed, and the response is JSON."""
     if not hosts.is_allowed_host(host, allowed):
         return False
     try:

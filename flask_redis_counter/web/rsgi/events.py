@@ -1,4 +1,4 @@
-"""Server-sent events: a page's numbers rise while somebody looks at it.
+"""Server-sent events: live values of counters, for pages that are open in a browser.
 
 Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -23,138 +23,142 @@ if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
     from granian._granian import RSGIHTTPStreamTransport as Stream
 
-#: Seconds between the events of a listener, at least.
+#: Minimum seconds between two events to one listener.
 MIN_EVENT_INTERVAL = 0.25
 
-#: Seconds without an event after which a comment goes out: proxies end what is silent.
+#: Seconds without an event after which a comment is sent: proxies close silent connections.
 HEARTBEAT = 15.0
 
-#: Seconds after which a value is read again that could not be read.
+#: Seconds until values are read again after an error.
 READ_RETRY_DELAY = 1.0
 
-#: Milliseconds after which a browser that was cut off comes back.
+#: Milliseconds after which a browser reconnects (the field ``retry`` of an event stream).
 RECONNECT_MS = 2000
 
 _log = logging.getLogger(__name__)
 
 
 class _Listener:
+    # latest: the newest value of each counter; pending: those that were not sent yet.
     def __init__(self) -> None:
-        self.known: dict[str, int] = {}
-        self.news: dict[str, int] = {}
+        self.latest: dict[str, int] = {}
+        self.pending: dict[str, int] = {}
         self.changed = asyncio.Event()
 
-    def hear(self, name: str, value: int) -> None:
-        if self.known.get(name) != value:
-            self.known[name] = self.news[name] = value
+    def push(self, name: str, value: int) -> None:
+        if self.latest.get(name) != value:
+            self.latest[name] = self.pending[name] = value
             self.changed.set()
 
 
 class EventBroadcaster:
-    """All listeners of a worker process, in its one event loop, over one connection.
+    """Sends the changes of counters to all listeners of a worker process.
+
+    It uses the worker's one event loop, and one connection to the store.
 
     :param store: the store's URL.
-    :param seats: how many may listen.
+    :param max_listeners: the maximum number of listeners.
     """
 
-    def __init__(self, store: str, counter: AsyncRedisCounter, seats: int) -> None:
+    def __init__(self, store: str, counter: AsyncRedisCounter, max_listeners: int) -> None:
         self._counter = counter
-        self._seats = seats
-        self._open = True
-        self._bell = CounterSubscriber(store, self._rang)
+        self._free_slots = max_listeners
+        self._is_open = True
+        self._subscriber = CounterSubscriber(store, self._on_change)
         self._listeners: dict[str, set[_Listener]] = {}
-        self._feeding: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[None]] = set()
         self._stale: set[str] = set()
-        self._reading: asyncio.Task[None] | None = None
-        self._trouble = LogThrottle(_log, "counters can be read again")
+        self._read_task: asyncio.Task[None] | None = None
+        self._read_log = LogThrottle(_log, "counters can be read again")
 
     @contextmanager
-    def seat(self) -> Iterator[ListenerSlot]:
-        """Keep a place, if there is one, before anything is opened."""
-        free = self._open and self._seats > 0
-        self._seats -= free
+    def reserve(self) -> Iterator[ListenerSlot]:
+        """Reserve a slot for a listener before its stream is opened, if one is free."""
+        free = self._is_open and self._free_slots > 0
+        self._free_slots -= free
         try:
             yield ListenerSlot(free)
         finally:
-            self._seats += free
+            self._free_slots += free
 
     async def serve(
         self, proto: HTTPProtocol, headers: list[tuple[str, str]], names: list[str]
     ) -> None:
-        """Send events until the client is gone, or :meth:`close`."""
+        """Send events until the client disconnects, or until :meth:`close`."""
         listener = _Listener()
         events = proto.response_stream(HTTPStatus.OK, headers)
-        if not self._open:
+        if not self._is_open:
             return
-        feeding = asyncio.ensure_future(_send_events(events, listener))
-        gone = asyncio.ensure_future(proto.client_disconnect())
-        self._feeding.add(feeding)
-        self._join(listener, names)
+        sending = asyncio.ensure_future(_send_events(events, listener))
+        disconnected = asyncio.ensure_future(proto.client_disconnect())
+        self._sending.add(sending)
+        self._subscribe(listener, names)
         try:
-            await asyncio.wait({feeding, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._leave(listener, names)
-            self._feeding.discard(feeding)
-            for task in (feeding, gone):
+            self._unsubscribe(listener, names)
+            self._sending.discard(sending)
+            for task in (sending, disconnected):
                 task.cancel()
 
     def close(self) -> None:
-        """End all streams, and take no more listeners."""
-        self._open = False
-        for feeding in self._feeding:
-            feeding.cancel()
-        if self._reading is not None:
-            self._reading.cancel()
-        self._bell.close()
+        """End all streams, and accept no more listeners."""
+        self._is_open = False
+        for sending in self._sending:
+            sending.cancel()
+        if self._read_task is not None:
+            self._read_task.cancel()
+        self._subscriber.close()
 
-    def _join(self, listener: _Listener, names: list[str]) -> None:
+    def _subscribe(self, listener: _Listener, names: list[str]) -> None:
         for name in names:
             listeners = self._listeners.setdefault(name, set())
             if not listeners:
-                self._bell.want(counter_key(self._counter.prefix, name))
+                self._subscriber.want(counter_key(self._counter.prefix, name))
             listeners.add(listener)
-            self._rang(name)  # as it stands now
+            self._on_change(name)  # sends the current value
 
-    def _leave(self, listener: _Listener, names: list[str]) -> None:
+    def _unsubscribe(self, listener: _Listener, names: list[str]) -> None:
         for name in set(names):
             listeners = self._listeners[name]
             listeners.discard(listener)
             if not listeners:
                 del self._listeners[name]
-                self._bell.leave(counter_key(self._counter.prefix, name))
+                self._subscriber.leave(counter_key(self._counter.prefix, name))
 
-    def _rang(self, name: str) -> None:
+    def _on_change(self, name: str) -> None:
         self._stale.add(name)
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.get_running_loop().create_task(self._read())
+        if self._read_task is None or self._read_task.done():
+            self._read_task = asyncio.get_running_loop().create_task(self._read())
 
     async def _read(self) -> None:
-        """Read the counters that rang, all of them in one round trip.
+        """Read the counters that changed, all in one round trip.
 
-        The values are not taken from what was published: another database of the same server
-        has the same channels.
+        Published values are not used: all databases of a server share its channels.
         """
         while names := self._stale & self._listeners.keys():
             self._stale.clear()
             try:
                 values = await self._counter.values(names, default=None, invalid=None)
             except CounterError as error:
-                self._trouble.log(logging.INFO, "no news of hits: %s", error)
+                self._read_log.log(
+                    logging.INFO, "cannot read counters for live listeners: %s", error
+                )
                 self._stale |= names
                 await asyncio.sleep(READ_RETRY_DELAY)
             else:
-                self._trouble.recovered()
-                self._spread(values)
+                self._read_log.recovered()
+                self._broadcast(values)
 
-    def _spread(self, values: dict[str, int | None]) -> None:
+    def _broadcast(self, values: dict[str, int | None]) -> None:
         for name, value in values.items():
             for listener in self._listeners.get(name, ()):
                 if value is not None:
-                    listener.hear(name, value)
+                    listener.push(name, value)
 
 
 async def _send_events(events: Stream, listener: _Listener) -> None:
-    """Send what a listener hears of, the newest only, and a sign of life where that is nothing."""
+    """Send the newest values to a listener, and a heartbeat if none changes."""
     await events.send_str(f"retry: {RECONNECT_MS}\n\n")
     while True:
         try:
@@ -164,7 +168,9 @@ async def _send_events(events: Stream, listener: _Listener) -> None:
             await events.send_str(":\n\n")
             continue
         listener.changed.clear()
-        news, listener.news = listener.news, {}
-        said = [f'data: {{"name": "{name}", "value": {value}}}\n\n' for name, value in news.items()]
-        await events.send_str("".join(said))
+        pending, listener.pending = listener.pending, {}
+        lines = [
+            f'data: {{"name": "{name}", "value": {value}}}\n\n' for name, value in pending.items()
+        ]
+        await events.send_str("".join(lines))
         await asyncio.sleep(MIN_EVENT_INTERVAL)

@@ -1,4 +1,4 @@
-"""Between RSGI and WSGI: a request on its way to Flask, and the answer on its way back."""
+"""Adapter from RSGI to WSGI: the environ of a request, and the collected response."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
     from granian.rsgi import Scope
 
-# Stands for a header's value that cannot be read; it is malformed wherever we look at it.
+# Value of a header that Granian cannot decode. Every parser of a header rejects it.
 _UNREADABLE = "\xff"
 
 
 class WSGIResponse:
-    """What a WSGI application answered; called as its ``start_response``.
+    """Response of a WSGI application; also its ``start_response`` callable.
 
     :ivar status: the status code.
     :ivar headers: names and values.
@@ -34,13 +34,13 @@ class WSGIResponse:
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        """Take status and headers."""
+        """Set status and headers."""
         self.status = int(status.split(" ", 1)[0])
         self.headers = headers
         return lambda chunk: self.collect([chunk])
 
     def collect(self, chunks: Iterable[bytes]) -> None:
-        """Take the body."""
+        """Append to the body."""
         try:
             self.body += b"".join(chunks)
         finally:
@@ -48,7 +48,7 @@ class WSGIResponse:
                 chunks.close()
 
     def send(self, proto: HTTPProtocol) -> None:
-        """Answer the client."""
+        """Send the response to the client."""
         if self.body:
             proto.response_bytes(self.status, self.headers, self.body)
         else:
@@ -57,42 +57,43 @@ class WSGIResponse:
 
 @lru_cache(maxsize=1024)
 def client_address(client: str) -> str:
-    """Return the address of a client, without the port."""
+    """Return the address of a client without the port."""
     return client.rpartition(":")[0].strip("[]")
 
 
 def get_header(headers: Any, name: str) -> str | None:
-    """Return all that a header was given, with commas between, and None where it is absent."""
+    """Return the values of a header, joined with commas; None if it is absent."""
     if values := headers.get_all(name):
         return ",".join(values)
-    # Granian leaves out a value that is not ASCII. A key that is malformed is none that is absent:
-    # the hit would count again with each repeat.
+    # Granian omits a value that is not ASCII. A malformed Idempotency-Key must not be treated as
+    # absent: the hit would count again with each retry.
     return _UNREADABLE if name in headers else None
 
 
 def request_host(scope: Scope) -> str | None:
-    """Return the requested host: HTTP/2's ``:authority`` or an absolute URL win over ``Host``."""
+    """Return the requested host: HTTP/2's ``:authority`` or an absolute URL, else ``Host``."""
     return get_header(scope.headers, "host") if scope.authority is None else scope.authority
 
 
 class IncompleteBody(io.RawIOBase):
-    """A body that the client did not send whole, or not in time."""
+    """Body that is incomplete, or did not arrive in time."""
 
     def readinto(self, buffer: object, /) -> int:
-        """Fail, which Werkzeug takes for a client that is gone."""
+        """Raise OSError, which Werkzeug treats as a disconnected client."""
         raise OSError("the body is incomplete")
 
 
 async def body_stream(
     proto: HTTPProtocol, length: str | None, limit: int, timeout: float
 ) -> io.IOBase:
-    """Read a body; one that is too large is read to the first chunk beyond the limit.
+    """Read a body; stop after the first chunk beyond the limit.
 
-    :param length: the announced length; None: the body's framing tells where it ends.
-    :param timeout: seconds that the body may take to arrive.
+    :param length: the Content-Length; None: the body's framing marks its end.
+    :param limit: maximum bytes.
+    :param timeout: seconds within which the body has to arrive.
     """
     if length is not None and not (length.isdigit() and int(length) <= limit):
-        return io.BytesIO()  # refused unread, for its length
+        return io.BytesIO()  # rejected later because of its length
     body = io.BytesIO()
     try:
         async with asyncio.timeout(timeout):
@@ -100,7 +101,11 @@ async def body_stream(
                 body.write(chunk)
                 if body.tell() > limit:
                     break
-    except (TimeoutError, OSError, RuntimeError):  # malformed chunks are Granian's RuntimeError
+    except (
+        TimeoutError,
+        OSError,
+        RuntimeError,
+    ):  # Granian raises RuntimeError for malformed chunks
         return IncompleteBody()
     if length is not None and body.tell() != int(length):
         return IncompleteBody()
@@ -109,7 +114,7 @@ async def body_stream(
 
 
 def build_environ(scope: Scope, body: io.IOBase | None = None) -> WSGIEnvironment:
-    """Return a WSGI environment (PEP 3333)."""
+    """Return a WSGI environ (PEP 3333)."""
     host, _, port = scope.server.rpartition(":")
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": scope.method,
@@ -129,9 +134,9 @@ def build_environ(scope: Scope, body: io.IOBase | None = None) -> WSGIEnvironmen
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    for name in scope.headers.keys():  # noqa: SIM118, because only Granian's own names repeat none
+    for name in scope.headers.keys():  # noqa: SIM118, because only Granian's keys() has no duplicates
         if "_" in name:
-            continue  # WSGI could not tell it from the header with hyphens, which others guard
+            continue  # ambiguous in WSGI: it could spoof the header with hyphens
         key = name.upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = f"HTTP_{key}"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_redis_counter import create_app
-from flask_redis_counter.web.routes.snippet import lines
+from flask_redis_counter.web.routes.snippet import make_snippets
 
 APP = create_app({})
 # Much of what is drawn means something in HTML, in Markdown or in a URL.
@@ -118,11 +118,11 @@ def test_what_the_badge_would_ignore(query):
 def test_each_line_is_escaped(label):
     """Whatever the words are: an image has them for its alternative, and nothing else comes out."""
     with APP.test_request_context():
-        written = lines("visits", label, "")
-    assert Elements(written["image"]).found == [
+        snippets = make_snippets("visits", label, "")
+    assert Elements(snippets["image"]).found == [
         ("img", {"src": "http://localhost/hit/visits.svg", "alt": label, "height": "20"})
     ]
-    words, _, address = written["markdown"].rpartition("](")
+    words, _, address = snippets["markdown"].rpartition("](")
     assert address == "http://localhost/counters/visits.svg)"
     # What is left when each escaped character is gone has no markup.
     assert not set(re.sub(r"\\[!-/:-@\[-`{-~]", "", words.removeprefix("!["))) & set("\\`*_[]<>&|~")
