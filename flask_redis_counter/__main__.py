@@ -1,4 +1,4 @@
-"""``python -m flask_redis_counter``."""
+"""Entry point of ``python -m flask_redis_counter``."""
 
 from .cli.main import main
 

@@ -1,4 +1,4 @@
-"""Objects whose state belongs to one process, however that process was copied."""
+"""Fork safety: objects whose state belongs to one process, and hooks around forks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 
 class ForkSafe:
-    """Resets itself in each process that was forked with a copy of it.
+    """Base of objects that reset their state in a forked child.
 
-    Its methods, or their callers, call :meth:`enter` before they use the state: it compares the
-    process id, which is a system call.
-    Python's own hooks are not enough: uWSGI forks in C, and runs none of them or the child's alone.
+    Methods, or their callers, call :meth:`enter` before they use the state. It compares the
+    process ID, which is a system call. Python's fork hooks are not enough: uWSGI forks in C, and
+    runs none of them, or only those of the child.
     """
 
     def __init__(self) -> None:
@@ -22,30 +22,34 @@ class ForkSafe:
         self._resets: dict[int, Any] = {}
 
     def enter(self) -> None:
-        """Reset the state where it is another process's, or where there is none yet."""
+        """Reset the state if it is another process's, or if there is none yet."""
         if self._pid != os.getpid():
-            self._enter_first(os.getpid())
+            self._reset_once(os.getpid())
 
-    def _enter_first(self, pid: int) -> None:
-        # Several threads of a child may come at once. They need a lock that no thread of the
-        # parent's can have held when it was copied; setdefault is atomic. It is reentrant for a
-        # signal handler.
+    def _reset_once(self, pid: int) -> None:
+        # Several threads of a child may get here at once. The lock must be new in the child: a
+        # thread of the parent may hold any older one. setdefault is atomic. The lock is
+        # reentrant because a signal handler may interrupt its holder.
         with self._resets.setdefault(pid, threading.RLock()):
             if self._pid != pid:
                 self._reset()
                 self._pid = pid
 
     def _reset(self) -> None:
-        """Make the state, without anything of the one that is there."""
+        """Replace the state by a new one, without using the old one."""
         raise NotImplementedError
 
 
 def around_fork(*, before: Callable[[], None], after_in_parent: Callable[[], None]) -> None:
-    """Call two methods around each fork that Python makes from now on, while their object lives."""
-    os.register_at_fork(before=_weakly(before), after_in_parent=_weakly(after_in_parent))
+    """Call two methods around each later fork by Python, as long as their object exists.
+
+    :param before: bound method to call before the fork.
+    :param after_in_parent: bound method to call in the parent afterwards.
+    """
+    os.register_at_fork(before=_call_weakly(before), after_in_parent=_call_weakly(after_in_parent))
 
 
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+def _call_weakly(method: Callable[[], None]) -> Callable[[], None]:
     weak = weakref.WeakMethod(method)
 
     def call() -> None:

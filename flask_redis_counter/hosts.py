@@ -1,7 +1,7 @@
 """Host names: one rule for the ``Host`` header and for ``COUNTER_TRUSTED_HOSTS``.
 
-A label may have underscores, as the names of Compose and Swarm services do, and a name may end with
-the dot of the root. An international name arrives as punycode, as browsers send it.
+A label may contain underscores, as names of Compose and Swarm services do, and a name may end with
+the root's dot. Browsers send an international name as punycode.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ipaddress import IPv6Address
 _LABEL = "[a-z0-9_-]{1,63}"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _HEADER = re.compile(r"(?:([^:\[\]]+?)\.?|\[([0-9a-f:.]+)\])(?::([1-9][0-9]{0,4})?)?")
-# IDNA 2003, which Python has, and IDNA 2008, which browsers use, encode these differently.
+# Characters that IDNA 2003 (Python) and IDNA 2008 (browsers) encode differently.
 _AMBIGUOUS = re.compile("[\xdf\u03c2\u200c\u200d]")
 
 
@@ -23,7 +23,7 @@ def is_allowed_host(header: str | None, allowed: tuple[str, ...] = ()) -> bool:
 
     A request without the header (HTTP/1.0) is well-formed.
 
-    :param allowed: what :func:`normalize` returned; empty: every host.
+    :param allowed: hosts in the form of :func:`normalize`; empty: any host.
     """
     if header is None:
         return not allowed
@@ -39,10 +39,10 @@ def is_allowed_host(header: str | None, allowed: tuple[str, ...] = ()) -> bool:
 
 
 def normalize(host: str) -> str:
-    """Return an allowed host as :func:`is_allowed_host` compares it.
+    """Return an allowed host in the form that :func:`is_allowed_host` compares.
 
-    :param host: a name or an address; ``.example.org`` is the name with all below it.
-    :raises ValueError: no well-formed header can name it.
+    :param host: a name or an address; ``.example.org`` is the name and all its subdomains.
+    :raises ValueError: the host cannot occur in a well-formed header.
     """
     dot = "." if host.startswith(".") else ""
     name = host.removeprefix(dot).removesuffix(".").lower()

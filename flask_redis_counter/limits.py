@@ -41,8 +41,9 @@ class Limits:
     :ivar visitor_window: seconds within which a visitor counts once, 1 to 86,400; None: each
         hit counts. A repeated idempotency key is the same hit, whatever the window.
     :ivar rate: rate limit per client, over all counters; None: no limit.
-    :ivar idempotency_memory: percentage of the store's memory limit, 1 to 100. Above it, hits
-        with a new idempotency key are rejected, so that other hits still count; None: never.
+    :ivar idempotency_memory: percentage of the store's memory limit, 1 to 100. From
+        there on, hits with a new idempotency key are rejected, so that other hits still count;
+        None: never.
     :raises InvalidAmountError: an attribute is out of bounds.
     """
 

@@ -14,25 +14,25 @@ from .errors import (
     printable,
 )
 
-#: The largest and the smallest value of a counter: a signed 64-bit integer.
+#: Largest and smallest value of a counter: a signed 64-bit integer.
 MAX_VALUE = 2**63 - 1
 MIN_VALUE = -(2**63)
 
 DEFAULT_PREFIX = "counter:"
 DEFAULT_TIMEOUT = 0.5
 
-#: What a hit waits for: the server's memory, its disk, or a replica.
+#: Acknowledgement that a hit waits for: the server's reply, its disk, or a replica.
 Durability: TypeAlias = Literal["memory", "fsync", "replica"]
 
-#: The most characters of a name.
+#: Longest name, in characters.
 MAX_NAME = 64
 NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}")
-#: What a name that is read may end in, to say the form.
+#: Suffixes that select the format when a counter is read over HTTP.
 FORMAT_SUFFIXES = (".json", ".txt", ".svg")
 
 _NO_SUFFIX = "".join(rf"(?<!{re.escape(suffix)})" for suffix in FORMAT_SUFFIXES)
-#: A name that HTTP makes and changes counters of: each address then means one counter, whatever is
-#: done there. Clients take "." and ".." for folders, and never send them.
+#: Name of a counter that can be made and changed over HTTP: each URL then means one counter, for
+#: all methods. "." and ".." are excluded because clients resolve them as path segments.
 URL_SAFE_NAME = re.compile(rf"(?!\.{{1,2}}(?:/|$)){NAME.pattern}{_NO_SUFFIX}")
 
 _PREFIX = re.compile(r"[A-Za-z0-9._:/-]{0,64}")
@@ -43,11 +43,11 @@ def check_name(name: object) -> str:
     """Return the name, or raise :class:`InvalidNameError`."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InvalidNameError(name)
-    return str.__str__(name)  # the text, also of a member of an Enum
+    return str.__str__(name)  # plain text, also for a member of a StrEnum
 
 
 def check_idempotency_key(idempotency_key: object) -> str:
-    """Return the token, or raise :class:`InvalidIdempotencyKeyError`."""
+    """Return the idempotency key, or raise :class:`InvalidIdempotencyKeyError`."""
     if not isinstance(idempotency_key, str) or not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise InvalidIdempotencyKeyError(idempotency_key)
     return str.__str__(idempotency_key)
@@ -63,18 +63,19 @@ def check_prefix(prefix: object) -> str:
 
 
 def check_url(url: str) -> str:
-    """Return the URL of a store, or raise :class:`ConfigurationError`, which does not show it."""
-    problem = _problem_of(url)
+    """Return a store's URL, or raise :class:`ConfigurationError`, whose message omits the URL."""
+    problem = _find_url_problem(url)
     if problem is not None:
         raise ConfigurationError("REDIS_URL", f"its value {problem}")
     return url
 
 
-def _problem_of(url: str) -> str | None:
+def _find_url_problem(url: str) -> str | None:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "is no URL: write [ as %5B and ] as %5D in a password"  # the error's text has it
+        # The ValueError's text is not shown: it may contain the password.
+        return "is not a URL: write [ as %5B and ] as %5D in a password"
     if parts.scheme not in ("redis", "rediss", "unix", "valkey", "valkeys"):
         return "does not begin with redis://, rediss:// (TLS), valkey://, valkeys:// or unix://"
     if "@" not in parts.netloc and parts.scheme != "unix":
@@ -83,28 +84,30 @@ def _problem_of(url: str) -> str | None:
             if "@" in rest:
                 return f"has a {mark} in its user name or password: write {quote(mark, safe='')}"
     if parts.scheme == "unix":
-        return None if parts.path else "names no socket"
+        return None if parts.path else "has no socket path"
     if not parts.hostname:
-        return "names no host"
+        return "has no host"
     try:
         port = parts.port
     except ValueError:
         port = 0
     if port == 0:
-        return "has a port that is no integer from 1 to 65535"
-    # redis-py takes the database 0 for one that it cannot read.
-    return None if re.fullmatch(r"/?[0-9]*", parts.path) else "names a database that is no integer"
+        return "has a port that is not an integer from 1 to 65535"
+    # redis-py uses database 0 if it cannot parse the number.
+    if not re.fullmatch(r"/?[0-9]*", parts.path):
+        return "has a database that is not an integer"
+    return None
 
 
 def check_timeout(timeout: Any) -> float:
-    """Return the deadline in seconds, or raise :class:`ConfigurationError`."""
+    """Return the timeout in seconds, or raise :class:`ConfigurationError`."""
     try:
         seconds = float(timeout)
     except (TypeError, ValueError):
         seconds = 0.0
     if not 0.01 <= seconds <= 60:
         raise ConfigurationError(
-            "deadline", f"{printable(timeout)} is not a number of seconds from 0.01 to 60"
+            "timeout", f"{printable(timeout)} is not a number of seconds from 0.01 to 60"
         )
     return seconds
 
@@ -114,13 +117,16 @@ def check_durability(durability: Any) -> Durability:
     known = get_args(Durability)
     if durability not in known:
         raise ConfigurationError(
-            "durability", f"{printable(durability)} is none of {', '.join(known)}"
+            "durability", f"{printable(durability)} is not one of {', '.join(known)}"
         )
     return durability  # type: ignore[no-any-return]
 
 
 def check_integer(number: object, low: int, high: int = MAX_VALUE) -> int:
-    """Return the number where it lies from ``low`` to ``high``."""
+    """Return the number, an integer from ``low`` to ``high``.
+
+    :raises InvalidAmountError: it is out of bounds or not an integer.
+    """
     if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
         raise InvalidAmountError(number, f"from {low} to {high}")
     return int(number)

@@ -1,1 +1,1 @@
-"""Settings: their declarations, and their values from the environment or a Flask app."""
+"""The settings: declarations, parsing, and hints about unknown names."""

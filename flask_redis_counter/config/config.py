@@ -1,4 +1,4 @@
-"""The settings of one app, read and checked."""
+"""The loaded settings of one app."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from .settings import SETTINGS, Network, Setting
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The settings, checked.
+    """The settings of one app, parsed and validated.
 
-    :ivar redis_url: where the store is, with its credentials.
+    :ivar redis_url: URL of the store, with credentials.
     :ivar name: the counter behind ``/count``.
-    :ivar enabled: whether an app's pages count and read at all.
-    :ivar prefix: what the keys begin with.
-    :ivar timeout: seconds that a count may take.
-    :ivar durability: what a count waits for.
-    :ivar spool_dir: where counts wait that the store does not take; None: they are rejected.
-    :ivar spool_max_mb: how many megabytes they may take.
-    :ivar fast_path: whether the service answers programs ahead of Flask's routing.
-    :ivar limits: what hits on the app's own counter, and of its views, are counted under.
-    :ivar named_limits: what hits on any counter are that somebody names over HTTP.
-    :ivar max_counters: how many counters there may be before an administrator makes no more.
-    :ivar admin_key: what an administrator sends; None: nobody is one.
+    :ivar enabled: whether the app's pages count and read.
+    :ivar prefix: prefix of all keys in the store.
+    :ivar timeout: seconds that a hit may take.
+    :ivar durability: acknowledgement that a hit waits for.
+    :ivar spool_dir: folder of the spool; None: hits are rejected during an outage.
+    :ivar spool_max_mb: largest size of the spool, in megabytes.
+    :ivar fast_path: whether the service counts hits without Flask's dispatch.
+    :ivar limits: limits for hits on the app's own counter and by its views.
+    :ivar named_limits: limits for hits on counters named in the URL.
+    :ivar max_counters: number of counters at which HTTP makes no more.
+    :ivar admin_key: key that allows setting and deleting over HTTP; None: not allowed.
     :ivar visitors: whether unique visitors are counted.
-    :ivar respect_dnt: whether those are left out who ask for it.
-    :ivar ignore_bots: whether known crawlers are no visitors.
-    :ivar trusted_proxies: whose word on a client's address is taken.
-    :ivar root_path: path under which a proxy publishes the service, empty or as ``/counter``.
-    :ivar ipv6_prefix: how many bits of an IPv6 address tell clients apart.
-    :ivar trusted_hosts: which hosts requests may be for; empty: any.
-    :ivar max_listeners: how many may listen to events, in each worker process.
-    :ivar cors_origins: which origins' scripts may read counters and answers to hits.
-    :ivar show_store: whether the page of statistics shows the state of the store.
+    :ivar respect_dnt: whether visitors that send ``DNT`` or ``Sec-GPC`` are not counted as such.
+    :ivar ignore_bots: whether hits of known crawlers are skipped.
+    :ivar trusted_proxies: proxies whose ``X-Forwarded-*`` headers are trusted.
+    :ivar root_path: path under which a proxy publishes the service: empty, or as ``/counter``.
+    :ivar ipv6_prefix: number of significant bits of a client's IPv6 address.
+    :ivar trusted_hosts: hosts that requests may be for; empty: any.
+    :ivar cors_origins: origins whose scripts may read counters and replies to hits.
+    :ivar max_listeners: most listeners to events, per worker process.
+    :ivar show_store: whether the statistics page shows the state of the store.
     :ivar log_json: whether the log is JSON.
-    :ivar access_log: whether it has a line for each request.
-    :ivar tracing: whether requests' spans go to OpenTelemetry.
-    :ivar metrics: whether there are metrics.
-    :ivar metrics_token: what a reader of the metrics sends; None: everybody may read them.
-    :ivar metrics_dir: where the worker processes add them up; None: each has its own.
+    :ivar access_log: whether the log has a line for each request.
+    :ivar tracing: whether spans of requests are sent to OpenTelemetry.
+    :ivar metrics: whether ``/metrics`` exists.
+    :ivar metrics_token: bearer token for ``/metrics``; None: no token is needed.
+    :ivar metrics_dir: folder in which worker processes add up metrics; None: each has its own.
     """
 
     redis_url: str
@@ -83,11 +83,13 @@ class Config:
 
     @classmethod
     def load(cls, *sources: Mapping[str, Any], store_given: bool = False) -> Config:
-        """Read the settings; an earlier source wins, an empty text counts as not given.
+        """Load and validate the settings.
 
-        A setting that loses against another one is not looked at, nor is a service link.
+        An empty text counts as not set. Service links, and settings that another setting
+        overrides, are ignored.
 
-        :param store_given: whether the store is known already, and all ``REDIS_…`` lose.
+        :param sources: mappings of settings; an earlier one wins.
+        :param store_given: whether the store is given otherwise, which overrides ``REDIS_…``.
         :raises ConfigurationError: a value is malformed, out of bounds or contradictory.
         """
         given: dict[str, Any] = {}
@@ -96,41 +98,47 @@ class Config:
                 value = source.get(name)
                 if value not in (None, "") and not is_service_link(name, value):
                     given[name] = value
-        for name in _losing(given, store_given):
+        for name in _list_overridden(given, store_given):
             given.pop(name, None)
         for secret in ("REDIS_PASSWORD", "COUNTER_ADMIN_KEY", "COUNTER_METRICS_TOKEN"):
             if secret in given and f"{secret}_FILE" in given:
-                problem = f"{secret} is set as well: set one of the two"
+                problem = f"{secret} is set, too: set one of the two"
                 raise ConfigurationError(f"{secret}_FILE", problem)
-        values = {name: _parsed(setting, given) for name, setting in SETTINGS.items()}
-        spools = values["COUNTER_ON_OUTAGE"] == "spool"
-        if spools and values["COUNTER_SPOOL_DIR"] is None:
-            raise ConfigurationError("COUNTER_SPOOL_DIR", "COUNTER_ON_OUTAGE=spool needs it")
+        values = {name: _parse(setting, given) for name, setting in SETTINGS.items()}
+        uses_spool = values["COUNTER_ON_OUTAGE"] == "spool"
+        if uses_spool and values["COUNTER_SPOOL_DIR"] is None:
+            raise ConfigurationError(
+                "COUNTER_SPOOL_DIR", "is not set, but COUNTER_ON_OUTAGE=spool needs it: set it"
+            )
         if values["COUNTER_VISITOR_WINDOW"] and not values["COUNTER_VISITORS"]:
-            raise ConfigurationError("COUNTER_VISITOR_WINDOW", "COUNTER_VISITORS=true is needed")
+            raise ConfigurationError(
+                "COUNTER_VISITOR_WINDOW", "needs COUNTER_VISITORS=true: set it"
+            )
         if values["COUNTER_IGNORE_BOTS"] and not _is_installed("crawleruseragents"):
-            raise ConfigurationError("COUNTER_IGNORE_BOTS", "pip install crawler-user-agents")
+            problem = "needs a package: pip install crawler-user-agents"
+            raise ConfigurationError("COUNTER_IGNORE_BOTS", problem)
         log_json = values["COUNTER_LOG_FORMAT"] == "json"
         if values["COUNTER_TRACING"] and not _is_installed(
             "opentelemetry.exporter.otlp.proto.http"
         ):
-            problem = "pip install 'flask-redis-counter[traces]'"
+            problem = "needs packages: pip install 'flask-redis-counter[traces]'"
             raise ConfigurationError("COUNTER_TRACING", problem)
         if log_json and not _is_installed("pythonjsonlogger"):
-            raise ConfigurationError("COUNTER_LOG_FORMAT", "pip install python-json-logger")
+            problem = "json needs a package: pip install python-json-logger"
+            raise ConfigurationError("COUNTER_LOG_FORMAT", problem)
         limits = Limits(
             visitor_window=values["COUNTER_VISITOR_WINDOW"] or None,
             rate=values["COUNTER_RATE_LIMIT"],
             idempotency_memory=values["COUNTER_IDEMPOTENCY_MEMORY"],
         )
         return cls(
-            redis_url=_store_url(values),
+            redis_url=_build_url(values),
             name=values["COUNTER_NAME"],
             enabled=values["COUNTER_ENABLED"],
             prefix=values["COUNTER_PREFIX"],
             timeout=values["COUNTER_TIMEOUT"],
             durability=values["COUNTER_DURABILITY"],
-            spool_dir=values["COUNTER_SPOOL_DIR"] if spools else None,
+            spool_dir=values["COUNTER_SPOOL_DIR"] if uses_spool else None,
             spool_max_mb=values["COUNTER_SPOOL_MAX_MB"],
             fast_path=values["COUNTER_FAST_PATH"],
             limits=limits,
@@ -159,47 +167,49 @@ class Config:
 
     @property
     def redacted_url(self) -> str:
-        """The store's URL without its password, for logs and messages."""
+        """The store's URL without the password, for logs and messages."""
         parts = urlsplit(self.redis_url)
-        # A name without a password is often a password that was written in its place.
+        # A user name without a password is often a misplaced password.
         user = f"{parts.username}@" if parts.username and parts.password else ""
         return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property
     def service_id(self) -> str:
-        """What tells the service from others that share a folder with it; no secret."""
+        """Identifies the service among others that share a folder with it; contains no secret."""
         return f"{self.redacted_url} {self.prefix}"
 
 
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # nor is what it is in
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
 def is_store_configured(source: Mapping[str, Any]) -> bool:
-    """Whether the source says where the store is."""
+    """Return whether the source has the store's address."""
     names = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
     return any(source.get(name) and not is_service_link(name, source[name]) for name in names)
 
 
-def _losing(given: Mapping[str, Any], store_given: bool) -> list[str]:
-    """Return the settings that others win over."""
+def _list_overridden(given: Mapping[str, Any], store_given: bool) -> list[str]:
+    """Return the settings that others override."""
     if store_given:
         return [name for name in SETTINGS if name.startswith("REDIS_")]
     url = given.get("REDIS_URL")
     if not isinstance(url, str):
         return []
-    losing = ["REDIS_HOST", "REDIS_PORT", "REDIS_DB"]
-    with suppress(ValueError):  # a malformed URL is an error later on
+    overridden = ["REDIS_HOST", "REDIS_PORT", "REDIS_DB"]
+    with suppress(ValueError):  # a malformed URL is reported later
         parts = urlsplit(url)
-        losing += ["REDIS_USERNAME"] if parts.username is not None else []
-        losing += ["REDIS_PASSWORD", "REDIS_PASSWORD_FILE"] if parts.password is not None else []
-    return losing
+        overridden += ["REDIS_USERNAME"] if parts.username is not None else []
+        overridden += (
+            ["REDIS_PASSWORD", "REDIS_PASSWORD_FILE"] if parts.password is not None else []
+        )
+    return overridden
 
 
-def _parsed(setting: Setting, given: Mapping[str, Any]) -> Any:
+def _parse(setting: Setting, given: Mapping[str, Any]) -> Any:
     if setting.name not in given:
         return setting.default
     value = given[setting.name]
@@ -210,27 +220,27 @@ def _parsed(setting: Setting, given: Mapping[str, Any]) -> Any:
     except CounterError as error:
         raise ConfigurationError(setting.name, f"{error}") from error
     except ValueError as error:
-        # A password must not end up in a log, nor a URL that may hold one.
-        secret = any(word in setting.name for word in ("URL", "PASSWORD", "KEY", "TOKEN"))
-        said = "its value" if secret else printable(value)
-        raise ConfigurationError(setting.name, f"{said} {error}") from error
+        # A password must not end up in a log, nor must a URL that may contain one.
+        is_secret = any(word in setting.name for word in ("URL", "PASSWORD", "KEY", "TOKEN"))
+        shown = "its value" if is_secret else printable(value)
+        raise ConfigurationError(setting.name, f"{shown} {error}") from error
 
 
-def _store_url(values: Mapping[str, Any]) -> str:
+def _build_url(values: Mapping[str, Any]) -> str:
     password = values["REDIS_PASSWORD"] or values["REDIS_PASSWORD_FILE"]
     username = values["REDIS_USERNAME"]
     if url := values["REDIS_URL"]:
         parts = urlsplit(url)
         username = username if parts.username is None else unquote(parts.username)
         password = password if parts.password is None else unquote(parts.password)
-        place = parts.netloc.rpartition("@")[2]
+        address = parts.netloc.rpartition("@")[2]
         scheme, path, query = parts.scheme, parts.path, parts.query
     else:
         host = values["REDIS_HOST"]
-        place = f"[{host}]" if ":" in host else quote(host)
-        place += f":{values['REDIS_PORT']}"
+        address = f"[{host}]" if ":" in host else quote(host)
+        address += f":{values['REDIS_PORT']}"
         scheme, path, query = "redis", f"/{values['REDIS_DB']}", ""
     credentials = ""
     if username or password:
         credentials = f"{quote(username or '', safe='')}:{quote(password or '', safe='')}@"
-    return f"{scheme}://{credentials}{place}{path}" + (f"?{query}" if query else "")
+    return f"{scheme}://{credentials}{address}{path}" + (f"?{query}" if query else "")

@@ -2,7 +2,7 @@
 
 A Service or a linked container named ``redis`` sets ``REDIS_PORT=tcp://10.0.0.11:6379``, one
 named ``counter`` sets ``COUNTER_PORT``, ``COUNTER_NAME`` and more. Some have the name of a
-setting; none is one.
+setting, but none is meant as one.
 
 Formats: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 and https://docs.docker.com/engine/network/links/#environment-variables
@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-#: What to do about them, in the words of a Pod's specification.
+#: Remedy of the hint about service links.
 REMEDY = "enableServiceLinks: false in the Pod's spec keeps them away"
 
-# What identifies one is its name; where that may be a setting's, its value.
+# A service link is recognised by its name, or by its value if the name may be a setting's.
 _NAME = re.compile(
     r"[A-Z0-9_]+_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
     r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?|ENV_.+)"
@@ -25,7 +25,7 @@ _VALUES = {"_PORT": re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]+"), "_NAME": re.co
 
 
 def is_service_link(name: str, value: Any) -> bool:
-    """Return whether a variable is a service link, whatever else its name may stand for."""
+    """Return whether an environment variable is a service link, also if a setting has its name."""
     if not isinstance(value, str):
         return False
     value_format = _VALUES.get(name[-5:])
