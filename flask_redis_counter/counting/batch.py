@@ -7,7 +7,6 @@ Latency", SOSP 2015). So a batch may be sent again until it is answered, and cou
 
 from __future__ import annotations
 
-import random
 import secrets
 from typing import Any
 
@@ -20,6 +19,7 @@ from ..errors import (
     StoreRejectedError,
     StoreUnavailableError,
 )
+from ..store.backoff import Backoff
 from ..store.connections import Command
 from ..store.replies import is_transient, translate_script_error
 from ..store.scripts import HIT, HIT_ONCE
@@ -27,9 +27,8 @@ from ..validation import Durability
 from .call import ScriptCall, is_stale, is_taken
 from .hit import PendingHit
 
-#: Seconds between two attempts: the most after the first failure, and the most at all.
-FIRST_PAUSE = 0.01
-LONGEST_PAUSE = 0.1
+#: Seconds between attempts: at most 0.01 after the first failure, and at most 0.1.
+BACKOFF = Backoff(0.01, 0.1, jitter=1)
 
 
 class Batch:
@@ -176,8 +175,7 @@ class Batch:
         """Return how many seconds to wait before the next attempt: exponential, full jitter."""
         if self._failures <= 1 and (self._loading or self._resending_visitors or self.is_copied):
             return 0.0
-        most = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
-        return random.uniform(0, most)  # noqa: S311  # no secret
+        return BACKOFF.delay(self._failures)
 
     def expire(self, deadline: float) -> None:
         """Let the hits fail with what is known that have no outcome yet.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from weakref import WeakKeyDictionary
 
@@ -11,13 +10,13 @@ from ..counting.metrics import HitMetrics
 from ..errors import SpoolError, StoreError
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
+from ..store.backoff import Backoff
 from ..store.operation import run
 from ..store.pool import ConnectionPool
 from .spool import Spool
 
-#: Seconds between two attempts while the store is away: the first, and the most.
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 2.0
+#: Seconds between attempts while the store is down: at most 0.1 after the first, and at most 2.
+BACKOFF = Backoff(0.1, 2.0)
 
 #: Seconds between two looks at a spool that was empty: another process may have died since; and
 #: between two attempts at hits that the store refuses: somebody has to mend it first.
@@ -85,15 +84,15 @@ class Replayer(ForkSafe):
             _log.warning("spooled hits wait for the next process: %s", error)
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE
+        failures = 0
         while not self._ended.is_set():
             self._woken.clear()
             if self._replayed():
-                pause = FIRST_PAUSE
+                failures = 0
                 self._woken.wait(IDLE_PAUSE)
             else:
-                self._ended.wait(random.uniform(pause / 2, pause))  # noqa: S311
-                pause = min(2 * pause, LONGEST_PAUSE)
+                failures += 1
+                self._ended.wait(BACKOFF.delay(failures))
 
     def _replayed(self) -> bool:
         """Replay, and return whether the store took or refused each hit that waited."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from typing import Any
 
 import redis.asyncio
 
 from ..log_throttle import LogThrottle
+from .backoff import Backoff
 from .connections import ConnectionFactory
 from .keys import CounterKeys, name_from_channel
 from .replies import REJECTIONS, make_rejection
@@ -22,8 +22,8 @@ THROTTLE = 0.25
 #: Seconds of silence after which the store is asked for a sign of life, and may take to give it.
 KEEPALIVE_INTERVAL = 15.0
 
-#: Seconds between attempts to reach a store that is away, at first and at the most.
-FIRST_PAUSE, LAST_PAUSE = 0.25, 4.0
+#: Seconds between attempts to connect: at most 0.25 after the first failure, and at most 4.
+BACKOFF = Backoff(0.25, 4.0)
 
 #: Seconds that a connection may take.
 CONNECT_TIMEOUT = 2.0
@@ -72,7 +72,7 @@ class CounterSubscriber:
             self._hearing = None
 
     async def _hear(self) -> None:
-        pause = FIRST_PAUSE
+        failures = 0
         while True:
             connection = self._connector()
             try:
@@ -80,7 +80,7 @@ class CounterSubscriber:
                     await connection.connect()
                 self._connection = connection
                 self._tell("SUBSCRIBE", *self._wanted)
-                pause = FIRST_PAUSE
+                failures = 0
                 self._trouble.recovered()
                 await self._hear_on(connection)
             except Exception as error:  # a host name, for one, can fail with a UnicodeError
@@ -92,8 +92,8 @@ class CounterSubscriber:
                     self._connection = None
                 self._resting.clear()
                 await connection.disconnect(nowait=True)
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # not a secret
-            pause = min(2 * pause, LAST_PAUSE)
+            failures += 1
+            await asyncio.sleep(BACKOFF.delay(failures))
 
     async def _hear_on(self, connection: Any) -> None:
         asked = False

@@ -2,7 +2,7 @@
 
 from redis.exceptions import BusyLoadingError
 
-from flask_redis_counter.counting.batch import LONGEST_PAUSE
+from flask_redis_counter.counting.batch import BACKOFF
 from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.errors import CounterError, StoreRejectedError, StoreUnavailableError
@@ -153,7 +153,7 @@ class World:
         self._go_on(carrier)
 
     def _go_on(self, carrier):
-        assert 0 <= carrier.batch.next_delay() <= LONGEST_PAUSE
+        assert 0 <= carrier.batch.next_delay() <= BACKOFF.maximum
         if carrier.batch.done:
             self._give_up(carrier, carrier.hit.deadline)
 

@@ -12,7 +12,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from flask_redis_counter.counting.batch import LONGEST_PAUSE, Batch
+from flask_redis_counter.counting.batch import BACKOFF, Batch
 from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.counting.visitors import VisitorCache
@@ -353,7 +353,7 @@ def test_pauses_grow_and_are_bounded():
     for _ in range(2000):
         batch.record_failure(AWAY)
         longest = max(longest, batch.next_delay())
-    assert LONGEST_PAUSE / 2 < longest <= LONGEST_PAUSE
+    assert BACKOFF.maximum / 2 < longest <= BACKOFF.maximum
 
 
 def test_each_pause_is_twice_the_one_before(monkeypatch):
