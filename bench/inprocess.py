@@ -71,7 +71,7 @@ def measure(client: redis.Redis, *, rounds: int) -> InProcess:
 def _without_batcher(url: str) -> Callable[[], object]:
     """Return a function that sends the same script on the same connections, without batcher."""
     store = ConnectionPool(url, timeout=0.5)
-    store.call_many([HIT.load()])
+    store.execute([HIT.load()])
     number = iter(range(1, 10**9))
     example: Sequence[Any] = ScriptCall(
         "counter:{bare}", 1, "bench", 0, None, current_hour()
@@ -80,7 +80,7 @@ def _without_batcher(url: str) -> Callable[[], object]:
     keys, (_, *described) = rest[:count], rest[count:]
 
     def hit() -> object:
-        return int(store.call_many([HIT.evalsha(keys, next(number), *described)])[0])
+        return int(store.execute([HIT.evalsha(keys, next(number), *described)])[0])
 
     return hit
 

@@ -168,7 +168,7 @@ class AsyncRedisCounter(BaseCounter):
             Limits(max_counters).counter_limit,
             if_absent,
         )
-        return await run_async(operation, self._here().store.call_many)
+        return await run_async(operation, self._here().store.execute)
 
     async def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
@@ -177,7 +177,7 @@ class AsyncRedisCounter(BaseCounter):
     async def delete(self, name: str) -> int | None:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
         operation = queries.delete(counter_key(self.prefix, name))
-        return await run_async(operation, self._here().store.call_many)
+        return await run_async(operation, self._here().store.execute)
 
     async def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""
@@ -189,8 +189,8 @@ class AsyncRedisCounter(BaseCounter):
 
     async def check_ready(self) -> None:
         """Check that the store would take a hit; see :meth:`RedisCounter.check_ready`."""
-        patience = self._here().store.patience * SYNC_SHARE
-        await self._ask(queries.check_ready(self.prefix, self.durability, patience))
+        attempt_timeout = self._here().store.attempt_timeout * SYNC_SHARE
+        await self._ask(queries.check_ready(self.prefix, self.durability, attempt_timeout))
 
     async def durability_warnings(self) -> list[str]:
         """Return how the store is set up to lose hits; see :meth:`RedisCounter.risks`."""
@@ -234,4 +234,4 @@ class AsyncRedisCounter(BaseCounter):
         super()._reset()
 
     async def _ask(self, operation: Operation[_T]) -> _T:
-        return await run_async(operation, self._here().store.ask)
+        return await run_async(operation, self._here().store.read)

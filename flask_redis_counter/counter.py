@@ -214,7 +214,7 @@ class RedisCounter(BaseCounter):
             Limits(max_counters).counter_limit,
             if_absent,
         )
-        return run(operation, self._store.call_many)
+        return run(operation, self._store.execute)
 
     def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
@@ -231,7 +231,7 @@ class RedisCounter(BaseCounter):
             says whether the counter may have been deleted.
         """
         operation = queries.delete(counter_key(self.prefix, name))
-        return run(operation, self._store.call_many)
+        return run(operation, self._store.execute)
 
     def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.
@@ -259,8 +259,8 @@ class RedisCounter(BaseCounter):
 
         :raises StoreError: it did not answer in time, or would refuse.
         """
-        patience = self._store.patience * SYNC_SHARE
-        self._ask(queries.check_ready(self.prefix, self.durability, patience))
+        attempt_timeout = self._store.attempt_timeout * SYNC_SHARE
+        self._ask(queries.check_ready(self.prefix, self.durability, attempt_timeout))
 
     def durability_warnings(self) -> list[str]:
         """Return in words how the store is set up to lose hits that it acknowledged.
@@ -325,4 +325,4 @@ class RedisCounter(BaseCounter):
 
     def _ask(self, operation: Operation[_T]) -> _T:
         self.enter()
-        return run(operation, self._store.ask)
+        return run(operation, self._store.read)

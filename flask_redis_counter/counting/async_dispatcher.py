@@ -33,7 +33,7 @@ class AsyncDispatcher:
         self._pool = pool
         self._timeout = timeout
         self._metrics = metrics
-        self._batcher = Batcher(durability, int(pool.patience * SYNC_SHARE * 1000))
+        self._batcher = Batcher(durability, int(pool.attempt_timeout * SYNC_SHARE * 1000))
         self._sender_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -85,7 +85,7 @@ class AsyncDispatcher:
         ].deadline  # who joins it later, while the store is away, fails with it
         while True:
             try:
-                replies = await self._pool.exchange(batch.commands, deadline)
+                replies = await self._pool.round_trip(batch.commands, deadline)
             except StoreError as error:
                 self._metrics.record_failed_round_trip()
                 batch.record_failure(error)
@@ -94,7 +94,7 @@ class AsyncDispatcher:
             if batch.done:
                 return
             delay = batch.next_delay()
-            if loop.time() + delay + self._pool.patience > deadline:
+            if loop.time() + delay + self._pool.attempt_timeout > deadline:
                 return
             await asyncio.sleep(delay)
 

@@ -34,7 +34,7 @@ class Dispatcher:
         self._timeout = timeout
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._batcher = Batcher(durability, int(pool.patience * SYNC_SHARE * 1000))
+        self._batcher = Batcher(durability, int(pool.attempt_timeout * SYNC_SHARE * 1000))
         self._leader_thread: int | None = None
 
     def count(self, hit: PendingHit) -> None:
@@ -107,7 +107,7 @@ class Dispatcher:
 
         while True:
             try:
-                replies = self._pool.exchange(commands, deadline)
+                replies = self._pool.round_trip(commands, deadline)
             except StoreError as error:
                 self._metrics.record_failed_round_trip()
                 with self._lock:
@@ -119,7 +119,7 @@ class Dispatcher:
             if batch.done:
                 break
             delay = batch.next_delay()
-            if time.monotonic() + delay + self._pool.patience > deadline:
+            if time.monotonic() + delay + self._pool.attempt_timeout > deadline:
                 break
             time.sleep(delay)
         if hit.is_pending:

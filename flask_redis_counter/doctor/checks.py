@@ -142,7 +142,7 @@ def _check_store(
     url = config.redacted_url
     started_at = time.perf_counter()
     try:
-        run(ping(), pool.ask)
+        run(ping(), pool.read)
     except DurabilityUnsupportedError as error:
         remedy = "use another COUNTER_DURABILITY"
         if "appendfsync" in str(error):
@@ -166,8 +166,8 @@ def _check_store(
     took = (time.perf_counter() - started_at) * 1000
     yield Diagnostic("ok", "store", f"{url} answers; the first reply took {took:.1f} ms")
     try:
-        info = run(_read_info(), pool.ask)
-        warnings = run(durability_warnings(), pool.ask)
+        info = run(_read_info(), pool.read)
+        warnings = run(durability_warnings(), pool.read)
     except StoreError as error:
         remedy = "let this user run INFO, so that doctor can check the store"
         yield Diagnostic("warning", "store", f"its state cannot be read: {error}", remedy)

@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError
 from ..config.config import Config
 from ..counter import RedisCounter
 from ..errors import CounterError, StoreError
-from ..store.acl import FEATURES, acl_rules, try_channel, try_rights
+from ..store.acl import FEATURES, acl_rules, probe_channel, probe_rights
 from ..store.keys import counter_key
 from ..store.operation import run
 from ..store.pool import ConnectionPool
@@ -29,9 +29,9 @@ def probe_features(
     """
     key = counter_key(config.prefix, f"doctor-{secrets.token_hex(8)}")
     try:
-        errors = run(try_rights(key), store.ask)
+        errors = run(probe_rights(key), store.read)
         with closing(ConnectionPool(target, timeout=config.timeout)) as subscriber:
-            errors |= run(try_channel(key), subscriber.ask)
+            errors |= run(probe_channel(key), subscriber.read)
     except StoreError as error:
         yield Diagnostic("warning", "rights", f"cannot be tested: {error}", "read its log")
         return

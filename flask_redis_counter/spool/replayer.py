@@ -101,7 +101,7 @@ class Replayer(ForkSafe):
                 self._trouble.recovered()
                 self._spool.recovered()
                 return True
-            counted, amount = run(self._spool.replay(), self._store.call_many)
+            counted, amount = run(self._spool.replay(), self._store.execute)
         except StoreError:
             return False  # said where the hit was spooled
         except SpoolError as error:

@@ -95,13 +95,13 @@ def acl_rules(prefix: str, features: Iterable[str]) -> str:
     return " ".join([keys, *channels, *(f"+{right}" for right in sorted(rights))])
 
 
-def try_rights(key: str) -> Operation[dict[str, StoreRejectedError]]:
-    """Run a command for each right but those of :func:`try_channel`; return the errors.
+def probe_rights(key: str) -> Operation[dict[str, StoreRejectedError]]:
+    """Run a command for each right but those of :func:`probe_channel`; return the errors.
 
     :param key: a key that is free, as are those that begin with it; they are deleted.
     """
     keys = CounterKeys(key)
-    commands = _trials(keys)
+    commands = _probe_commands(keys)
     answers = yield list(commands.values())
     (deleted,) = yield [("DEL", key, keys.days, keys.seen, keys.visitors)]
     return {
@@ -112,7 +112,7 @@ def try_rights(key: str) -> Operation[dict[str, StoreRejectedError]]:
     }
 
 
-def try_channel(key: str) -> Operation[dict[str, StoreRejectedError]]:
+def probe_channel(key: str) -> Operation[dict[str, StoreRejectedError]]:
     """Subscribe to a counter's channel; return the errors by right.
 
     The connection is of no further use where it may not unsubscribe.
@@ -123,7 +123,7 @@ def try_channel(key: str) -> Operation[dict[str, StoreRejectedError]]:
     return {right: answer for right, answer in pairs if isinstance(answer, StoreRejectedError)}
 
 
-def _trials(keys: CounterKeys) -> dict[str, Command]:
+def _probe_commands(keys: CounterKeys) -> dict[str, Command]:
     key, hash_, set_, visitors = keys.counter, keys.days, keys.seen, keys.visitors
     return {
         "ping": ("PING",),

@@ -35,7 +35,7 @@ class AsyncConnectionPool:
         would make a task of each command; here they are around it all.
     :param timeout: seconds that one call may take.
     :param durability: what the server must be able to do.
-    :ivar patience: seconds of them that the store may take to answer, and as many to be
+    :ivar attempt_timeout: seconds of them that the store may take to answer, and as many to be
         connected to.
     """
 
@@ -44,21 +44,21 @@ class AsyncConnectionPool:
     ) -> None:
         self._timeout = timeout
         self._durability = durability
-        self.patience = timeout * ATTEMPT_SHARE
-        self._connector = connect
-        self._failed: Exception | None = None  # why the last attempt to connect did
+        self.attempt_timeout = timeout * ATTEMPT_SHARE
+        self._factory = connect
+        self._last_error: Exception | None = None  # why the last attempt to connect did
         self._idle: deque[Any] = deque()
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands that change nothing; raises what :meth:`ConnectionPool.ask` does."""
+    async def read(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands that change nothing; raises what :meth:`ConnectionPool.read` does."""
         try:
             return await self._call(commands, any)
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error.__cause__
 
-    async def call_many(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in one round trip; raises what :meth:`ConnectionPool.call_many` does."""
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one round trip; raises what :meth:`ConnectionPool.execute` does."""
         return await self._call(commands, all)
 
     async def _call(
@@ -67,44 +67,42 @@ class AsyncConnectionPool:
         """Send commands, and once more on a new connection where enough of them need that."""
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            answers = await self.exchange(lambda: commands, deadline)
+            answers = await self.round_trip(lambda: commands, deadline)
         except StoreRejectedError as error:
             if not is_reconnect_reply(error):
                 raise
         else:
             if not enough(map(is_reconnect_reply, answers)):
                 return answers
-        return await self.exchange(lambda: commands, deadline)
+        return await self.round_trip(lambda: commands, deadline)
 
-    async def exchange(
+    async def round_trip(
         self, prepare: Callable[[], Sequence[Command]], deadline: float
     ) -> list[Any]:
         """Get a connection, send on it what ``prepare`` returns then, and return the answers.
 
         :param deadline: when both must be over, by the loop's clock.
-        :raises: what :meth:`ConnectionPool.exchange` does.
+        :raises: what :meth:`ConnectionPool.round_trip` does.
         """
         loop = asyncio.get_running_loop()
-        timeout = min(deadline - self.patience, loop.time() + self.patience)
+        timeout = min(deadline - self.attempt_timeout, loop.time() + self.attempt_timeout)
         try:
             async with asyncio.timeout_at(timeout) if self._slots.locked() else nullcontext():
                 await self._slots.acquire()
         except TimeoutError as error:
             raise StoreUnavailableError("no connection to the store is free") from error
         try:
-            return await self._exchanged(prepare, deadline)
+            return await self._send(prepare, deadline)
         finally:
             self._slots.release()
 
-    async def _exchanged(
-        self, prepare: Callable[[], Sequence[Command]], deadline: float
-    ) -> list[Any]:
-        connection = await self._acquire(deadline - self.patience)
+    async def _send(self, prepare: Callable[[], Sequence[Command]], deadline: float) -> list[Any]:
+        connection = await self._acquire(deadline - self.attempt_timeout)
         answers: list[Any] = []
         usable = stale = False
         # asyncio.timeout would be a tenth of the time that this process spends on a batch.
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self.patience, connection._writer.transport.abort)
+        timer = loop.call_later(self.attempt_timeout, connection._writer.transport.abort)
         try:
             commands = prepare()
             await connection.send_packed_command(
@@ -122,8 +120,9 @@ class AsyncConnectionPool:
                 stale = must_reconnect(error)
                 raise make_rejection(error) from error
             await self.close()  # what broke one connection has probably broken all
+            milliseconds = self.attempt_timeout * 1000
             raise OutcomeUnknownError(
-                f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
+                f"the store was asked, and did not answer within {milliseconds:.0f} ms, "
                 f"or the connection broke: {str(error) or type(error).__name__}"
             ) from error
         finally:
@@ -152,10 +151,10 @@ class AsyncConnectionPool:
             if not connection._reader.at_eof():
                 return connection
             await connection.disconnect(nowait=True)
-        connection = self._connector()
+        connection = self._factory()
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout_at(min(deadline, loop.time() + self.patience)):
+            async with asyncio.timeout_at(min(deadline, loop.time() + self.attempt_timeout)):
                 await connection.connect()
                 if self._durability == "fsync":
                     await _check_fsync(connection)
@@ -166,10 +165,10 @@ class AsyncConnectionPool:
             if isinstance(error, REJECTIONS):
                 raise make_rejection(error) from error
             # An attempt that hangs says less than the last one that failed.
-            known = self._failed if isinstance(error, TimeoutError) else None
-            self._failed = known or error
-            raise self._connector.unavailable(self._failed, self.patience) from error
-        self._failed = None
+            known = self._last_error if isinstance(error, TimeoutError) else None
+            self._last_error = known or error
+            raise self._factory.unavailable(self._last_error, self.attempt_timeout) from error
+        self._last_error = None
         return connection
 
 

@@ -49,7 +49,7 @@ _ENDED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, ssl.SSL
 _CLOSED = "Connection closed by server"
 
 
-def cause_of(error: BaseException, *, secure: bool) -> tuple[str, str]:
+def find_cause(error: BaseException, *, secure: bool) -> tuple[str, str]:
     """Return why a connection could not be made, and what to do about it, if that is known.
 
     :param secure: whether TLS was tried.

@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..log_throttle import warn_once
 from ..validation import check_url
-from .causes import cause_of
+from .causes import find_cause
 
 Command: TypeAlias = Sequence[str | bytes | int]
 
@@ -100,7 +100,7 @@ class ConnectionFactory:
 
     def unavailable(self, error: BaseException, seconds: float) -> StoreUnavailableError:
         """Return an error that says why there is no connection, and what to do about it."""
-        said, remedy = cause_of(error, secure=self._secure)
+        said, remedy = find_cause(error, secure=self._secure)
         text = f"no connection to the store within {seconds * 1000:.0f} ms: {said}"
         unavailable = StoreUnavailableError(f"{text}: {remedy}" if remedy else text)
         unavailable.remedy = remedy

@@ -73,12 +73,12 @@ class EmbeddedValkey:
         self._socket = self.folder / SOCKET
         if len(os.fsencode(self._socket)) > _SOCKET_PATH_BYTES:
             raise ConfigurationError("--data-dir", f"{str(self.folder)!r} is too long for a socket")
-        self._lock = self._claimed()
-        self._trouble = LogThrottle(_log, "the embedded store runs again")
+        self._lock = self._lock_folder()
+        self._log_throttle = LogThrottle(_log, "the embedded store runs again")
         self._stopping = threading.Event()
-        self._changing = threading.Lock()
+        self._process_lock = threading.Lock()
         try:
-            self._process = self._started()
+            self._process = self._start()
         except BaseException:
             self._lock.close()
             raise
@@ -92,7 +92,7 @@ class EmbeddedValkey:
     def stop(self) -> None:
         """Stop the server, its data safe on disk, and let go of the folder."""
         self._stopping.set()
-        with self._changing:
+        with self._process_lock:
             self._process.terminate()
             try:
                 self._process.wait(STOP_TIMEOUT)
@@ -107,7 +107,7 @@ class EmbeddedValkey:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _claimed(self) -> IO[str]:
+    def _lock_folder(self) -> IO[str]:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = (self.folder / "lock").open("w")
@@ -126,9 +126,9 @@ class EmbeddedValkey:
             ) from None
         return lock
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        ends = time.monotonic() + START_TIMEOUT
-        self._retire_orphan(ends)
+    def _start(self) -> subprocess.Popen[bytes]:
+        deadline = time.monotonic() + START_TIMEOUT
+        self._stop_orphan(deadline)
         log_path = self.folder / "store.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
@@ -141,11 +141,11 @@ class EmbeddedValkey:
                 start_new_session=True,
             )
         try:
-            while not self._answers():
+            while not self._is_ready():
                 if self._stopping.is_set():
                     raise CounterError("the embedded store was stopped while it started")
-                if process.poll() is not None or time.monotonic() > ends:
-                    cause = self._cause(log_path.read_text("utf-8", "replace"))
+                if process.poll() is not None or time.monotonic() > deadline:
+                    cause = self._explain_failure(log_path.read_text("utf-8", "replace"))
                     raise CounterError(f"the embedded store did not start{cause}")
                 self._pause()
         except BaseException:
@@ -154,7 +154,7 @@ class EmbeddedValkey:
             raise
         return process
 
-    def _cause(self, log: str) -> str:
+    def _explain_failure(self, log: str) -> str:
         """Return what kept the server from starting, and what to do about it."""
         if "Can't handle RDB format version" in log:
             return (
@@ -175,26 +175,26 @@ class EmbeddedValkey:
             )
         return "; its log ends: " + " | ".join(log.strip().splitlines()[-3:])
 
-    def _retire_orphan(self, ends: float) -> None:
+    def _stop_orphan(self, deadline: float) -> None:
         """Stop the server that a killed process left behind; its data is in the same file."""
         while has_listener(self._socket):
-            if time.monotonic() > ends or self._stopping.is_set():
+            if time.monotonic() > deadline or self._stopping.is_set():
                 raise CounterError(f"the server on {self._socket} does not stop")
             try:
-                with self._client() as client:
+                with self._connect() as client:
                     client.execute_command("SHUTDOWN")
             except redis.RedisError:
                 pass  # it hangs up instead of answering
             self._pause()
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
-            with self._client() as client:
+            with self._connect() as client:
                 return bool(client.ping())
         except (redis.RedisError, OSError):
             return False
 
-    def _client(self) -> redis.Redis:
+    def _connect(self) -> redis.Redis:
         return redis.Redis(
             unix_socket_path=str(self._socket),
             socket_timeout=CLIENT_TIMEOUT,
@@ -207,18 +207,18 @@ class EmbeddedValkey:
     def _supervise(self) -> None:
         while not self._stopping.wait(0 if self._process.poll() is None else RESTART_PAUSE):
             code = self._process.wait()
-            with self._changing:
+            with self._process_lock:
                 if self._stopping.is_set():
                     return
                 said = "the embedded store ended with code %s; starting it again"
-                self._trouble.log(logging.ERROR, said, code)
+                self._log_throttle.log(logging.ERROR, said, code)
                 try:
-                    self._process = self._started()
+                    self._process = self._start()
                 except (CounterError, OSError) as error:
                     said = "%s; trying again in %g s"
-                    self._trouble.log(logging.CRITICAL, said, error, RESTART_PAUSE)
+                    self._log_throttle.log(logging.CRITICAL, said, error, RESTART_PAUSE)
                 else:
-                    self._trouble.recovered()
+                    self._log_throttle.recovered()
 
 
 def has_listener(socket_path: Path) -> bool:

@@ -44,7 +44,7 @@ class ConnectionPool(ForkSafe):
     :param target: a URL or a ready :class:`redis.Redis`.
     :param timeout: seconds that one call may take.
     :param durability: what the server must be able to do.
-    :ivar patience: seconds of them that the store may take to answer, and as many to be
+    :ivar attempt_timeout: seconds of them that the store may take to answer, and as many to be
         connected to.
     :raises ConfigurationError: the URL is malformed, or the client is none of redis-py's.
     """
@@ -54,12 +54,12 @@ class ConnectionPool(ForkSafe):
     ) -> None:
         self._timeout = timeout
         self._durability = durability
-        self.patience = timeout * ATTEMPT_SHARE
-        self._connector = ConnectionFactory(target, redis, self.patience)
+        self.attempt_timeout = timeout * ATTEMPT_SHARE
+        self._factory = ConnectionFactory(target, redis, self.attempt_timeout)
         super().__init__()
         self.enter()
 
-    def ask(self, commands: Sequence[Command]) -> list[Any]:
+    def read(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands that change nothing; no answer is the same as no connection to them.
 
         :raises StoreUnavailableError: no answer in time.
@@ -70,10 +70,10 @@ class ConnectionPool(ForkSafe):
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error.__cause__
 
-    def call_many(self, commands: Sequence[Command]) -> list[Any]:
+    def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one round trip; an error answer stands in its place in the list.
 
-        :raises what :meth:`exchange` does.
+        :raises what :meth:`round_trip` does.
         """
         return self._call(commands, all)
 
@@ -83,16 +83,16 @@ class ConnectionPool(ForkSafe):
         """Send commands, and once more on a new connection where enough of them need that."""
         deadline = time.monotonic() + self._timeout
         try:
-            answers = self.exchange(lambda: commands, deadline)
+            answers = self.round_trip(lambda: commands, deadline)
         except StoreRejectedError as error:
             if not is_reconnect_reply(error):
                 raise
         else:
             if not enough(map(is_reconnect_reply, answers)):
                 return answers
-        return self.exchange(lambda: commands, deadline)
+        return self.round_trip(lambda: commands, deadline)
 
-    def exchange(self, prepare: Callable[[], Sequence[Command]], deadline: float) -> list[Any]:
+    def round_trip(self, prepare: Callable[[], Sequence[Command]], deadline: float) -> list[Any]:
         """Get a connection, send on it what ``prepare`` returns then, and return the answers.
 
         :param deadline: when both must be over, by :func:`time.monotonic`.
@@ -102,7 +102,7 @@ class ConnectionPool(ForkSafe):
         :raises OutcomeUnknownError: it was sent and not every answer came.
         """
         self.enter()
-        connection = self._acquire(deadline - self.patience)
+        connection = self._acquire(deadline - self.attempt_timeout)
         answers: list[Any] = []
         usable = stale = False
         try:
@@ -119,9 +119,10 @@ class ConnectionPool(ForkSafe):
             if isinstance(error, REJECTIONS) and not answers:
                 stale = must_reconnect(error)
                 raise make_rejection(error) from error
-            self._distrust()
+            self._invalidate_idle()
+            milliseconds = self.attempt_timeout * 1000
             raise OutcomeUnknownError(
-                f"the store was asked, and did not answer within {self.patience * 1000:.0f} ms, "
+                f"the store was asked, and did not answer within {milliseconds:.0f} ms, "
                 f"or the connection broke: {error}"
             ) from error
         finally:
@@ -143,9 +144,9 @@ class ConnectionPool(ForkSafe):
         for connection in closing:
             connection.disconnect()
 
-    def _distrust(self) -> None:
+    def _invalidate_idle(self) -> None:
         # What broke one connection has probably broken the idle ones as well.
-        self._suspect = True
+        self._down = True
         self.close()
 
     def _reset(self) -> None:
@@ -153,30 +154,30 @@ class ConnectionPool(ForkSafe):
         # Reentrant, for a hit in a signal handler.
         self._lock = threading.RLock()
         self._idle: deque[Any] = deque()
-        self._waiting: deque[Future[Any]] = deque()
-        self._dialer: threading.Thread | None = None
-        self._dialed_at = 0.0
-        self._dialers = 0
-        self._suspect = False
-        self._failed: BaseException | None = None  # why the last attempt to connect did
+        self._waiters: deque[Future[Any]] = deque()
+        self._connector: threading.Thread | None = None
+        self._connecting_since = 0.0
+        self._connectors = 0
+        self._down = False
+        self._last_error: BaseException | None = None  # why the last attempt to connect did
 
     def _acquire(self, deadline: float) -> Any:
-        deadline = min(deadline, time.monotonic() + self.patience)
+        deadline = min(deadline, time.monotonic() + self.attempt_timeout)
         while True:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
                 if connection is None:
-                    if self._suspect and self._waiting:
+                    if self._down and self._waiters:
                         # In an outage one request at a time finds out whether it is over; were
                         # they all to wait, a server's threads would be used up.
-                        known = self._failed or TimeoutError()
-                        away = self._connector.unavailable(known, self.patience)
+                        known = self._last_error or TimeoutError()
+                        away = self._factory.unavailable(known, self.attempt_timeout)
                         raise StoreUnavailableError(f"still away: {away}") from known
-                    waiter = self._wait_in_line()
+                    waiter = self._enqueue_waiter()
             if connection is None:
-                if self._dialer is threading.current_thread():
-                    self._dial()
-                return self._served(waiter, deadline)
+                if self._connector is threading.current_thread():
+                    self._connect_loop()
+                return self._wait_for_connection(waiter, deadline)
             if _is_fresh(connection):
                 return connection
             connection.disconnect()
@@ -184,33 +185,33 @@ class ConnectionPool(ForkSafe):
     def _release(self, connection: Any) -> None:
         """Hand a connection to who waits longest for one, so that nobody starves."""
         with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set_result(connection)
+            if self._waiters:
+                self._waiters.popleft().set_result(connection)
             else:
                 self._idle.append(connection)
 
-    def _wait_in_line(self) -> Future[Any]:
+    def _enqueue_waiter(self) -> Future[Any]:
         waiter: Future[Any] = Future()
-        self._waiting.append(waiter)
+        self._waiters.append(waiter)
         # In a thread of its own because resolving a host name knows no time-out. One is enough,
         # but for one that hangs: the store may be back before the resolver gives up.
-        hangs = time.monotonic() - self._dialed_at > self.patience / 2
-        if self._dialer is None or (hangs and self._dialers < MAX_CONNECTORS):
-            dialer = threading.Thread(target=self._dial, daemon=True)
+        hangs = time.monotonic() - self._connecting_since > self.attempt_timeout / 2
+        if self._connector is None or (hangs and self._connectors < MAX_CONNECTORS):
+            connector = threading.Thread(target=self._connect_loop, daemon=True)
             try:
-                dialer.start()
+                connector.start()
             except RuntimeError as error:  # the system has no thread to spare
                 if threading.main_thread().is_alive():
-                    self._waiting.remove(waiter)
+                    self._waiters.remove(waiter)
                     raise StoreUnavailableError(f"no connection to the store: {error}") from error
                 # Since Python 3.12 no thread starts while the interpreter ends: this one connects.
-                dialer = threading.current_thread()
-            self._dialer = dialer
-            self._dialed_at = time.monotonic()
-            self._dialers += 1
+                connector = threading.current_thread()
+            self._connector = connector
+            self._connecting_since = time.monotonic()
+            self._connectors += 1
         return waiter
 
-    def _served(self, waiter: Future[Any], deadline: float) -> Any:
+    def _wait_for_connection(self, waiter: Future[Any], deadline: float) -> Any:
         connection = None
         try:
             connection = waiter.result(max(0.0, deadline - time.monotonic()))
@@ -220,48 +221,48 @@ class ConnectionPool(ForkSafe):
         except REJECTIONS as error:
             raise make_rejection(error) from error
         except Exception as error:  # a host name, for one, can fail with a UnicodeError
-            self._distrust()
+            self._invalidate_idle()
             # An attempt that hangs says less than the last one that failed.
-            known = self._failed if isinstance(error, TimeoutError) else None
-            raise self._connector.unavailable(known or error, self.patience) from error
+            known = self._last_error if isinstance(error, TimeoutError) else None
+            raise self._factory.unavailable(known or error, self.attempt_timeout) from error
         finally:
             if connection is None:
-                self._leave_line(waiter)
+                self._cancel_wait(waiter)
 
-    def _leave_line(self, waiter: Future[Any]) -> None:
+    def _cancel_wait(self, waiter: Future[Any]) -> None:
         with self._lock:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
             elif waiter.done() and waiter.exception() is None:  # served in the last moment
                 self._idle.append(waiter.result())
 
-    def _dial(self) -> None:
+    def _connect_loop(self) -> None:
         """Make connections for as long as somebody waits for one."""
         while True:
             with self._lock:
-                current = self._dialer is threading.current_thread()
-                if not (current and self._waiting):
-                    self._dialer = None if current else self._dialer
-                    self._dialers -= 1
+                current = self._connector is threading.current_thread()
+                if not (current and self._waiters):
+                    self._connector = None if current else self._connector
+                    self._connectors -= 1
                     return
-                self._dialed_at = time.monotonic()
-                present = list(self._waiting)
+                self._connecting_since = time.monotonic()
+                present = list(self._waiters)
             try:
-                connection = self._connector()
+                connection = self._factory()
                 connection.connect()
                 if self._durability == "fsync":
                     _check_fsync(connection)
             except BaseException as error:
                 # Who came later has a right to an attempt of its own: the store may be back.
                 with self._lock:
-                    self._failed = error
+                    self._last_error = error
                     for waiter in present:
-                        if waiter in self._waiting:
-                            self._waiting.remove(waiter)
+                        if waiter in self._waiters:
+                            self._waiters.remove(waiter)
                             waiter.set_exception(error)
             else:
-                self._suspect = False
-                self._failed = None
+                self._down = False
+                self._last_error = None
                 self._release(connection)
 
 

@@ -137,7 +137,7 @@ def ping() -> Operation[None]:
         raise answer
 
 
-def check_ready(prefix: str, durability: Durability, patience: float) -> Operation[None]:
+def check_ready(prefix: str, durability: Durability, attempt_timeout: float) -> Operation[None]:
     """Find out whether a hit would be taken, without counting.
 
     The commands of a hit, with arguments that change nothing: the server looks at its role, its
@@ -155,7 +155,7 @@ def check_ready(prefix: str, durability: Durability, patience: float) -> Operati
         ("EXPIRE", key, 1),
     ]
     if durability == "replica":
-        commands.append(("WAIT", 1, int(patience * 1000)))
+        commands.append(("WAIT", 1, int(attempt_timeout * 1000)))
     answers = yield commands
     for answer in answers:
         if isinstance(answer, StoreRejectedError):

@@ -37,92 +37,94 @@ class CounterSubscriber:
     Never raises; while the store is away it does not ring, and for what was missed when it is back.
 
     :param store: a URL.
-    :param rings: called with the name, in the event loop.
+    :param on_change: called with the name, in the event loop.
     """
 
-    def __init__(self, store: str, rings: Callable[[str], None]) -> None:
-        self._connector = ConnectionFactory(store, redis.asyncio, None)
-        self._rings = rings
-        self._wanted: set[str] = set()
-        self._resting: set[str] = set()
+    def __init__(self, store: str, on_change: Callable[[str], None]) -> None:
+        self._factory = ConnectionFactory(store, redis.asyncio, None)
+        self._on_change = on_change
+        self._channels: set[str] = set()
+        self._throttled: set[str] = set()
         self._connection: Any = None
-        self._hearing: asyncio.Task[None] | None = None
-        self._trouble = LogThrottle(_log, "there is news of hits again")
+        self._listener: asyncio.Task[None] | None = None
+        self._log_throttle = LogThrottle(_log, "there is news of hits again")
 
-    def want(self, key: str) -> None:
+    def subscribe(self, key: str) -> None:
         """Ring for the counter of this key, from now on; the first time as soon as it does."""
         channel = CounterKeys(key).live
-        self._wanted.add(channel)
-        self._tell("SUBSCRIBE", channel)
-        if self._hearing is None:
-            self._hearing = asyncio.get_running_loop().create_task(self._hear())
+        self._channels.add(channel)
+        self._send("SUBSCRIBE", channel)
+        if self._listener is None:
+            self._listener = asyncio.get_running_loop().create_task(self._listen())
 
-    def leave(self, key: str) -> None:
+    def unsubscribe(self, key: str) -> None:
         """Ring for it no more; who wants nothing has no connection."""
         channel = CounterKeys(key).live
-        self._wanted.discard(channel)
-        self._tell("UNSUBSCRIBE", channel)
-        if not self._wanted:
+        self._channels.discard(channel)
+        self._send("UNSUBSCRIBE", channel)
+        if not self._channels:
             self.close()
 
     def close(self) -> None:
         """Close the connection."""
-        if self._hearing is not None:
-            self._hearing.cancel()
-            self._hearing = None
+        if self._listener is not None:
+            self._listener.cancel()
+            self._listener = None
 
-    async def _hear(self) -> None:
+    async def _listen(self) -> None:
         failures = 0
         while True:
-            connection = self._connector()
+            connection = self._factory()
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     await connection.connect()
                 self._connection = connection
-                self._tell("SUBSCRIBE", *self._wanted)
+                self._send("SUBSCRIBE", *self._channels)
                 failures = 0
-                self._trouble.recovered()
-                await self._hear_on(connection)
+                self._log_throttle.recovered()
+                await self._read_messages(connection)
             except Exception as error:  # a host name, for one, can fail with a UnicodeError
                 shown = make_rejection(error) if isinstance(error, REJECTIONS) else error
                 said = "no news of hits: %s"
-                self._trouble.log(logging.INFO, said, str(shown) or type(error).__name__)
+                self._log_throttle.log(logging.INFO, said, str(shown) or type(error).__name__)
             finally:
                 if self._connection is connection:
                     self._connection = None
-                self._resting.clear()
+                self._throttled.clear()
                 await connection.disconnect(nowait=True)
             failures += 1
             await asyncio.sleep(BACKOFF.delay(failures))
 
-    async def _hear_on(self, connection: Any) -> None:
+    async def _read_messages(self, connection: Any) -> None:
         asked = False
         while True:
             answer = await connection.read_response(timeout=KEEPALIVE_INTERVAL)
             if answer is None:
                 if asked:
                     raise TimeoutError("the store gives no sign of life")
-                self._tell("PING")
+                self._send("PING")
             asked = answer is None
             if isinstance(answer, list) and answer[0] in (b"message", b"subscribe"):
-                self._rang(answer[1].decode(), answer[0] == b"message")
+                self._notify(answer[1].decode(), answer[0] == b"message")
 
-    def _rang(self, channel: str, message: bool) -> None:
-        if channel not in self._wanted or channel in self._resting:
+    def _notify(self, channel: str, message: bool) -> None:
+        if channel not in self._channels or channel in self._throttled:
             return
         if message:
-            self._resting.add(channel)
-            self._tell("UNSUBSCRIBE", channel)
-            asyncio.get_running_loop().call_later(THROTTLE, self._wake, self._connection, channel)
-        self._rings(name_from_channel(channel))
+            self._throttled.add(channel)
+            self._send("UNSUBSCRIBE", channel)
+            asyncio.get_running_loop().call_later(
+                THROTTLE, self._resubscribe, self._connection, channel
+            )
+        self._on_change(name_from_channel(channel))
 
-    def _wake(self, connection: Any, channel: str) -> None:
-        if connection is self._connection and channel in self._resting:
-            self._resting.discard(channel)
-            if channel in self._wanted:
+    def _resubscribe(self, connection: Any, channel: str) -> None:
+        if connection is self._connection and channel in self._throttled:
+            self._throttled.discard(channel)
+            if channel in self._channels:
                 # It rings when this is confirmed: for what was missed.
-                self._tell("SUBSCRIBE", channel)
+                self._send("SUBSCRIBE", channel)
 
-    def _tell(self, *command: str) -> None:
+    def _send(self, *command: str) -> None:
         if self._connection is not None and self._connection._writer is not None:
             self._connection._writer.writelines(self._connection.pack_command(*command))

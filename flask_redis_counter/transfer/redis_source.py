@@ -40,7 +40,7 @@ class RedisSource:
 
         :raises StoreError: it did not answer in time, or rejected the command.
         """
-        return run(_count_keys(), self._store.ask)
+        return run(_count_keys(), self._store.read)
 
     def scan(
         self,
@@ -62,7 +62,7 @@ class RedisSource:
         key_by_name: dict[str, str] = {}
         cursor = b"0"
         while True:
-            cursor, page = run(_scan(cursor, pattern), self._store.ask)
+            cursor, page = run(_scan(cursor, pattern), self._store.read)
             keys = [key for key in dict.fromkeys(page) if key not in seen]
             seen.update(keys)
             for record in self.read_keys(keys, strip_prefix):
@@ -90,7 +90,7 @@ class RedisSource:
         """
         if not keys:
             return
-        replies, types = run(_read_values(keys), self._store.ask)
+        replies, types = run(_read_values(keys), self._store.read)
         for key, reply in zip(keys, replies, strict=True):
             text = key.decode("utf-8", "surrogateescape")
             try:

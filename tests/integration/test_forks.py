@@ -147,7 +147,7 @@ def copy_of(work, *arguments, as_snapshot=False):
     for thread in threading.enumerate():
         # The thread that connected to the store may be about to end. A fork in C while another
         # thread waits for the interpreter copies a lock of Python's own as it is.
-        if "_dial" in thread.name:
+        if "_connect_loop" in thread.name:
             thread.join(30)
     reading, writing = os.pipe()
     pid = os.getpid()

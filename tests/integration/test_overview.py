@@ -44,13 +44,13 @@ def test_two_round_trips(counter, client, monkeypatch):
     for number in range(30):
         counter.hit(f"c{number:02}")
     trips = []
-    ask = ConnectionPool.ask
+    read = ConnectionPool.read
 
-    def noting(store, commands):
+    def recorded_read(store, commands):
         trips.append(len(commands))
-        return ask(store, commands)
+        return read(store, commands)
 
-    monkeypatch.setattr(ConnectionPool, "ask", noting)
+    monkeypatch.setattr(ConnectionPool, "read", recorded_read)
     assert len(counter.overview(["c00"], after="").counters) == 20
     assert len(trips) == 2
 

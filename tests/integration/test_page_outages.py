@@ -151,9 +151,9 @@ def test_several_values_are_one_question(server, client, monkeypatch):
     client.set("counter:{a}", 7)
     client.set("counter:{broken}", "text")
     round_trips = []
-    exchange = ConnectionPool.exchange
+    round_trip = ConnectionPool.round_trip
     monkeypatch.setattr(
-        ConnectionPool, "exchange", lambda *given: round_trips.append(1) or exchange(*given)
+        ConnectionPool, "round_trip", lambda *given: round_trips.append(1) or round_trip(*given)
     )
     with app.app_context():
         assert visits.visits("a", "b", "broken") == {"a": 7, "b": 0, "broken": None}

@@ -114,7 +114,7 @@ class EventBroadcaster:
         for name in names:
             listeners = self._listeners.setdefault(name, set())
             if not listeners:
-                self._subscriber.want(counter_key(self._counter.prefix, name))
+                self._subscriber.subscribe(counter_key(self._counter.prefix, name))
             listeners.add(listener)
             self._on_change(name)  # sends the current value
 
@@ -124,7 +124,7 @@ class EventBroadcaster:
             listeners.discard(listener)
             if not listeners:
                 del self._listeners[name]
-                self._subscriber.leave(counter_key(self._counter.prefix, name))
+                self._subscriber.unsubscribe(counter_key(self._counter.prefix, name))
 
     def _on_change(self, name: str) -> None:
         self._stale.add(name)

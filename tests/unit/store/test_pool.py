@@ -103,7 +103,7 @@ def store(connection):
 
 def ask(store):
     """Send one command and return its answer."""
-    (answer,) = store.call_many([("PING",)])
+    (answer,) = store.execute([("PING",)])
     return answer
 
 
@@ -113,7 +113,7 @@ def test_one_attempt_at_a_time(store, connection):
         calls = [pool.submit(ask, store)]
         wait_until(lambda: connection.attempts == 1, what="the first attempt")
         calls += [pool.submit(ask, store) for _ in range(7)]
-        wait_until(lambda: len(store._waiting) == 8, what="eight in line")
+        wait_until(lambda: len(store._waiters) == 8, what="eight in line")
         assert connection.attempts == 1
         connection.decide(OSError("no"), OSError("no"))
         for call in calls:
@@ -128,7 +128,7 @@ def test_who_comes_later_gets_an_attempt_of_its_own(store, connection):
         early = pool.submit(ask, store)
         wait_until(lambda: connection.attempts == 1, what="the first attempt")
         late = pool.submit(ask, store)
-        wait_until(lambda: len(store._waiting) == 2, what="two in line")
+        wait_until(lambda: len(store._waiters) == 2, what="two in line")
         connection.decide(OSError("still away"), None)
         with pytest.raises(StoreUnavailableError):
             early.result(5)
@@ -142,7 +142,7 @@ def test_in_an_outage_one_at_a_time_waits(store, connection):
         ask(store)
     with ThreadPoolExecutor(1) as pool:
         trying = pool.submit(ask, store)
-        wait_until(lambda: len(store._waiting) == 1, what="one in line")
+        wait_until(lambda: len(store._waiters) == 1, what="one in line")
         begun = time.monotonic()
         with pytest.raises(StoreUnavailableError, match="still away"):
             ask(store)
@@ -168,14 +168,14 @@ def test_an_attempt_that_hangs_tells_why_the_last_one_failed(store, connection):
         ask(store)
     with ThreadPoolExecutor(1) as pool:
         trying = pool.submit(ask, store)
-        wait_until(lambda: len(store._waiting) == 1, what="one in line")
+        wait_until(lambda: len(store._waiters) == 1, what="one in line")
         with pytest.raises(StoreUnavailableError, match=r"still away: .* expired"):
             ask(store)
         with pytest.raises(StoreUnavailableError, match="expired"):
             trying.result(5)
     connection.decide(None)
     assert isinstance(ask(store), connection)
-    assert store._failed is None
+    assert store._last_error is None
 
 
 def test_attempts_that_hang_are_bounded(connection):
@@ -195,7 +195,7 @@ def test_a_connection_that_comes_back_goes_to_who_waits_longest(store, connectio
     first = store._acquire(time.monotonic() + 1)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(ask, store)
-        wait_until(lambda: len(store._waiting) == 1, what="one in line")
+        wait_until(lambda: len(store._waiters) == 1, what="one in line")
         store._release(first)
         assert waiting.result(5) is first
     assert list(store._idle) == [first]
@@ -207,7 +207,7 @@ def test_who_gives_up_leaves_the_line(store, connection):
     with pytest.raises(StoreUnavailableError, match="800 ms"):
         ask(store)
     assert 0.7 < time.monotonic() - begun < 1.3
-    assert not store._waiting
+    assert not store._waiters
     connection.decide(None)
     wait_until(lambda: store._idle, what="the late connection")
     assert isinstance(ask(store), connection)
@@ -254,7 +254,7 @@ def test_no_thread_to_spare(store, connection, monkeypatch):
         patch.setattr(threading.Thread, "start", start)
         with pytest.raises(StoreUnavailableError, match="new thread"):
             ask(store)
-    assert not store._waiting
+    assert not store._waiters
     connection.decide(None)
     assert isinstance(ask(store), connection)
 
