@@ -108,8 +108,8 @@ def test_forwards_without_fault(proxy):
         assert ask(one) == b"ping"
 
 
-def test_slow(proxy):
-    """There and back take as long as was said, each."""
+def test_latency(proxy):
+    """Requests and responses are each delayed by that time."""
     port, control = proxy
     with dial(port) as one:
         control.inject("latency", 0.1)

@@ -82,7 +82,7 @@ def test_two_stacks_at_once_have_two_names(engine, tmp_path):
     assert second.acquire(engine.maker("blog"), "same").project == "same-2"
 
 
-def test_a_kept_stack_keeps_its_name(engine, tmp_path):
+def test_kept_stack_keeps_its_name(engine, tmp_path):
     """Another stack gets another name; the first one is found again."""
     stacks = SharedStacks(tmp_path, keep=True)
     projects = [
