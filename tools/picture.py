@@ -1,4 +1,4 @@
-"""Draws docs/terminal.svg: what the command line shows, really run, of a week of hits."""
+"""Draws docs/terminal.svg from the real output of commands, for a week of hits."""
 
 from __future__ import annotations
 
@@ -21,35 +21,36 @@ from rich.text import Text
 
 WIDTH = 78
 
-#: What is typed.
-TYPED = (
+#: Commands to run.
+COMMANDS = (
     "flask-redis-counter hit orders",
     "flask-redis-counter list",
     "flask-redis-counter series orders --days 7",
     "flask-redis-counter doctor",
 )
 
+#: Hits of the last seven days.
 HITS = (310, 274, 402, 391, 455, 188, 164)
 
 
 def main() -> None:
-    """Run the commands, and draw what they have shown."""
+    """Run the commands, and draw their output."""
     parser = argparse.ArgumentParser(prog="python -m tools.picture", description=__doc__)
     parser.add_argument("file", type=Path, nargs="?", default=Path("docs/terminal.svg"))
     file = parser.parse_args().file
     console = Console(record=True, width=WIDTH, force_terminal=True, file=StringIO())
     with tempfile.TemporaryDirectory() as folder:
-        bring_in(folder)
-        for typed in TYPED:
-            console.print(Text.assemble(("$ ", "bold red"), (typed, "bold")))
-            console.print(Text.from_ansi(shown(typed, folder)))
-    drawn = console.export_svg(title="flask-redis-counter")
-    # A picture loads no font from elsewhere; each text has its length, whatever the font.
-    file.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL), "utf-8")
+        import_counters(folder)
+        for command in COMMANDS:
+            console.print(Text.assemble(("$ ", "bold red"), (command, "bold")))
+            console.print(Text.from_ansi(run_in_terminal(command, folder)))
+    svg = console.export_svg(title="flask-redis-counter")
+    # Fonts from other hosts are removed: each text has its length, so any font fits.
+    file.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), "utf-8")
 
 
-def bring_in(folder: str) -> None:
-    """Let there be some counters."""
+def import_counters(folder: str) -> None:
+    """Import the counters that the commands show."""
     today = datetime.now(UTC)
     dates = [f"{today - timedelta(days=6 - ago):%Y-%m-%d}" for ago in range(7)]
     days = {
@@ -65,18 +66,18 @@ def bring_in(folder: str) -> None:
     subprocess.run(command, input=lines.encode(), env=_environment(folder), check=True)
 
 
-def shown(typed: str, folder: str) -> str:
-    """Return what a command shows in a terminal, colors and all."""
-    ours, theirs = pty.openpty()
-    command = [*_program(), *shlex.split(typed)[1:]]
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=_environment(folder)):
-        os.close(theirs)
+def run_in_terminal(command: str, folder: str) -> str:
+    """Return the output of a command in a terminal, with colors."""
+    master, slave = pty.openpty()
+    arguments = [*_program(), *shlex.split(command)[1:]]
+    with subprocess.Popen(arguments, stdout=slave, stderr=slave, env=_environment(folder)):
+        os.close(slave)
         output = b""
-        with suppress(OSError):  # that is how a terminal says that the other end is closed
-            while chunk := os.read(ours, 4096):
+        with suppress(OSError):  # raised by Linux once the other end is closed
+            while chunk := os.read(master, 4096):
                 output += chunk
-    os.close(ours)
-    # No place of this machine belongs into a picture.
+    os.close(master)
+    # The picture must not show a path of this machine.
     return output.decode().replace("\r\n", "\n").replace(folder, "/data").rstrip("\n")
 
 
@@ -85,8 +86,8 @@ def _program() -> list[str]:
 
 
 def _environment(folder: str) -> dict[str, str]:
-    ours = {"COUNTER_DATA_DIR": folder, "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
-    return {**os.environ, **ours, "REDIS_URL": "", "REDIS_HOST": "", "REDIS_PORT": ""}
+    own = {"COUNTER_DATA_DIR": folder, "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
+    return {**os.environ, **own, "REDIS_URL": "", "REDIS_HOST": "", "REDIS_PORT": ""}
 
 
 if __name__ == "__main__":

@@ -133,8 +133,8 @@ def _print_reachability(config: Config) -> None:
         raise ConfigurationError("COUNTER_DURABILITY", f"{error}") from error
     except StoreError as error:
         _warn(
-            f"{config.redacted_url} does not answer yet; serving on, and counting as soon as it "
-            f"does ({error})"
+            f"{config.redacted_url} does not answer yet: the server starts anyway, and hits count "
+            f"once it answers ({error})"
         )
     else:
         _print_status(f"store: {config.redacted_url}")
