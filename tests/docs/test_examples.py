@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+import itertools
 import re
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +13,7 @@ import pytest
 from sybil import Document
 from sybil.parsers.markdown import CodeBlockParser
 
+import flask_redis_counter
 from flask_redis_counter.testing import plugin
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +112,20 @@ def test_links_to_elsewhere_are_well_formed(page):
         if parts.hostname not in ("localhost", "127.0.0.1"):
             assert parts.scheme == "https", link
             assert re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc), link
+
+
+def test_library_names_exist():
+    """Each class, function and member that the page of the library names is in its package."""
+    package = flask_redis_counter
+    lines = (ROOT / "docs" / "library.md").read_text("utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if found := re.match(r"\.\. currentmodule:: (\S+)", line):
+            package = import_module(found[1])
+        elif found := re.match(r"\.\. auto(?:class|function):: (\S+)", line):
+            documented = getattr(package, found[1])
+            for option in itertools.takewhile(str.strip, lines[number + 1 :]):
+                for member in re.findall(r"\w+", option.partition(":members:")[2]):
+                    assert hasattr(documented, member), f"{found[1]}.{member}"
 
 
 def test_every_page_is_in_the_contents():
