@@ -1,27 +1,27 @@
-"""Every error this package raises.
+"""Every error that this package raises.
 
 CounterError
-├── ConfigurationError        a setting is missing, malformed or out of bounds
-├── InvalidNameError          a counter name outside the rules
-├── InvalidAmountError        an amount or a value outside the rules
-├── InvalidIdempotencyKeyError         a token outside the rules
-├── InvalidPeriodError          days of a series outside the rules
-├── IdempotencyKeyReusedError          a token that stands for a hit of another amount
-├── CounterExistsError        there is one of that name, and only a new one was to be set
-├── CounterNotFoundError       there is none of that name, and none is made
-├── TooManyCountersError      the same, because there are as many as there may be
-├── RateLimitExceededError             the client comes more often than it may
-├── IdempotencyMemoryError    the store's memory is too full for another token
-├── NotAnIntegerError         the key holds something that is no integer
-├── CounterOverflowError      the value would leave the signed 64-bit range
-├── ImportFileError           a file of counters that cannot be read, or is none
-├── HitSpooledError              written down here, to be counted when the store is back
-├── SpoolError                not written down either: the spool is full, or its disk refuses
-└── StoreError                the store did not do what it was asked
+├── ConfigurationError            a setting or an argument is malformed or out of bounds
+├── InvalidNameError              a counter name does not match the rules
+├── InvalidAmountError            an amount or a value is out of bounds
+├── InvalidIdempotencyKeyError    an idempotency key does not match the rules
+├── InvalidPeriodError            the unit or the days of a series are out of bounds
+├── IdempotencyKeyReusedError     the idempotency key was used for a hit of another amount
+├── CounterExistsError            the counter exists, and only a new one may be set
+├── CounterNotFoundError          the counter does not exist
+├── TooManyCountersError          the counter does not exist, and no more may be created
+├── RateLimitExceededError        the client exceeds its rate limit
+├── IdempotencyMemoryError        the store has no memory for another idempotency key
+├── NotAnIntegerError             the key of the counter does not hold an integer
+├── CounterOverflowError          the value would leave the signed 64-bit range
+├── ImportFileError               a file cannot be imported
+├── HitSpooledError               the hit waits in the spool, and will be counted
+├── SpoolError                    the spool did not accept the hit
+└── StoreError                    the store failed
     ├── StoreUnavailableError     not reached in time: not counted
-    ├── StoreRejectedError         reached, and refused: not counted
-    │   └── DurabilityUnsupportedError      it cannot do what the durability asks for
-    └── OutcomeUnknownError       sent, no answer: perhaps counted
+    ├── StoreRejectedError        the command was rejected: not counted
+    │   └── DurabilityUnsupportedError    the server does not support the durability
+    └── OutcomeUnknownError       sent, but not answered: it may have been counted
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ __all__ = [
     "TooManyCountersError",
 ]
 
-# What stands in a URL before its host.
+# The credentials of a URL.
 _CREDENTIALS = re.compile(r"//.*@", re.DOTALL)
 
 
 def printable(value: object) -> str:
-    """Return a value as it may stand in a message, which often ends in a log.
+    """Return a representation of a value that is safe in messages and logs.
 
-    Text and numbers are shown, credentials in a URL are not, and of all else its type alone: a
-    client, bytes or a dict may hold a password.
+    Text is cut to 100 characters and shown without the credentials of a URL. Of other types than
+    text and numbers only the type is shown: clients, bytes and dicts may hold a password.
     """
     if isinstance(value, str):
         return f"{_CREDENTIALS.sub('//***@', str.__str__(value))!r:.100}"
@@ -76,20 +76,21 @@ def printable(value: object) -> str:
 
 
 class CounterError(Exception):
-    """The root of the tree: catching it catches everything raised here on purpose.
+    """Base class of all errors that this package raises.
 
-    :cvar outcome: the outcome of the hit or change: ``Outcome.NOT_COUNTED``,
-        ``Outcome.UNKNOWN`` or ``Outcome.SPOOLED``.
+    :cvar outcome: the outcome of the hit, or of the change, that failed. ``NOT_COUNTED``: nothing
+        was changed; the call can be repeated. ``UNKNOWN``: it may have been done; repeat only a
+        hit with an idempotency key. ``SPOOLED``: it will be counted; do not repeat it.
     """
 
     outcome: ClassVar[Outcome] = Outcome.NOT_COUNTED
 
 
 class ConfigurationError(CounterError, ValueError):
-    """A setting is missing, malformed or out of bounds.
+    """A setting or an argument is missing, malformed or out of bounds. Correct it.
 
-    :ivar setting: the name of the setting.
-    :ivar problem: what is wrong with it.
+    :ivar setting: the name of the setting or argument.
+    :ivar problem: the reason why it is invalid.
     """
 
     def __init__(self, setting: str, problem: str) -> None:
@@ -99,23 +100,23 @@ class ConfigurationError(CounterError, ValueError):
 
 
 class InvalidNameError(CounterError, ValueError):
-    """A counter name is not 1 to 64 characters of ``A-Z a-z 0-9 . _ -``.
+    """The counter name is not 1 to 64 characters of ``A-Z a-z 0-9 . _ -``. Not counted.
 
-    :ivar name: what was given.
+    :ivar name: the invalid name.
     """
 
-    def __init__(self, name: object, further: str = "") -> None:
+    def __init__(self, name: object, hint: str = "") -> None:
         super().__init__(
-            f"{printable(name)} is no counter name: use 1 to 64 characters of A-Z a-z 0-9 . _ -"
-            + further
+            f"invalid counter name {printable(name)}: use 1 to 64 characters of A-Z a-z 0-9 . _ -"
+            + hint
         )
         self.name = name
 
 
 class InvalidAmountError(CounterError, ValueError):
-    """An amount or a value is not an integer within its bounds.
+    """The amount or value is not an integer within its bounds. Not counted, not changed.
 
-    :ivar amount: what was given.
+    :ivar amount: the invalid amount or value.
     """
 
     def __init__(self, amount: object, bounds: str) -> None:
@@ -124,81 +125,96 @@ class InvalidAmountError(CounterError, ValueError):
 
 
 class InvalidIdempotencyKeyError(CounterError, ValueError):
-    """A token is not 1 to 255 printable ASCII characters.
+    """The idempotency key is not 1 to 255 printable ASCII characters. Not counted.
 
-    :ivar idempotency_key: what was given.
+    :ivar idempotency_key: the invalid key.
     """
 
     def __init__(self, idempotency_key: object) -> None:
-        super().__init__("that is no token: use 1 to 255 printable ASCII characters")
+        super().__init__("invalid idempotency key: use 1 to 255 printable ASCII characters")
         self.idempotency_key = idempotency_key
 
 
 class InvalidPeriodError(CounterError, ValueError):
-    """What a series is asked for is neither of days nor of hours, or goes too far back."""
+    """The unit of a series is not ``day`` or ``hour``, or the number of days is out of bounds."""
 
 
 class CounterExistsError(CounterError):
-    """There is a counter of that name, and only a new one was to be set: it was left as it is."""
+    """The counter exists, and ``if_absent`` was given: it was not changed."""
 
 
 class CounterNotFoundError(CounterError):
-    """There is no counter of that name, to be read or deleted, or to be hit where none is made.
+    """The counter does not exist; a hit may not create it. Not counted.
 
-    :ivar name: the name.
+    :ivar name: the counter name.
     """
 
-    def __init__(self, name: str, further: str = "") -> None:
-        super().__init__(f"there is no counter {name!r}{further}")
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(f"there is no counter {name!r}{hint}")
         self.name = name
 
 
 class TooManyCountersError(CounterError):
-    """There is no counter of that name, and no room for another one: not counted."""
+    """The counter does not exist, and ``max_counters`` do: it was not created. Not counted.
+
+    Delete counters, or raise the limit.
+    """
 
 
 class RateLimitExceededError(CounterError):
-    """The client comes more often than its rate allows: not counted.
+    """The client exceeds its rate limit. Not counted.
 
-    :ivar seconds: after how many seconds it may come again.
+    :ivar retry_after: seconds after which a hit of this client counts again.
     """
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"that is too often: not counted; come again in {seconds:.3g} s")
-        self.seconds = seconds
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"rate limit exceeded: not counted; try again in {retry_after:.3g} s")
+        self.retry_after = retry_after
 
 
 class IdempotencyMemoryError(CounterError):
-    """The store's memory is too full for another token: not counted. Without a token it counts."""
+    """The store has no memory for another idempotency key. Not counted; a hit without a key counts.
+
+    Raise the store's ``maxmemory``, or wait until keys expire, a day after their last use.
+    """
 
 
 class IdempotencyKeyReusedError(CounterError):
-    """The token stands for a hit of another amount, which was counted; this one was not.
+    """The idempotency key was used for a hit of another amount. This hit was not counted.
 
-    :ivar amount: the amount that the token stands for.
+    Use a new key for each hit.
+
+    :ivar amount: the amount of the earlier hit.
     """
 
     def __init__(self, amount: str) -> None:
-        super().__init__(f"the token stands for a hit of amount {amount}; this one was not counted")
+        super().__init__(
+            f"the idempotency key was used for a hit of amount {amount}; this hit was not "
+            "counted: use a new key for each hit"
+        )
         self.amount = int(amount)
 
 
 class NotAnIntegerError(CounterError):
-    """The counter's key holds something that is no integer; it was left as it is.
+    """The key of the counter holds something that is not an integer. Not counted, not changed.
+
+    Another program uses the key: delete it, or choose another name or prefix.
 
     :ivar key: the key in the store.
     """
 
     def __init__(self, key: str) -> None:
         super().__init__(
-            f"the key {key!r} holds something that is no integer; it was left untouched: "
+            f"the key {key!r} does not hold an integer; it was not changed: "
             "delete it, or choose another name or COUNTER_PREFIX"
         )
         self.key = key
 
 
 class CounterOverflowError(CounterError):
-    """The value would leave the signed 64-bit range; it was left as it is.
+    """The value would leave the signed 64-bit range. Not counted, not changed.
+
+    Set the counter to a lower value, or count on another one.
 
     :ivar key: the key in the store.
     """
@@ -209,44 +225,58 @@ class CounterOverflowError(CounterError):
 
 
 class ImportFileError(CounterError):
-    """A file of counters cannot be read, or nobody knows what it is."""
+    """A file cannot be imported: it is unreadable, or its format is unknown."""
 
 
 class HitSpooledError(CounterError):
-    """The store did not take the hit; it was written down here, and will be counted once."""
+    """The store did not accept the hit. It waits in the spool, and will be counted exactly once.
+
+    Do not repeat the hit.
+    """
 
     outcome = Outcome.SPOOLED
 
 
 class SpoolError(CounterError):
-    """The spool did not take a hit: it is full, or its disk refuses.
+    """The spool did not accept the hit: it is full, or its disk failed.
 
-    As the cause of a store's error it changes nothing about that one.
+    ``hit()`` then raises the error of the store, and logs this one.
     """
 
 
 class StoreError(CounterError):
-    """The store did not do what it was asked; ``outcome`` says whether it may have been done."""
+    """The store failed. ``outcome`` says whether the command may have been executed."""
 
 
 class StoreUnavailableError(StoreError):
-    """The store was not reached in time, or did not answer a read: nothing was changed.
+    """The store was not reached in time, or did not answer a read. Nothing was changed.
 
-    :ivar remedy: what to do about it; empty where that is not known.
+    The call can be repeated.
+
+    :ivar remedy: the action to take; empty if it is not known.
     """
 
     remedy = ""
 
 
 class StoreRejectedError(StoreError):
-    """The store answered that it will not (full, read-only, loading, no permission …)."""
+    """The store rejected the command (full, read-only, loading, missing permission …).
+
+    Nothing was changed; the message has the server's reason.
+    """
 
 
 class DurabilityUnsupportedError(StoreRejectedError):
-    """The server lacks what the durability asks for: it is too old, or set up without it."""
+    """The server does not support the configured durability: its version or setup lacks it.
+
+    Nothing was changed. Set up the server, or choose another durability.
+    """
 
 
 class OutcomeUnknownError(StoreError):
-    """The command was sent and no answer came back: the store may have executed it."""
+    """The command was sent and not answered: the store may have executed it.
+
+    A hit with the same idempotency key can be repeated, and counts at most once.
+    """
 
     outcome = Outcome.UNKNOWN

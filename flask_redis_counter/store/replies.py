@@ -105,7 +105,7 @@ def translate_error(error: StoreRejectedError, key: str) -> CounterError:
     if "EXISTING there" in message:
         return CounterExistsError(f"there is a counter {name_from_key(key)!r} already")
     if "UNKNOWN there" in message:
-        return CounterNotFoundError(name_from_key(key), ", and a hit makes none")
+        return CounterNotFoundError(name_from_key(key), ", and this hit may not create it")
     if "TOOMANY there" in message:
         return TooManyCountersError(
             f"there is no counter {name_from_key(key)!r}, and no room for one"

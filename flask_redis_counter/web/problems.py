@@ -142,7 +142,7 @@ def error_response(error: CounterError) -> Response:
     counted = COUNTED_MEMBER[error.outcome]
     response = problem_response(status, detail or f"{error}.", counted=counted, **members)
     if isinstance(error, RateLimitExceededError):
-        response.headers["Retry-After"] = str(math.ceil(error.seconds))
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     return response
 
 

@@ -82,7 +82,7 @@ def test_a_line_as_it_is_documented():
         ('{"value": 1}', "'name' is missing"),
         ('{"name": "a"}', "'value' is missing"),
         ('{"name": "a", "vlaue": 1, "value": 2}', "'vlaue'"),
-        ('{"name": "a b", "value": 1}', "'a b' is no counter name"),
+        ('{"name": "a b", "value": 1}', "invalid counter name 'a b'"),
         ('{"name": "a", "value": 1.0}', "1.0"),
         ('{"name": "a", "value": true}', "True"),
         ('{"name": "a", "value": "1"}', "'1'"),
@@ -96,7 +96,7 @@ def test_a_line_as_it_is_documented():
         ('{"name": "a", "value": 1, "days": {"2026-11-20": 1}}', "not a JSON object"),
         ('{"name": "a", "value": 1, "days": {"2026-11-20": {"hits": -1}}}', "-1"),
         ('{"name": "a", "value": 1, "days": {"2026-11-20": {"visitors": 1}}}', "'hits'"),
-        ('{"name": "\udcff", "value": 1}', "'\\udcff' is no counter name"),
+        ('{"name": "\udcff", "value": 1}', "invalid counter name '\\udcff'"),
     ],
 )
 def test_what_is_no_counter_in_json(line, problem):
@@ -113,7 +113,7 @@ def test_what_is_no_counter_in_json(line, problem):
     [
         ("a", "name,value"),
         ("a,1,2", "name,value"),
-        ("a b,1", "'a b' is no counter name"),
+        ("a b,1", "invalid counter name 'a b'"),
         ("a,", "the value '' is not an integer"),
         ("a,1.0", "the value '1.0' is not an integer"),
         ("a,1e3", "'1e3'"),
