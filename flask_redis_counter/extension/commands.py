@@ -1,6 +1,6 @@
-"""The commands ``flask counter …``, in every app that has the extension.
+"""The commands ``flask counter …`` of an app with the extension.
 
-``flask-redis-counter`` has them as well, for the service's own counters.
+``flask-redis-counter`` has the same commands, for the counters of the service.
 """
 
 from __future__ import annotations
@@ -63,32 +63,32 @@ class CounterGroup(AppGroup):
 counter_group = CounterGroup("counter", help="Read and change counters.")
 
 
-def _names(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Complete a name, where the store can be asked; a shell has no use for an error."""
+def _complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete a counter's name; return nothing on any error, because a shell cannot show one."""
     try:
         with ctx.find_root().ensure_object(ScriptInfo).load_app().app_context():
-            found = current_state().counter.names(after=begun, limit=100)
+            names = current_state().counter.names(after=incomplete, limit=100)
     except Exception:
         return []
-    return [CompletionItem(name) for name in found if name.startswith(begun)]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_name = click.argument("name", required=False, shell_complete=_names)
-_known_name = click.argument("name", shell_complete=_names)
+_optional_name = click.argument("name", required=False, shell_complete=_complete_name)
+_required_name = click.argument("name", shell_complete=_complete_name)
 
 
 @counter_group.command("get")
-@click.argument("names", nargs=-1, shell_complete=_names)
+@click.argument("names", nargs=-1, shell_complete=_complete_name)
 @_json
 def get(names: tuple[str, ...], as_json: bool) -> None:
-    """Print the value of NAMES, by default of the app's own counter."""
+    """Print the values of NAMES, by default of the app's own counter."""
     state = current_state()
-    own = {} if names else {state.config.name: 0}
-    found = state.counter.values(names or own, default=None)
+    default_names = () if names else (state.config.name,)
+    found = state.counter.values(names or default_names, default=None)
     values: dict[str, int] = {}
     for name, value in found.items():
-        if value is None and name not in own:
+        if value is None and name not in default_names:
             raise CounterNotFoundError(name)
         values[name] = value or 0
     if as_json:
@@ -96,63 +96,63 @@ def get(names: tuple[str, ...], as_json: bool) -> None:
     elif len(values) == 1:
         click.echo(next(iter(values.values())))
     else:
-        _table(values)
+        _print_table(values)
 
 
 @counter_group.command("hit")
-@_name
+@_optional_name
 @click.option("--amount", type=click.IntRange(1, MAX_VALUE), default=1, show_default=True)
 @_json
 def hit(name: str | None, amount: int, as_json: bool) -> None:
-    """Count on NAME and print the new value."""
+    """Count on NAME, and print the new value."""
     state = current_state()
-    counted = state.counter.hit(state.name_or_default(name), amount)
-    _one(counted.name, counted.value, as_json)
+    result = state.counter.hit(state.name_or_default(name), amount)
+    _print_value(result.name, result.value, as_json)
 
 
 @counter_group.command("set", context_settings={"ignore_unknown_options": True})
-@_known_name
+@_required_name
 @click.argument("value", type=click.IntRange(MIN_VALUE, MAX_VALUE))
 @_json
 def set_(name: str, value: int, as_json: bool) -> None:
     """Set NAME to VALUE."""
     current_state().counter.set(name, value)
-    _one(name, value, as_json)
+    _print_value(name, value, as_json)
 
 
 @counter_group.command("reset")
-@_name
+@_optional_name
 @_json
 def reset(name: str | None, as_json: bool) -> None:
-    """Set NAME to 0 and print the value that it had.
+    """Set NAME to 0, and print its previous value.
 
-    Where there is no such counter, it is made, and that is 0.
+    A counter that does not exist is made; its previous value is 0.
     """
     state = current_state()
     name = state.name_or_default(name)
-    _one(name, state.counter.reset(name) or 0, as_json)
+    _print_value(name, state.counter.reset(name) or 0, as_json)
 
 
 @counter_group.command("delete")
-@_known_name
+@_required_name
 @_json
 def delete(name: str, as_json: bool) -> None:
-    """Delete NAME with its days, and print the value that it had."""
+    """Delete NAME and its days, and print its previous value."""
     old = current_state().counter.delete(name)
     if old is None:
         raise CounterNotFoundError(name)
-    _one(name, old, as_json)
+    _print_value(name, old, as_json)
 
 
 @counter_group.command("series")
-@_name
+@_optional_name
 @click.option("--by", "unit", type=click.Choice(["day", "hour"]), default="day", show_default=True)
-@click.option("--days", type=int, help="How far to go back; by default 30 days, or 2 by hour.")
+@click.option("--days", type=int, help="Number of days; by default 30, or 2 by hour.")
 @_json
 def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> None:
-    """Print the hits and visitors of NAME in the last days.
+    """Print the hits and visitors of NAME for the last days.
 
-    Days and hours are those of UTC, and hours have no visitors. In a terminal with a chart.
+    Days and hours are in UTC. Hours have no visitors. A terminal also shows a chart.
     """
     state = current_state()
     if days is None:
@@ -166,17 +166,17 @@ def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> Non
     if unit == "day":
         columns.append([str(point.visitors) for point in points])
     if can_redraw(sys.stdout):
-        taken = sum(max(map(len, column)) + 2 for column in columns)
-        columns.append(_bars([point.hits for point in points], _width() - taken))
+        used = sum(max(map(len, column)) + 2 for column in columns)
+        columns.append(_draw_bars([point.hits for point in points], _terminal_columns() - used))
     _print_columns(columns)
 
 
 @counter_group.command("list")
 @_json
 def list_(as_json: bool) -> None:
-    """Print all counters with their values.
+    """Print all counters and their values.
 
-    There is a - for a counter whose key holds something else.
+    The value is - if the counter's key does not hold an integer.
     """
     counter = current_state().counter
     values: dict[str, int | None] = {}
@@ -185,51 +185,51 @@ def list_(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(values))
     else:
-        _table(values)
+        _print_table(values)
 
 
 @counter_group.command("watch")
-@click.argument("names", nargs=-1, shell_complete=_names)
+@click.argument("names", nargs=-1, shell_complete=_complete_name)
 @click.option(
     "--every",
     type=click.FloatRange(0.1, 3600),
     default=1.0,
     show_default=True,
-    help="Seconds between two looks.",
+    help="Seconds between two updates.",
 )
-@click.option("--times", type=click.IntRange(1), help="End after so many looks; else with Ctrl-C.")
+@click.option("--times", type=click.IntRange(1), help="Number of updates; by default until Ctrl-C.")
 @_json
 def watch(names: tuple[str, ...], every: float, times: int | None, as_json: bool) -> None:
-    """Print the values of NAMES again and again.
+    """Print the values of NAMES repeatedly.
 
-    By default of the app's own counter. In a terminal they stay in their place, otherwise each
-    look is a line.
+    By default the value of the app's own counter. A terminal shows the values in place;
+    otherwise each update is a line.
     """
     state = current_state()
     names = names or (state.config.name,)
-    drawn, before = 0, dict.fromkeys(names, 0)
-    for look in count(1):
+    drawn_lines, previous = 0, dict.fromkeys(names, 0)
+    for update in count(1):
         try:
             values = state.counter.values(names)
         except StoreError as error:
-            if look == 1:
+            if update == 1:
                 raise
             click.echo(f"Error: {error}", err=True)
-            drawn = 0
+            drawn_lines = 0
         else:
             if as_json:
                 click.echo(json.dumps(values))
             elif not can_redraw(sys.stdout):
                 click.echo("  ".join(f"{name} {value}" for name, value in values.items()))
             else:
-                rates = [f"{(values[name] - before[name]) / every:+.1f}/s" for name in values]
-                if drawn:
-                    click.echo(f"\x1b[{drawn}F\x1b[J", nl=False)  # back up, and away with it
+                rates = [f"{(values[name] - previous[name]) / every:+.1f}/s" for name in values]
+                if drawn_lines:
+                    click.echo(f"\x1b[{drawn_lines}F\x1b[J", nl=False)  # erase them
                 columns = [list(values), list(map(str, values.values()))]
-                _print_columns(columns if look == 1 else [*columns, rates])
-                drawn = len(values)
-            before = values
-        if look == times:
+                _print_columns(columns if update == 1 else [*columns, rates])
+                drawn_lines = len(values)
+            previous = values
+        if update == times:
             return
         time.sleep(every)
 
@@ -237,25 +237,25 @@ def watch(names: tuple[str, ...], every: float, times: int | None, as_json: bool
 @counter_group.command("doctor")
 @_json
 def doctor(as_json: bool) -> None:
-    """Say what is wrong with the app's settings, its store and its views, and what to do.
+    """Check settings, store and views, and print a remedy for each problem.
 
-    Exit codes: 0 all is well, 1 there is something to do.
+    Exit codes: 0 no problem was found, 1 there is something to do.
     """
-    print_report(_examine(), as_json)
+    print_report(_run_app_checks(), as_json)
 
 
-def _examine() -> Iterator[Diagnostic]:
+def _run_app_checks() -> Iterator[Diagnostic]:
     state = current_state()
     yield from run_checks(current_app.config, os.environ, store=state.store, is_service=False)
-    for problem in state.views.find_uncounted(current_app):
-        yield Diagnostic("failure", "views", *problem)
+    for message, remedy in state.views.find_uncounted(current_app):
+        yield Diagnostic("failure", "views", message, remedy)
 
 
-def _one(name: str, value: int, as_json: bool) -> None:
+def _print_value(name: str, value: int, as_json: bool) -> None:
     click.echo(json.dumps({"name": name, "value": value}) if as_json else value)
 
 
-def _table(values: Mapping[str, int | None]) -> None:
+def _print_table(values: Mapping[str, int | None]) -> None:
     shown = ["-" if value is None else str(value) for value in values.values()]
     _print_columns([list(values), shown])
 
@@ -267,12 +267,15 @@ def _print_columns(columns: list[list[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
-def _bars(numbers: list[int], width: int) -> list[str]:
-    """Return a bar for each number, the longest of that many characters, in eighths of one."""
-    most = max(numbers)
-    if width < 1 or most <= 0:
+def _draw_bars(numbers: list[int], width: int) -> list[str]:
+    """Return a bar for each number, in eighths of a character.
+
+    :param width: length of the longest bar, in characters.
+    """
+    largest = max(numbers)
+    if width < 1 or largest <= 0:
         return [""] * len(numbers)
-    eighths = [round(8 * width * max(0, number) / most) for number in numbers]
+    eighths = [round(8 * width * max(0, number) / largest) for number in numbers]
     try:
         "█▏".encode(sys.stdout.encoding)
     except UnicodeEncodeError:
@@ -280,5 +283,5 @@ def _bars(numbers: list[int], width: int) -> list[str]:
     return ["█" * (eighth // 8) + " ▏▎▍▌▋▊▉"[eighth % 8].strip() for eighth in eighths]
 
 
-def _width() -> int:
+def _terminal_columns() -> int:
     return shutil.get_terminal_size().columns

@@ -1,4 +1,4 @@
-"""`flask counter doctor`: what is wrong with an app's own settings, store and views."""
+"""`flask counter doctor`: checks of an app's settings, store and views."""
 
 import json
 
@@ -20,20 +20,20 @@ def app(server, client):
 
 
 def run(app, *arguments, code):
-    """Run a command of the app."""
+    """Run a `flask counter` command of the app."""
     result = app.test_cli_runner().invoke(args=["counter", *arguments])
     assert result.exit_code == code, result.output
     return result.output
 
 
 def findings(app, code):
-    """Return what is not well, by subject."""
+    """Return the results that are not ok, by subject."""
     found = json.loads(run(app, "doctor", "--json", code=code))
     return {one["subject"]: one for one in found if one["state"] != "ok"}
 
 
-def test_it_examines_the_apps_own_store(app, client, monkeypatch):
-    """The settings of the app, and not what the environment says beside them."""
+def test_doctor_checks_the_apps_own_store(app, client, monkeypatch):
+    """The settings come from the app, and not from the environment."""
     monkeypatch.setenv("REDIS_URL", nowhere())
     FlaskRedisCounter(app)
     found = json.loads(run(app, "doctor", "--json", code=0))
@@ -46,7 +46,7 @@ def test_it_examines_the_apps_own_store(app, client, monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["url", "client"])
-def test_it_examines_the_store_that_was_given(way, server, client):
+def test_doctor_checks_the_store_argument(way, server, client):
     """With `store=` the settings do not say where it is."""
     app = Flask("theirs")
     app.config["REDIS_URL"] = nowhere()
@@ -62,8 +62,8 @@ def test_it_examines_the_store_that_was_given(way, server, client):
     assert "hunter2" not in run(refused, "doctor", code=1)
 
 
-def test_an_outage_points_to_it():
-    """The command that failed names the doctor which sees the same settings."""
+def test_outage_error_points_to_doctor():
+    """The hint names the doctor that reads the same settings."""
     app = Flask("theirs")
     app.config["REDIS_URL"] = nowhere()
     FlaskRedisCounter(app)
@@ -73,8 +73,8 @@ def test_an_outage_points_to_it():
     assert app.config["REDIS_URL"].removeprefix("redis://") in found["store"]["said"]
 
 
-def test_it_names_misspelt_settings_and_views_that_are_not_counted(app):
-    """Each with its remedy."""
+def test_doctor_finds_misspelt_settings_and_uncounted_views(app):
+    """Each result has a remedy."""
     app.config["COUNTER_TIMOUT"] = 1
     visits = FlaskRedisCounter(app)
 
@@ -90,7 +90,7 @@ def test_it_names_misspelt_settings_and_views_that_are_not_counted(app):
     assert "write it below" in found["views"]["remedy"]
 
 
-def test_it_says_that_counting_is_turned_off(app):
+def test_doctor_warns_if_counting_is_disabled(app):
     """COUNTER_ENABLED=false is for tests."""
     app.config["COUNTER_ENABLED"] = "false"
     FlaskRedisCounter(app)

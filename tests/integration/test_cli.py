@@ -341,4 +341,4 @@ def test_doctor_tries_the_folder_of_the_metrics(cli, server, client, tmp_path):
     (tmp_path / "file").write_text("")
     found = findings(cli, 1, COUNTER_METRICS_DIR=str(tmp_path / "file"), **settings)
     assert found["metrics"]["state"] == "warning"
-    assert "make room" in found["metrics"]["remedy"]
+    assert "free some disk space" in found["metrics"]["remedy"]

@@ -1,4 +1,4 @@
-"""Counters in somebody else's app, on real stores."""
+"""The extension in an app, on real stores."""
 
 import json
 
@@ -20,8 +20,8 @@ def app(server, client):
     return app
 
 
-def test_three_lines(app, client):
-    """Make the extension, give it an app, count."""
+def test_hit_counts_in_an_app(app, client):
+    """Make the extension, pass it an app, and count."""
     visits = FlaskRedisCounter(app)
 
     @app.get("/")
@@ -32,8 +32,8 @@ def test_three_lines(app, client):
     assert client.get("counter:{visits}") == b"3"
 
 
-def test_several_apps_in_one_process(server, client):
-    """One extension, two apps, two counters; the state lives in the apps."""
+def test_extension_serves_several_apps(server, client):
+    """One extension, two apps, two counters: the state is stored in the apps."""
     extension = FlaskRedisCounter()
     apps = []
     for name in ("one", "two"):
@@ -48,8 +48,8 @@ def test_several_apps_in_one_process(server, client):
     assert (client.get("counter:{one}"), client.get("counter:{two}")) == (b"1", b"2")
 
 
-def test_a_ready_client(server, client):
-    """A client is taken as well as a URL, and wins over the settings."""
+def test_store_argument_takes_a_client(server, client):
+    """It overrides the settings."""
     app = Flask("theirs")
     app.config["REDIS_URL"] = "redis://nowhere.invalid"
     extension = FlaskRedisCounter(app, store=redis.Redis(port=server.port))
@@ -58,8 +58,8 @@ def test_a_ready_client(server, client):
         assert extension.counter.value("x") == 5
 
 
-def test_a_ready_client_needs_no_settings_of_the_store(server, client, monkeypatch):
-    """What would be malformed loses, and so does the variable of a Kubernetes Service."""
+def test_store_argument_overrides_malformed_settings(server, client, monkeypatch):
+    """A service link of Kubernetes is ignored, too."""
     monkeypatch.setenv("REDIS_PORT", "tcp://10.0.0.11:6379")
     app = Flask("theirs")
     app.config.update(REDIS_URL="nonsense", REDIS_DB="x")
@@ -69,8 +69,8 @@ def test_a_ready_client_needs_no_settings_of_the_store(server, client, monkeypat
     assert client.get("counter:{x}") == b"1"
 
 
-def test_a_misspelt_setting_is_pointed_out(server, caplog):
-    """The log names it, with the setting that it resembles, as `serve` does."""
+def test_misspelt_setting_is_logged(server, caplog):
+    """With the setting that it resembles, as `serve` does."""
     app = Flask("theirs")
     app.config.update(REDIS_URL=server.url, COUNTER_TIMOUT=1)
     FlaskRedisCounter(app)
@@ -79,8 +79,8 @@ def test_a_misspelt_setting_is_pointed_out(server, caplog):
     )
 
 
-def test_the_environment_serves_what_the_app_does_not_say(server, client, monkeypatch):
-    """REDIS_URL from the environment, COUNTER_NAME from the app."""
+def test_environment_completes_the_apps_settings(server, client, monkeypatch):
+    """REDIS_URL comes from the environment, COUNTER_NAME from the app."""
     monkeypatch.setenv("REDIS_URL", server.url)
     monkeypatch.setenv("COUNTER_NAME", "environment")
     app = Flask("theirs")
@@ -90,8 +90,8 @@ def test_the_environment_serves_what_the_app_does_not_say(server, client, monkey
         assert extension.hit().name == "app"
 
 
-def test_an_empty_name_is_not_the_apps_own(app, client):
-    """It is a mistake like any other bad name."""
+def test_empty_name_is_an_error(app, client):
+    """It does not stand for the app's own counter."""
     extension = FlaskRedisCounter(app)
     with app.app_context():
         with pytest.raises(InvalidNameError):
@@ -100,22 +100,22 @@ def test_an_empty_name_is_not_the_apps_own(app, client):
     assert client.dbsize() == 0
 
 
-def test_a_bad_setting_fails_at_start():
-    """Not at the first visit."""
+def test_invalid_setting_fails_at_start():
+    """And not at the first visit."""
     app = Flask("theirs")
     app.config["COUNTER_TIMEOUT"] = "soon"
     with pytest.raises(ConfigurationError):
         FlaskRedisCounter(app)
 
 
-def test_no_counters_for_this_app():
-    """An app that was never initialised gets an error that says so."""
+def test_uninitialised_app_is_an_error():
+    """The error names init_app."""
     with Flask("theirs").app_context(), pytest.raises(RuntimeError, match="init_app"):
         FlaskRedisCounter().hit()
 
 
-def test_the_template_function(app, client):
-    """`visits()` reads in a template, and is none while the store is away."""
+def test_visits_in_a_template(app, client):
+    """`visits()` reads a value, and is None during an outage."""
     extension = FlaskRedisCounter(app)
     with app.app_context():
         extension.hit("visits", 3)
@@ -126,8 +126,8 @@ def test_the_template_function(app, client):
         assert render_template_string("{{ visits() is none }}") == "True"
 
 
-def test_a_counted_view(app, client):
-    """Each visit of the view counts once; HEAD and OPTIONS do not."""
+def test_counted_view_counts_each_visit(app, client):
+    """HEAD and OPTIONS do not count."""
     extension = FlaskRedisCounter(app)
 
     @app.get("/a")
@@ -154,8 +154,8 @@ def extension_values(app, extension):
         return extension.counter.values(extension.counter.names())
 
 
-def test_a_counted_view_never_breaks_the_page(caplog):
-    """With the store away the page goes out, and the log says what became of the hit."""
+def test_counted_view_works_during_an_outage(caplog):
+    """The page is served, and the log has the outcome of the hit."""
     app = Flask("theirs")
     app.config["REDIS_URL"] = nowhere()
 
@@ -169,14 +169,14 @@ def test_a_counted_view_never_breaks_the_page(caplog):
     assert "'front': outcome: not_counted" in caplog.text
 
 
-def test_a_counted_view_with_a_bad_name():
-    """The rules for names hold when the view is defined."""
+def test_counted_rejects_an_invalid_name():
+    """At the definition of the view."""
     with pytest.raises(InvalidNameError):
         FlaskRedisCounter().counted("a b")(lambda: "page")
 
 
-def test_a_decorator_without_its_parentheses():
-    """An error at once, and not at each visit."""
+def test_counted_without_parentheses_is_an_error():
+    """At the definition of the view."""
     visits = FlaskRedisCounter()
     with pytest.raises(TypeError, match=r"write @visits.counted\(\)"):
 
@@ -186,7 +186,7 @@ def test_a_decorator_without_its_parentheses():
 
 
 def test_commands(app, client):
-    """get, hit, set, reset, delete and list, for people and as JSON."""
+    """get, hit, set, reset, delete and list, as text and as JSON."""
     FlaskRedisCounter(app)
     runner = app.test_cli_runner()
 
@@ -196,8 +196,8 @@ def test_commands(app, client):
         return result.output
 
     assert run("get") == "0\n"
-    said = "Error: there is no counter 'nothere'; list shows all\n"
-    assert run("get", "nothere", code=1) == said
+    message = "Error: there is no counter 'nothere'; list shows all\n"
+    assert run("get", "nothere", code=1) == message
     assert run("hit") == "1\n"
     assert run("hit", "orders", "--amount", "41") == "41\n"
     assert json.loads(run("hit", "orders", "--json")) == {"name": "orders", "value": 42}
@@ -222,8 +222,8 @@ def test_commands(app, client):
     run("set", "orders", "9223372036854775808", code=2)
 
 
-def test_series_on_the_command_line(app, client, monkeypatch):
-    """A line for each day or hour, or JSON."""
+def test_series_command(app, client, monkeypatch):
+    """It prints a line for each day or hour, or JSON."""
     monkeypatch.setattr("flask_redis_counter.series.now", lambda: 1795448700.0)
     visits = FlaskRedisCounter(app)
     with app.app_context():
@@ -245,8 +245,8 @@ def test_series_on_the_command_line(app, client, monkeypatch):
     assert "use an integer from 1 to 7" in run("--by", "hour", "--days", "8", code=2)
 
 
-def test_the_visitors_of_views(app, client):
-    """A view's visitors are told apart; what nobody looks at yet does not count."""
+def test_views_record_unique_visitors(app, client):
+    """A prefetch does not count."""
     app.config["COUNTER_VISITOR_WINDOW"] = 60
     visits = FlaskRedisCounter(app)
 
@@ -266,8 +266,8 @@ def test_the_visitors_of_views(app, client):
     assert (front.hits, front.visitors) == (inside.hits, inside.visitors) == (3, 2)
 
 
-def test_a_command_without_a_store():
-    """One clear line, no traceback."""
+def test_command_during_an_outage():
+    """It prints one line, without a traceback."""
     app = Flask("theirs")
     app.config["REDIS_URL"] = nowhere()
     FlaskRedisCounter(app)

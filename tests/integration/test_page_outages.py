@@ -1,4 +1,4 @@
-"""Pages of an app whose store does not answer: fast, honest, and quiet in the log."""
+"""Pages of an app during an outage: they are served fast, and the log is throttled."""
 
 import signal
 import time
@@ -22,7 +22,7 @@ TIMEOUT = 0.5
 PAGE = "{{ visits('a') }} {{ visits('b') }} {{ visits('c') }} {{ visits('d') }} {{ visits('e') }}"
 
 
-def app_of(url, **settings):
+def make_app(url, **settings):
     """Return an app with a page that counts once and reads five times, and its extension."""
     app = Flask("theirs")
     app.config.update(REDIS_URL=url, COUNTER_TIMEOUT=TIMEOUT, **settings)
@@ -36,9 +36,9 @@ def app_of(url, **settings):
     return app, visits
 
 
-def test_a_page_waits_once_for_a_frozen_store(own_server, caplog):
-    """Twenty pages with six questions each cost about one deadline, and then count again."""
-    app, visits = app_of(own_server.url)
+def test_page_waits_once_for_a_frozen_store(own_server, caplog):
+    """Twenty pages with six calls each take about one timeout, and count again afterwards."""
+    app, visits = make_app(own_server.url)
     web = app.test_client()
     assert web.get("/").text == "0 0 0 0 0"
     own_server.signal(signal.SIGSTOP)
@@ -56,22 +56,22 @@ def test_a_page_waits_once_for_a_frozen_store(own_server, caplog):
     with app.app_context():
         value = visits.counter.value("front")
         outcomes = visits.counter.metrics.snapshot().outcomes
-    # One that was asked in vain may have counted; those that were not asked have not.
+    # A hit that was sent without a reply may have counted; the others have not.
     counted, unknown = outcomes["counted"], outcomes["unknown"]
     assert counted <= value <= counted + unknown
     failed = outcomes["not_counted"] + unknown
     assert failed >= 20
     unread = sum(page.text.count("None") for page in pages)
-    said = "again (suppressed before this: {} similar lines)"
+    suffix = "again (suppressed before this: {} similar lines)"
     assert sorted(caplog.messages[2:]) == [
-        f"counters can be read {said.format(unread - 1)}",
-        f"visits are counted {said.format(failed - 1)}",
+        f"counters can be read {suffix.format(unread - 1)}",
+        f"visits are counted {suffix.format(failed - 1)}",
     ]
 
 
-def test_a_hit_in_a_view_asks_all_the_same(own_server):
-    """Whoever wants a value gets it from the first hit after the store's return."""
-    app, visits = app_of(own_server.url)
+def test_hit_asks_the_store_in_a_new_request(own_server):
+    """The first hit after the store's return has a value."""
+    app, visits = make_app(own_server.url)
     web = app.test_client()
     own_server.signal(signal.SIGSTOP)
     web.get("/")
@@ -80,23 +80,23 @@ def test_a_hit_in_a_view_asks_all_the_same(own_server):
         wait_until(lambda: visits.counter.ping() is None, what="the store")
         before = visits.counter.value("front")
         assert visits.hit("front").value == before + 1
-    assert web.get("/").text == "0 0 0 0 0", "that it answers holds for the next page"
+    assert web.get("/").text == "0 0 0 0 0", "the breaker is closed again for the next page"
 
 
-def test_a_request_waits_once_whatever_it_asks(own_server):
-    """Hits that follow in the same request fail at once, and say that they are not counted."""
-    app, visits = app_of(own_server.url)
+def test_request_waits_once_for_all_its_hits(own_server):
+    """Later hits of the same request fail at once, and are not counted."""
+    app, visits = make_app(own_server.url)
 
     @app.get("/orders")
     @visits.counted("orders")
     def orders():
-        told = []
+        outcomes = []
         for _ in range(10):
             try:
-                told.append(visits.hit("orders").counted)
+                outcomes.append(visits.hit("orders").counted)
             except CounterError as error:
-                told.append(error.outcome)
-        return told
+                outcomes.append(error.outcome)
+        return outcomes
 
     web = app.test_client()
     assert web.get("/orders").json == [True] * 10
@@ -111,9 +111,11 @@ def test_a_request_waits_once_whatever_it_asks(own_server):
         assert 11 <= visits.counter.value("orders") <= 11 + outcomes["unknown"]
 
 
-def test_pages_spool_without_asking(own_server, tmp_path):
-    """With a spool each visit is written down at once, and counts later."""
-    app, visits = app_of(own_server.url, COUNTER_ON_OUTAGE="spool", COUNTER_SPOOL_DIR=str(tmp_path))
+def test_pages_spool_while_the_breaker_is_open(own_server, tmp_path):
+    """Each visit is spooled at once, and counted later."""
+    app, visits = make_app(
+        own_server.url, COUNTER_ON_OUTAGE="spool", COUNTER_SPOOL_DIR=str(tmp_path)
+    )
     web = app.test_client()
     assert web.get("/").text == "0 0 0 0 0"
     own_server.signal(signal.SIGSTOP)
@@ -128,14 +130,14 @@ def test_pages_spool_without_asking(own_server, tmp_path):
         visits.counter.close()
 
 
-def test_a_refused_connection_is_not_remembered(own_server):
-    """Where the store is stopped, and not silent, the first page after its return counts."""
-    app, visits = app_of(own_server.url)
+def test_refused_connection_does_not_open_the_breaker(own_server):
+    """The first page after the return of a stopped store counts."""
+    app, visits = make_app(own_server.url)
     web = app.test_client()
     own_server.kill()
     for _ in range(3):
         web.get("/")
-    # What the first hit spent on its retries is over by now.
+    # The first hit spent some time on retries, which opened the breaker for a moment.
     breaker = app.extensions["redis_counter"].breaker
     wait_until(lambda: not breaker.is_open(), what="the pause to be over")
     assert web.get("/").text == "None None None None None"
@@ -145,9 +147,9 @@ def test_a_refused_connection_is_not_remembered(own_server):
         assert visits.counter.value("front") == 1
 
 
-def test_several_values_are_one_question(server, client, monkeypatch):
-    """`visits("a", "b")` is a mapping, with None for what is no integer, and one round trip."""
-    app, visits = app_of(server.url)
+def test_visits_reads_several_counters_in_one_round_trip(server, client, monkeypatch):
+    """`visits("a", "b")` is a mapping, with None for a key that does not hold an integer."""
+    app, visits = make_app(server.url)
     client.set("counter:{a}", 7)
     client.set("counter:{broken}", "text")
     round_trips = []
@@ -162,16 +164,16 @@ def test_several_values_are_one_question(server, client, monkeypatch):
         assert render_template_string(template) == "7 0"
 
 
-def test_several_values_while_the_store_is_away():
-    """Each is None, so that a template can name them all the same."""
-    app, visits = app_of(nowhere())
+def test_visits_of_several_counters_during_an_outage():
+    """Each value is None, so that a template can use them."""
+    app, visits = make_app(nowhere())
     with app.app_context():
         assert visits.visits("a", "b") == {"a": None, "b": None}
 
 
-def test_no_store_for_tests(tmp_path):
-    """COUNTER_ENABLED=false: pages work, nothing is counted, asked, written or started."""
-    app, visits = app_of(
+def test_disabled_app_needs_no_store(tmp_path):
+    """With COUNTER_ENABLED=false pages work, and nothing is counted, read, written or started."""
+    app, visits = make_app(
         nowhere(),
         COUNTER_ENABLED="false",
         COUNTER_ON_OUTAGE="spool",
@@ -194,15 +196,15 @@ def test_no_store_for_tests(tmp_path):
         assert set(visits.counter.metrics.snapshot().outcomes.values()) == {0}
 
 
-def test_an_app_under_test_counts(server, client):
-    """`app.testing` alone changes nothing."""
-    app, _ = app_of(server.url)
+def test_app_in_testing_mode_counts(server, client):
+    """`app.testing` has no effect of its own."""
+    app, _ = make_app(server.url)
     app.testing = True
     app.test_client().get("/")
     assert client.get("counter:{front}") == b"1"
 
 
-def test_a_service_that_counts_nothing():
-    """An error that says so: it is a setting for apps."""
+def test_disabled_service_is_an_error():
+    """COUNTER_ENABLED is a setting for apps."""
     with pytest.raises(ConfigurationError, match="COUNTER_ENABLED"):
         create_app({"COUNTER_ENABLED": False})

@@ -1,4 +1,4 @@
-"""Views that count: `hit` and `counted` mean the same, and a mistake has its remedy."""
+"""Views that count: `hit` and `counted` follow the same rules, and mistakes have remedies."""
 
 import functools
 
@@ -15,7 +15,7 @@ CRAWLER = {"User-Agent": "Googlebot/2.1 (+http://www.google.com/bot.html)"}
 
 @pytest.fixture
 def app(server, client):
-    """An app of a user's."""
+    """Return an app of a user of the extension."""
     app = Flask("theirs")
     app.config["REDIS_URL"] = server.url
     app.config["COUNTER_TIMEOUT"] = 10
@@ -30,10 +30,10 @@ def counting(request, app):
     def make(**settings):
         app.config.update(settings)
         visits = FlaskRedisCounter(app)
-        idempotency_key = lambda: request_token()  # noqa: E731
+        idempotency_key = lambda: get_order()  # noqa: E731
 
         def inside():
-            return str(visits.hit("page", idempotency_key=request_token()).value)
+            return str(visits.hit("page", idempotency_key=get_order()).value)
 
         page = (
             visits.counted("page", idempotency_key=idempotency_key)(lambda: "page")
@@ -46,13 +46,13 @@ def counting(request, app):
     return make
 
 
-def request_token():
-    """Return what the request calls itself."""
+def get_order():
+    """Return the order number of the request, as an idempotency key."""
     return request.args.get("order")
 
 
 def value(client):
-    """Return what the page's counter stands at."""
+    """Return the value of the page's counter."""
     return int(client.get("counter:{page}") or 0)
 
 
@@ -65,37 +65,37 @@ def test_each_visit_counts(counting, client):
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
-def test_a_request_about_the_page_does_not_count(counting, client, method):
-    """HEAD runs a view for GET as well, and is not a visit."""
+def test_head_and_options_do_not_count(counting, client, method):
+    """Flask runs a view for HEAD as well as for GET."""
     counting().open("/", method=method)
     assert value(client) == 0
 
 
-def test_a_prefetch_does_not_count(counting, client):
-    """A browser fetches the page before anybody looks at it."""
+def test_prefetch_does_not_count(counting, client):
+    """The browser may never show the page."""
     web = counting()
     web.get("/", headers={"Sec-Purpose": "prefetch"})
     assert value(client) == 0
 
 
-def test_a_crawler_does_not_count(counting, client):
-    """Under COUNTER_IGNORE_BOTS=true."""
+def test_crawler_does_not_count(counting, client):
+    """With COUNTER_IGNORE_BOTS=true."""
     web = counting(COUNTER_IGNORE_BOTS=True)
     web.get("/", headers=CRAWLER)
     web.get("/", headers=BROWSER)
     assert value(client) == 1
 
 
-def test_a_reload_does_not_count(counting, client):
-    """Under COUNTER_VISITOR_WINDOW."""
+def test_reload_does_not_count(counting, client):
+    """Within COUNTER_VISITOR_WINDOW."""
     web = counting(COUNTER_VISITOR_WINDOW=60)
     for _ in range(3):
         web.get("/", headers=BROWSER)
     assert value(client) == 1
 
 
-def test_a_token_counts_once(counting, client):
-    """Whoever repeats it; without one each visit counts."""
+def test_idempotency_key_counts_once(counting, client):
+    """For any client; without a key each visit counts."""
     web = counting()
     for order in ("1", "1", "2"):
         web.post(f"/?order={order}")
@@ -103,8 +103,8 @@ def test_a_token_counts_once(counting, client):
     assert value(client) == 3
 
 
-def test_a_visit_that_does_not_count_has_the_current_value(app, client):
-    """`hit` then reads, and says so."""
+def test_hit_that_does_not_count_has_the_current_value(app, client):
+    """`hit` then reads the counter, and has counted=False."""
     visits = FlaskRedisCounter(app)
     with app.app_context():
         visits.counter.set("page", 41)
@@ -114,8 +114,8 @@ def test_a_visit_that_does_not_count_has_the_current_value(app, client):
     assert value(client) == 42
 
 
-def test_who_comes_too_often(app, client, caplog):
-    """`hit` raises, `counted` lets the page go out; no line of the log says so."""
+def test_rate_limit_of_hit_and_counted(app, client, caplog):
+    """`hit` raises, `counted` serves the page; neither logs a warning."""
     app.config["COUNTER_RATE_LIMIT"] = "2/60"
     visits = FlaskRedisCounter(app)
 
@@ -134,8 +134,8 @@ def test_who_comes_too_often(app, client, caplog):
     assert not [record for record in caplog.records if record.levelname != "DEBUG"]
 
 
-def test_outside_of_a_request_a_hit_is_plain(app, client):
-    """A job counts whatever the settings for visits are."""
+def test_hit_outside_of_a_request_always_counts(app, client):
+    """A view."""
     app.config.update(COUNTER_RATE_LIMIT="1/60", COUNTER_VISITOR_WINDOW=60)
     visits = FlaskRedisCounter(app)
     with app.app_context():
@@ -160,14 +160,14 @@ def above_a_route(app, visits):
 
 
 def above_a_blueprints_route(app, visits):
-    """The same with a blueprint, which the app gets later."""
+    """Write it above the route of a blueprint that is registered later."""
     blueprint = Blueprint("shop", __name__)
     visits.counted("page")(blueprint.get("/")(page))
     app.register_blueprint(blueprint)
 
 
 def above_a_class_that_is_routed(app, visits):
-    """The same with a class's view."""
+    """Write it above the route of a class-based view."""
 
     class Page(MethodView):
         def get(self):
@@ -179,7 +179,7 @@ def above_a_class_that_is_routed(app, visits):
 
 
 def above_another_decorator(app, visits):
-    """The same with a decorator between."""
+    """Write it above a route with another decorator."""
 
     @functools.wraps(page)
     def wrapped():
@@ -198,8 +198,8 @@ WRONG = [
 
 @pytest.mark.parametrize("write", WRONG)
 @pytest.mark.parametrize("early", [True, False])
-def test_a_decorator_above_the_route_is_pointed_out(app, client, caplog, write, early):
-    """With the first request the log says that the view is not counted, and what to do; once."""
+def test_decorator_above_the_route_is_logged(app, client, caplog, write, early):
+    """Once, at the first request, with the remedy."""
     visits = FlaskRedisCounter(app if early else None)
     write(app, visits)
     if not early:
@@ -213,8 +213,8 @@ def test_a_decorator_above_the_route_is_pointed_out(app, client, caplog, write, 
 
 
 @pytest.mark.parametrize("mode", ["debug", "testing"])
-def test_a_decorator_above_the_route_is_an_error_in_development(app, mode):
-    """Who writes it sees it."""
+def test_decorator_above_the_route_is_an_error_in_development(app, mode):
+    """In debug mode and in tests."""
     setattr(app, mode, True)
     above_a_route(app, FlaskRedisCounter(app))
     app.config["PROPAGATE_EXCEPTIONS"] = True
@@ -222,8 +222,8 @@ def test_a_decorator_above_the_route_is_an_error_in_development(app, mode):
         app.test_client().get("/")
 
 
-def test_right_orders_are_not_pointed_out(app, client, caplog):
-    """Below the route, on a class, under another decorator, and beside a route without it."""
+def test_correct_decorators_are_not_logged(app, client, caplog):
+    """Below the route, on a class, under another decorator, and beside a route without one."""
     app.testing = True
     visits = FlaskRedisCounter(app)
 
@@ -251,8 +251,8 @@ def test_right_orders_are_not_pointed_out(app, client, caplog):
     assert not caplog.messages
 
 
-def test_a_class_under_the_decorator():
-    """An error with what to write instead, and not at the first visit."""
+def test_counted_rejects_a_class():
+    """The error, at the definition, says what to write instead."""
     with pytest.raises(TypeError, match=r'decorators = \[visits.counted\("Page"\)\]'):
 
         @FlaskRedisCounter().counted()
@@ -260,8 +260,8 @@ def test_a_class_under_the_decorator():
             pass
 
 
-def test_a_view_whose_name_is_no_counters():
-    """The error says where to write one that is."""
+def test_counted_rejects_a_view_whose_name_is_invalid():
+    """The error says where to write a valid name."""
     visits = FlaskRedisCounter()
 
     def página():
@@ -274,8 +274,8 @@ def test_a_view_whose_name_is_no_counters():
         visits.counted()(functools.partial(página))
 
 
-def test_partials_with_names_of_their_own(app, client):
-    """Each is an endpoint, and counts."""
+def test_counted_takes_partials_with_a_name(app, client):
+    """Each is an endpoint of its own, and counts."""
     visits = FlaskRedisCounter(app)
     for name in ("page", "about-us"):
         app.get(f"/{name}")(visits.counted(name)(functools.partial(str, name)))

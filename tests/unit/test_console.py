@@ -1,22 +1,22 @@
-"""How a long command ends."""
+"""Exit codes of long commands."""
 
 import subprocess
 import sys
 
 import pytest
 
-DEAF = """
+SCRIPT = """
 import signal, threading
 from flask_redis_counter.console import exit_on_error
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
 
-class Deaf:
+class Destructor:
     def __del__(self):
         signal.raise_signal(signal.{number})
 
 with exit_on_error(lambda: "half of it is done"):
-    Deaf()
+    Destructor()
     threading.Event().wait(30)
 """
 
@@ -25,17 +25,19 @@ with exit_on_error(lambda: "half of it is done"):
     ("number", "code", "line"),
     [("SIGINT", 130, "Stopped: half of it is done\n"), ("SIGTERM", 143, "")],
 )
-def test_a_signal_that_nobody_could_hear(number, code, line):
-    """One that comes within a destructor ends the command as any other does."""
-    command = [sys.executable, "-c", DEAF.format(number=number)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", line)
+def test_exit_on_error_redelivers_a_signal_that_a_destructor_swallowed(number, code, line):
+    """The command ends as after any other signal."""
+    command = [sys.executable, "-c", SCRIPT.format(number=number)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", line)
 
 
-def test_other_errors_of_destructors_are_shown():
-    """They are nobody's signal."""
-    code = DEAF.format(number="SIGINT").replace("signal.raise_signal(signal.SIGINT)", "1 / 0")
+def test_exit_on_error_leaves_other_errors_of_destructors_alone():
+    """Python prints them as usual, and the command goes on."""
+    code = SCRIPT.format(number="SIGINT").replace("signal.raise_signal(signal.SIGINT)", "1 / 0")
     code = code.replace("threading.Event().wait(30)", "pass")
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
-    assert ended.returncode == 0
-    assert "ZeroDivisionError" in ended.stderr
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20
+    )
+    assert result.returncode == 0
+    assert "ZeroDivisionError" in result.stderr

@@ -1,4 +1,4 @@
-"""Log lines that repeat while a condition lasts."""
+"""Throttling of log lines that repeat while a condition lasts."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +23,8 @@ def throttle(caplog):
     return LogThrottle(logging.getLogger("throttled"), "the store answers again", 30)
 
 
-def test_an_outage_is_a_first_line_a_summary_per_interval_and_a_last_line(throttle, clock, caplog):
-    """Each line has the number of those suppressed before it."""
+def test_log_is_a_first_line_a_summary_per_interval_and_a_recovery(throttle, clock, caplog):
+    """Each line has the number of lines suppressed before it."""
     for number in range(5):
         throttle.log(logging.ERROR, "no answer: %s", number)
     clock[0] += 30
@@ -40,8 +40,8 @@ def test_an_outage_is_a_first_line_a_summary_per_interval_and_a_last_line(thrott
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "WARNING"]
 
 
-def test_a_second_outage_is_logged_at_once(throttle, clock, caplog):
-    """The interval begins anew when an outage is over."""
+def test_second_condition_is_logged_at_once(throttle, clock, caplog):
+    """recovered ends the interval."""
     throttle.log(logging.ERROR, "away")
     throttle.recovered()
     clock[0] += 1
@@ -49,7 +49,7 @@ def test_a_second_outage_is_logged_at_once(throttle, clock, caplog):
     assert caplog.messages == ["away", "the store answers again", "away"]
 
 
-def test_an_outage_that_comes_and_goes_stays_throttled(throttle, clock, caplog):
+def test_condition_that_comes_and_goes_stays_throttled(throttle, clock, caplog):
     """At most three lines per interval, and no suppressed line is missing from the sum."""
     for _ in range(100):
         throttle.log(logging.ERROR, "away")
@@ -62,13 +62,13 @@ def test_an_outage_that_comes_and_goes_stays_throttled(throttle, clock, caplog):
     ]
 
 
-def test_no_recovery_without_an_outage(throttle, caplog):
-    """A store that answers is no news."""
+def test_recovered_logs_nothing_without_a_condition(throttle, caplog):
+    """A store that answers is not worth a line."""
     throttle.recovered()
     assert caplog.messages == []
 
 
-def test_lines_of_many_threads_are_all_logged_or_counted(throttle, clock, caplog):
+def test_lines_of_many_threads_are_all_logged_or_suppressed(throttle, clock, caplog):
     """No line is lost between threads."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: throttle.log(logging.ERROR, "away"), range(400)))
@@ -78,15 +78,15 @@ def test_lines_of_many_threads_are_all_logged_or_counted(throttle, clock, caplog
     assert len(caplog.messages) - 1 + sum(numbers) == 400
 
 
-def test_a_line_keeps_its_fields_and_its_place(throttle, caplog):
-    """`extra` goes along, and the record names the caller's file."""
+def test_line_keeps_its_extra_fields_and_its_caller(throttle, caplog):
+    """`extra` is passed on, and the record names the caller's file."""
     throttle.log(logging.ERROR, "away", extra={"path": "/count"})
     (record,) = caplog.records
     assert (record.path, record.filename) == ("/count", "test_log_throttle.py")
 
 
-def test_a_lock_that_is_never_released_silences_nothing(throttle, clock, caplog):
-    """In a forked child it may be held by a thread that the child lacks."""
+def test_log_works_with_a_lock_that_is_never_released(throttle, clock, caplog):
+    """In a forked child its holder may be a thread that the child lacks."""
     throttle._lock.acquire()
     for _ in range(3):
         throttle.log(logging.ERROR, "away")

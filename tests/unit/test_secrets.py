@@ -1,4 +1,4 @@
-"""What no error, no message and no log says: a password, wherever it was put."""
+"""No error, message or log line contains a password, wherever it was given."""
 
 import logging
 import traceback
@@ -38,8 +38,8 @@ TARGETS = {
 }
 
 
-def told_of(error):
-    """Return all that anybody may print of an error."""
+def render_error(error):
+    """Return every text that an error may be printed as."""
     chain = "".join(traceback.format_exception(error))
     parts = [str(error), repr(error), chain]
     while error is not None:
@@ -50,15 +50,15 @@ def told_of(error):
 
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("make", [RedisCounter, AsyncRedisCounter, Transfer])
-def test_a_target_that_is_refused(make, kind, caplog):
-    """Of a client, of bytes and of what else is no URL the type is named, and the remedy."""
+def test_invalid_target_is_not_shown(make, kind, caplog):
+    """The error of a client, bytes or a non-URL names its type and the remedy."""
     caplog.set_level(logging.DEBUG)
     target = TARGETS[kind]()
     if make is AsyncRedisCounter and kind == "other kind":
         target = redis.Redis.from_url(URL)
     with pytest.raises(CounterError) as caught:
         make(target)
-    assert SECRET not in told_of(caught.value)
+    assert SECRET not in render_error(caught.value)
     assert SECRET not in caplog.text
 
 
@@ -66,25 +66,25 @@ def test_a_target_that_is_refused(make, kind, caplog):
     ("kind", "remedy"),
     [("pool", "connection_pool=pool"), ("other kind", "AsyncRedisCounter"), ("bytes", "decode")],
 )
-def test_what_to_do_about_it(kind, remedy):
-    """Each of the usual mistakes has its sentence."""
+def test_invalid_target_has_a_remedy(kind, remedy):
+    """Each of the usual mistakes has a remedy of its own."""
     with pytest.raises(CounterError, match=remedy):
         RedisCounter(TARGETS[kind]())
 
 
-def test_a_client_of_valkey():
-    """It is told to give its URL."""
+def test_valkey_client_has_a_remedy():
+    """The error asks for its URL."""
     valkey = pytest.importorskip("valkey")
     with pytest.raises(CounterError, match=r"valkey\.client\.Valkey .* give its URL") as caught:
         RedisCounter(valkey.Valkey.from_url(f"valkey://:{SECRET}@h/0"))
-    assert SECRET not in told_of(caught.value)
+    assert SECRET not in render_error(caught.value)
 
 
 @pytest.mark.parametrize(
     "value", [URL, URL.encode(), {"password": SECRET}, redis.Redis.from_url(URL)]
 )
-def test_an_argument_that_is_refused(value, tmp_path):
-    """Wherever a URL or a client was put by mistake."""
+def test_invalid_argument_is_not_shown(value, tmp_path):
+    """A URL or a client in the place of any argument."""
     counter = RedisCounter("redis://h/0")
     calls = [
         lambda: counter.hit(value),
@@ -101,7 +101,7 @@ def test_an_argument_that_is_refused(value, tmp_path):
     for call in calls:
         with pytest.raises(CounterError) as caught:
             call()
-        assert SECRET not in told_of(caught.value)
+        assert SECRET not in render_error(caught.value)
 
 
 SETTINGS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_PASSWORD_FILE",
@@ -113,13 +113,13 @@ SETTINGS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_PASSWORD
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_setting_that_is_refused(name):
-    """A secret in the wrong variable, or in place of its file, is not shown."""
+def test_invalid_setting_is_not_shown(name):
+    """A secret in the wrong variable, or instead of its file, is not shown."""
     value = f"{SECRET} " if name.endswith(("KEY", "TOKEN")) else f"http://:{SECRET}@h/0"
     with pytest.raises(CounterError) as caught:
         Config.load({name: value})
     assert name in str(caught.value)
-    assert SECRET not in told_of(caught.value)
+    assert SECRET not in render_error(caught.value)
     [finding] = [one for one in run_checks({name: value}) if one.status == "failure"]
     assert SECRET not in repr(finding)
 
@@ -127,32 +127,32 @@ def test_a_setting_that_is_refused(name):
 @pytest.mark.parametrize(
     "name", ["REDIS_PASSWORD_FILE", "COUNTER_ADMIN_KEY_FILE", "COUNTER_METRICS_TOKEN_FILE"]
 )
-def test_a_secret_in_place_of_its_file(name):
-    """It is not repeated."""
+def test_secret_instead_of_its_file_is_not_shown(name):
+    """The error does not contain it."""
     with pytest.raises(CounterError, match="cannot be read: No such file") as caught:
         Config.load({name: SECRET})
-    assert SECRET not in told_of(caught.value)
+    assert SECRET not in render_error(caught.value)
 
 
 @pytest.mark.parametrize(
     "url", [f"redis://{SECRET}@h/0", f"redis://user:{SECRET}@h/0", f"redis://h/0?password={SECRET}"]
 )
-def test_the_address_that_is_shown(url):
-    """Without a password, and without a name that may be one."""
+def test_redacted_url_has_no_secret(url):
+    """It has no password, and no user name that may be one."""
     assert SECRET not in Config.load({"REDIS_URL": url}).redacted_url
 
 
 @pytest.mark.parametrize("kind", [ResponseError, AuthenticationError])
-def test_a_server_that_repeats_what_it_was_given(kind):
-    """Of a command that it does not know, and that had the password."""
-    said = f"unknown command 'AUTH', with args beginning with: 'default' '{SECRET}' "
-    error = make_rejection(kind(said))
+def test_server_error_is_redacted(kind):
+    """The reply to an unknown command repeats its arguments, such as the password."""
+    message = f"unknown command 'AUTH', with args beginning with: 'default' '{SECRET}' "
+    error = make_rejection(kind(message))
     assert "unknown command 'AUTH'" in str(error)
-    assert SECRET not in told_of(error)
+    assert SECRET not in render_error(error)
 
 
-def test_what_is_shown():
-    """Text and numbers, cut where they are long; credentials and other objects are not."""
+def test_printable_shows_text_and_numbers():
+    """Long ones are cut. Credentials and other objects are not shown."""
     assert printable("a b") == "'a b'"
     assert printable(f"redis://user:pa/ss@{SECRET}@h/0") == "'redis://***@h/0'"
     assert len(printable("x" * 1000)) == 100

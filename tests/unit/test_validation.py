@@ -47,8 +47,8 @@ def test_names_and_tokens(check, characters, most, refusal, data):
 @example(True, 1)
 @example(MAX_VALUE, 1)
 @example(MAX_VALUE + 1, 1)
-def test_integers(value, low):
-    """From the lower bound to 2**63 - 1; True is no integer here."""
+def test_check_integer(value, low):
+    """It takes integers from the lower bound to 2**63 - 1, but not True."""
     if type(value) is int and low <= value <= MAX_VALUE:
         assert check_integer(value, low) == value
     else:

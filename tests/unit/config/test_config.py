@@ -1,4 +1,4 @@
-"""Every setting, from the environment and from a mapping."""
+"""Loading and validation of the settings."""
 
 import re
 from pathlib import Path
@@ -13,14 +13,14 @@ README = Path(__file__).parents[3] / "README.md"
 
 
 def test_defaults():
-    """Nothing given: the usual place, and the documented values."""
+    """Without settings the documented defaults apply."""
     config = Config.load({})
     assert config.redis_url == "redis://localhost:6379/0"
     assert (config.name, config.prefix, config.timeout) == ("visits", "counter:", 0.5)
 
 
 def test_parts_make_a_url():
-    """Host, port, number and credentials become one URL, whatever characters they have."""
+    """Host, port, database and credentials become one URL, whatever characters they contain."""
     config = Config.load(
         {
             "REDIS_HOST": "redis",
@@ -44,13 +44,13 @@ def test_parts_make_a_url():
         ({"REDIS_HOST": "::1"}, "redis://[::1]:6379/0"),
     ],
 )
-def test_a_url_wins(given, url):
-    """A URL says where; credentials that it lacks come from their own settings."""
+def test_url_overrides_its_parts(given, url):
+    """A URL sets the address. Credentials that it lacks come from their own settings."""
     assert Config.load(given).redis_url == url
 
 
-def test_a_password_from_a_file(tmp_path):
-    """A secret's file may end with a line end, and only that is dropped."""
+def test_password_from_a_file(tmp_path):
+    """The last line end of the file is dropped, and nothing else."""
     secret = tmp_path / "secret"
     secret.write_text(" pass word \n")
     config = Config.load({"REDIS_PASSWORD_FILE": str(secret)})
@@ -58,8 +58,8 @@ def test_a_password_from_a_file(tmp_path):
     assert "pass" not in config.redacted_url
 
 
-def test_the_earlier_source_wins_and_empty_is_not_given():
-    """`app.config` before the environment; an empty variable is one that is not set."""
+def test_earlier_source_wins_and_empty_counts_as_not_set():
+    """`app.config` is read before the environment."""
     config = Config.load({"COUNTER_NAME": "mine", "REDIS_HOST": ""}, {"COUNTER_NAME": "theirs"})
     assert config.name == "mine"
     assert config.redis_url == "redis://localhost:6379/0"
@@ -147,8 +147,8 @@ def test_the_earlier_source_wins_and_empty_is_not_given():
         ("COUNTER_CORS_ORIGINS", "null"),
     ],
 )
-def test_a_bad_value_is_one_clear_line(name, value):
-    """The error names the setting, is one line, and is a ValueError."""
+def test_invalid_value_is_an_error_of_one_line(name, value):
+    """The error names the setting and is a ValueError."""
     with pytest.raises(ConfigurationError, match=f"^{name}: ") as caught:
         Config.load({name: value})
     assert isinstance(caught.value, (CounterError, ValueError))
@@ -159,21 +159,21 @@ def test_a_bad_value_is_one_clear_line(name, value):
 @pytest.mark.parametrize(
     ("given", "fast"), [("off", False), ("0", False), (False, False), ("True", True), ("", True)]
 )
-def test_a_switch(given, fast):
-    """Words, digits and booleans."""
+def test_boolean_setting(given, fast):
+    """It takes words, digits and booleans."""
     assert Config.load({"COUNTER_FAST_PATH": given}).fast_path is fast
 
 
-def test_secrets_are_not_repeated():
-    """Neither a URL nor a password is quoted in an error."""
+def test_url_error_contains_no_secret():
+    """The error quotes neither the URL nor its password."""
     for place in ("host:port", "host\u2100", "host/x"):
         with pytest.raises(ConfigurationError) as caught:
             Config.load({"REDIS_URL": f"redis://:hunter2@{place}"})
         assert "hunter2" not in str(caught.value)
 
 
-def test_the_admin_key_is_not_repeated(tmp_path):
-    """Neither from its setting nor from its file, whatever is wrong with it."""
+def test_admin_key_error_contains_no_secret(tmp_path):
+    """The key may come from its setting or from its file."""
     file = tmp_path / "key"
     for key in ("hunter2", "hunter2-with-a blank", "hunter2" * 40, "hunter2-\xfc-and-more"):
         file.write_text(key, "utf-8")
@@ -184,8 +184,8 @@ def test_the_admin_key_is_not_repeated(tmp_path):
             assert "hunter2" not in repr(caught.value.__cause__)
 
 
-def test_an_admin_key_from_a_file(tmp_path):
-    """As with a password; without one nobody has the key."""
+def test_admin_key_from_a_file(tmp_path):
+    """An empty setting is no key."""
     file = tmp_path / "key"
     file.write_text("sixteen-letters-\n")
     assert Config.load({"COUNTER_ADMIN_KEY_FILE": str(file)}).admin_key == "sixteen-letters-"
@@ -194,15 +194,15 @@ def test_an_admin_key_from_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("secret", ["REDIS_PASSWORD", "COUNTER_ADMIN_KEY"])
-def test_two_secrets_contradict(secret):
-    """One as such and a file with one: an error, not a guess."""
+def test_secret_and_its_file_contradict(secret):
+    """Both together are an error."""
     with pytest.raises(ConfigurationError, match="one of the two") as caught:
         Config.load({secret: "sixteen-letters-", f"{secret}_FILE": "b"})
     assert "sixteen-letters-" not in str(caught.value)
 
 
-def test_lists():
-    """With commas, blanks or both; nothing is an empty list."""
+def test_list_settings():
+    """Items are separated by commas, spaces or both. Without items the list is empty."""
     config = Config.load(
         {
             "COUNTER_TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.1 , ::1",
@@ -221,16 +221,16 @@ def test_lists():
     assert (empty.trusted_proxies, empty.trusted_hosts, empty.cors_origins) == ((), (), ("*",))
 
 
-def test_how_many_counters_there_may_be():
-    """Where hits make none, an administrator still may."""
+def test_max_counters_of_hits_and_of_an_administrator():
+    """With COUNTER_AUTO_CREATE=false an administrator may still make counters."""
     config = Config.load({"COUNTER_AUTO_CREATE": "false", "COUNTER_MAX_COUNTERS": "7"})
     assert (config.named_limits.max_counters, config.max_counters) == (0, 7)
     assert config.limits.max_counters is None, "the app makes its own counter"
     assert Config.load({"COUNTER_MAX_COUNTERS": "7"}).named_limits.max_counters == 7
 
 
-def test_reloads_need_visitors():
-    """Who does not tell visitors cannot tell a reload."""
+def test_visitor_window_needs_visitors():
+    """COUNTER_VISITOR_WINDOW needs COUNTER_VISITORS=true."""
     with pytest.raises(ConfigurationError, match="COUNTER_VISITORS=true"):
         Config.load({"COUNTER_VISITOR_WINDOW": "60", "COUNTER_VISITORS": "false"})
     assert Config.load({"COUNTER_VISITORS": "false"}).limits.visitor_window is None
@@ -238,23 +238,23 @@ def test_reloads_need_visitors():
     assert config.limits.visitor_window == config.named_limits.visitor_window == 60
 
 
-def test_crawlers_need_their_list(monkeypatch):
-    """Where it is not installed, the error says how to."""
+def test_ignore_bots_needs_a_package(monkeypatch):
+    """The error has the command that installs it."""
     monkeypatch.setattr("flask_redis_counter.config.config.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match="pip install crawler-user-agents"):
         Config.load({"COUNTER_IGNORE_BOTS": "true"})
     assert Config.load({"COUNTER_IGNORE_BOTS": "no"}).ignore_bots is False
 
 
-def test_naming_a_store():
-    """Only a place counts as a configured store."""
+def test_is_store_configured():
+    """Only an address counts as a configured store."""
     assert is_store_configured({"REDIS_HOST": "redis"})
     assert is_store_configured({"REDIS_URL": "redis://a"})
     assert not is_store_configured({"REDIS_URL": "", "REDIS_PASSWORD": "a"})
 
 
-def test_the_settings_in_the_readme():
-    """Those that it shows are as in the code; the reference in the docs has all."""
+def test_readme_has_the_settings_texts():
+    """Rows of its table match the code. The reference in the docs has all settings."""
     rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*) \|$", README.read_text("utf-8"), re.M)
     assert rows
     for name, default, text in rows:

@@ -1,4 +1,4 @@
-"""Environment variables that Kubernetes and Docker set, and that no user gave."""
+"""Service links: environment variables that Kubernetes and Docker set."""
 
 import pytest
 
@@ -36,8 +36,8 @@ DOCKER = {
         ("COUNTER_METRICS_PORT", "tcp://10.0.0.12:9090"),
     ],
 )
-def test_a_service_link_is_recognised(name, value):
-    """By its name, and by its value where the name may be a setting's."""
+def test_service_link_is_recognised(name, value):
+    """By its name, or by its value if a setting has that name."""
     assert is_service_link(name, value)
 
 
@@ -53,13 +53,13 @@ def test_a_service_link_is_recognised(name, value):
         ("COUNTER_TIMOUT", "1"),
     ],
 )
-def test_a_setting_is_not_a_service_link(name, value):
-    """Neither a value that a user gave, nor a misspelt name."""
+def test_setting_is_not_a_service_link(name, value):
+    """Neither is a misspelt setting."""
     assert not is_service_link(name, value)
 
 
-def test_service_links_are_no_settings():
-    """`Config.load` takes neither a port nor a name from them, in whatever source they are."""
+def test_service_links_are_ignored():
+    """`Config.load` takes neither a port nor a name from them, from any source."""
     config = Config.load({"COUNTER_NAME": "/web/counter"}, {"REDIS_PORT": "tcp://10.0.0.11:6379"})
     assert (config.name, config.redis_url) == ("visits", "redis://localhost:6379/0")
     assert not is_store_configured({"REDIS_PORT": "tcp://10.0.0.11:6379"})
@@ -68,7 +68,7 @@ def test_service_links_are_no_settings():
 
 
 def test_service_links_get_one_hint():
-    """However many there are, with the word for the Pod's spec; a misspelt setting gets its own."""
+    """One for all of them, with the remedy; a misspelt setting gets a hint of its own."""
     environment = KUBERNETES | {"REDIS_PORT": "tcp://10.0.0.11:6379", "COUNTER_TIMOUT": "1"}
     typo, links = find_hints(environment)
     assert "COUNTER_TIMOUT is an unknown setting" in str(typo)
@@ -79,7 +79,7 @@ def test_service_links_get_one_hint():
 
 
 @pytest.mark.parametrize(
-    ("lost", "value"),
+    ("overridden", "value"),
     [
         ("REDIS_HOST", "a:b"),
         ("REDIS_PORT", "none"),
@@ -88,17 +88,17 @@ def test_service_links_get_one_hint():
         ("REDIS_PASSWORD_FILE", "/no/such/file"),
     ],
 )
-def test_a_setting_that_loses_is_not_parsed(lost, value):
-    """REDIS_URL wins over the place, and over credentials that it has itself; `store=` over all."""
+def test_overridden_setting_is_not_parsed(overridden, value):
+    """REDIS_URL overrides the address and credentials that it has; `store=` overrides all."""
     url = "redis://user:pass@a:1/2"
-    assert Config.load({"REDIS_URL": url, lost: value}).redis_url == url
-    Config.load({lost: value}, store_given=True)
-    with pytest.raises(ConfigurationError, match=lost):
-        Config.load({lost: value})
+    assert Config.load({"REDIS_URL": url, overridden: value}).redis_url == url
+    Config.load({overridden: value}, store_given=True)
+    with pytest.raises(ConfigurationError, match=overridden):
+        Config.load({overridden: value})
 
 
 def test_credentials_that_a_url_lacks_are_parsed():
-    """They do not lose against it."""
+    """The URL does not override them."""
     given = {"REDIS_URL": "redis://a", "REDIS_PASSWORD_FILE": "/no/such/file"}
     with pytest.raises(ConfigurationError, match="REDIS_PASSWORD_FILE"):
         Config.load(given)

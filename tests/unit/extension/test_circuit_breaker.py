@@ -1,4 +1,4 @@
-"""When pages ask a store that did not answer."""
+"""The circuit breaker of pages."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def clock(monkeypatch):
 
 
 def ask(breaker, clock, took, error=None):
-    """Ask the store, which takes so long."""
+    """Call the store, which takes some seconds."""
     try:
         with breaker.watch():
             clock[0] += took
@@ -32,8 +32,8 @@ def ask(breaker, clock, took, error=None):
         pass
 
 
-def spooled(cause):
-    """Return the error of a hit that was spooled because of another."""
+def spooled_error(cause):
+    """Return the error of a hit that was spooled because of another error."""
     error = HitSpooledError("")
     error.__cause__ = cause
     return error
@@ -41,9 +41,13 @@ def spooled(cause):
 
 @pytest.mark.parametrize(
     "error",
-    [StoreUnavailableError(""), OutcomeUnknownError(""), spooled(StoreUnavailableError(""))],
+    [
+        StoreUnavailableError(""),
+        OutcomeUnknownError(""),
+        spooled_error(StoreUnavailableError("")),
+    ],
 )
-def test_a_question_in_vain_opens_it_for_twice_as_long_as_it_took(clock, error):
+def test_breaker_opens_for_twice_the_duration_of_a_failed_call(clock, error):
     """And not for longer."""
     breaker = CircuitBreaker()
     ask(breaker, clock, 0.2, error)
@@ -53,16 +57,16 @@ def test_a_question_in_vain_opens_it_for_twice_as_long_as_it_took(clock, error):
     assert not breaker.is_open()
 
 
-def test_a_pause_is_bounded(clock):
-    """However long the deadline is."""
+def test_pause_is_bounded(clock):
+    """Whatever the timeout is."""
     breaker = CircuitBreaker()
     ask(breaker, clock, 60, StoreUnavailableError(""))
     clock[0] += MAX_PAUSE
     assert not breaker.is_open()
 
 
-def test_a_question_that_is_not_asked_changes_nothing(clock):
-    """A hit that fails at once, because it is open, neither ends the pause nor extends it."""
+def test_calls_that_fail_at_once_leave_the_breaker_as_it_is(clock):
+    """A hit that fails because the breaker is open neither ends nor extends the pause."""
     breaker = CircuitBreaker()
     ask(breaker, clock, 0.2, StoreUnavailableError(""))
     for _ in range(3):
@@ -74,17 +78,18 @@ def test_a_question_that_is_not_asked_changes_nothing(clock):
 
 
 @pytest.mark.parametrize(
-    "error", [StoreRejectedError(""), RateLimitExceededError(1), spooled(StoreRejectedError(""))]
+    "error",
+    [StoreRejectedError(""), RateLimitExceededError(1), spooled_error(StoreRejectedError(""))],
 )
-def test_a_store_that_answers_does_not_open_it(clock, error):
-    """Whatever it answers."""
+def test_breaker_stays_closed_if_the_store_replies(clock, error):
+    """Whatever the reply is."""
     breaker = CircuitBreaker()
     ask(breaker, clock, 0.2, error)
     assert not breaker.is_open()
 
 
-def test_an_answer_closes_it(clock):
-    """Whoever got it."""
+def test_success_closes_the_breaker(clock):
+    """Also if it was open."""
     breaker = CircuitBreaker()
     ask(breaker, clock, 0.2, StoreUnavailableError(""))
     ask(breaker, clock, 0.01)

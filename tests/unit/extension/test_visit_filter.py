@@ -1,4 +1,4 @@
-"""Whose a request is, and whether it is a visit."""
+"""The visit filter: skip reasons and identities of requests."""
 
 import pytest
 
@@ -10,12 +10,12 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.
 
 
 def make_filter(**settings):
-    """Return what settings say of those who visit."""
+    """Return the visit filter of some settings."""
     return VisitFilter(Config.load(settings))
 
 
 def address(proxies, peer, forwarded):
-    """Return whose a request is, where some proxies are believed."""
+    """Return the client address behind trusted proxies."""
     headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
     settings = {
         "COUNTER_TRUSTED_PROXIES": proxies,
@@ -31,25 +31,25 @@ def address(proxies, peer, forwarded):
         ("10.0.0.1", "10.0.0.1", "203.0.113.7", "203.0.113.7"),
         ("10.0.0.0/8", "10.9.8.7", "203.0.113.7", "203.0.113.7"),
         ("10.0.0.1", "10.0.0.1", " 203.0.113.7\t", "203.0.113.7"),
-        # What the client itself says is on the left.
+        # The entries that the client sent itself are on the left.
         ("10.0.0.1", "10.0.0.1", "198.51.100.1, 203.0.113.7", "203.0.113.7"),
         ("10.0.0.1", "10.0.0.1", "10.0.0.1, 203.0.113.7", "203.0.113.7"),
-        # Several proxies, one behind the other.
+        # A chain of proxies.
         ("10.0.0.0/8", "10.0.0.1", "203.0.113.7, 10.0.0.2", "203.0.113.7"),
         ("10.0.0.1 192.0.2.1", "10.0.0.1", "1.2.3.4,203.0.113.7,192.0.2.1", "203.0.113.7"),
         ("10.0.0.1", "10.0.0.1", "203.0.113.7, 10.0.0.2", "10.0.0.2"),
-        # Nobody but proxies.
+        # Only proxies.
         ("10.0.0.0/8", "10.0.0.1", "10.0.0.2, 10.0.0.3", "10.0.0.2"),
-        # With the port that was asked from.
+        # With the client's port.
         ("10.0.0.1", "10.0.0.1", "203.0.113.7:4711", "203.0.113.7"),
         ("10.0.0.0/8", "10.0.0.1", "203.0.113.7:4711, 10.0.0.2:80", "203.0.113.7"),
         ("::1", "::1", "[2001:db8::7]:4711", "2001:db8::7"),
         ("::1", "::1", "[2001:db8::7]", "2001:db8::7"),
         ("::1", "::1", "2001:db8::4711", "2001:db8::4711"),
-        # A stranger is not believed.
+        # An untrusted peer.
         ("10.0.0.1", "203.0.113.7", "198.51.100.1", "203.0.113.7"),
         ("10.0.0.1", "203.0.113.7", None, "203.0.113.7"),
-        # IPv6, and IPv4 as a socket of both shows it.
+        # IPv6, and IPv4-mapped addresses of a dual-stack socket.
         ("fd00::/8", "fd00::1", "2001:db8::7", "2001:db8::7"),
         ("::1", "::1", "2001:db8::7, ::1", "2001:db8::7"),
         ("10.0.0.1", "::ffff:10.0.0.1", "203.0.113.7", "203.0.113.7"),
@@ -57,8 +57,8 @@ def address(proxies, peer, forwarded):
         ("fd00::/8", "10.0.0.1", "203.0.113.7", "10.0.0.1"),
     ],
 )
-def test_the_nearest_that_is_no_proxy_of_ours(proxies, peer, forwarded, client):
-    """What it was told by others is not believed."""
+def test_client_address_is_the_nearest_untrusted_one(proxies, peer, forwarded, client):
+    """Addresses to the left of the first untrusted one are ignored."""
     assert address(proxies, peer, forwarded) == client
 
 
@@ -67,14 +67,14 @@ def test_the_nearest_that_is_no_proxy_of_ours(proxies, peer, forwarded, client):
                   "203.0.113.7:http", "[2001:db8::7]4711", ":4711", "203.0.113.7, ",
                   "203.0.113.7, unknown", "203.0.113.256", "\xff"],
 )  # fmt: skip
-def test_a_header_that_says_nothing(forwarded):
-    """It is the proxy's request then, and none of an address further left."""
+def test_malformed_forwarded_for_falls_back_to_the_proxy(forwarded):
+    """The last entry is malformed: addresses further left are not used either."""
     assert address("10.0.0.1", "10.0.0.1", forwarded) == "10.0.0.1"
 
 
 @pytest.mark.parametrize("peer", ["", "unix:", "localhost"])
-def test_a_peer_without_an_address(peer):
-    """As behind a Unix socket: it is no proxy."""
+def test_peer_without_an_address_is_not_a_proxy(peer):
+    """Such as the peer of a Unix socket."""
     assert address("0.0.0.0/0 ::/0", peer, "203.0.113.7") == peer
 
 
@@ -94,53 +94,53 @@ def test_a_peer_without_an_address(peer):
     ],
 )
 @pytest.mark.parametrize("proxied", [True, False])
-def test_a_client_is_an_ipv4_address_or_an_ipv6_network(first, second, same, proxied):
-    """For a rate and as a visitor, however the address is written and whoever says it."""
+def test_client_is_an_ipv4_address_or_an_ipv6_network(first, second, same, proxied):
+    """For the rate limit and as a visitor, in any notation, direct or forwarded."""
     it = make_filter(
         COUNTER_RATE_LIMIT="1/1", COUNTER_TRUSTED_PROXIES="10.0.0.1" if proxied else ""
     )
 
-    def sender(address):
+    def identify(address):
         if proxied:
             return it.identify("10.0.0.1", {"x-forwarded-for": address}.get)
         return it.identify(address, {}.get)
 
-    assert (sender(first) == sender(second)) is same
+    assert (identify(first) == identify(second)) is same
 
 
 @pytest.mark.parametrize(
     ("prefix", "other", "same"),
     [(56, "2001:db8:0:ff::1", True), (56, "2001:db8:0:100::1", False), (128, "2001:db8::2", False)],
 )
-def test_the_network_of_a_client_is_as_large_as_it_is_set(prefix, other, same):
-    """COUNTER_IPV6_PREFIX bits of it count."""
+def test_ipv6_prefix_sets_the_size_of_a_clients_network(prefix, other, same):
+    """COUNTER_IPV6_PREFIX is the number of significant bits."""
     it = make_filter(COUNTER_RATE_LIMIT="1/1", COUNTER_IPV6_PREFIX=prefix)
     assert (it.identify("2001:db8::1", {}.get) == it.identify(other, {}.get)) is same
 
 
-def test_nobody_is_told_where_nobody_asks():
-    """Without a rate no client, without visitors none of them."""
+def test_identity_is_empty_without_visitors_and_rate_limit():
+    """identify returns None for a visitor and a client that no setting needs."""
     it = make_filter(COUNTER_VISITORS="false")
     assert it.identify("192.0.2.1", {}.get) == (None, None)
 
 
-def test_a_rate_is_for_everybody():
-    """Also for who is no visitor, and whatever the agent."""
+def test_rate_limit_applies_to_clients_that_opt_out():
+    """`DNT: 1` removes the visitor, and not the client."""
     it = make_filter(COUNTER_RATE_LIMIT="1/1")
-    sender = it.identify("192.0.2.1", {"dnt": "1", "user-agent": "a"}.get)
-    assert sender == (None, "192.0.2.1")
+    identity = it.identify("192.0.2.1", {"dnt": "1", "user-agent": "a"}.get)
+    assert identity == (None, "192.0.2.1")
 
 
-def test_without_proxies_nothing_is_believed():
-    """The header may come from anybody."""
+def test_forwarded_for_is_ignored_without_trusted_proxies():
+    """Any client may send the header."""
     headers = {"x-forwarded-for": "203.0.113.7", "user-agent": "a"}
     assert make_filter().identify("10.0.0.1", headers.get)[0] == "10.0.0.1 a"
-    believed = make_filter(COUNTER_TRUSTED_PROXIES="10.0.0.1").identify("10.0.0.1", headers.get)[0]
-    assert believed == "203.0.113.7 a"
+    trusted = make_filter(COUNTER_TRUSTED_PROXIES="10.0.0.1").identify("10.0.0.1", headers.get)[0]
+    assert trusted == "203.0.113.7 a"
 
 
-def test_a_visitor_is_an_address_and_an_agent():
-    """Each of the two tells visitors apart; without an agent there is the address."""
+def test_visitor_is_an_address_and_a_user_agent():
+    """Each of the two tells visitors apart. Without a user agent the address remains."""
     it = make_filter()
     requests = [("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "a")]
     visitors = {it.identify(peer, {"user-agent": agent}.get)[0] for peer, agent in requests}
@@ -159,8 +159,8 @@ def test_a_visitor_is_an_address_and_an_agent():
         ({"COUNTER_VISITORS": "false"}, {}, False),
     ],
 )
-def test_who_is_no_visitor(settings, headers, known):
-    """Who does not want to be, and nobody where visitors are not counted."""
+def test_visitor_is_none_after_opt_out_or_without_visitors(settings, headers, known):
+    """`DNT` and `Sec-GPC` opt out; COUNTER_VISITORS=false turns visitors off."""
     assert (make_filter(**settings).identify("192.0.2.1", headers.get)[0] is not None) is known
 
 
@@ -176,8 +176,8 @@ def test_who_is_no_visitor(settings, headers, known):
         ("x-moz", "prefetch"),
     ],
 )
-def test_what_comes_early_is_no_visit(name, value):
-    """In the words of each browser."""
+def test_skip_reason_of_a_prefetch(name, value):
+    """skip_reason knows the headers of all browsers."""
     assert make_filter().skip_reason({name: value}.get) == "prefetch"
 
 
@@ -185,8 +185,8 @@ def test_what_comes_early_is_no_visit(name, value):
     "headers", [{}, {"sec-purpose": ""}, {"purpose": "visit"}, {"x-moz": "livebookmarks"},
                 {"user-agent": GOOGLEBOT}, {"user-agent": FIREFOX}],
 )  # fmt: skip
-def test_what_is_a_visit(headers):
-    """Crawlers, too, unless they are to be ignored."""
+def test_skip_reason_of_a_visit_is_none(headers):
+    """Also for crawlers, unless they are to be ignored."""
     assert make_filter().skip_reason(headers.get) is None
 
 
@@ -194,8 +194,8 @@ def test_what_is_a_visit(headers):
     ("agent", "skip_reason"),
     [(GOOGLEBOT, "bot"), ("curl/8.5.0", "bot"), (FIREFOX, None), ("", None), (None, None)],
 )
-def test_crawlers_that_are_ignored(agent, skip_reason):
-    """Those who say that they are one."""
+def test_skip_reason_of_a_crawler(agent, skip_reason):
+    """With COUNTER_IGNORE_BOTS, by the user agent."""
     pytest.importorskip("crawleruseragents", reason="COUNTER_IGNORE_BOTS=true needs the package")
     it = make_filter(COUNTER_IGNORE_BOTS=True)
     assert it.ignores_bots
