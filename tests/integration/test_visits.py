@@ -1,4 +1,4 @@
-"""What is a visit, whose it is, and which host it is for: by its headers, on real stores."""
+"""Visits, identities and hosts by the headers of a request, on real stores."""
 
 import re
 
@@ -22,18 +22,18 @@ def service(server, client, client_of):
 
 
 def uncounted(value, reason):
-    """Return the answer to what is no visit."""
+    """Return the JSON of a reply to a hit that was skipped."""
     return {"name": "visits", "value": value, "counted": False, "reason": reason}
 
 
 def hit(web, *, peer="127.0.0.1", **headers):
-    """Hit, from an address."""
+    """Send a hit from an address."""
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     return web.post("/count", headers=headers, environ_overrides={"REMOTE_ADDR": peer}).json
 
 
 def today(web):
-    """Return how many hits and how many visitors there were today."""
+    """Return today's hits and visitors."""
     [day] = web.get("/counters/visits/series?days=1").json["series"]
     return day["hits"], day["visitors"]
 
@@ -44,8 +44,8 @@ def today(web):
      ("X-Moz", "prefetch"), ("X-Purpose", "preview")],
 )  # fmt: skip
 @pytest.mark.parametrize(("method", "path"), HITS)
-def test_what_a_browser_fetches_early(web, client, method, path, name, value):
-    """It gets the value that stands, and nothing counts, not even once it has a key."""
+def test_prefetch_gets_the_current_value(web, client, method, path, name, value):
+    """It does not count, and its idempotency key is not recorded."""
     assert web.open(path, method=method).json["value"] == 1
     before = contents(client)
     for key in ({}, {"Idempotency-Key": '"k"'}):
@@ -58,8 +58,8 @@ def test_what_a_browser_fetches_early(web, client, method, path, name, value):
     assert web.open(path, method=method, headers={name: "visit"}).json["value"] == 2
 
 
-def test_what_comes_early_makes_no_counter(web, client):
-    """Its value is zero then."""
+def test_prefetch_makes_no_counter(web, client):
+    """The value in the reply is 0."""
     assert web.post("/count", headers={"Purpose": "prefetch"}).json == uncounted(0, "prefetch")
     assert contents(client) == {}
 
@@ -67,15 +67,15 @@ def test_what_comes_early_makes_no_counter(web, client):
 @pytest.mark.parametrize(
     "headers", [{"Idempotency-Key": "a b"}, {"Accept": ";;"}, {"Host": "a b"}], ids=str
 )
-def test_what_is_malformed_comes_first(web, client, headers):
-    """A prefetch says the same of a request as the visit after it."""
+def test_malformed_prefetch_is_an_error(web, client, headers):
+    """The reply to a prefetch is the same as to the visit after it."""
     problem(web.get("/count", headers={"Sec-Purpose": "prefetch", **headers}), 400)
     assert contents(client) == {}
 
 
 @pytest.mark.parametrize(("method", "path"), HITS)
-def test_crawlers_that_are_ignored(service, client, method, path):
-    """Those that say they are one get the value that stands; people count, on every way."""
+def test_ignored_crawler_gets_the_current_value(service, client, method, path):
+    """With COUNTER_IGNORE_BOTS; other visitors count, on every route."""
     pytest.importorskip("crawleruseragents", reason="COUNTER_IGNORE_BOTS=true needs the package")
     web = service(COUNTER_IGNORE_BOTS=True)
     person, crawler = {"User-Agent": FIREFOX}, {"User-Agent": GOOGLEBOT}
@@ -89,14 +89,14 @@ def test_crawlers_that_are_ignored(service, client, method, path):
     assert client.get(KEY) == b"2"
 
 
-def test_crawlers_count_otherwise(web, client):
-    """Unless it is said that they do not."""
+def test_crawler_counts_by_default(web, client):
+    """Without COUNTER_IGNORE_BOTS."""
     assert web.post("/count", headers={"User-Agent": GOOGLEBOT}).json["counted"] is True
     assert client.get(KEY) == b"1"
 
 
-def test_a_reload(service, client):
-    """It gets the value that stands; who is another counts, and so does a program with keys."""
+def test_reload_gets_the_current_value(service, client):
+    """Another visitor counts, and so does a program with idempotency keys."""
     web = service(COUNTER_VISITOR_WINDOW=60)
     assert hit(web, User_Agent="a")["value"] == 1
     assert hit(web, User_Agent="b")["value"] == 2
@@ -114,8 +114,8 @@ def test_a_reload(service, client):
 
 
 @pytest.mark.parametrize("path", ["/count", "/counters/visits/hits"])
-def test_a_reload_of_a_page_with_a_script(service, client, path):
-    """Five loads within the seconds are one hit, though the script sends a new key each time."""
+def test_reload_of_a_page_with_a_script_does_not_count(service, client, path):
+    """Its script sends a new idempotency key with each load."""
     web = service(COUNTER_VISITOR_WINDOW=30)
     answers = [
         web.post(path, headers={"Origin": "https://site.example", "Idempotency-Key": f'"{load}"'})
@@ -130,14 +130,14 @@ def test_a_reload_of_a_page_with_a_script(service, client, path):
 
 @pytest.mark.parametrize("seconds", [0, 60])
 def test_the_page_says_whether_a_reload_counts(service, seconds):
-    """It promises none where it does not."""
+    """By COUNTER_VISITOR_WINDOW."""
     page = service(COUNTER_VISITOR_WINDOW=seconds).get("/count", headers=BROWSER)
     assert "Your visit was counted" in page.text
     assert ("A reload counts again" in page.text) == (seconds == 0)
 
 
-def test_who_is_nobody_counts_each_time(service, client):
-    """Nothing is kept that would tell a reload, where that was asked for."""
+def test_visitor_with_dnt_counts_each_time(service, client):
+    """The visitor window needs an identity, which is not stored after `DNT: 1`."""
     web = service(COUNTER_VISITOR_WINDOW=60)
     values = [hit(web, DNT="1")["value"] for _ in range(2)]
     assert values == [1, 2]
@@ -146,8 +146,8 @@ def test_who_is_nobody_counts_each_time(service, client):
 
 @pytest.mark.parametrize("opt_out", [True, False])
 @pytest.mark.parametrize("wish", [{"DNT": "1"}, {"Sec_GPC": "1"}])
-def test_who_does_not_want_to_be_known(service, client, wish, opt_out):
-    """Counts, and is no unique visitor, unless the service does not care."""
+def test_visitor_that_opts_out_counts_without_being_unique(service, client, wish, opt_out):
+    """Unless COUNTER_RESPECT_DNT=false."""
     web = service(COUNTER_RESPECT_DNT=opt_out)
     hit(web)
     hit(web, User_Agent="another", **wish)
@@ -155,8 +155,8 @@ def test_who_does_not_want_to_be_known(service, client, wish, opt_out):
     assert client.get(KEY) == b"2"
 
 
-def test_no_visitors_at_all(service, client):
-    """Nothing about them is kept then."""
+def test_disabled_visitors_leave_no_keys(service, client):
+    """With COUNTER_VISITORS=false nothing about visitors is stored."""
     web = service(COUNTER_VISITORS=False)
     hit(web)
     hit(web, User_Agent="another")
@@ -164,17 +164,17 @@ def test_no_visitors_at_all(service, client):
     assert not [key for key in contents(client) if b":visitors" in key or b":salt" in key]
 
 
-def test_what_is_kept_of_a_visitor(web, client):
-    """Neither address nor agent."""
-    hit(web, peer="203.0.113.7", User_Agent="somebody")
+def test_store_contains_neither_address_nor_user_agent(web, client):
+    """Only a salted hash of both goes into the estimate."""
+    hit(web, peer="203.0.113.7", User_Agent="some-agent")
     assert today(web) == (1, 1)
-    held = b" ".join(key + value for key, value in contents(client).items())
-    assert b"203.0.113" not in held
-    assert b"somebody" not in held
+    stored = b" ".join(key + value for key, value in contents(client).items())
+    assert b"203.0.113" not in stored
+    assert b"some-agent" not in stored
 
 
-def test_a_proxy_that_is_believed(service, client):
-    """Visitors are told by what it has added on the right; what they say themselves is nothing."""
+def test_trusted_proxy_names_the_visitor(service, client):
+    """By the entry that it appended on the right of X-Forwarded-For."""
     web = service(COUNTER_TRUSTED_PROXIES="10.0.0.0/8, fd00::1")
     for forwarded in ("203.0.113.7", "198.51.100.1, 203.0.113.7", "10.0.0.9,203.0.113.7"):
         hit(web, peer="10.0.0.1", X_Forwarded_For=forwarded)
@@ -188,8 +188,8 @@ def test_a_proxy_that_is_believed(service, client):
     assert client.get(KEY) == b"7"
 
 
-def test_the_port_that_a_proxy_was_asked_from(service):
-    """It is another one each time, and makes no other visitor."""
+def test_port_in_forwarded_for_is_ignored(service):
+    """It differs with each connection of the same visitor."""
     web = service(COUNTER_TRUSTED_PROXIES="10.0.0.1")
     for forwarded in ("203.0.113.7:4711", "203.0.113.7:4712", "203.0.113.7"):
         hit(web, peer="10.0.0.1", X_Forwarded_For=forwarded)
@@ -199,17 +199,17 @@ def test_the_port_that_a_proxy_was_asked_from(service):
 
 
 @pytest.mark.parametrize(
-    ("peer", "said", "scheme"),
+    ("peer", "header", "scheme"),
     [("10.0.0.1", "https", "https"), ("10.0.0.1", "HTTPS", "https"), ("10.0.0.1", "http", "http"),
      ("10.0.0.1", "http, https", "https"), ("10.0.0.1", "https, http", "http"),
-     # What says nothing, and a stranger.
+     # Invalid values, and an untrusted peer.
      ("10.0.0.1", "", "http"), ("10.0.0.1", "javascript", "http"), ("10.0.0.1", "\xff", "http"),
      ("10.0.0.2", "https", "http")],
 )  # fmt: skip
-def test_the_scheme_that_a_proxy_was_asked_by(service, peer, said, scheme):
-    """It is in the addresses that are shown; the host is the one of `Host`, and no other."""
+def test_trusted_proxy_sets_the_scheme_of_links(service, peer, header, scheme):
+    """X-Forwarded-Host and Forwarded are ignored."""
     web = service(COUNTER_TRUSTED_PROXIES="10.0.0.1")
-    headers = {"Host": "counter.example.org", "X-Forwarded-Proto": said, **BROWSER,
+    headers = {"Host": "counter.example.org", "X-Forwarded-Proto": header, **BROWSER,
                "X-Forwarded-Host": "evil.example", "X-Forwarded-Port": "81",
                "X-Forwarded-Prefix": "//evil", "Forwarded": "host=evil.example"}  # fmt: skip
     for path in ("/snippet", "/"):
@@ -219,35 +219,35 @@ def test_the_scheme_that_a_proxy_was_asked_by(service, peer, said, scheme):
         assert set(shown) == {f"{scheme}://"}
 
 
-def test_a_scheme_that_nobody_asked_for(web):
-    """Without proxies nobody is believed."""
+def test_forwarded_proto_is_ignored_without_trusted_proxies(web):
+    """Any client may send the header."""
     page = web.get("/snippet", headers={"X-Forwarded-Proto": "https", "Host": "a.example"}).text
     assert "http://a.example/" in page
     assert "https://a.example" not in page
 
 
-def test_a_proxy_that_is_none_of_ours(service, client):
-    """Whatever it says, it is the visitor."""
+def test_untrusted_proxy_is_the_visitor(service, client):
+    """Whatever headers it sends."""
     web = service(COUNTER_TRUSTED_PROXIES="10.0.0.1")
     for forwarded in ("203.0.113.7", "203.0.113.8", "10.0.0.1"):
         hit(web, peer="10.0.0.2", X_Forwarded_For=forwarded)
     assert today(web) == (3, 1)
 
 
-def test_no_proxy_is_believed_unasked(web):
-    """Not even one on this machine."""
+def test_no_proxy_is_trusted_by_default(web):
+    """Not even one on the same machine."""
     for forwarded in ("203.0.113.7", "203.0.113.8"):
         hit(web, X_Forwarded_For=forwarded)
     assert today(web) == (2, 1)
 
 
-def test_reloads_behind_a_proxy(service, client):
-    """A lie makes no new visitor, and two visitors of one proxy are not one."""
+def test_visitor_window_behind_a_proxy(service, client):
+    """A forged entry makes no new visitor; two visitors of one proxy both count."""
     web = service(COUNTER_TRUSTED_PROXIES="10.0.0.1", COUNTER_VISITOR_WINDOW=60)
     first = {"peer": "10.0.0.1", "X_Forwarded_For": "203.0.113.7"}
-    lie = {"peer": "10.0.0.1", "X_Forwarded_For": "198.51.100.1, 203.0.113.7"}
+    forged = {"peer": "10.0.0.1", "X_Forwarded_For": "198.51.100.1, 203.0.113.7"}
     other = {"peer": "10.0.0.1", "X_Forwarded_For": "203.0.113.8"}
-    counted = [hit(web, **who)["counted"] for who in (first, lie, other)]
+    counted = [hit(web, **who)["counted"] for who in (first, forged, other)]
     assert counted == [True, False, True]
     assert client.get(KEY) == b"2"
 
@@ -260,8 +260,8 @@ HOSTS = "example.org, .Example.NET, stack_web, last.dot., Bücher.example, 10.0.
              "example.org.", "stack_web:5000", "last.dot", "xn--bcher-kva.example", "10.0.0.7:80",
              "[::1]:5000", "[0:0::1]"],
 )  # fmt: skip
-def test_a_host_that_is_ours(service, client, host):
-    """With any port, in any case."""
+def test_trusted_host_is_accepted(service, client, host):
+    """With any port, in upper or lower case."""
     web = service(COUNTER_TRUSTED_HOSTS=HOSTS)
     assert web.get("/count", headers={"Host": host}).json["value"] == 1
 
@@ -272,23 +272,23 @@ def test_a_host_that_is_ours(service, client, host):
              "bücher.example", "net", "[::2]", "10.0.0.70"],
 )  # fmt: skip
 @pytest.mark.parametrize(("method", "path"), [*HITS, ("GET", "/counters/visits"), ("GET", "/")])
-def test_a_host_that_is_not_ours(service, client, method, path, host):
-    """400, on every route that answers about counters, and nothing counted."""
+def test_untrusted_host_is_rejected(service, client, method, path, host):
+    """With 400 on every route of counters, and nothing is counted."""
     web = service(COUNTER_TRUSTED_HOSTS=HOSTS)
     answer = web.open(path, method=method, headers={"Host": host})
     assert "Host" in problem(answer, 400)["detail"]
     assert contents(client) == {}
 
 
-def test_health_is_for_any_host(service):
-    """A load balancer asks by address."""
+def test_health_accepts_any_host(service):
+    """A load balancer sends an address."""
     web = service(COUNTER_TRUSTED_HOSTS=HOSTS)
     assert web.get("/readyz", headers={"Host": "10.0.0.1:5000"}).status_code == 200
 
 
 @pytest.mark.parametrize(("method", "path"), HITS)
-def test_a_client_that_comes_too_often(service, client, method, path):
-    """429, when to come again, and nothing counted; others count, and so do readers."""
+def test_client_over_the_rate_limit_gets_429(service, client, method, path):
+    """With Retry-After, and not counted. Other clients count, and reads work."""
     web = service(COUNTER_RATE_LIMIT="2/3600")
 
     def ask(peer, **headers):
@@ -308,8 +308,8 @@ def test_a_client_that_comes_too_often(service, client, method, path):
     assert client.get(KEY) == b"3"
 
 
-def test_a_rate_behind_a_proxy(service, client):
-    """Each client of the proxy has its own; a lie gets around nothing."""
+def test_rate_limit_behind_a_proxy(service, client):
+    """Each client of the proxy has a limit of its own; a forged entry does not evade it."""
     web = service(COUNTER_RATE_LIMIT="1/3600", COUNTER_TRUSTED_PROXIES="10.0.0.1")
 
     def ask(forwarded):
@@ -328,8 +328,8 @@ def test_a_rate_behind_a_proxy(service, client):
 
 
 @pytest.mark.parametrize(("method", "path"), HITS)
-def test_a_rate_holds_for_an_ipv6_network(service, client, method, path):
-    """Whatever addresses of it the hits come from; another network has a rate of its own."""
+def test_rate_limit_applies_to_an_ipv6_network(service, client, method, path):
+    """Its addresses share a limit; another network has a limit of its own."""
     web = service(COUNTER_RATE_LIMIT="5/60")
     for address in [f"2001:db8::{number:x}" for number in range(20)] + ["2001:db8:0:1::1"]:
         web.open(path, method=method, environ_overrides={"REMOTE_ADDR": address})
