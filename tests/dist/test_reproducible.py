@@ -1,4 +1,4 @@
-"""The same commit makes the same wheel, whoever builds it, wherever and whenever."""
+"""Builds of a commit are reproducible: the wheel has the same bytes in any folder at any time."""
 
 import hashlib
 import io
@@ -15,17 +15,17 @@ YEAR = 365 * 24 * 3600
 
 
 def git(*arguments):
-    """Return what git prints of the checkout."""
+    """Return git's output for the checkout; skip the test without git."""
     try:
         return subprocess.run(
             ["git", "-C", str(ROOT), *arguments], capture_output=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs a checkout of git's")
+        pytest.skip("needs a git checkout")
 
 
-def built(folder, *, age, modes):
-    """Return the digest of the wheel of the last commit, built from files of some age and modes."""
+def build_wheel(folder, *, age, modes):
+    """Build the last commit from files of an age and with modes; return the wheel's digest."""
     archive = tarfile.open(fileobj=io.BytesIO(git("archive", "HEAD")))
     archive.extractall(folder, filter="data")
     commit = int(git("log", "-1", "--format=%ct"))
@@ -35,7 +35,7 @@ def built(folder, *, age, modes):
     subprocess.run(
         [sys.executable, "-m", "build", "--outdir", str(folder / "dist"), str(folder)],
         env={**os.environ, "SOURCE_DATE_EPOCH": str(commit)},
-        umask=0o022,  # as the session has it
+        umask=0o022,  # as in the session
         capture_output=True,
         check=True,
     )
@@ -48,11 +48,11 @@ def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_commit_makes_one_wheel(tmp_path):
-    """From another folder, from files of another age and with other permissions: the same bytes."""
+def test_wheel_is_reproducible(tmp_path):
+    """The wheel has the same bytes from another folder, with other file times and modes."""
     pytest.importorskip("build")
-    wheel = built(tmp_path / "here", age=0, modes=0o644)
-    assert built(tmp_path / "else" / "where", age=YEAR, modes=0o664) == wheel
+    wheel = build_wheel(tmp_path / "here", age=0, modes=0o644)
+    assert build_wheel(tmp_path / "else" / "where", age=YEAR, modes=0o664) == wheel
     if not git("status", "--porcelain"):
         [ours] = (ROOT / "dist").glob("*.whl")
-        assert digest(ours) == wheel, "the session's own wheel is another one"
+        assert digest(ours) == wheel, "the session's own wheel differs"

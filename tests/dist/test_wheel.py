@@ -1,4 +1,4 @@
-"""What an installed wheel must hold, compared with the checkout that it was built from."""
+"""The contents of an installed wheel, compared with the checkout that it was built from."""
 
 import importlib.metadata
 import subprocess
@@ -16,26 +16,26 @@ SHIPPED = sorted(
 )
 
 
-def test_it_is_the_installed_package_that_is_tested():
-    """Not the folder of the checkout, which has every file anyway."""
+def test_installed_package_is_tested():
+    """The package is imported from the wheel, not from the checkout, which has every file."""
     assert not Path(str(files("flask_redis_counter"))).samefile(SOURCE)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_each_file_is_there(name):
-    """Also what is no Python: scripts, templates, styles, the marker for types."""
+def test_wheel_has_file(name):
+    """The wheel has each file, including Lua scripts, templates, styles and py.typed."""
     assert files("flask_redis_counter").joinpath(name).read_bytes() == (SOURCE / name).read_bytes()
 
 
-def test_nothing_else_is_there():
-    """No tests, no tools, no folders at the top level."""
+def test_wheel_has_nothing_else():
+    """The wheel has no tests, no tools and no other top-level folders."""
     listed = importlib.metadata.files("flask-redis-counter") or []
     tops = {path.parts[0] for path in listed if path.suffix != ".pyc" and path.parts[0] != ".."}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"flask_redis_counter"}
 
 
-def test_the_command_runs():
-    """The entry point, and the module of the same name, say the version."""
+def test_entry_points_run():
+    """The command and the module print the version."""
     version = importlib.metadata.version("flask-redis-counter")
     for command in (
         [str(Path(sys.executable).with_name("flask-redis-counter"))],

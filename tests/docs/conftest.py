@@ -1,4 +1,4 @@
-"""What the tests of the docs share."""
+"""Fixtures of the tests of the docs."""
 
 import pytest
 

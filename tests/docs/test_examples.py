@@ -1,4 +1,4 @@
-"""What the README and the docs show: their code runs, and their commands and files are there."""
+"""The README and the docs: their code runs, and their commands, files and links exist."""
 
 import asyncio
 import inspect
@@ -19,7 +19,7 @@ from flask_redis_counter.testing import plugin
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 WITH_EXAMPLES = [page for page in PAGES if "```python" in page.read_text("utf-8")]
-#: Where the examples have their store; the tests have it elsewhere.
+#: The store's URL in the examples, which is replaced by the URL of the tests' store.
 SHOWN = "redis://localhost:6379/0"
 
 
@@ -42,20 +42,20 @@ def run(page, url):
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.name)
 def test_the_examples_run(page, store, monkeypatch):
-    """Then each view answers, each coroutine returns, and tests ask for fixtures that exist."""
+    """The examples run, each view responds, coroutines return, and tests use existing fixtures."""
     monkeypatch.setenv("REDIS_URL", store.url)
     defined = run(page, store.url)
-    for thing in list(defined.values()):
-        if isinstance(thing, flask.Flask):
-            views_answer(thing)
-        elif inspect.iscoroutinefunction(thing):
-            asyncio.run(thing())
-        elif inspect.isfunction(thing) and thing.__name__.startswith("test_"):
-            assert inspect.signature(thing).parameters.keys() <= vars(plugin).keys()
+    for value in list(defined.values()):
+        if isinstance(value, flask.Flask):
+            check_views(value)
+        elif inspect.iscoroutinefunction(value):
+            asyncio.run(value())
+        elif inspect.isfunction(value) and value.__name__.startswith("test_"):
+            assert inspect.signature(value).parameters.keys() <= vars(plugin).keys()
 
 
-def views_answer(app):
-    """Ask for each page of an app."""
+def check_views(app):
+    """Request each page of an app."""
     client = app.test_client()
     for rule in app.url_map.iter_rules():
         if not rule.arguments:
@@ -64,7 +64,7 @@ def views_answer(app):
 
 
 def test_there_are_examples(store, monkeypatch):
-    """The blocks are found: the first lines of the README make an app that counts."""
+    """The first block of the README is found, and makes an app that counts."""
     monkeypatch.setenv("REDIS_URL", store.url)
     defined = run(ROOT / "README.md", store.url)
     counter = defined["app"].extensions["redis_counter"].counter
@@ -73,8 +73,8 @@ def test_there_are_examples(store, monkeypatch):
     assert counter.value("front-page") == before + 1
 
 
-def test_an_example_that_fails_is_seen(tmp_path):
-    """With its own file and line."""
+def test_failing_example_is_reported(tmp_path):
+    """A failing example is reported with its own file and line."""
     page = tmp_path / "page.md"
     page.write_text("# Title\n\n```python\nprint(1)\n\nassert SHOWN\n```\n")
     with pytest.raises(NameError) as caught:
@@ -84,8 +84,8 @@ def test_an_example_that_fails_is_seen(tmp_path):
 
 
 @pages
-def test_the_sessions_are_there(page):
-    """What follows `nox -s` is in the noxfile."""
+def test_sessions_exist(page):
+    """Each session after `nox -s` is in the noxfile."""
     sessions = re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text("utf-8"), re.M)
     for names in re.findall(r"nox -s ((?:[a-z0-9]+(?:-3\.\d+)? ?)+)", page.read_text("utf-8")):
         for name in names.split():
@@ -93,8 +93,8 @@ def test_the_sessions_are_there(page):
 
 
 @pages
-def test_the_files_are_there(page):
-    """Compose files, tests, and what links lead to in a checkout, as on a code host."""
+def test_files_exist(page):
+    """Compose files, tests, modules and the targets of relative links exist."""
     text = page.read_text("utf-8")
     for name in re.findall(
         r"(?:-f |`)((?:docker-compose|tests/|deploy/|tools/|flask_redis_counter/)[\w./-]+)", text
@@ -105,8 +105,8 @@ def test_the_files_are_there(page):
 
 
 @pages
-def test_links_to_elsewhere_are_well_formed(page):
-    """With TLS, to a host that has a domain; whether they lead anywhere, `nox -s docs` can ask."""
+def test_external_links_are_well_formed(page):
+    """External links use https and a host with a domain. The session `docs` can request them."""
     for link in re.findall(r"(?:\]\(|<)(https?:[^)>\s]*)[)>]", page.read_text("utf-8")):
         parts = urlsplit(link)
         if parts.hostname not in ("localhost", "127.0.0.1"):
@@ -129,28 +129,28 @@ def test_library_names_exist():
 
 
 def test_every_page_is_in_the_contents():
-    """And each has one place there."""
+    """Each page is listed once in the contents."""
     contents = (ROOT / "docs" / "index.md").read_text("utf-8")
     listed = [
         name
         for block in re.findall(r"^```\{toctree\}\n(.*?)^```", contents, re.M | re.S)
         for name in re.findall(r"^([a-z-]+)$", block, re.M)
     ]
-    there = {page.stem for page in PAGES if page.parent == ROOT / "docs"} - {"index"}
-    assert sorted(listed) == sorted(there)
+    existing = {page.stem for page in PAGES if page.parent == ROOT / "docs"} - {"index"}
+    assert sorted(listed) == sorted(existing)
 
 
-def test_the_figures_are_those_of_the_chart():
-    """What is said of it in the README and in the docs, and their table."""
+def test_figures_agree_with_the_chart():
+    """The alternative texts in the README and the docs, and the table, have the chart's figures."""
     chart = (ROOT / "docs" / "bench.svg").read_text("utf-8")
-    said = [
+    captions = [
         re.search(r"!\[Hits a second: (.*?)\]", page.read_text("utf-8"))
         for page in (ROOT / "README.md", ROOT / "docs" / "performance.md")
     ]
-    assert said[0][1] == said[1][1]
+    assert captions[0][1] == captions[1][1]
     table = re.findall(
         r"^\|.*?\| \**([\d,]+)", (ROOT / "docs" / "performance.md").read_text(), re.M
     )
     assert len(table) == 6
-    assert sorted(re.findall(r"(?<= )[\d,]*\d", said[0][1])) == sorted(table)
+    assert sorted(re.findall(r"(?<= )[\d,]*\d", captions[0][1])) == sorted(table)
     assert all(f">{rate}<" in chart for rate in table)

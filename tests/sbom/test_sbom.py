@@ -1,4 +1,4 @@
-"""The bill of materials that `nox -s sbom` has written, against what is locked."""
+"""The bill of materials that `nox -s sbom` writes, compared with the locked versions."""
 
 import json
 from importlib.metadata import version
@@ -11,18 +11,18 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 OURS = "flask-redis-counter"
 
-#: What says of its licence no more than its text, MIT's.
-UNTOLD = {"crawler-user-agents"}
+#: Packages whose metadata has the text of their licence (MIT), but not its name.
+UNNAMED_LICENCES = {"crawler-user-agents"}
 
 
 @pytest.fixture(scope="module")
 def bill():
-    """The document."""
+    """The bill of materials."""
     return json.loads((ROOT / "artifacts" / "sbom.cdx.json").read_text("utf-8"))
 
 
 def locked():
-    """Return the version of each distribution that the lock file has for a Python like ours."""
+    """Return the locked version of each distribution for this Python."""
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
     pins = [
         line.rstrip(" \\") for line in lines if "==" in line and not line.startswith((" ", "#"))
@@ -35,24 +35,24 @@ def locked():
     }
 
 
-def test_it_names_what_is_locked_and_nothing_else(bill):
-    """Each distribution of the image with its version, flask, redis and granian among them."""
+def test_sbom_has_the_locked_versions(bill):
+    """The components are the locked distributions and this package, with their versions."""
     named = {canonicalize_name(one["name"]): one["version"] for one in bill["components"]}
     assert {"flask", "redis", "granian", OURS} <= set(named)
     assert named == {**locked(), OURS: version(OURS)}
 
 
-def test_tools_can_use_it(bill):
-    """It says what format it has, what each thing is called elsewhere, and under which licence."""
+def test_sbom_format(bill):
+    """The format is CycloneDX, and each component has a package URL and a licence."""
     assert bill["bomFormat"] == "CycloneDX"
     for one in bill["components"]:
         name = canonicalize_name(one["name"])
         assert one["purl"].startswith(f"pkg:pypi/{name}@{one['version']}"), one
-        assert ("licenses" in one) == (name not in UNTOLD), name
+        assert ("licenses" in one) == (name not in UNNAMED_LICENCES), name
 
 
-def test_it_says_what_needs_what(bill):
-    """Ours needs flask and redis; nothing hangs in the air."""
+def test_sbom_dependencies(bill):
+    """This package depends on flask and redis, and each dependency is a component."""
     needs = {one["ref"]: one.get("dependsOn", []) for one in bill["dependencies"]}
     references = {one["bom-ref"]: one["name"].lower() for one in bill["components"]}
     [ours] = [reference for reference, name in references.items() if name == OURS]
@@ -60,6 +60,6 @@ def test_it_says_what_needs_what(bill):
     assert {needed for each in needs.values() for needed in each} <= set(references)
 
 
-def test_it_says_nothing_of_the_machine(bill):
-    """No path of the machine that wrote it."""
+def test_sbom_has_no_local_paths(bill):
+    """The bill has no path of the machine that wrote it."""
     assert "file:" not in json.dumps(bill)
