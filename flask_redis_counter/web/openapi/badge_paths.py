@@ -1,4 +1,4 @@
-"""The service's description of what shows counters elsewhere: badges, and the lines for them."""
+"""OpenAPI paths of badges and snippets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from typing import Any, get_args
 from ..badge_style import MAX_LABEL
 from ..badge_svg import COLORS, NumberFormat
 from ..negotiation import HTML, JSON
-from .components import IF_NONE_MATCH, KEY, NAME_IN_PATH, PLAIN_NAME_IN_PATH, record
-from .operations import answer, operation, picture, problems, same
+from .components import (
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    NAME_IN_PATH,
+    URL_SAFE_NAME_IN_PATH,
+    object_schema,
+)
+from .operations import not_modified, operation, picture_responses, problem_responses, response
 
 _COLORS = f"{', '.join(COLORS)}, or 3 or 6 hexadecimal digits"
 _TEXT = {"type": "string"}
@@ -18,51 +24,52 @@ def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str,
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-# A picture never fails because of its query: each text is taken, and what cannot be read ignored.
-_LOOK = (
+# A picture never fails because of its query: it accepts any text, and ignores invalid values.
+_STYLE = (
     _parameter(
         "label",
-        f"The text on the left, of which {MAX_LABEL} printable characters are shown; the "
-        "counter's name by default.",
+        f"Text on the left, cut to {MAX_LABEL} printable characters. Default: the counter's name.",
         _TEXT,
     ),
-    _parameter("color", f"The colour behind the number: {_COLORS}.", {**_TEXT, "default": "blue"}),
-    _parameter("label_color", "The colour behind the label.", {**_TEXT, "default": "grey"}),
+    _parameter(
+        "color", f"Background colour of the number: {_COLORS}.", {**_TEXT, "default": "blue"}
+    ),
+    _parameter("label_color", "Background colour of the label.", {**_TEXT, "default": "grey"}),
     _parameter(
         "format",
-        f"How the number is written: {', '.join(get_args(NumberFormat))}.",
+        f"Number format: {', '.join(get_args(NumberFormat))}.",
         {**_TEXT, "default": "plain"},
     ),
 )
 
 _READ = operation(
     "badge",
-    "Draw a counter's value, and do not count",
+    "Draw a counter's value without counting",
     NAME_IN_PATH,
-    *_LOOK,
+    *_STYLE,
     IF_NONE_MATCH,
-    answers=picture("The badge.") | {"304": same()},
+    responses=picture_responses("The badge.") | {"304": not_modified()},
 )
 _HIT = operation(
     "hitByBadge",
-    "Count, and draw the new value; HEAD reads",
-    PLAIN_NAME_IN_PATH,
-    *_LOOK,
-    KEY,
-    answers=picture("The badge.", "Counted", "Idempotent-Replayed"),
+    "Count, and draw the new value; HEAD only reads",
+    URL_SAFE_NAME_IN_PATH,
+    *_STYLE,
+    IDEMPOTENCY_KEY,
+    responses=picture_responses("The badge.", "Counted", "Idempotent-Replayed"),
 )
 _SHIELDS = operation(
     "shields",
-    "Answer what shields.io makes a badge of",
+    "Return the JSON of an endpoint badge for shields.io",
     NAME_IN_PATH,
-    *_LOOK,
+    *_STYLE,
     IF_NONE_MATCH,
-    answers={
+    responses={
         "200": {
-            "description": "The value, or in a word why there is none.",
+            "description": "The value, or a word that says why there is none.",
             "content": {
                 JSON: {
-                    "schema": record(
+                    "schema": object_schema(
                         schemaVersion={"const": 1},
                         label=_TEXT,
                         message=_TEXT,
@@ -74,17 +81,17 @@ _SHIELDS = operation(
                 }
             },
         },
-        "304": same(),
+        "304": not_modified(),
     }
-    | problems(400, 412, 413),
+    | problem_responses(400, 412, 413),
 )
 _SNIPPET = operation(
     "snippet",
-    "The page that writes the lines which put a count on a site",
+    "The page that generates snippets which put a count on a site",
     _parameter("name", "The counter.", _TEXT),
     *(_parameter(name, "As for a badge, or empty.", _TEXT) for name in ("label", "color")),
     _parameter("format", "As for a badge, or empty.", _TEXT),
-    answers={"200": answer("The page.", {HTML: {}})} | problems(400, 413),
+    responses={"200": response("The page.", {HTML: {}})} | problem_responses(400, 413),
 )
 
 PATHS = {

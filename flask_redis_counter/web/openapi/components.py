@@ -1,4 +1,4 @@
-"""What the service's description refers to: documents, headers and parameters."""
+"""OpenAPI components: schemas, headers, parameters and security schemes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def ref(kind: str, name: str) -> dict[str, str]:
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Return what says that something has a schema of the components."""
+    """Return the member ``schema`` with a reference to a schema of the components."""
     return {"schema": ref("schemas", name)}
 
 
-def record(**members: Any) -> dict[str, Any]:
-    """Return the schema of a document that has all these members."""
+def object_schema(**members: Any) -> dict[str, Any]:
+    """Return the schema of an object in which all members are required."""
     return {"type": "object", "required": list(members), "properties": members}
 
 
@@ -32,9 +32,9 @@ _AMOUNT = {"type": "integer", "format": "int64", "minimum": 0, "maximum": MAX_VA
 _COUNTED = {"type": "boolean", "description": "Whether this request counted."}
 _REASON = {
     "enum": ["prefetch", "bot", "reload"],
-    "description": "Why it did not count, where it might have: a browser fetched it before anybody "
-    "looked; its user agent is that of a program that is known; the visitor had counted a moment "
-    "ago. The last two are only where the service is set up so.",
+    "description": "Why the request did not count. prefetch: a browser prefetched the page; bot: a "
+    "known crawler (COUNTER_IGNORE_BOTS); reload: the same visitor was counted a moment ago "
+    "(COUNTER_VISITOR_WINDOW).",
 }
 
 SCHEMAS = {
@@ -42,13 +42,13 @@ SCHEMAS = {
     "PlainName": {
         "type": "string",
         "pattern": f"^{URL_SAFE_NAME.pattern}$",
-        "description": "A name that does not end like a form, .json, .txt or .svg, in which a "
-        "counter is read; nor a folder's, . or .. in paths.",
+        "description": "A name that does not end in .json, .txt or .svg, which select a media "
+        "type, and is not . or .., which are folders.",
     },
     "Value": {"type": "integer", "format": "int64", "minimum": MIN_VALUE, "maximum": MAX_VALUE},
-    "Counter": record(name=_NAME, value=_VALUE, counted={"const": False}),
+    "Counter": object_schema(name=_NAME, value=_VALUE, counted={"const": False}),
     "Hit": {
-        **record(name=_NAME, value=_VALUE, counted=_COUNTED),
+        **object_schema(name=_NAME, value=_VALUE, counted=_COUNTED),
         "oneOf": [
             {"properties": {"counted": {"const": True}, "reason": False}},
             {
@@ -70,28 +70,28 @@ SCHEMAS = {
                         "name": _NAME,
                         "value": {
                             "anyOf": [_VALUE, {"type": "null"}],
-                            "description": "null where there is no such counter, or it is broken.",
+                            "description": "null if the counter does not exist, or is broken.",
                         },
                         "broken": {
                             "const": True,
-                            "description": "Present where the store holds something that is no "
-                            "integer where this counter should be.",
+                            "description": "Present if the store holds something that is not an "
+                            "integer under the counter's key.",
                         },
                     },
                 },
             },
             "next": {
                 "type": "string",
-                "description": "Path and query of the next page, where there may be one.",
+                "description": "Path and query of the next page. Present if there may be one.",
             },
         },
     },
-    "Series": record(
+    "Series": object_schema(
         name=_NAME,
         by={"enum": list(MAX_DAYS)},
         series={
             "type": "array",
-            "description": "Days or hours, in UTC, the present one last; those without hits, too.",
+            "description": "Days or hours in UTC, also those without hits; the current one last.",
             "items": {
                 "type": "object",
                 "required": ["start", "hits"],
@@ -99,28 +99,28 @@ SCHEMAS = {
                     "start": {
                         "type": "string",
                         "pattern": r"^\d{4}-\d\d-\d\d(T\d\d:00:00Z)?$",
-                        "description": "The date of a day; when an hour begins.",
+                        "description": "Date of a day, or start of an hour.",
                     },
                     "hits": _AMOUNT,
                     "visitors": {
                         **_AMOUNT,
-                        "description": "Unique visitors of a day, within 2 %. Not by hour.",
+                        "description": "Unique visitors of a day, within 2 %. Absent by hour.",
                     },
                 },
             },
         },
     ),
-    "NewValue": {**record(value=_VALUE), "additionalProperties": False},
-    "Change": record(
+    "NewValue": {**object_schema(value=_VALUE), "additionalProperties": False},
+    "Change": object_schema(
         name=_NAME,
         value=_VALUE,
         was={
             "anyOf": [_VALUE, {"type": "null"}],
-            "description": "The value before, null where there was no such counter.",
+            "description": "The previous value, null if the counter did not exist.",
         },
     ),
-    "Deletion": record(name=_NAME, was=_VALUE),
-    "Spooled": record(counted={"const": COUNTED_MEMBER[Outcome.SPOOLED]}),
+    "Deletion": object_schema(name=_NAME, was=_VALUE),
+    "Spooled": object_schema(counted={"const": COUNTED_MEMBER[Outcome.SPOOLED]}),
     "Problem": {
         "type": "object",
         "description": "A problem document (RFC 9457).",
@@ -132,13 +132,13 @@ SCHEMAS = {
             "detail": {"type": "string"},
             "counted": {
                 "enum": [COUNTED_MEMBER[Outcome.NOT_COUNTED], COUNTED_MEMBER[Outcome.UNKNOWN]],
-                "description": "What became of the hit, or of the change. Where it is unknown, the "
-                "same hit can be sent again without counting twice, if it had an Idempotency-Key.",
+                "description": "Outcome of the hit or change. A hit with an Idempotency-Key whose "
+                "outcome is unknown can be sent again without counting twice.",
             },
             "reason": {
                 "const": IDEMPOTENCY_MEMORY,
                 "description": "The store's memory is too full for another Idempotency-Key. A hit "
-                "without one counts.",
+                "without a key is counted.",
             },
         },
     },
@@ -148,7 +148,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     "NoStore": {"required": True, "schema": {"const": "no-store"}},
     "NoCache": {"required": True, "schema": {"const": "no-cache"}},
     "ETag": {
-        "description": "For If-None-Match: what was read still holds where that answers 304.",
+        "description": "Send it as If-None-Match: 304 means that the copy is still valid.",
         "required": True,
         "schema": {"type": "string", "pattern": '^"[0-9a-f]+"$'},
     },
@@ -157,26 +157,25 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": "^Accept(, Origin)?$"},
     },
     "Counter-Status": {
-        "description": "Present where a picture stands in place of a problem, or of a hit that "
-        "was written to disk: the status that the answer has where no picture is asked for.",
+        "description": "Present if a picture replaces a problem, or a hit was spooled: the status "
+        "that the same request has in another media type.",
         "schema": {"type": "integer", "minimum": 202, "maximum": 599},
     },
     "Counted": {
-        "description": "Present where a picture that counts has no value: whether the visit was "
-        "counted.",
+        "description": "Outcome of the visit. Present if a picture that counts has no value.",
         "schema": {"enum": ["false", Outcome.UNKNOWN.value, Outcome.SPOOLED.value]},
     },
     "Retry-After": {
-        "description": "Seconds after which to try again. Absent where that might count twice: the "
+        "description": "Seconds after which to try again. Absent if that could count twice: the "
         "outcome is unknown, and the request had no Idempotency-Key.",
         "schema": {"type": "integer", "minimum": 1},
     },
     "Idempotent-Replayed": {
-        "description": "Present where this key had counted before; the answer is that one's.",
+        "description": "Present if the key was counted before: the response repeats the first.",
         "schema": {"const": "true"},
     },
     "Location": {
-        "description": "Where the counter is that was made.",
+        "description": "URL of the created counter.",
         "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
     },
@@ -192,49 +191,49 @@ SECURITY = {
     "metrics": {
         "type": "http",
         "scheme": "bearer",
-        "description": "The token of the metrics, where there is one (COUNTER_METRICS_TOKEN).",
+        "description": "The metrics token, if one is set (COUNTER_METRICS_TOKEN).",
     },
 }
 
 NAME_IN_PATH = {"name": "name", "in": "path", "required": True, **schema("Name")}
-PLAIN_NAME_IN_PATH = NAME_IN_PATH | schema("PlainName")
+URL_SAFE_NAME_IN_PATH = NAME_IN_PATH | schema("PlainName")
 AMOUNT = {
     "name": "amount",
     "in": "query",
-    "description": "How much to count at once.",
+    "description": "Amount to add.",
     "schema": {**_AMOUNT, "minimum": 1, "default": 1},
 }
-KEY = {
+IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Hits on one counter with the same key count once, for a day, whichever replica "
-    "they reach. The quotes may be left out around what has no spaces, quotes, commas or "
-    "semicolons (draft-ietf-httpapi-idempotency-key-header).",
+    "description": "Hits on one counter with the same key count once, for a day, on any replica. "
+    "The quotes are optional around a key without spaces, quotes, commas and semicolons "
+    "(draft-ietf-httpapi-idempotency-key-header).",
     "schema": {"type": "string", "pattern": f"^(?:{QUOTED.pattern}|{BARE.pattern})$"},
     "example": '"8e03978e-40d5"',
 }
 IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",
-    "description": "The ETag of what the client has: 304 where it still holds.",
+    "description": "ETag of the client's copy: 304 if it is still valid.",
     "schema": {"type": "string"},
 }
 IF_ABSENT = {
     "name": "If-None-Match",
     "in": "header",
-    "description": "Set the counter only where there is none: 412 where there is.",
+    "description": "Set the counter only if it does not exist: 412 if it exists.",
     "schema": {"const": "*"},
 }
 BY = {
     "name": "by",
     "in": "query",
-    "description": "What to count by.",
+    "description": "Unit of the series.",
     "schema": {"enum": list(MAX_DAYS), "default": "day"},
 }
 DAYS = {
     "name": "days",
     "in": "query",
-    "description": f"How many days to go back, today included: up to {MAX_DAYS['day']}, by hour "
-    f"{MAX_DAYS['hour']}; 30 where it is not said, and 2 by hour.",
+    "description": f"Number of days, today included: up to {MAX_DAYS['day']} (default 30), by hour "
+    f"up to {MAX_DAYS['hour']} (default 2).",
     "schema": {"type": "integer", "minimum": 1, "maximum": MAX_DAYS["day"]},
 }

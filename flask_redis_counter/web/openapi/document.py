@@ -1,4 +1,4 @@
-"""The service's description for machines (OpenAPI 3.1), made of the rules that the code obeys.
+"""OpenAPI 3.1 document of the HTTP API, built from the constants and patterns of the code.
 
 Format: https://spec.openapis.org/oas/v3.1.1.html
 """
@@ -23,36 +23,44 @@ from .components import (
     BY,
     DAYS,
     HEADERS,
+    IDEMPOTENCY_KEY,
     IF_ABSENT,
     IF_NONE_MATCH,
-    KEY,
     NAME_IN_PATH,
-    PLAIN_NAME_IN_PATH,
     SCHEMAS,
     SECURITY,
-    record,
+    URL_SAFE_NAME_IN_PATH,
+    object_schema,
     ref,
     schema,
 )
-from .operations import AS_TEXT, answer, as_json, forms, operation, picture, problems, read
+from .operations import (
+    TEXT_CONTENT,
+    json_content,
+    operation,
+    picture_responses,
+    problem_responses,
+    read_responses,
+    response,
+    value_content,
+)
 
 blueprint = Blueprint("openapi", __name__)
 
 _DESCRIPTION = f"""\
-A visit counter. Every answer is true: a visit was counted, was not counted, or, when nobody can
-know, is unknown.
+A visit counter. Every response says whether the visit was counted: it was, it was not, or the
+outcome is unknown.
 
-`Accept` chooses among `{JSON}`, the default, `{TEXT}` and `{HTML}`, and where a counter is read
-`{SVG}`. Errors are `{PROBLEM}`
-(RFC 9457), or pages for browsers. A path that is not listed here answers 404, and a method that a
-path does not have 405 with `Allow`. HEAD works wherever GET does, and never counts.
+`Accept` selects `{JSON}` (the default), `{TEXT}` or `{HTML}`; the value of a counter is also
+available as `{SVG}`. Errors are `{PROBLEM}` (RFC 9457), or pages for browsers. An unknown path is a
+404, and an unsupported method a 405 with `Allow`. HEAD works wherever GET does, and never counts.
 """
 
 
 def document(root: str = "/") -> dict[str, Any]:
-    """Return the description; no setting changes it.
+    """Return the document. It does not depend on settings.
 
-    :param root: the path under which the service is reached.
+    :param root: the root path of the service.
     """
     return {
         "openapi": "3.1.0",
@@ -71,7 +79,7 @@ def document(root: str = "/") -> dict[str, Any]:
             "/counters/{name}.json": {"get": _READ_JSON},
             "/counters/{name}.txt": {"get": _READ_TEXT},
             "/counters/{name}/hits": {
-                "post": _hit("hit", PLAIN_NAME_IN_PATH, AMOUNT, statuses=[404])
+                "post": _hit("hit", URL_SAFE_NAME_IN_PATH, AMOUNT, statuses=[404])
             },
             "/counters/{name}/series": {"get": _SERIES},
             **badge_paths.PATHS,
@@ -87,7 +95,7 @@ def document(root: str = "/") -> dict[str, Any]:
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
-    """Answer the description."""
+    """Return the document."""
     return Response(_as_text(request.script_root or "/"), mimetype=JSON)
 
 
@@ -96,23 +104,23 @@ def _as_text(root: str) -> str:
     return json.dumps(document(root)) + "\n"
 
 
-def _hit(identity: str, *parameters: Any, statuses: list[int] | None = None) -> dict[str, Any]:
-    counted = "Counted; or not, where this was no visit, and `reason` says why."
+def _hit(operation_id: str, *parameters: Any, statuses: list[int] | None = None) -> dict[str, Any]:
+    counted = "Counted; or not counted because this was not a visit: `reason` says why."
     spooled = (
-        "Written to disk, because the store did not take it. It counts once when the store is "
-        "back. Only where the service is set up to do so."
+        "Spooled to disk, because the store did not accept the hit. It is counted once when the "
+        "store is back. Only with COUNTER_ON_OUTAGE=spool."
     )
     text = {TEXT: {"schema": {"const": f"{Outcome.SPOOLED}\n"}}}
     return operation(
-        identity,
-        "Count, and answer the new value",
+        operation_id,
+        "Count, and return the new value",
         *parameters,
-        KEY,
-        answers={
-            "200": answer(counted, forms("Hit"), "Vary", "Idempotent-Replayed"),
-            "202": answer(spooled, {**as_json("Spooled"), **text, HTML: {}}, "Vary"),
+        IDEMPOTENCY_KEY,
+        responses={
+            "200": response(counted, value_content("Hit"), "Vary", "Idempotent-Replayed"),
+            "202": response(spooled, {**json_content("Spooled"), **text, HTML: {}}, "Vary"),
         }
-        | problems(400, 406, 409, 411, 413, 422, 429, 500, 503, *(statuses or [])),
+        | problem_responses(400, 406, 409, 411, 413, 422, 429, 500, 503, *(statuses or [])),
     )
 
 
@@ -122,113 +130,113 @@ def _status(description: str, document: dict[str, Any]) -> dict[str, Any]:
 
 _WELCOME = operation(
     "welcome",
-    "The welcome page, also while the store is away",
-    answers={"200": answer("The page.", {HTML: {}})} | problems(400, 413),
+    "The welcome page, also while the store cannot be reached",
+    responses={"200": response("The page.", {HTML: {}})} | problem_responses(400, 413),
 )
-# What HEAD answers has no body to describe.
+# A response to HEAD has no body, and so no content.
 _PEEK = operation(
     "peek",
-    "Answer the value without a body, and do not count",
-    answers={
+    "Return only the headers, and do not count",
+    responses={
         status: {"description": described["description"], "headers": described["headers"]}
         for status, described in {
-            "200": answer("The value.", {}, "Vary"),
-            **problems(400, 406, 413, 500, 503),
+            "200": response("The value.", {}, "Vary"),
+            **problem_responses(400, 406, 413, 500, 503),
         }.items()
     },
 )
 _LIST = operation(
     "list",
-    "List the counters and their values, a page at a time, or those that are asked for",
+    "List counters with their values, page by page, or those named in the query",
     {
         "name": "name",
         "in": "query",
-        "description": "A counter to read, any number of times; without after and limit.",
+        "description": "A counter to read; may be repeated, but not combined with after and limit.",
         "schema": {"type": "array", "items": ref("schemas", "Name"), "maxItems": MAX_PAGE_SIZE},
     },
     {
         "name": "after",
         "in": "query",
-        "description": "List what comes after this name.",
+        "description": "List the counters after this name.",
         "schema": {"type": "string"},
     },
     {
         "name": "limit",
         "in": "query",
-        "description": "How many counters a page has.",
+        "description": "Maximum counters on a page.",
         "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
     },
     IF_NONE_MATCH,
-    answers=read("The counters, by name.", as_json("Counters")),
+    responses=read_responses("The counters, by name.", json_content("Counters")),
 )
-_READ_ANSWERS = read("The value.", forms("Counter"), 404, 406, vary=True)
-_BADGE = picture("The value.")["200"]
-_READ_ANSWERS["200"] |= {
-    "headers": _READ_ANSWERS["200"]["headers"] | _BADGE["headers"],
-    "content": _READ_ANSWERS["200"]["content"] | _BADGE["content"],
+_READ_RESPONSES = read_responses("The value.", value_content("Counter"), 404, 406, vary=True)
+_BADGE = picture_responses("The value.")["200"]
+_READ_RESPONSES["200"] |= {
+    "headers": _READ_RESPONSES["200"]["headers"] | _BADGE["headers"],
+    "content": _READ_RESPONSES["200"]["content"] | _BADGE["content"],
 }
 _READ = operation(
     "read",
-    "Answer a counter's value, and do not count",
+    "Return a counter's value without counting",
     NAME_IN_PATH,
     IF_NONE_MATCH,
-    answers=_READ_ANSWERS,
+    responses=_READ_RESPONSES,
 )
 _READ_JSON = operation(
     "readAsJson",
-    "The same as JSON, whatever Accept says",
+    "The same as JSON; Accept is ignored",
     NAME_IN_PATH,
     IF_NONE_MATCH,
-    answers=read("The value.", as_json("Counter"), 404, vary=True),
+    responses=read_responses("The value.", json_content("Counter"), 404, vary=True),
 )
 _READ_TEXT = operation(
     "readAsText",
-    "The same as text, whatever Accept says",
+    "The same as text; Accept is ignored",
     NAME_IN_PATH,
     IF_NONE_MATCH,
-    answers=read("The value.", AS_TEXT, 404, vary=True),
+    responses=read_responses("The value.", TEXT_CONTENT, 404, vary=True),
 )
 _SERIES = operation(
     "series",
-    "Answer the hits of a counter's last days, or of their hours",
+    "Return a counter's hits by day or by hour",
     NAME_IN_PATH,
     BY,
     DAYS,
     IF_NONE_MATCH,
-    answers=read("The days, or the hours.", as_json("Series"), 404),
+    responses=read_responses("The days or hours.", json_content("Series"), 404),
 )
 _SET = operation(
     "set",
-    "Set a counter, which is made where there is none",
-    PLAIN_NAME_IN_PATH,
+    "Set a counter, or create it",
+    URL_SAFE_NAME_IN_PATH,
     IF_ABSENT,
     security=[{"admin": []}],
     requestBody={"required": True, "content": {JSON: schema("NewValue")}},
-    answers={
-        "200": answer("Set.", as_json("Change")),
-        "201": answer("Made.", as_json("Change"), "Location"),
+    responses={
+        "200": response("Set.", json_content("Change")),
+        "201": response("Created.", json_content("Change"), "Location"),
     }
-    | problems(400, 401, 403, 409, 411, 412, 413, 429, 500, 503),
+    | problem_responses(400, 401, 403, 409, 411, 412, 413, 429, 500, 503),
 )
 _DELETE = operation(
     "delete",
     "Delete a counter with its days and hours",
-    PLAIN_NAME_IN_PATH,
+    URL_SAFE_NAME_IN_PATH,
     security=[{"admin": []}],
-    answers={"200": answer("Deleted.", as_json("Deletion"))}
-    | problems(400, 401, 403, 404, 413, 429, 500, 503),
+    responses={"200": response("Deleted.", json_content("Deletion"))}
+    | problem_responses(400, 401, 403, 404, 413, 429, 500, 503),
 )
 _ALIVE = operation(
     "alive",
-    "Whether the process is alive; never asks the store",
-    answers={"200": _status("It is.", record(status={"const": "alive"}))},
+    "Report that the process is alive; never asks the store",
+    responses={"200": _status("Alive.", object_schema(status={"const": "alive"}))},
 )
 _READY = operation(
     "ready",
-    "Whether hits are taken: the store answers, or there is a spool",
-    answers={
+    "Report whether hits are accepted: the store is ready, or there is a spool",
+    responses={
         "200": _status(
-            "They are.",
+            "Hits are accepted.",
             {
                 "type": "object",
                 "required": ["status"],
@@ -237,33 +245,33 @@ _READY = operation(
                     "spooled": {
                         "type": "integer",
                         "minimum": 0,
-                        "description": "How many hits wait in the spool, where there is one.",
+                        "description": "Hits in the spool. Present if there is a spool.",
                     },
                     "idempotency_keys": {
                         "const": "refused",
                         "description": "Present while the store's memory is too full for new "
-                        "idempotency keys. Hits without one count.",
+                        "idempotency keys. Hits without a key are counted.",
                     },
                 },
             },
         )
     }
-    | problems(503),
+    | problem_responses(503),
 )
 _METRICS = operation(
     "metrics",
-    "Answer the numbers for a monitor, also while the store is away",
+    "Return the metrics, also while the store cannot be reached",
     security=[{}, {"metrics": []}],
-    answers={"200": answer("The metrics.", {PLAIN: {}, OPENMETRICS: {}})}
-    | problems(401, 404, 429, 501),
+    responses={"200": response("The metrics.", {PLAIN: {}, OPENMETRICS: {}})}
+    | problem_responses(401, 404, 429, 501),
 )
 _OPENAPI = operation(
     "openapi",
-    "This description",
-    answers={
+    "This document",
+    responses={
         "200": _status(
             "An OpenAPI document.",
-            record(
+            object_schema(
                 openapi={"const": "3.1.0"},
                 info={"type": "object"},
                 servers={"type": "array"},

@@ -1,4 +1,4 @@
-"""How the service's description puts operations and their answers into words."""
+"""Builders of OpenAPI operation and response objects."""
 
 from __future__ import annotations
 
@@ -8,121 +8,132 @@ from ..negotiation import HTML, JSON, SVG, TEXT
 from ..problems import PROBLEM
 from .components import HEADERS, ref, schema
 
-_REFUSALS = {
-    400: "A name, a number, a body, or the header Accept, Host, Idempotency-Key or If-None-Match "
-    "is malformed; or the query has something that is not read here.",
-    401: "The admin key, or the token of the metrics, is missing, or is another one.",
-    403: "Nobody may: the service has no admin key.",
-    404: "There is no such counter, or what should be its name has a slash in it. A hit makes a "
-    "counter, unless the service is set up otherwise.",
-    406: f"Accept allows none of {JSON}, {TEXT} and {HTML}, nor another form that there is here.",
-    409: "The counter would go beyond its largest value; or there is none of this name, and as "
-    "many others as there may be. Nothing was changed.",
-    411: "A chunked body, under a server that does not read any.",
-    412: "It is not as If-Match or If-None-Match says. Nothing was changed.",
-    413: "A body of more than 64 KiB.",
-    422: "The Idempotency-Key stands for a hit of another amount. Nothing was counted.",
-    429: "The client comes more often than it may, where there is a rate, or has given too many "
-    "wrong keys. Nothing was counted or changed.",
-    500: "The store holds something that is not an integer where the counter should be. It is left "
+_PROBLEM_DESCRIPTIONS = {
+    400: "A name, a number, the body, or one of the headers Accept, Host, Idempotency-Key and "
+    "If-None-Match is malformed; or the query has an unknown parameter.",
+    401: "The admin key, or the metrics token, is missing or wrong.",
+    403: "Counters cannot be changed: the service has no admin key.",
+    404: "The counter does not exist, or its name contains a slash. By default a hit creates the "
+    "counter.",
+    406: f"Accept allows none of {JSON}, {TEXT} and {HTML}, nor another media type of this route.",
+    409: "The counter would exceed its largest value; or it does not exist, and the maximum number "
+    "of counters is reached. Nothing was changed.",
+    411: "The body is chunked, and this server cannot read chunks. Send a Content-Length.",
+    412: "The condition of If-Match or If-None-Match is false. Nothing was changed.",
+    413: "The body is larger than 64 KiB.",
+    422: "The Idempotency-Key was used for a hit with another amount. Nothing was counted.",
+    429: "The client exceeds the rate limit, or has sent too many wrong keys. Nothing was counted "
+    "or changed.",
+    500: "The store holds something that is not an integer under the counter's key. It is left "
     "untouched.",
-    501: "The service is not set up for this: it has no library for charts or metrics, or runs on "
-    "a server that cannot send events.",
-    503: "The store cannot be reached, does not answer in time, or refuses. Of a hit or a change, "
-    "`counted` says what became of it: false, or unknown.",
+    501: "The service cannot do this: the library for charts or metrics is not installed, or the "
+    "server cannot send events.",
+    503: "The store cannot be reached, does not answer in time, or rejects the command. For a hit "
+    "or a change, `counted` is its outcome: false or unknown.",
 }
-_ADDED = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+_PROBLEM_HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 
 
 def operation(
-    identity: str,
+    operation_id: str,
     summary: str,
     *parameters: dict[str, Any],
-    answers: dict[str, Any],
+    responses: dict[str, Any],
     **members: Any,
 ) -> dict[str, Any]:
-    """Describe what a method of a path does.
+    """Return an operation object.
 
-    :param members: further members of it, as ``requestBody``.
+    :param responses: response objects by status.
+    :param members: additional members, e.g. ``requestBody``.
     """
-    described: dict[str, Any] = {"operationId": identity, "summary": summary, **members}
+    result: dict[str, Any] = {"operationId": operation_id, "summary": summary, **members}
     if parameters:
-        described["parameters"] = list(parameters)
-    return described | {"responses": dict(sorted(answers.items()))}
+        result["parameters"] = list(parameters)
+    return result | {"responses": dict(sorted(responses.items()))}
 
 
-def answer(
-    description: str, content: dict[str, Any], *headers: str, kept: bool = False
+def response(
+    description: str, content: dict[str, Any], *headers: str, cacheable: bool = False
 ) -> dict[str, Any]:
-    """Describe an answer.
+    """Return a response object.
 
-    :param content: its forms.
-    :param headers: those that go with it.
-    :param kept: whether the client may keep it, and ask whether it still holds.
+    :param content: media type objects by media type.
+    :param headers: names of its headers among the components.
+    :param cacheable: whether it has an ETag, and ``no-cache`` in place of ``no-store``.
     """
-    there = {"Cache-Control": ref("headers", "NoCache" if kept else "NoStore")}
-    there |= {name: ref("headers", name) for name in (*headers, *(["ETag"] if kept else []))}
-    return {"description": description, "headers": there, "content": content}
+    refs = {"Cache-Control": ref("headers", "NoCache" if cacheable else "NoStore")}
+    refs |= {name: ref("headers", name) for name in (*headers, *(["ETag"] if cacheable else []))}
+    return {"description": description, "headers": refs, "content": content}
 
 
-def as_json(name: str) -> dict[str, Any]:
-    """Return the one form of a document."""
+def json_content(name: str) -> dict[str, Any]:
+    """Return the content of a JSON document with a schema of the components."""
     return {JSON: schema(name)}
 
 
-AS_TEXT: dict[str, Any] = {
+TEXT_CONTENT: dict[str, Any] = {
     TEXT: {"schema": {"type": "string", "pattern": r"^(0|-?[1-9][0-9]{0,18})\n$"}}
 }
 
 
-def forms(name: str) -> dict[str, Any]:
-    """Return the forms of a counter's value."""
-    return {**as_json(name), **AS_TEXT, HTML: {}}
+def value_content(name: str) -> dict[str, Any]:
+    """Return the content of a counter's value: JSON, text and HTML."""
+    return {**json_content(name), **TEXT_CONTENT, HTML: {}}
 
 
-def read(description: str, content: dict[str, Any], *statuses: int, vary: bool = False) -> Any:
-    """Describe the answers of what reads and can be kept.
+def read_responses(
+    description: str, content: dict[str, Any], *statuses: int, vary: bool = False
+) -> Any:
+    """Return the responses of a route that reads.
 
-    :param statuses: further problems that it answers.
+    :param statuses: additional problems.
+    :param vary: whether the response depends on ``Accept``.
     """
     headers = ["Vary"] if vary else []
-    answers = {"200": answer(description, content, *headers, kept=True), "304": same(*headers)}
-    return answers | problems(400, 412, 413, 500, 503, *statuses)
+    success = {
+        "200": response(description, content, *headers, cacheable=True),
+        "304": not_modified(*headers),
+    }
+    return success | problem_responses(400, 412, 413, 500, 503, *statuses)
 
 
-def same(*headers: str) -> dict[str, Any]:
-    """Describe the answer to a client that has what it asks for."""
-    described = answer("What the client has still holds.", {}, *headers, kept=True)
-    del described["content"]
-    return described
+def not_modified(*headers: str) -> dict[str, Any]:
+    """Return the response 304."""
+    result = response("The client's copy is still valid.", {}, *headers, cacheable=True)
+    del result["content"]
+    return result
 
 
-def picture(description: str, *headers: str) -> dict[str, Any]:
-    """Describe the answers of a picture, which is shown only where the status is 200."""
-    in_place_of_a_problem = {name: ref("headers", name) for name in ("Counter-Status", *headers)}
-    in_place_of_a_problem["Retry-After"] = ref("headers", "Retry-After")
-    # A picture in place of a problem is not kept.
-    control = {"required": True, "schema": {"enum": ["no-cache", "no-store"]}}
+def picture_responses(description: str, *headers: str) -> dict[str, Any]:
+    """Return the responses of a picture, whose status is always 200.
+
+    :param headers: names of additional headers, present if there is no value.
+    """
+    error_headers = {name: ref("headers", name) for name in ("Counter-Status", *headers)}
+    error_headers["Retry-After"] = ref("headers", "Retry-After")
+    # A picture in place of a problem is not cached.
+    cache_control = {"required": True, "schema": {"enum": ["no-cache", "no-store"]}}
     return {
         "200": {
-            "description": f"{description} Where there is no value it says so in a word, and "
-            "`Counter-Status` has the status that a problem would have.",
+            "description": f"{description} If there is no value, it shows a word, and "
+            "`Counter-Status` is the status of the problem.",
             "headers": {
-                "Cache-Control": control,
+                "Cache-Control": cache_control,
                 "ETag": {**HEADERS["ETag"], "required": False},
-                **in_place_of_a_problem,
+                **error_headers,
             },
             "content": {SVG: {}},
         }
     }
 
 
-def problems(*statuses: int) -> dict[str, Any]:
-    """Describe the answers that are problems."""
+def problem_responses(*statuses: int) -> dict[str, Any]:
+    """Return the responses of problems, by status."""
     return {str(status): _problem(status) for status in statuses}
 
 
 def _problem(status: int) -> dict[str, Any]:
-    of_status = {"properties": {"status": {"const": status}}}
-    forms = {PROBLEM: {"schema": ref("schemas", "Problem") | of_status}, HTML: {}}
-    return answer(_REFUSALS[status], forms, "Vary", *([_ADDED[status]] if status in _ADDED else []))
+    with_status = {"properties": {"status": {"const": status}}}
+    content = {PROBLEM: {"schema": ref("schemas", "Problem") | with_status}, HTML: {}}
+    extra = [_PROBLEM_HEADERS[status]] if status in _PROBLEM_HEADERS else []
+    return response(_PROBLEM_DESCRIPTIONS[status], content, "Vary", *extra)

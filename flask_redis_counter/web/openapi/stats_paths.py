@@ -1,4 +1,4 @@
-"""The service's description of what shows counters as they are now, and as they were."""
+"""OpenAPI paths of statistics, charts and live events."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ..negotiation import HTML
 from ..routes.live import EVENTS, MAX_NAMES
 from ..routes.stats import DEFAULT_DAYS, MAX_DAYS, MIN_DAYS, PAGE_SIZE
 from .components import IF_NONE_MATCH, NAME_IN_PATH, ref
-from .operations import answer, operation, picture, problems, same
+from .operations import not_modified, operation, picture_responses, problem_responses, response
 
 
-def _names(most: int, description: str) -> dict[str, Any]:
-    names = {"type": "array", "items": ref("schemas", "Name"), "maxItems": most}
+def _names(max_items: int, description: str) -> dict[str, Any]:
+    names = {"type": "array", "items": ref("schemas", "Name"), "maxItems": max_items}
     return {"name": "name", "in": "query", "description": description, "schema": names}
 
 
@@ -23,40 +23,40 @@ def _text(name: str, description: str) -> dict[str, Any]:
 _DAYS = {
     "name": "days",
     "in": "query",
-    "description": f"How many days to go back, today included: {MIN_DAYS} to {MAX_DAYS}.",
+    "description": f"Number of days, today included: {MIN_DAYS} to {MAX_DAYS}.",
     # A page and a picture do not fail because of their query.
     "schema": {"type": "string", "default": f"{DEFAULT_DAYS}"},
 }
 _STATS = operation(
     "stats",
-    "The page with all counters and their days, those with the most hits first",
-    _names(PAGE_SIZE, "A counter to show, any number of times; the other parameters do not hold."),
-    _text("q", "Show the counters that have this in their names, in any case."),
-    _text("page", "Which page of the counters to show, from 1."),
-    _text("after", "Show the counters by name, those that come after this one."),
+    "The statistics page: all counters with their days, by value in descending order",
+    _names(PAGE_SIZE, "A counter to show; may be repeated. q, page and after are then ignored."),
+    _text("q", "Show the counters whose names contain this text, ignoring case."),
+    _text("page", "Number of the page, from 1."),
+    _text("after", "Order by name, and show the counters after this name."),
     _DAYS,
-    answers={"200": answer("The page.", {HTML: {}})} | problems(400, 413, 503),
+    responses={"200": response("The page.", {HTML: {}})} | problem_responses(400, 413, 503),
 )
 _CHART = operation(
     "chart",
-    "Draw a counter's days",
+    "Draw a chart of a counter's days",
     NAME_IN_PATH,
     _DAYS,
     IF_NONE_MATCH,
-    answers=picture("The chart.") | {"304": same()},
+    responses=picture_responses("The chart.") | {"304": not_modified()},
 )
 _LIVE = operation(
     "live",
-    "Send counters' values as they rise, as server-sent events",
-    _names(MAX_NAMES, "A counter to hear of, any number of times; the service's own by default."),
-    answers={
-        "200": answer(
-            "Events without an end. Each has a document with name and value: where the counter "
-            "stands at first, and then the newest of its values, some four times a second.",
+    "Stream the values of counters as server-sent events",
+    _names(MAX_NAMES, "A counter to follow; may be repeated. Default: the service's own."),
+    responses={
+        "200": response(
+            "An endless stream. Each event is a document with name and value: first the current "
+            "value, then the newest one after each change, up to four times a second.",
             {EVENTS: {}},
         )
     }
-    | problems(400, 404, 413, 501, 503),
+    | problem_responses(400, 404, 413, 501, 503),
 )
 
 PATHS = {
