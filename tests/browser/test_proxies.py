@@ -87,7 +87,7 @@ def test_around_the_pages(published, browser):
     assert window.page.locator("img[src*='stats/visits.svg']").count() == 1
     window.click("the count on your site")
     window.page.get_by_label("Counter").fill("shop")
-    window.page.get_by_role("button", name="Write the lines").click()
+    window.page.get_by_role("button", name="Generate").click()
     window.page.wait_for_load_state("load")
     assert f"{url}/counters/shop.svg" in window.text
     assert window.look()["wide"][0] == window.look()["wide"][1]

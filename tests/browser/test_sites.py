@@ -405,7 +405,7 @@ def test_the_page_that_writes_the_lines(stack, open_window):
     page.get_by_label("Label").fill('all "visits" <ever>')
     page.get_by_label("Colour").fill("#abc")
     page.get_by_label("Number").select_option("comma")
-    page.get_by_role("button", name="Write the lines").click()
+    page.get_by_role("button", name="Generate").click()
     page.wait_for_load_state("load")
     markdown, image, script, place, _ = page.locator("pre").all_inner_texts()
     assert markdown.startswith('![all "visits" \\<ever\\>](http')

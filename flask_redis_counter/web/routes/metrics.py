@@ -65,75 +65,89 @@ class _Collector:
         self._state = state
 
     def collect(self) -> Iterator[Metric]:
-        yield _gauge("info", "What this is.", 1, version=version("flask-redis-counter"))
+        yield _gauge(
+            "info", "Version of flask-redis-counter.", 1, version=version("flask-redis-counter")
+        )
         yield from self._hits()
         yield from self._store()
         if self._state.counter.spool is not None:
             yield from self._spool()
 
     def _hits(self) -> Iterator[Metric]:
-        reading = self._state.counter.metrics.snapshot()
+        snapshot = self._state.counter.metrics.snapshot()
         yield _counter(
             "hits",
-            "Hits by what became of them: counted; replayed, counted before under the same key; "
-            "skipped, the visitor was counted within COUNTER_VISITOR_WINDOW; not_counted, for "
-            "certain; unknown, no answer came; spooled, written down to be counted later.",
-            *(({"outcome": outcome}, count) for outcome, count in reading.outcomes.items()),
+            "Hits by outcome: counted; replayed, counted before under the same key; skipped, the "
+            "visitor was counted within COUNTER_VISITOR_WINDOW; not_counted; unknown, no reply "
+            "came; spooled, written to disk to be counted later.",
+            *(({"outcome": outcome}, count) for outcome, count in snapshot.outcomes.items()),
         )
         yield _counter(
-            "added", "Sum of the amounts of hits that were counted.", reading.amount_total
+            "added", "Sum of the amounts of hits that were counted.", snapshot.amount_total
         )
         yield _histogram(
             "hit_duration_seconds",
-            "How long hits took in the process, from their arrival to their outcome.",
+            "Seconds from the arrival of a hit in the process to its outcome.",
             DURATIONS,
-            reading.durations,
-            reading.duration_total,
+            snapshot.durations,
+            snapshot.duration_total,
         )
         yield _histogram(
             "batch_hits",
-            "Hits that one round trip has settled.",
+            "Hits per successful round trip.",
             BATCH_SIZES,
-            reading.batch_sizes,
-            reading.batched_hits,
+            snapshot.batch_sizes,
+            snapshot.batched_hits,
         )
         yield _counter(
             "round_trips_failed",
-            "Round trips that have settled none, and were repeated where there was time.",
-            reading.failed_round_trips,
+            "Failed round trips. They were retried if there was time.",
+            snapshot.failed_round_trips,
         )
         if self._state.counter.spool is not None:
             yield _counter(
                 "spool_counted",
-                "Hits that had waited in the spool and counted.",
-                reading.replayed_hits,
+                "Hits that were counted after waiting in the spool.",
+                snapshot.replayed_hits,
             )
-            yield _counter("spool_added", "Sum of their amounts.", reading.replayed_amount)
+            yield _counter("spool_added", "Sum of their amounts.", snapshot.replayed_amount)
 
     def _store(self) -> Iterator[Metric]:
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         try:
             self._state.counter.ping()
         except StoreError:
             yield _gauge("store_up", "Whether the store answers.", 0)
             return
-        took = time.perf_counter() - began
+        duration = time.perf_counter() - started_at
         yield _gauge("store_up", "Whether the store answers.", 1)
-        yield _gauge("store_answer_seconds", "How long it took to.", took)
+        yield _gauge("store_answer_seconds", "Response time of a PING to the store.", duration)
         try:
-            about = self._state.counter.store_info()
+            info = self._state.counter.store_info()
         except StoreError:
-            return  # it may not be asked about itself
-        yield _gauge("store_info", "The store.", 1, server=about.server, version=about.version)
-        yield _gauge("store_uptime_seconds", "Since the store started.", about.uptime)
-        yield _gauge("store_clients", "Connections that the store has.", about.clients)
-        yield _gauge("store_memory_bytes", "Memory that the store uses.", about.memory)
-        if about.memory_limit is not None:
+            return  # the service has no right to INFO
+        yield _gauge(
+            "store_info",
+            "Server and version of the store.",
+            1,
+            server=info.server,
+            version=info.version,
+        )
+        yield _gauge("store_uptime_seconds", "Uptime of the store.", info.uptime)
+        yield _gauge("store_clients", "Client connections of the store.", info.clients)
+        yield _gauge("store_memory_bytes", "Memory that the store uses.", info.memory)
+        if info.memory_limit is not None:
             help_text = "Memory that the store may use."
-            yield _gauge("store_memory_limit_bytes", help_text, about.memory_limit)
-        yield _gauge("store_append_only", "Whether it has an append-only file.", about.append_only)
-        writes = about.append_only_ok and about.saved_ok
-        yield _gauge("store_persistence_ok", "Whether its last writes to disk succeeded.", writes)
+            yield _gauge("store_memory_limit_bytes", help_text, info.memory_limit)
+        yield _gauge(
+            "store_append_only", "Whether the store has an append-only file.", info.append_only
+        )
+        writes = info.append_only_ok and info.saved_ok
+        yield _gauge(
+            "store_persistence_ok",
+            "Whether the last writes of the store to disk succeeded.",
+            writes,
+        )
 
     def _spool(self) -> Iterator[Metric]:
         try:
@@ -142,7 +156,7 @@ class _Collector:
             yield _gauge("spool_ok", "Whether the spool can be read.", 0)
         else:
             yield _gauge("spool_ok", "Whether the spool can be read.", 1)
-            yield _gauge("spool_hits", "Hits that wait in the spool.", waiting)
+            yield _gauge("spool_hits", "Hits in the spool.", waiting)
 
 
 def _counter(name: str, help_text: str, *values: Any) -> Metric:

@@ -1,9 +1,9 @@
-// Puts a button beside each line that is there to be copied; without scripts a click selects it.
+// Adds a copy button to each snippet. Without scripts, a click selects the snippet.
 "use strict";
 (() => {
   const copy = async (line) => {
     try {
-      // Only a secure page has a clipboard.
+      // navigator.clipboard exists only in a secure context.
       if (navigator.clipboard) {
         await navigator.clipboard.writeText(line.textContent);
         return true;
@@ -21,15 +21,15 @@
     button.className = "button copy";
     button.textContent = "Copy";
     button.setAttribute("aria-label", `Copy the ${line.dataset.what}`);
-    const said = document.createElement("span");
-    said.className = "soft";
-    said.setAttribute("role", "status");
+    const status = document.createElement("span");
+    status.className = "soft";
+    status.setAttribute("role", "status");
     button.addEventListener("click", async () => {
-      said.textContent = (await copy(line)) ? "Copied." : "Not copied: select the line, and copy it.";
+      status.textContent = (await copy(line)) ? "Copied." : "Not copied: select the line and copy it.";
     });
     const row = document.createElement("p");
     row.className = "copying";
-    row.append(button, said);
+    row.append(button, status);
     line.after(row);
   }
 })();

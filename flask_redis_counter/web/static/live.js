@@ -1,33 +1,33 @@
-// Lets the numbers of a page follow their counters for as long as somebody looks at it.
+// Updates the numbers of a page with live values while the page is visible.
 "use strict";
 (() => {
   const { from } = document.currentScript.dataset;
   const numbers = [...document.querySelectorAll("data[data-live]")];
   const names = new Set(numbers.map((number) => number.dataset.live));
   const url = `${from}?${new URLSearchParams([...names].map((name) => ["name", name]))}`;
-  const RETRY = 30000;
+  const RETRY_MS = 30000;
   let source = null;
-  let again = null;
+  let retryTimer = null;
 
   const show = (number, digits) => {
     number.value = digits;
     number.classList.toggle("long", digits.length > 7);
-    // A break between two groups, as the pages have it.
+    // Line breaks are allowed between groups of digits, as in the templates.
     const groups = digits.replace(/\B(?=(\d{3})+$)/g, ",").split(/(?<=,)/);
     number.replaceChildren(...groups.flatMap((group) => [document.createElement("wbr"), group]).slice(1));
     const noun = number.nextElementSibling;
     if (noun?.dataset.many) noun.textContent = digits === "1" ? noun.dataset.one : noun.dataset.many;
   };
 
-  const hear = ({ data }) => {
+  const onMessage = ({ data }) => {
     const { name } = JSON.parse(data);
-    // Not as a number, which would lose digits beyond 2^53.
+    // Not parsed as a number, which would lose digits beyond 2^53.
     const [, digits] = /"value": (-?\d+)/.exec(data);
     numbers.filter((number) => number.dataset.live === name).forEach((number) => show(number, digits));
   };
 
   const close = () => {
-    clearTimeout(again);
+    clearTimeout(retryTimer);
     source?.close();
     source = null;
   };
@@ -36,10 +36,10 @@
     close();
     if (document.visibilityState !== "visible") return;
     source = new EventSource(url);
-    source.onmessage = hear;
+    source.onmessage = onMessage;
     source.onerror = () => {
-      // The browser itself comes back to what broke off, but not to what was refused.
-      if (source?.readyState === EventSource.CLOSED) again = setTimeout(open, RETRY);
+      // The browser reconnects after a broken connection, but not after an error response.
+      if (source?.readyState === EventSource.CLOSED) retryTimer = setTimeout(open, RETRY_MS);
     };
   };
 
