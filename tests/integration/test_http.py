@@ -73,7 +73,7 @@ def test_the_welcome_page_of_a_broken_count(web, client):
     client.set(KEY, "text")
     page = web.get("/", headers=BROWSER)
     assert page.status_code == 200
-    assert "does not hold one" in page.text
+    assert "holds no valid number" in page.text
     assert "is away" not in page.text
 
 
