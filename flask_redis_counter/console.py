@@ -86,8 +86,16 @@ def redeliver_signals() -> Iterator[None]:
         if number is None:
             previous_hook(unraised)
             return
-        timers.append(threading.Timer(0.01, os.kill, (os.getpid(), number)))
-        timers[-1].start()
+        delay = 0.01
+        while True:
+            try:
+                timers.append(threading.Timer(delay, os.kill, (os.getpid(), number)))
+                timers[-1].start()
+                return
+            except (KeyboardInterrupt, SystemExit):
+                # On a busy machine the signal came before start() returned. Here its exception
+                # would be lost as in the destructor.
+                delay *= 4
 
     sys.unraisablehook = unraisable
     try:

@@ -32,6 +32,29 @@ def test_exit_on_error_redelivers_a_signal_that_a_destructor_swallowed(number, c
     assert (result.returncode, result.stdout, result.stderr) == (code, "", line)
 
 
+SLOW_TIMER = """
+import threading
+
+class SlowTimer(threading.Timer):
+    is_first = True
+
+    def start(self):
+        super().start()
+        if SlowTimer.is_first:
+            SlowTimer.is_first = False
+            self.join()  # until the signal was sent
+
+threading.Timer = SlowTimer
+"""
+
+
+def test_exit_on_error_redelivers_a_signal_that_interrupts_the_redelivery():
+    """On a busy machine the timer may end before its `start` returns."""
+    command = [sys.executable, "-c", SLOW_TIMER + SCRIPT.format(number="SIGINT")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert (result.returncode, result.stderr) == (130, "Stopped: half of it is done\n")
+
+
 def test_exit_on_error_leaves_other_errors_of_destructors_alone():
     """Python prints them as usual, and the command goes on."""
     code = SCRIPT.format(number="SIGINT").replace("signal.raise_signal(signal.SIGINT)", "1 / 0")
