@@ -45,7 +45,7 @@ _T = TypeVar("_T")
 class _Loop:
     """What a counter has in one event loop: connections, and a writer of its own."""
 
-    __slots__ = ("driver", "store")
+    __slots__ = ("dispatcher", "pool")
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class _Loop:
         durability: Durability,
         metrics: HitMetrics,
     ) -> None:
-        self.store = AsyncConnectionPool(connect, timeout=timeout, durability=durability)
-        self.driver = AsyncDispatcher(
-            self.store, timeout=timeout, durability=durability, metrics=metrics
+        self.pool = AsyncConnectionPool(connect, timeout=timeout, durability=durability)
+        self.dispatcher = AsyncDispatcher(
+            self.pool, timeout=timeout, durability=durability, metrics=metrics
         )
 
     async def close(self) -> None:
-        await self.store.close()
+        await self.pool.close()
         await asyncio.sleep(0)  # asyncio closes the sockets in the next turn
 
 
@@ -126,7 +126,7 @@ class AsyncRedisCounter(BaseCounter):
         pending = make_pending_hit(
             key, amount, idempotency_key, visitor, client, limits, self.visitors
         )
-        await here.driver.count(pending)
+        await here.dispatcher.count(pending)
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 await asyncio.to_thread(self._add_to_spool, self.spool, pending)
@@ -168,7 +168,7 @@ class AsyncRedisCounter(BaseCounter):
             Limits(max_counters).counter_limit,
             if_absent,
         )
-        return await run_async(operation, self._here().store.execute)
+        return await run_async(operation, self._here().pool.execute)
 
     async def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
@@ -177,7 +177,7 @@ class AsyncRedisCounter(BaseCounter):
     async def delete(self, name: str) -> int | None:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
         operation = queries.delete(counter_key(self.prefix, name))
-        return await run_async(operation, self._here().store.execute)
+        return await run_async(operation, self._here().pool.execute)
 
     async def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""
@@ -189,7 +189,7 @@ class AsyncRedisCounter(BaseCounter):
 
     async def check_ready(self) -> None:
         """Check that the store would take a hit; see :meth:`RedisCounter.check_ready`."""
-        attempt_timeout = self._here().store.attempt_timeout * SYNC_SHARE
+        attempt_timeout = self._here().pool.attempt_timeout * SYNC_SHARE
         await self._ask(queries.check_ready(self.prefix, self.durability, attempt_timeout))
 
     async def durability_warnings(self) -> list[str]:
@@ -215,7 +215,7 @@ class AsyncRedisCounter(BaseCounter):
         """End the replayer and close this loop's idle connections; the counter stays usable."""
         if self.spool is not None:
             await asyncio.to_thread(stop_replayer, self.spool)
-        await self._here().store.close()
+        await self._here().pool.close()
 
     async def __aenter__(self) -> Self:
         self.enter()
@@ -234,4 +234,4 @@ class AsyncRedisCounter(BaseCounter):
         super()._reset()
 
     async def _ask(self, operation: Operation[_T]) -> _T:
-        return await run_async(operation, self._here().store.read)
+        return await run_async(operation, self._here().pool.read)

@@ -38,7 +38,7 @@ class BaseCounter(ForkSafe):
 
     def _add_to_spool(self, spool: Spool, hit: PendingHit) -> None:
         """Add a hit that the store did not take to the spool. Blocks while the disk writes."""
-        spool.keep(hit)
+        spool.add(hit)
         get_replayer(spool, self._replay_pool, self.metrics).wake()
 
     def _reset(self) -> None:

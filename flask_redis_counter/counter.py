@@ -81,8 +81,8 @@ class RedisCounter(BaseCounter):
             metrics=metrics,
             visitors=visitors,
         )
-        self._store = ConnectionPool(store, timeout=self.timeout, durability=self.durability)
-        self._replay_pool = self._store
+        self._pool = ConnectionPool(store, timeout=self.timeout, durability=self.durability)
+        self._replay_pool = self._pool
 
     def hit(
         self,
@@ -133,7 +133,7 @@ class RedisCounter(BaseCounter):
             key, amount, idempotency_key, visitor, client, limits, self.visitors
         )
         if ask:
-            self._driver.count(pending)
+            self._dispatcher.count(pending)
         else:
             pending.started_at = time.monotonic()
             pending.error = StoreUnavailableError("the store was away a moment ago: not asked")
@@ -214,7 +214,7 @@ class RedisCounter(BaseCounter):
             Limits(max_counters).counter_limit,
             if_absent,
         )
-        return run(operation, self._store.execute)
+        return run(operation, self._pool.execute)
 
     def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
@@ -231,7 +231,7 @@ class RedisCounter(BaseCounter):
             says whether the counter may have been deleted.
         """
         operation = queries.delete(counter_key(self.prefix, name))
-        return run(operation, self._store.execute)
+        return run(operation, self._pool.execute)
 
     def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.
@@ -259,7 +259,7 @@ class RedisCounter(BaseCounter):
 
         :raises StoreError: it did not answer in time, or would refuse.
         """
-        attempt_timeout = self._store.attempt_timeout * SYNC_SHARE
+        attempt_timeout = self._pool.attempt_timeout * SYNC_SHARE
         self._ask(queries.check_ready(self.prefix, self.durability, attempt_timeout))
 
     def durability_warnings(self) -> list[str]:
@@ -307,7 +307,7 @@ class RedisCounter(BaseCounter):
         """End the replayer and close the idle connections; the counter stays usable."""
         if self.spool is not None:
             stop_replayer(self.spool)
-        self._store.close()
+        self._pool.close()
 
     def __enter__(self) -> Self:
         self.start_replaying()
@@ -318,11 +318,11 @@ class RedisCounter(BaseCounter):
 
     def _reset(self) -> None:
         # Another process is another writer, and carries nothing of its parent's.
-        self._driver = Dispatcher(
-            self._store, timeout=self.timeout, durability=self.durability, metrics=self.metrics
+        self._dispatcher = Dispatcher(
+            self._pool, timeout=self.timeout, durability=self.durability, metrics=self.metrics
         )
         super()._reset()
 
     def _ask(self, operation: Operation[_T]) -> _T:
         self.enter()
-        return run(operation, self._store.read)
+        return run(operation, self._pool.read)

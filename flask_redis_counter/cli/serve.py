@@ -117,7 +117,7 @@ def _print_settings(config: Config) -> None:
 
 def _describe_spool(spool: Spool) -> str:
     try:
-        return f"{spool.length()} hits wait"
+        return f"{spool.pending_hits()} hits wait"
     except SpoolError:
         return "unknown number of hits waiting (spool not readable)"
 

@@ -114,7 +114,7 @@ def _check_spool(config: Config) -> Iterator[Diagnostic]:
         return
     try:
         spool = Spool(config.spool_dir, megabytes=config.spool_max_mb)
-        pending_hits = spool.length()
+        pending_hits = spool.pending_hits()
     except (ConfigurationError, SpoolError) as error:
         remedy = "use a folder that the process may write to, on a disk with free space"
         yield Diagnostic("failure", "spool", str(error), remedy)

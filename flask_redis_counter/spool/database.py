@@ -20,7 +20,7 @@ from ..forking import ForkSafe, around_fork
 BUSY_TIMEOUT = 2.0
 
 #: Seconds between two attempts to lock a file.
-LOCK_PAUSE = 0.01
+LOCK_RETRY_DELAY = 0.01
 
 #: Pages of the file, of 4 KiB, that are kept for emptying it when it is full.
 SPARE_PAGES = 64
@@ -61,15 +61,15 @@ class SpoolDatabase(ForkSafe):
     def __init__(self, path: Path, megabytes: int) -> None:
         self.path = path
         self._megabytes = megabytes
-        self._open = self._torn = False
+        self._in_transaction = self._forked_in_transaction = False
         # The file that was opened last, and the one that was checked, by their inodes.
-        self._inode = self._checked = 0
+        self._opened_inode = self._checked_inode = 0
         super().__init__()
         self.enter()
-        self._paused = False
-        around_fork(before=self._pause, after_in_parent=self._go_on)
+        self._locked_for_fork = False
+        around_fork(before=self._before_fork, after_in_parent=self._after_fork_in_parent)
 
-    def transact(
+    def run_transaction(
         self,
         work: Callable[[sqlite3.Connection], _T],
         *,
@@ -84,53 +84,55 @@ class SpoolDatabase(ForkSafe):
         :raises SpoolError: the file is full, locked for too long, or cannot be read or written.
         """
         self.enter()
-        if self._torn:
+        if self._forked_in_transaction:
             raise SpoolError(
                 f"the spool {self.path} cannot be used in this process: it was forked in C in the "
                 "middle of a write; load the app after the fork (uWSGI: --lazy-apps)"
             )
         deadline = time.monotonic() + (BUSY_TIMEOUT if wait is None else wait)
-        if not self._lock.acquire(timeout=_left(deadline)):
+        if not self._lock.acquire(timeout=_seconds_left(deadline)):
             raise SpoolError(f"the spool {self.path} is busy: another thread writes to it")
         try:
-            self._open = True
-            return self._attempt(work, adds, deadline)
+            self._in_transaction = True
+            return self._run_with_recovery(work, adds, deadline)
         finally:
-            self._open = False
+            self._in_transaction = False
             self._lock.release()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         # A copy from the middle of a transaction has SQLite's locks, and perhaps its mutexes.
-        self._torn = self._torn or self._open
-        self._open = False
+        self._forked_in_transaction = self._forked_in_transaction or self._in_transaction
+        self._in_transaction = False
 
-    def _pause(self) -> None:
+    def _before_fork(self) -> None:
         # A fork of Python's waits for the end of a transaction.
         if self._lock.acquire(timeout=BUSY_TIMEOUT):
-            self._paused = True
+            self._locked_for_fork = True
 
-    def _go_on(self) -> None:
-        if self._paused:
-            self._paused = False
+    def _after_fork_in_parent(self) -> None:
+        if self._locked_for_fork:
+            self._locked_for_fork = False
             self._lock.release()
 
-    def _attempt(self, work: Callable[[sqlite3.Connection], _T], adds: bool, deadline: float) -> _T:
-        again = False
+    def _run_with_recovery(
+        self, work: Callable[[sqlite3.Connection], _T], adds: bool, deadline: float
+    ) -> _T:
+        retried = False
         while True:
             try:
                 with (
-                    closing(self._connected(deadline)) as database,
+                    closing(self._connect(deadline)) as database,
                     self._transaction(database, adds),
                 ):
                     return work(database)
             except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
                 raise SpoolError(f"the spool {self.path} does not work: {error}") from error
             except sqlite3.DatabaseError as error:
-                if again:
+                if retried:
                     raise SpoolError(f"the spool {self.path} is corrupt: {error}") from error
-                self._set_aside(error, deadline)
-                again = True
+                self._quarantine(error, deadline)
+                retried = True
 
     @contextmanager
     def _transaction(self, database: sqlite3.Connection, adds: bool) -> Iterator[None]:
@@ -147,22 +149,22 @@ class SpoolDatabase(ForkSafe):
                 database.execute("ROLLBACK")
             raise
 
-    def _connected(self, deadline: float) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, timeout=_left(deadline), isolation_level=None)
+    def _connect(self, deadline: float) -> sqlite3.Connection:
+        database = sqlite3.connect(self.path, timeout=_seconds_left(deadline), isolation_level=None)
         try:
-            self._inode = self.path.stat().st_ino
+            self._opened_inode = self.path.stat().st_ino
             # Not WAL, which is emptied each time that the last process closes it.
             database.execute("PRAGMA journal_mode = TRUNCATE")
             database.execute("PRAGMA synchronous = FULL")
             # Drawn by the system: SQLite's own generator may be a copy of another process's.
             database.create_function("new_id", 0, lambda: secrets.token_hex(8))
             (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version != _VERSION or self._inode != self._checked:
+            if version != _VERSION or self._opened_inode != self._checked_inode:
                 (sound,) = database.execute("PRAGMA quick_check(1)").fetchone()
                 if sound != "ok" or version not in (0, _VERSION):
                     raise sqlite3.DatabaseError(f"{sound}, version {version}")
                 database.executescript(_SCHEMA)
-                self._checked = self._inode
+                self._checked_inode = self._opened_inode
         except BaseException:
             database.close()
             raise
@@ -170,12 +172,12 @@ class SpoolDatabase(ForkSafe):
 
     def _is_current(self) -> bool:
         try:
-            return self.path.stat().st_ino == self._inode
+            return self.path.stat().st_ino == self._opened_inode
         except FileNotFoundError:
             return False
 
     @contextmanager
-    def _locked(self, deadline: float) -> Iterator[None]:
+    def _quarantine_lock(self, deadline: float) -> Iterator[None]:
         """Let one process at a time set the file aside."""
         with self.path.with_suffix(".lock").open("w") as lock:
             while True:
@@ -185,25 +187,25 @@ class SpoolDatabase(ForkSafe):
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
                         raise SpoolError(f"{lock.name} is locked by another process") from error
-                    time.sleep(LOCK_PAUSE)
+                    time.sleep(LOCK_RETRY_DELAY)
             yield
 
-    def _set_aside(self, error: sqlite3.DatabaseError, deadline: float) -> None:
+    def _quarantine(self, error: sqlite3.DatabaseError, deadline: float) -> None:
         """Move a corrupt file out of the way, unless another process has done so already."""
-        with self._locked(deadline):
+        with self._quarantine_lock(deadline):
             if not self._is_current():
                 return
-            aside = f"{self.path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+            quarantined = f"{self.path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
             for end in ("", "-journal"):
                 with suppress(FileNotFoundError):
-                    Path(f"{self.path}{end}").replace(f"{aside}{end}")
+                    Path(f"{self.path}{end}").replace(f"{quarantined}{end}")
         _log.critical(
             "the spool was corrupt (%s); it was set aside as %s, and the hits that it held are "
             "NOT counted; a new one takes its place",
             error,
-            aside,
+            quarantined,
         )
 
 
-def _left(deadline: float) -> float:
+def _seconds_left(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())

@@ -67,22 +67,22 @@ class Spool(ForkSafe):
                 "COUNTER_SPOOL_MAX_MB", f"{printable(megabytes)} is no integer from 1 to 10000"
             )
         self.path = Path(folder).absolute() / "spool.sqlite3"
-        self._file = SpoolDatabase(self.path, megabytes)
+        self._database = SpoolDatabase(self.path, megabytes)
         self._outage_log = LogThrottle(_log, "the store takes hits again")
         self._full_log = LogThrottle(_log, "hits are written down again")
-        self._refusal_log = LogThrottle(_log, "the store takes all spooled hits again")
+        self._rejection_log = LogThrottle(_log, "the store takes all spooled hits again")
         super().__init__()
         self.enter()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.length()
+            self.pending_hits()
         except (OSError, SpoolError) as error:
             if getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 _log.error("no hit can be spooled for now: %s", error)
                 return  # what the store takes is counted all the same
             raise ConfigurationError("COUNTER_SPOOL_DIR", f"cannot be used: {error}") from error
 
-    def keep(self, hit: PendingHit) -> None:
+    def add(self, hit: PendingHit) -> None:
         """Let a hit that the store did not take be counted later, and give it that outcome.
 
         It waits :data:`BUSY_TIMEOUT` at the most for other threads and processes that write.
@@ -91,20 +91,20 @@ class Spool(ForkSafe):
         if isinstance(hit.error, OutcomeUnknownError) and is_stale(hit.error.__cause__):
             return  # the store can no longer tell whether it counted
         try:
-            self._add(hit, time.monotonic() + BUSY_TIMEOUT)
+            self._write_hit(hit, time.monotonic() + BUSY_TIMEOUT)
         except SpoolError as error:
             self._full_log.log(logging.ERROR, "hits are not written down: %s", error)
         except CounterError as error:
             hit.error = error
         else:
             self._full_log.recovered()
-            said = "hits are written down in %s: %s"
-            self._outage_log.log(logging.WARNING, said, self.path, hit.error)
+            message = "hits are written down in %s: %s"
+            self._outage_log.log(logging.WARNING, message, self.path, hit.error)
             spooled = HitSpooledError("the hit waits here for the store, and will be counted once")
             spooled.__cause__ = hit.error
             hit.error = spooled
 
-    def _add(self, hit: PendingHit, deadline: float) -> None:
+    def _write_hit(self, hit: PendingHit, deadline: float) -> None:
         """Write a hit down that the store did not take; it is on disk when this returns.
 
         :raises SpoolError: it is not: the spool is full or busy, or its disk refuses.
@@ -112,25 +112,27 @@ class Spool(ForkSafe):
         :raises IdempotencyKeyReusedError: its token waits here for a hit of another amount.
         """
         entry = _Entry(hit)
-        self._gathering.append(entry)
+        self._queue.append(entry)
         if self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
                 if not entry.done:  # not by the one who had the lock before, either
-                    self._write(self._gathered(), max(0.0, deadline - time.monotonic()))
+                    self._write_entries(self._take_queued(), max(0.0, deadline - time.monotonic()))
             finally:
                 self._lock.release()
         else:
-            self._take_back(entry)
+            self._withdraw(entry)
         if entry.error is not None:
             raise entry.error
 
-    def length(self) -> int:
+    def pending_hits(self) -> int:
         """Return how many hits wait.
 
         :raises SpoolError: the file cannot be read.
         """
         count = "SELECT COALESCE(SUM(hits), 0) FROM entry WHERE sent IS NULL OR sent >= 0"
-        ((hits,),) = self._file.transact(lambda database: database.execute(count).fetchall())
+        ((hits,),) = self._database.run_transaction(
+            lambda database: database.execute(count).fetchall()
+        )
         return int(hits)
 
     def replay(self) -> Operation[tuple[int, int]]:
@@ -142,14 +144,14 @@ class Spool(ForkSafe):
         :raises SpoolError: the file cannot be read or written.
         """
         counted = amount = last = 0
-        while rows := self._sealed(last):
+        while rows := self._claim_rows(last):
             last = rows[-1].id
             try:
-                answers = yield [HIT.load(), HIT_ONCE.load(), *(row.call.command() for row in rows)]
+                replies = yield [HIT.load(), HIT_ONCE.load(), *(row.call.command() for row in rows)]
             except (StoreUnavailableError, StoreRejectedError):
-                self._unsent(rows)
+                self._release_rows(rows)
                 raise
-            for row in self._settle(rows, answers[2:]):
+            for row in self._settle_rows(rows, replies[2:]):
                 counted += row.hits
                 amount += row.call.amount
         if counted:
@@ -159,22 +161,22 @@ class Spool(ForkSafe):
     def recovered(self) -> None:
         """Log that nothing waits any more, where the store did not take hits."""
         self._outage_log.recovered()
-        self._refusal_log.recovered()
+        self._rejection_log.recovered()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._gathering: deque[_Entry] = deque()
+        self._queue: deque[_Entry] = deque()
 
-    def _gathered(self) -> list[_Entry]:
+    def _take_queued(self) -> list[_Entry]:
         entries: list[_Entry] = []
         with suppress(IndexError):  # others take back theirs meanwhile
-            for _ in range(len(self._gathering)):
-                entries.append(self._gathering.popleft())
+            for _ in range(len(self._queue)):
+                entries.append(self._queue.popleft())
         return entries
 
-    def _take_back(self, entry: _Entry) -> None:
+    def _withdraw(self, entry: _Entry) -> None:
         try:
-            self._gathering.remove(entry)
+            self._queue.remove(entry)
         except ValueError:
             if not entry.done:
                 raise OutcomeUnknownError(
@@ -183,7 +185,7 @@ class Spool(ForkSafe):
         else:
             raise SpoolError(f"the spool {self.path} is busy: its disk did not answer in time")
 
-    def _write(self, entries: list[_Entry], wait: float) -> None:
+    def _write_entries(self, entries: list[_Entry], wait: float) -> None:
         """Write several down in one transaction: they share the wait for the disk."""
 
         def write(database: sqlite3.Connection) -> None:
@@ -192,19 +194,19 @@ class Spool(ForkSafe):
 
         error: SpoolError | None = None
         try:
-            self._file.transact(write, adds=True, wait=wait)
-        except SpoolError as failed:
-            error = failed
+            self._database.run_transaction(write, adds=True, wait=wait)
+        except SpoolError as caught:
+            error = caught
         for entry in entries:
             entry.done = True
             entry.error = error or entry.error
 
-    def _sealed(self, after: int) -> list[_Row]:
+    def _claim_rows(self, after: int) -> list[_Row]:
         """Return the next rows to send; from here on nothing is added to them."""
 
         def seal(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
             now = time.time()
-            _drop_expired(database, now - REPLAY_WINDOW)
+            _expire_rows(database, now - REPLAY_WINDOW)
             database.execute(
                 "UPDATE entry SET writer = new_id(), number = 1, sender = new_id() "
                 "WHERE writer = ''"
@@ -220,33 +222,33 @@ class Spool(ForkSafe):
             )
             return rows
 
-        return [_Row(*row) for row in self._file.transact(seal)]
+        return [_Row(*row) for row in self._database.run_transaction(seal)]
 
-    def _unsent(self, rows: list[_Row]) -> None:
+    def _release_rows(self, rows: list[_Row]) -> None:
         """Take back that rows were sent: the store was not reached, or took nothing."""
-        fresh = [(row.id,) for row in rows if row.fresh]
+        fresh = [(row.id,) for row in rows if row.is_new]
         update = "UPDATE entry SET sent = NULL WHERE id = ?"
-        self._file.transact(lambda database: database.executemany(update, fresh))
+        self._database.run_transaction(lambda database: database.executemany(update, fresh))
 
-    def _settle(self, rows: list[_Row], answers: list[Any]) -> list[_Row]:
+    def _settle_rows(self, rows: list[_Row], replies: list[Any]) -> list[_Row]:
         """Delete what was counted, and return it; what the store refuses waits on."""
         settled: list[_Row] = []
         dropped: list[_Row] = []
-        taken: list[_Row] = []
-        for row, answer in zip(rows, answers, strict=True):
-            if not isinstance(answer, StoreRejectedError) or is_stale(answer):
+        conflicting: list[_Row] = []
+        for row, reply in zip(rows, replies, strict=True):
+            if not isinstance(reply, StoreRejectedError) or is_stale(reply):
                 settled.append(row)
                 continue
-            if is_taken(answer):
-                taken.append(row)
+            if is_taken(reply):
+                conflicting.append(row)
                 continue
-            error = translate_error(answer, row.call.key)
+            error = translate_error(reply, row.call.key)
             if isinstance(error, IdempotencyKeyReusedError):  # and so it never will be
                 _log.error("a spooled hit of %s was dropped, not counted: %s", row.call.key, error)
                 dropped.append(row)
             else:
-                said = "%d spooled hits of %s wait on: %s"
-                self._refusal_log.log(logging.ERROR, said, row.hits, row.call.key, error)
+                message = "%d spooled hits of %s wait on: %s"
+                self._rejection_log.log(logging.ERROR, message, row.hits, row.call.key, error)
 
         def delete(database: sqlite3.Connection) -> list[_Row]:
             # Another process may have replayed a row as well, and says so itself.
@@ -254,24 +256,24 @@ class Spool(ForkSafe):
             ours = [row for row in settled if database.execute(remove, (row.id,)).rowcount]
             database.executemany(remove, [(row.id,) for row in dropped])
             seal = "UPDATE entry SET writer = new_id(), number = 1, sent = NULL WHERE id = ?"
-            database.executemany(seal, [(row.id,) for row in taken])
+            database.executemany(seal, [(row.id,) for row in conflicting])
             return ours
 
-        return self._file.transact(delete)
+        return self._database.run_transaction(delete)
 
 
 class _Row:
     """A row to replay.
 
-    :ivar fresh: whether it was never sent before.
+    :ivar is_new: whether it was never sent before.
     """
 
-    __slots__ = ("call", "fresh", "hits", "id")
+    __slots__ = ("call", "hits", "id", "is_new")
 
     def __init__(self, id_: int, hits: int, sent: float | None, *call: Any) -> None:
         self.id = id_
         self.hits = hits
-        self.fresh = sent is None
+        self.is_new = sent is None
         key, amount, writer, number, idempotency_key, hour, sender = call
         self.call = ScriptCall(key, amount, writer, number, idempotency_key or None, hour, sender)
 
@@ -279,7 +281,7 @@ class _Row:
 class _Entry:
     """A hit to be written down: what identifies it, and what became of it."""
 
-    __slots__ = ("_columns", "_fresh", "done", "error")
+    __slots__ = ("_columns", "_is_new", "done", "error")
 
     def __init__(self, hit: PendingHit) -> None:
         self.done = False
@@ -287,7 +289,7 @@ class _Entry:
         # What was refused for certain begins anew: its writer goes on to other numbers.
         call = hit.call if isinstance(hit.error, OutcomeUnknownError) else None
         hour = current_hour() if call is None else call.hour
-        self._fresh = False
+        self._is_new = False
         if hit.idempotency_key is not None:
             # The token is the identity, whatever was sent before.
             sent = None if call is None else time.time()
@@ -309,34 +311,34 @@ class _Entry:
                 *(call.amount, len(call.hits), hour, time.time()),
             )
         else:
-            self._fresh = True
-            gathering = int(re.sub(r"\D", "", hour))  # one open row for each hour
-            self._columns = (hit.key, "", gathering, "", "", hit.amount, 1, hour, None)
+            self._is_new = True
+            open_row = int(re.sub(r"\D", "", hour))  # one open row for each hour
+            self._columns = (hit.key, "", open_row, "", "", hit.amount, 1, hour, None)
 
     def write(self, database: sqlite3.Connection) -> None:
         insert = "INSERT INTO entry (key, writer, number, token, sender, amount, hits, hour, sent) "
         insert += "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
-        if not self._fresh:
+        if not self._is_new:
             database.execute(f"{insert} DO NOTHING", self._columns)
-            (written,) = database.execute(
+            (stored_amount,) = database.execute(
                 "SELECT amount FROM entry "
                 "WHERE (key, writer, number, token, sender) = (?, ?, ?, ?, ?)",
                 self._columns[:5],
             ).fetchone()
-            if written != self._columns[5]:
-                self.error = IdempotencyKeyReusedError(str(written))
+            if stored_amount != self._columns[5]:
+                self.error = IdempotencyKeyReusedError(str(stored_amount))
             return
         room = MAX_VALUE - self._columns[5]
-        done = database.execute(
+        cursor = database.execute(
             f"{insert} DO UPDATE SET amount = amount + excluded.amount, hits = hits + 1 "
             "WHERE amount <= ?",
             (*self._columns, room),
         )
-        if done.rowcount == 0:
+        if cursor.rowcount == 0:
             self.error = SpoolError("the amounts that wait would leave the signed 64-bit range")
 
 
-def _drop_expired(database: sqlite3.Connection, before: float) -> None:
+def _expire_rows(database: sqlite3.Connection, before: float) -> None:
     """Keep rows from being sent whose identity the store may have forgotten since."""
     old = (before,)
     for key, hits in database.execute(

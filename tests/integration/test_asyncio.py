@@ -24,7 +24,7 @@ async def in_flight(counter):
     """Wait until a batch was sent."""
     async with asyncio.timeout(5):
         while (
-            batch := counter._loops.get().driver._batcher.in_flight
+            batch := counter._loops.get().dispatcher._batcher.in_flight
         ) is None or not batch.is_sent:
             await asyncio.sleep(0)
 
@@ -91,8 +91,8 @@ def test_tasks_that_are_cancelled(server, client):
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
             check(told, await counter.value("visits"))
-            assert counter._loops.get().driver._batcher.in_flight is None
-            assert not counter._loops.get().driver._batcher.pending()
+            assert counter._loops.get().dispatcher._batcher.in_flight is None
+            assert not counter._loops.get().dispatcher._batcher.pending()
             return (await counter.hit("visits")).value
 
     assert asyncio.run(count()) == int(client.get(KEY))
@@ -327,7 +327,7 @@ def test_a_batch_whose_carrier_is_cancelled_is_unknown(server, client):
             await asyncio.to_thread(sleeps, server, 0.2)
             hit = asyncio.create_task(counter.hit("visits"))
             await in_flight(counter)
-            await cancelled(counter._loops.get().driver._sender_task)
+            await cancelled(counter._loops.get().dispatcher._sender_task)
             await hit
 
     told = outcome_of_run(count)

@@ -330,7 +330,7 @@ def test_what_waits_in_the_spool(cli, server, client, tmp_path):
     spool = Spool(tmp_path)
     settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path)}
     printed = cli("doctor", REDIS_URL=server.url, COUNTER_TIMEOUT="10", **settings)
-    assert f"{spool.length()} hits wait in" in " ".join(printed.split())
+    assert f"{spool.pending_hits()} hits wait in" in " ".join(printed.split())
 
 
 def test_doctor_tries_the_folder_of_the_metrics(cli, server, client, tmp_path):

@@ -232,7 +232,7 @@ def test_a_fork_in_c_while_another_thread_is_in_the_middle(server, client):
         held = threading.Event(), threading.Event()
 
         def hold():
-            with counter._driver._lock, counter._store._lock, counter.metrics._lock:
+            with counter._dispatcher._lock, counter._pool._lock, counter.metrics._lock:
                 held[0].set()
                 held[1].wait(30)
 
@@ -251,10 +251,10 @@ def test_a_fork_in_c_leaves_the_parents_connection(server, client):
     """A child drops its copy of the socket, and does not shut it down."""
     with RedisCounter(server.url, timeout=10) as counter:
         counter.hit("visits")
-        (connection,) = counter._store._idle
+        (connection,) = counter._pool._idle
         copies_of(2, count, counter)
         assert counter.hit("visits").value == 8
-        assert list(counter._store._idle) == [connection]
+        assert list(counter._pool._idle) == [connection]
     assert client.get(KEY) == b"8"
 
 
@@ -311,10 +311,10 @@ def test_copies_that_spool(own_server, tmp_path, as_snapshot):
     counter.close()  # no thread is in the middle of a write
     answers += copies_of(2, spools, counter, as_snapshot=as_snapshot)
     assert answers == ["spooled"] * 25
-    assert spool.length() == 25
+    assert spool.pending_hits() == 25
     own_server.start()
     with RedisCounter(own_server.url, spool=spool) as counter:
-        wait_until(lambda: spool.length() == 0, what="an empty spool")
+        wait_until(lambda: spool.pending_hits() == 0, what="an empty spool")
         assert counter.value("visits") == 26
 
 
@@ -329,7 +329,7 @@ def test_a_fork_in_c_replays_what_waits(own_server, tmp_path):
 
     def replays():
         counter.hit("orders")
-        wait_until(lambda: spool.length() == 0, what="an empty spool")
+        wait_until(lambda: spool.pending_hits() == 0, what="an empty spool")
         return [counter.value("visits")]
 
     assert copies_of(1, replays) == [5]

@@ -56,7 +56,7 @@ def fill(url):
     return asyncio.run(run())
 
 
-def test_tokens_leave_room_for_hits(full):
+def test_idempotency_keys_leave_room_for_hits(full):
     """Some 20 MB of random tokens: new ones are refused, all else counts, and nothing is lost."""
     store, client = full
     counted, idempotency_key = fill(store.url)

@@ -21,7 +21,7 @@ class Interrupted(BaseException):
 def interrupt_a_hit(counter, monkeypatch, interrupt):
     """Count once, and interrupt the next hit while it waits for its answer."""
     counter.hit("visits")
-    (connection,) = counter._store._idle
+    (connection,) = counter._pool._idle
     with monkeypatch.context() as patch:
         patch.setattr(connection, "read_response", lambda: (_ for _ in ()).throw(interrupt))
         with pytest.raises(interrupt):
@@ -41,7 +41,7 @@ def test_an_interrupt_strands_nobody(server, client, monkeypatch):
     told = []
     with RedisCounter(server.url, timeout=5) as counter, ThreadPoolExecutor(8) as pool:
         counter.hit("visits")
-        (connection,) = counter._store._idle
+        (connection,) = counter._pool._idle
         begun, go_on = threading.Event(), threading.Event()
         read = connection.read_response
 
@@ -55,7 +55,7 @@ def test_an_interrupt_strands_nobody(server, client, monkeypatch):
         first = pool.submit(counter.hit, "visits")
         assert begun.wait(10)
         calls = [pool.submit(outcome, lambda: counter.hit("visits")) for _ in range(7)]
-        wait_until(lambda: len(counter._driver._batcher._queue) == 7, what="seven in line")
+        wait_until(lambda: len(counter._dispatcher._batcher._queue) == 7, what="seven in line")
         go_on.set()
         with pytest.raises(Interrupted):
             first.result(10)
@@ -108,7 +108,7 @@ assert len(set(acknowledged)) == len(acknowledged), "handed out twice"
 assert len(acknowledged) <= stored <= len(acknowledged) + unknown, (stored, len(told), unknown)
 assert acknowledged, "nothing counted"
 assert counter.hit("visits").value == stored + 1, "stuck"
-assert counter._driver._batcher.in_flight is None
+assert counter._dispatcher._batcher.in_flight is None
 print("settled", False in told)
 """
 

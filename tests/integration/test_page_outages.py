@@ -124,7 +124,7 @@ def test_pages_spool_while_the_breaker_is_open(own_server, tmp_path):
             assert web.get("/").status_code == 200
     own_server.signal(signal.SIGCONT)
     spool = Spool(tmp_path)
-    wait_until(lambda: spool.length() == 0, what="the spool to be empty")
+    wait_until(lambda: spool.pending_hits() == 0, what="the spool to be empty")
     with app.app_context():
         assert wait_until(lambda: visits.counter.value("front"), what="the value") == 21
         visits.counter.close()

@@ -122,7 +122,7 @@ def test_a_server_that_freezes_during_many_hits(own_server):
     sent = threading.Event()
     with RedisCounter(own_server.url, timeout=3) as counter, ThreadPoolExecutor(8) as pool:
         assert counter.hit("visits").value == 1
-        round_trip = counter._store.round_trip
+        round_trip = counter._pool.round_trip
 
         def watched(prepare, ends):
             try:
@@ -131,7 +131,7 @@ def test_a_server_that_freezes_during_many_hits(own_server):
                 sent.set()
                 raise
 
-        counter._store.round_trip = watched
+        counter._pool.round_trip = watched
         with frozen(own_server, until=sent.is_set):
             values = list(pool.map(lambda _: counter.hit("visits").value, range(50)))
         assert sorted(values) == list(range(2, 52))

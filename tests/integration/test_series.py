@@ -94,7 +94,7 @@ def test_many_visitors(counter, clock):
 def test_visitors_that_share_a_batch(client, server, counter, clock):
     """They are told apart, though their hits count together."""
     hits = [PendingHit(KEY, 1, None, visitor=visitor) for visitor in "abca"]
-    batch = Batch(hits, "writer", 1, "memory", 0, probing=False)
+    batch = Batch(hits, "writer", 1, "memory", 0, is_probe=False)
     client.execute_command(*HIT.load())
     batch.apply_replies([client.execute_command(*command) for command in batch.commands()])
     assert [hit.result() for hit in hits] == [1, 2, 3, 4]
@@ -157,7 +157,7 @@ def test_a_hit_that_waited_counts_on_its_own_day(own_server, tmp_path, clock):
                 counter.hit("visits", amount, idempotency_key=idempotency_key, visitor="someone")
         clock.set("2026-11-26T00:00")
         own_server.start()
-        wait_until(lambda: spool.length() == 0, what="an empty spool")
+        wait_until(lambda: spool.pending_hits() == 0, what="an empty spool")
         assert days(counter, 4) == [(3, 0), (4, 0), (8, 0), (0, 0)]
         assert counter.value("visits") == 15
 

@@ -61,7 +61,7 @@ def spooled(operation):
 
 def emptied(spool):
     """Wait until nothing waits any more."""
-    wait_until(lambda: spool.length() == 0, what="an empty spool")
+    wait_until(lambda: spool.pending_hits() == 0, what="an empty spool")
 
 
 def test_hits_wait_for_the_store_and_count_once(own_server, spool, counter):
@@ -71,7 +71,7 @@ def test_hits_wait_for_the_store_and_count_once(own_server, spool, counter):
     for _ in range(20):
         spooled(lambda: counter.hit("visits", 2))
     spooled(lambda: counter.hit("orders"))
-    assert spool.length() == 21
+    assert spool.pending_hits() == 21
     own_server.start()
     emptied(spool)
     assert stored(own_server) == 41
@@ -100,7 +100,7 @@ def test_a_hit_whose_outcome_is_unknown_counts_once(own_server, spool, counter):
         with ThreadPoolExecutor(8) as pool:
             for outcome in [pool.submit(far.hit, "visits") for _ in range(8)]:
                 spooled(lambda outcome=outcome: outcome.result())
-        assert spool.length() == 8
+        assert spool.pending_hits() == 8
         own_server.signal(signal.SIGCONT)  # and executes what lies in its buffers
         emptied(spool)
     network.close()
@@ -131,7 +131,7 @@ def test_a_token_in_the_spool(own_server, spool, counter):
         spooled(lambda: counter.hit("visits", idempotency_key="b"))
     with pytest.raises(IdempotencyKeyReusedError):
         counter.hit("visits", 2, idempotency_key="b")
-    assert spool.length() == 2
+    assert spool.pending_hits() == 2
     own_server.start()
     emptied(spool)
     assert stored(own_server) == 2
@@ -147,7 +147,7 @@ def test_what_the_store_will_never_take_is_an_error_at_once(own_server, spool, c
         counter.hit("text")
     with pytest.raises(CounterOverflowError):
         counter.hit("full")
-    assert spool.length() == 0
+    assert spool.pending_hits() == 0
 
 
 def test_a_row_that_the_store_refuses_holds_nobody_up(own_server, spool, counter, caplog):
@@ -159,7 +159,7 @@ def test_a_row_that_the_store_refuses_holds_nobody_up(own_server, spool, counter
         spooled(lambda: counter.hit("visits"))
         own_server.start()
         wait_until(lambda: "counter:{text} wait on" in caplog.text, what="a loud log")
-        assert spool.length() == 1
+        assert spool.pending_hits() == 1
         client.delete("counter:{text}")
         emptied(spool)
     assert stored(own_server) == stored(own_server, "counter:{text}") == 1
@@ -171,7 +171,7 @@ def test_a_full_store(own_server, spool, counter):
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", 1)
         spooled(lambda: counter.hit("visits"))
-        assert spool.length() == 1
+        assert spool.pending_hits() == 1
         client.config_set("maxmemory", 0)
         emptied(spool)
     assert stored(own_server) == 1
@@ -186,7 +186,7 @@ def test_two_processes_replay_one_spool(own_server, tmp_path):
     with ThreadPoolExecutor(8) as pool:
         for index in range(40):
             pool.submit(spooled, lambda index=index: counters[index % 4].hit(f"c{index % 10}"))
-    assert counters[0].spool.length() == 40
+    assert counters[0].spool.pending_hits() == 40
     own_server.start()
     emptied(counters[0].spool)
     assert sum(RedisCounter(own_server.url).values([f"c{n}" for n in range(10)]).values()) == 40
@@ -326,7 +326,7 @@ def test_a_file_that_becomes_corrupt_is_set_aside(own_server, spool, counter, ca
     own_server.kill()
     other = Spool(spool.path.parent)
     spooled(lambda: counter.hit("visits"))
-    assert other.length() == 1
+    assert other.pending_hits() == 1
     counter.close()
     size = spool.path.stat().st_size
     with spool.path.open("r+b") as file:
@@ -334,7 +334,7 @@ def test_a_file_that_becomes_corrupt_is_set_aside(own_server, spool, counter, ca
         file.write(os.urandom(size - 100))
     spooled(lambda: counter.hit("visits"))
     assert "set aside" in caplog.text
-    assert other.length() == spool.length() == 1
+    assert other.pending_hits() == spool.pending_hits() == 1
 
 
 def test_a_row_that_is_too_old_is_not_sent_again(own_server, spool, caplog):
@@ -377,7 +377,7 @@ def test_asyncio(own_server, spool):
             hits = [counter.hit("visits") for _ in range(50)]
             outcomes = await asyncio.gather(*hits, return_exceptions=True)
             assert {type(outcome) for outcome in outcomes} == {HitSpooledError}
-            assert spool.length() == 50
+            assert spool.pending_hits() == 50
             own_server.start()
             await asyncio.to_thread(emptied, spool)
             assert (await counter.hit("visits")).value == 52
@@ -417,7 +417,7 @@ def test_readiness_where_the_spool_cannot_be_read(own_server, tmp_path, monkeypa
     config = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path / "spool")}
     app = create_app({"REDIS_URL": own_server.url, **config})
     with monkeypatch.context() as broken:
-        broken.setattr(Spool, "length", unreadable)
+        broken.setattr(Spool, "pending_hits", unreadable)
         response = app.test_client().get("/readyz")
     assert response.status_code == 503
     assert "the spool cannot be read" in response.json["detail"]

@@ -39,7 +39,7 @@ def ready() -> Response:
     if counter.spool is None:
         return jsonify(members)
     try:
-        return jsonify(**members, spooled=counter.spool.length())
+        return jsonify(**members, spooled=counter.spool.pending_hits())
     except SpoolError:
         return problem_response(
             HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: the spool cannot be read."

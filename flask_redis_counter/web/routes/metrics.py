@@ -151,7 +151,7 @@ class _Collector:
 
     def _spool(self) -> Iterator[Metric]:
         try:
-            waiting = self._state.counter.spool.length() if self._state.counter.spool else 0
+            waiting = self._state.counter.spool.pending_hits() if self._state.counter.spool else 0
         except SpoolError:
             yield _gauge("spool_ok", "Whether the spool can be read.", 0)
         else:

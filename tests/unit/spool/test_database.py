@@ -26,7 +26,7 @@ def file(tmp_path):
 
 def put(file, key="visits"):
     """Write a row down."""
-    file.transact(lambda database: database.execute(INSERT, (key,)), adds=True)
+    file.run_transaction(lambda database: database.execute(INSERT, (key,)), adds=True)
 
 
 def keys(file):
@@ -36,7 +36,7 @@ def keys(file):
 
 def asked(file, question):
     """Ask the database something."""
-    return file.transact(lambda database: database.execute(question).fetchall())
+    return file.run_transaction(lambda database: database.execute(question).fetchall())
 
 
 def set_aside(file):
@@ -58,7 +58,7 @@ def test_a_transaction_is_whole_or_nothing(file):
         raise KeyError
 
     with pytest.raises(KeyError):
-        file.transact(work, adds=True)
+        file.run_transaction(work, adds=True)
     put(file, "whole")
     assert keys(file) == ["whole"]
 
@@ -70,7 +70,7 @@ def test_it_is_open_during_a_transaction_only(file):
         links = Path("/proc/self/fd").iterdir()
         return any(link.readlink() == file.path for link in links if link.is_symlink())
 
-    assert file.transact(is_open)
+    assert file.run_transaction(is_open)
     assert not is_open()
 
 
@@ -111,9 +111,9 @@ def test_a_file_that_is_full(file):
     # What empties it may need room of its own: pages for the change of an index.
     longer = "UPDATE entry SET key = key || hex(zeroblob(1000)) WHERE id <= 10"
     with pytest.raises(SpoolError, match="full"):
-        file.transact(lambda database: database.execute(longer), adds=True)
-    file.transact(lambda database: database.execute(longer))
-    file.transact(lambda database: database.execute("DELETE FROM entry"))
+        file.run_transaction(lambda database: database.execute(longer), adds=True)
+    file.run_transaction(lambda database: database.execute(longer))
+    file.run_transaction(lambda database: database.execute("DELETE FROM entry"))
     put(file)
     assert keys(file) == ["visits"]
 
@@ -158,7 +158,7 @@ def test_what_belongs_to_a_corrupt_file(file):
     put(file, "old")
     journal = file.path.with_name("spool.sqlite3-journal")
     journal.write_bytes(b"")
-    file.transact(corrupt)
+    file.run_transaction(corrupt)
     assert keys(file) == []
     (aside,) = set_aside(file)
     assert aside.with_name(f"{aside.name}-journal").exists()
@@ -173,7 +173,7 @@ def test_a_file_that_stays_corrupt(file, monkeypatch):
         raise sqlite3.DatabaseError("malformed")
 
     with pytest.raises(SpoolError, match=r"spool\.sqlite3 is corrupt: malformed") as caught:
-        file.transact(corrupt)
+        file.run_transaction(corrupt)
     assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
     assert len(set_aside(file)) == 1
 
@@ -201,7 +201,7 @@ def test_one_of_several_sets_it_aside(file):
             raise sqlite3.DatabaseError("malformed")
         return database.execute("SELECT key FROM entry").fetchall()
 
-    assert file.transact(corrupt_for_both) == [("new",)]
+    assert file.run_transaction(corrupt_for_both) == [("new",)]
     assert [path.name for path in set_aside(file)] == ["spool.sqlite3.corrupt-thenZ"]
 
 
@@ -214,7 +214,7 @@ def in_a_transaction(file):
         begun.set()
         end.wait(30)
 
-    thread = threading.Thread(target=file.transact, args=(work,))
+    thread = threading.Thread(target=file.run_transaction, args=(work,))
     thread.start()
     begun.wait(30)
     yield end
@@ -278,24 +278,24 @@ def test_a_fork_of_pythons_in_a_transaction(file):
 
 def test_a_fork_of_which_the_hooks_run_in_part(file, monkeypatch):
     """Whichever runs alone: parent and child go on, or are told in time."""
-    file._go_on()
+    file._after_fork_in_parent()
     put(file)
-    file._pause()
+    file._before_fork()
     with pytest.raises(SpoolError, match="is busy: another thread"):
-        file.transact(lambda _: None, wait=0.01)
+        file.run_transaction(lambda _: None, wait=0.01)
     assert exit_code(fork_in_c, lambda: told(file)) == 0
-    file._go_on()
+    file._after_fork_in_parent()
     monkeypatch.setattr("flask_redis_counter.spool.database.BUSY_TIMEOUT", 0.01)
     with in_a_transaction(file):
-        file._pause()
-        file._go_on()
+        file._before_fork()
+        file._after_fork_in_parent()
     assert keys(file) == ["visits", "child"]
 
 
 def test_a_thread_that_is_slow(file):
     """Who waits for it hears of it in time."""
     with in_a_transaction(file), pytest.raises(SpoolError, match="is busy: another thread"):
-        file.transact(lambda _: None, wait=0.01)
+        file.run_transaction(lambda _: None, wait=0.01)
 
 
 def test_a_lock_that_nobody_lets_go(file):
@@ -307,7 +307,7 @@ def test_a_lock_that_nobody_lets_go(file):
     with file.path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(SpoolError, match=r"spool\.lock is locked by another process"):
-            file.transact(corrupt, wait=0.05)
+            file.run_transaction(corrupt, wait=0.05)
     assert not set_aside(file)
 
 

@@ -37,7 +37,7 @@ def kept(spool, *arguments, error=AWAY, **more):
     """Spool a hit that no store has seen, and return it."""
     hit = hit_of(*arguments, **more)
     hit.error = error
-    spool.keep(hit)
+    spool.add(hit)
     return hit
 
 
@@ -89,7 +89,7 @@ def test_the_file(tmp_path, monkeypatch):
     assert spool.path == tmp_path / "some" / "folder" / "spool.sqlite3"
     monkeypatch.chdir("/")
     assert is_spooled(kept(spool))
-    assert Spool(tmp_path / "some" / "folder").length() == 1
+    assert Spool(tmp_path / "some" / "folder").pending_hits() == 1
 
 
 @pytest.mark.parametrize("megabytes", [0, -1, 10_001, 2.0, "64", None])
@@ -106,7 +106,7 @@ def test_a_size_out_of_bounds(tmp_path, megabytes):
 def test_a_size_within_bounds(tmp_path, megabytes):
     """The bounds themselves may be."""
     spool = Spool(tmp_path, megabytes=megabytes)
-    assert spool.length() == 0
+    assert spool.pending_hits() == 0
 
 
 def test_a_folder_that_cannot_be(tmp_path):
@@ -141,7 +141,7 @@ def test_hits_that_were_never_sent_gather(spool):
     hits = [kept(spool, amount=amount) for amount in (1, 2, 4)] + [kept(spool, "orders", 8)]
     assert all(is_spooled(hit) for hit in hits)
     assert {hit.error.__cause__ for hit in hits} == {AWAY}
-    assert spool.length() == 4
+    assert spool.pending_hits() == 4
     assert rows(spool, "key, writer, token, amount, hits, sent") == [
         ("visits", "", "", 7, 3, None),
         ("orders", "", "", 8, 1, None),
@@ -149,7 +149,7 @@ def test_hits_that_were_never_sent_gather(spool):
     assert replayed(spool, server) == 4
     assert server.values == {"visits": 8, "orders": 8}
     assert len(server.ledger) == 2
-    assert spool.length() == 0
+    assert spool.pending_hits() == 0
     assert replayed(spool, server) == 0
 
 
@@ -173,14 +173,14 @@ def test_a_batch_without_an_answer(spool, executed):
     began = time.time()
     unanswered(*hits, server=server if executed else None)
     for hit in hits:
-        spool.keep(hit)
+        spool.add(hit)
         assert is_spooled(hit)
         assert hit.error.__cause__ is SILENT
-    assert spool.length() == 4
+    assert spool.pending_hits() == 4
     assert all(began <= sent <= time.time() for (sent,) in rows(spool))
     assert replayed(spool, server) == 4
     assert server.values == {"visits": 11, "orders": 4}
-    assert spool.length() == 0
+    assert spool.pending_hits() == 0
 
 
 def test_the_hour_of_what_was_sent(spool, monkeypatch):
@@ -190,7 +190,7 @@ def test_the_hour_of_what_was_sent(spool, monkeypatch):
     unanswered(*hits)
     monkeypatch.setattr("flask_redis_counter.spool.spool.current_hour", lambda: "2026-11-23T16")
     for hit in hits:
-        spool.keep(hit)
+        spool.add(hit)
     kept(spool)
     assert rows(spool, "hour") == [("2026-11-23T15",)] * 2 + [("2026-11-23T16",)]
 
@@ -201,7 +201,7 @@ def test_amounts_that_did_not_fit_together(spool):
     hits = [hit_of(amount=MAX_VALUE), hit_of(amount=MAX_VALUE)]
     unanswered(*hits, server=server)
     for hit in hits:
-        spool.keep(hit)
+        spool.add(hit)
     assert replayed(spool, server) == 2
     assert server.values == {"visits": MAX_VALUE}
 
@@ -215,10 +215,10 @@ def test_what_was_settled_before_it_is_replayed(spool):
     *_, (_, _, _, _, writer, *_) = batch.commands()
     server.records[writer] = ("2:another", b"2")
     given_up(batcher, batch, SILENT)
-    spool.keep(hit)
+    spool.add(hit)
     assert replayed(spool, server) == 1
     assert server.values == {"visits": 1}
-    assert spool.length() == 0
+    assert spool.pending_hits() == 0
 
 
 def test_a_number_that_a_copied_process_took(spool):
@@ -228,13 +228,13 @@ def test_a_number_that_a_copied_process_took(spool):
     (record,) = [command[4] for command in batcher.in_flight.commands()]
     server.records[record] = ("1:another", b"2")
     given_up(batcher, batcher.in_flight, SILENT)
-    spool.keep(hit)
+    spool.add(hit)
     assert is_spooled(hit)
     assert replayed(spool, server) == 0
-    assert spool.length() == 1
+    assert spool.pending_hits() == 1
     assert replayed(spool, server) == 1
     assert server.values == {"visits": 3}
-    assert spool.length() == 0
+    assert spool.pending_hits() == 0
 
 
 def test_a_number_that_a_copied_process_has_passed(spool):
@@ -247,10 +247,10 @@ def test_a_number_that_a_copied_process_has_passed(spool):
     server.records[record] = ("2:another", b"2")
     batch.apply_replies(server.execute(batch.commands()))
     error = hit.error
-    spool.keep(hit)
+    spool.add(hit)
     assert hit.error is error
     assert error.outcome == "unknown"
-    assert spool.length() == 0
+    assert spool.pending_hits() == 0
 
 
 def test_copies_that_spool_hits_of_the_same_number(spool):
@@ -260,9 +260,9 @@ def test_copies_that_spool_hits_of_the_same_number(spool):
     for batcher in batchers:
         added(batcher, hit := hit_of()).commands()
         given_up(batcher, batcher.in_flight, SILENT)
-        spool.keep(hit)
+        spool.add(hit)
         assert is_spooled(hit)
-    assert spool.length() == 2
+    assert spool.pending_hits() == 2
     assert replayed(spool, server) + replayed(spool, server) == 2
     assert server.values == {"visits": 2}
 
@@ -275,7 +275,7 @@ def test_a_hit_that_was_refused_after_it_was_sent(spool):
     batch.apply_replies([refused("OOM command not allowed when used memory > 'maxmemory'.")])
     batcher.finish(batch)
     assert hit.call is not None
-    spool.keep(hit)
+    spool.add(hit)
     assert rows(spool, "writer, sent") == [("", None)]
 
 
@@ -323,7 +323,7 @@ def test_a_token_that_the_store_knows_with_another_amount(spool, caplog):
         in caplog.messages
     )
     assert server.values == {"visits": 3}
-    assert spool.length() == 0
+    assert spool.pending_hits() == 0
 
 
 def test_a_row_that_the_store_refuses(spool, caplog):
@@ -335,7 +335,7 @@ def test_a_row_that_the_store_refuses(spool, caplog):
     assert replayed(spool, server) == 1
     assert f"2 spooled hits of text wait on: {NotAnIntegerError('text')}" in caplog.messages
     assert "dropped" not in caplog.text
-    assert spool.length() == 2
+    assert spool.pending_hits() == 2
     assert rows(spool, "key, amount") == [("text", 3)]
     del server.values["text"]
     assert replayed(spool, server) == 2
@@ -348,7 +348,7 @@ def test_an_answer_too_few(spool):
         kept(spool, key)
     with pytest.raises(ValueError, match="shorter"):
         run(spool.replay(), lambda commands: Server().execute(commands)[:-1])
-    assert spool.length() == 2
+    assert spool.pending_hits() == 2
 
 
 @pytest.mark.parametrize("error", [AWAY, refused("LOADING ")], ids=["away", "refused"])
@@ -357,13 +357,13 @@ def test_a_store_that_takes_nothing(spool, error):
     kept(spool)
     unknown = hit_of(idempotency_key="t")
     unanswered(unknown)
-    spool.keep(unknown)
+    spool.add(unknown)
     (_, (sent,)) = rows(spool)
     with pytest.raises(type(error)) as caught:
         run(spool.replay(), fails_with(error))
     assert caught.value is error
     assert rows(spool) == [(None,), (sent,)]
-    assert spool.length() == 2
+    assert spool.pending_hits() == 2
     server = Server()
     assert replayed(spool, server) == 2
     assert server.values == {"visits": 2}
@@ -424,21 +424,21 @@ def test_what_is_too_old(spool, caplog):
     """The store may have forgotten its identity: the log says so, and it is not sent again."""
     server = Server()
     unanswered(old := hit_of(amount=3), hit_of(), young := hit_of("orders"))
-    spool.keep(old)
-    spool.keep(young)
+    spool.add(old)
+    spool.add(young)
     now = time.time()
     with closing(sqlite3.connect(spool.path)) as database, database:
         age = "UPDATE entry SET sent = ? WHERE key = ?"
         database.execute(age, (now - REPLAY_WINDOW - 1, "visits"))
         database.execute(age, (now - REPLAY_WINDOW + 60, "orders"))
-    assert spool.length() == 3
+    assert spool.pending_hits() == 3
     assert replayed(spool, server) == 1
     assert server.values == {"orders": 1}
     assert caplog.messages[1:2] == [
         "2 spooled hits of visits were sent a day ago without an answer: they may have counted, "
         "and are not sent again"
     ]
-    assert spool.length() == 0
+    assert spool.pending_hits() == 0
     assert rows(spool) == [(-1,)], "kept, for who wants to look into it"
     assert replayed(spool, server) == 0
     assert len(caplog.messages) == 3
@@ -494,29 +494,29 @@ def test_hits_that_the_store_refuses_are_few_lines(spool, caplog):
 def test_hits_of_several_threads_share_a_transaction(spool, monkeypatch):
     """Who gets the file next writes down what all have gathered; each gets its own outcome."""
     writes = []
-    transact = spool._file.transact
+    run_transaction = spool._database.run_transaction
 
     def counted(work, **more):
         writes.append(more)
-        return transact(work, **more)
+        return run_transaction(work, **more)
 
-    monkeypatch.setattr(spool._file, "transact", counted)
+    monkeypatch.setattr(spool._database, "run_transaction", counted)
     kept(spool, idempotency_key="t")
     hits = [hit_of(), hit_of(idempotency_key="t", amount=2), hit_of("orders")]
     for hit in hits:
         hit.error = AWAY
-    threads = [threading.Thread(target=spool.keep, args=(hit,)) for hit in hits]
+    threads = [threading.Thread(target=spool.add, args=(hit,)) for hit in hits]
     with spool._lock:
         for thread in threads:
             thread.start()
-        wait_until(lambda: len(spool._gathering) == 3, what="three in line")
+        wait_until(lambda: len(spool._queue) == 3, what="three in line")
     for thread in threads:
         thread.join(10)
     assert [write["adds"] for write in writes] == [True, True]
     assert is_spooled(hits[0])
     assert is_spooled(hits[2])
     assert isinstance(hits[1].error, IdempotencyKeyReusedError)
-    assert spool.length() == 3
+    assert spool.pending_hits() == 3
 
 
 def test_a_file_that_cannot_be_read(spool):
@@ -524,7 +524,7 @@ def test_a_file_that_cannot_be_read(spool):
     spool.path.unlink()
     spool.path.mkdir()
     with pytest.raises(SpoolError, match="does not work"):
-        spool.length()
+        spool.pending_hits()
     assert kept(spool).error is AWAY
 
 
@@ -534,8 +534,8 @@ def test_a_disk_that_does_not_answer(spool, monkeypatch, caplog):
     with spool._lock:
         assert kept(spool).error is AWAY
     assert "is busy: its disk did not answer in time" in caplog.text
-    assert not spool._gathering
-    assert spool.length() == 0
+    assert not spool._queue
+    assert spool.pending_hits() == 0
 
 
 @pytest.mark.parametrize("done", [False, True])
@@ -546,7 +546,7 @@ def test_a_hit_that_another_thread_is_writing_down(spool, monkeypatch, done):
     class Lock:
         def acquire(self, timeout):
             assert 0 <= timeout <= 0.01
-            (entry,) = spool._gathered()
+            (entry,) = spool._take_queued()
             entry.done = done
             return False
 

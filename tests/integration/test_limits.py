@@ -150,7 +150,7 @@ def sent(client, *hits):
     """Let hits go in one batch, and send it twice; return the calls that it makes."""
     for script in (HIT, HIT_ONCE):
         client.execute_command(*script.load())
-    batch = Batch(list(hits), "writer", 1, "memory", 0, probing=False)
+    batch = Batch(list(hits), "writer", 1, "memory", 0, is_probe=False)
     while not batch.done:
         commands = batch.commands()
         answers = [client.execute_command(*command) for command in commands]
