@@ -6,26 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
-from typing import NamedTuple
 
 from ..config.config import Config
 from ..limits import Limits
 from .trusted_proxies import HeaderGetter, TrustedProxies, client_key
+from .visits import HitRequest
 
 #: Headers in which browsers announce a prefetch.
 PREFETCH_HEADERS = frozenset({"sec-purpose", "purpose", "x-purpose", "x-moz"})
 _PREFETCH_VALUES = ("prefetch", "prerender", "preview")
-
-
-class Identity(NamedTuple):
-    """Keys that tell visitors and clients apart.
-
-    :ivar visitor: client address and user agent; None if the visitor is not to be counted.
-    :ivar client: client address for the rate limit; None without ``COUNTER_RATE_LIMIT``.
-    """
-
-    visitor: str | None
-    client: str | None
 
 
 @lru_cache(maxsize=8)
@@ -90,8 +79,8 @@ class VisitFilter:
         address = proxies.client_address(peer, headers) if proxies is not None else peer
         return client_key(address, self._ipv6_prefix)
 
-    def identify(self, peer: str, headers: HeaderGetter) -> Identity:
-        """Return the identity that a request's hit counts under.
+    def identify(self, peer: str, headers: HeaderGetter) -> HitRequest:
+        """Return the visitor and the client of a visit, with a skip reason of None.
 
         :param peer: address of the connection's other end.
         """
@@ -106,4 +95,4 @@ class VisitFilter:
             visitor = None
         else:
             visitor = f"{address} {headers('user-agent') or ''}"
-        return Identity(visitor, address if self._has_rate_limit else None)
+        return HitRequest(None, visitor, address if self._has_rate_limit else None)

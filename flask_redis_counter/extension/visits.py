@@ -1,15 +1,17 @@
-"""The visit of one request: its skip reason, its identity and its hit."""
+"""The visit of one request: its skip reason, visitor, client and hit."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from flask import Request
 
 from ..counter import RedisCounter
 from ..counting.hit import Hit
 from ..limits import Limits
-from .state import ExtensionState
+
+if TYPE_CHECKING:
+    from .state import ExtensionState
 
 #: Skip reason of a hit whose visitor was already counted within ``COUNTER_VISITOR_WINDOW``.
 DUPLICATE_VISIT = "reload"
@@ -19,14 +21,15 @@ METHOD = "method"
 
 
 class HitRequest(NamedTuple):
-    """Whether a request is a visit, and the identity that it counts under.
+    """The result of the visit filter for one request.
 
     A named tuple and not a dataclass: the fast path makes one per hit.
 
     :ivar skip_reason: why the request is not a visit: ``method`` (HEAD and OPTIONS), ``prefetch``
         or ``bot``; None if it is one.
-    :ivar visitor: identity for unique visitors and ``COUNTER_VISITOR_WINDOW``, or None.
-    :ivar client: identity for ``COUNTER_RATE_LIMIT``, or None.
+    :ivar visitor: client address and user agent, for unique visitors and
+        ``COUNTER_VISITOR_WINDOW``; None if the visitor is not to be counted as such.
+    :ivar client: client address for ``COUNTER_RATE_LIMIT``; None without a rate limit.
     """
 
     skip_reason: str | None
@@ -42,7 +45,7 @@ class HitRequest(NamedTuple):
         reason = state.visit_filter.skip_reason(headers)
         if reason is not None:
             return cls(reason)
-        return cls(None, *state.visit_filter.identify(request.remote_addr or "", headers))
+        return state.visit_filter.identify(request.remote_addr or "", headers)
 
     def hit(
         self,

@@ -255,7 +255,7 @@ class RSGIApp:
         header = partial(get_header, headers) if self._has_proxies else headers.get
         if self._visit_filter.ignores_bots and self._visit_filter.skip_reason(header) is not None:
             return None
-        visit = HitRequest(None, *self._visit_filter.identify(client_address(scope.client), header))
+        visit = self._visit_filter.identify(client_address(scope.client), header)
         return name, amount, idempotency_key, limits, visit, request_id
 
     async def _call_flask(

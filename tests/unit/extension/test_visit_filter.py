@@ -4,6 +4,7 @@ import pytest
 
 from flask_redis_counter.config.config import Config
 from flask_redis_counter.extension.visit_filter import VisitFilter
+from flask_redis_counter.extension.visits import HitRequest
 
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
@@ -22,7 +23,7 @@ def address(proxies, peer, forwarded):
         "COUNTER_RATE_LIMIT": "1/1",
         "COUNTER_IPV6_PREFIX": 128,
     }
-    return make_filter(**settings).identify(peer, headers.get)[1]
+    return make_filter(**settings).identify(peer, headers.get).client
 
 
 @pytest.mark.parametrize(
@@ -121,21 +122,23 @@ def test_ipv6_prefix_sets_the_size_of_a_clients_network(prefix, other, same):
 def test_identity_is_empty_without_visitors_and_rate_limit():
     """identify returns None for a visitor and a client that no setting needs."""
     it = make_filter(COUNTER_VISITORS="false")
-    assert it.identify("192.0.2.1", {}.get) == (None, None)
+    assert it.identify("192.0.2.1", {}.get) == HitRequest(None, None, None)
 
 
 def test_rate_limit_applies_to_clients_that_opt_out():
     """`DNT: 1` removes the visitor, and not the client."""
     it = make_filter(COUNTER_RATE_LIMIT="1/1")
-    identity = it.identify("192.0.2.1", {"dnt": "1", "user-agent": "a"}.get)
-    assert identity == (None, "192.0.2.1")
+    visit = it.identify("192.0.2.1", {"dnt": "1", "user-agent": "a"}.get)
+    assert visit == HitRequest(None, None, "192.0.2.1")
 
 
 def test_forwarded_for_is_ignored_without_trusted_proxies():
     """Any client may send the header."""
     headers = {"x-forwarded-for": "203.0.113.7", "user-agent": "a"}
-    assert make_filter().identify("10.0.0.1", headers.get)[0] == "10.0.0.1 a"
-    trusted = make_filter(COUNTER_TRUSTED_PROXIES="10.0.0.1").identify("10.0.0.1", headers.get)[0]
+    assert make_filter().identify("10.0.0.1", headers.get).visitor == "10.0.0.1 a"
+    trusted = (
+        make_filter(COUNTER_TRUSTED_PROXIES="10.0.0.1").identify("10.0.0.1", headers.get).visitor
+    )
     assert trusted == "203.0.113.7 a"
 
 
@@ -143,9 +146,9 @@ def test_visitor_is_an_address_and_a_user_agent():
     """Each of the two tells visitors apart. Without a user agent the address remains."""
     it = make_filter()
     requests = [("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "a")]
-    visitors = {it.identify(peer, {"user-agent": agent}.get)[0] for peer, agent in requests}
+    visitors = {it.identify(peer, {"user-agent": agent}.get).visitor for peer, agent in requests}
     assert len(visitors) == 3
-    assert it.identify("192.0.2.1", {}.get)[0] == "192.0.2.1 "
+    assert it.identify("192.0.2.1", {}.get).visitor == "192.0.2.1 "
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ def test_visitor_is_an_address_and_a_user_agent():
 )
 def test_visitor_is_none_after_opt_out_or_without_visitors(settings, headers, known):
     """`DNT` and `Sec-GPC` opt out; COUNTER_VISITORS=false turns visitors off."""
-    assert (make_filter(**settings).identify("192.0.2.1", headers.get)[0] is not None) is known
+    assert (make_filter(**settings).identify("192.0.2.1", headers.get).visitor is not None) is known
 
 
 @pytest.mark.parametrize(
