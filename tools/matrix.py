@@ -1,7 +1,7 @@
-"""``nox --json --list … | python -m tools.matrix``: what was covered, where, in one table.
+"""``nox --json --list … | python -m tools.matrix``: a table of the results of all sessions.
 
-Reads which sessions there are (nox) and what pytest has left of each (JUnit's XML), so that a
-session that nobody has run, results that the code has outlived, and skipped tests are seen.
+Reads the list of sessions from nox and the results from pytest's JUnit XML. The table shows
+sessions that have not run, results that are older than the code, and skipped tests.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-#: What a result is about.
+#: Folders whose files make older results stale.
 CODE = ("flask_redis_counter", "tests")
-#: Where the sessions leave their results, and where the tables go.
+#: The sessions' results, and the tables made of them.
 RESULTS = Path("artifacts/junit")
 MARKDOWN = Path("artifacts/matrix.md")
 HTML = Path("artifacts/matrix.html")
 
-_HEAD = ("session", "passed", "failed", "skipped", "seconds", "not covered, and why")
+_HEAD = ("session", "passed", "failed", "skipped", "seconds", "not covered, with reasons")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A session's results.
 
-    :ivar skips: how many tests were skipped for which reason.
-    :ivar missing: why there are none.
-    :ivar old: whether the project has changed since.
+    :ivar skips: number of skipped tests by reason.
+    :ivar missing: the reason for missing results, or an empty string.
+    :ivar old: whether the code or the tests are newer than the results.
     """
 
     session: str
@@ -46,7 +46,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """What the table says."""
+        """The cells of the row."""
         if self.missing:
             return (self.session, "", "", "", "", self.missing)
         reasons = [f"{number}x {reason}" for reason, number in self.skips.most_common() if reason]
@@ -56,14 +56,14 @@ class Row:
         return (self.session, *map(str, numbers), "; ".join(reasons))
 
 
-def read(session: str, file: Path, changed: float) -> Row:
-    """Read a session's results; those that cannot be read have failed."""
+def read_results(session: str, file: Path, changed: float) -> Row:
+    """Read a session's results; an unreadable file counts as a failure."""
     try:
-        root = ElementTree.parse(file).getroot()  # noqa: S314  # pytest has written it
+        root = ElementTree.parse(file).getroot()  # noqa: S314  # written by pytest
     except ElementTree.ParseError as error:
         return Row(session, failed=1, skips=Counter({f"{file.name} is broken: {error}": 0}))
     cases = list(root.iter("testcase"))
-    skips = Counter(why(skip) for case in cases for skip in case.iter("skipped"))
+    skips = Counter(skip_reason(skip) for case in cases for skip in case.iter("skipped"))
     failed = sum(
         case.find("failure") is not None or case.find("error") is not None for case in cases
     )
@@ -72,30 +72,30 @@ def read(session: str, file: Path, changed: float) -> Row:
     return Row(session, len(cases) - failed - skips.total(), failed, seconds, skips, old=old)
 
 
-def why(skip: ElementTree.Element) -> str:
-    """Return in one line why something was skipped; of a whole module only the text has it."""
+def skip_reason(skip: ElementTree.Element) -> str:
+    """Return the reason of a skip in one line. For a whole module only the text has it."""
     message = skip.get("message", "no reason").partition("\n")[0]
     if message == "collection skipped":
-        _, _, message = ast.literal_eval(str(skip.text))  # file, line, and why
+        _, _, message = ast.literal_eval(str(skip.text))  # file, line and reason
     return message.removeprefix("Skipped: ")
 
 
 def last_change() -> float:
-    """Return when the product or its tests were changed, in seconds since the epoch."""
+    """Return the time of the last change of code and tests, in seconds since the epoch."""
     files = (path for folder in CODE for path in Path(folder).rglob("*") if path.suffix != ".pyc")
     return max((path.stat().st_mtime for path in files if path.is_file()), default=0)
 
 
-def rows(sessions: Iterable[Mapping[str, str]], folder: Path, changed: float) -> list[Row]:
-    """Return the results of all sessions, in their order, and their sum."""
+def make_rows(sessions: Iterable[Mapping[str, str]], folder: Path, changed: float) -> list[Row]:
+    """Return a row for each session, in their order, and a row with the sums."""
     found = []
     for session in sessions:
         name, python = session["session"], session.get("python")
         file = folder / f"{name}.xml"
         if file.exists():
-            found.append(read(name, file, changed))
+            found.append(read_results(name, file, changed))
         elif python and not shutil.which(f"python{python}"):
-            found.append(Row(name, missing=f"not run: no Python {python} here"))
+            found.append(Row(name, missing=f"not run: Python {python} is not installed"))
         else:
             found.append(Row(name, missing="not run"))
     numbers = (sum(getattr(row, name) for row in found) for name in ("passed", "failed", "seconds"))
@@ -104,7 +104,7 @@ def rows(sessions: Iterable[Mapping[str, str]], folder: Path, changed: float) ->
 
 
 def as_text(table: Sequence[Sequence[str]]) -> str:
-    """Return a table for the terminal."""
+    """Return the table as text for a terminal."""
     widths = [max(len(row[column]) for row in table) for column in range(len(_HEAD) - 1)]
     lines = []
     for row in table:
@@ -117,33 +117,33 @@ def as_text(table: Sequence[Sequence[str]]) -> str:
 
 
 def as_markdown(table: Sequence[Sequence[str]]) -> str:
-    """Return a table for a page of the project."""
+    """Return the table as Markdown."""
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
     lines.insert(1, "|---|--:|--:|--:|--:|---|")
     return "\n".join(lines) + "\n"
 
 
 def as_html(table: Sequence[Sequence[str]]) -> str:
-    """Return a table for a browser."""
+    """Return the table as an HTML page."""
     cells = [[html.escape(cell) for cell in row] for row in table]
     body = "".join(f"<tr><td>{'<td>'.join(row)}" for row in cells[1:])
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>What was covered</title>'
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Test results</title>'
         "<style>body{font:1rem system-ui;margin:2rem}td,th{padding:.2rem .8rem;text-align:left}"
         "td:nth-child(-n+5):not(:first-child){text-align:right}</style>"
-        f"<h1>What was covered</h1><table><tr><th>{'<th>'.join(cells[0])}{body}</table></html>\n"
+        f"<h1>Test results</h1><table><tr><th>{'<th>'.join(cells[0])}{body}</table></html>\n"
     )
 
 
 def main() -> None:
-    """Print the table, write it down, and fail where a session has failed."""
-    found = rows(json.load(sys.stdin), RESULTS, last_change())
+    """Print and write the table; exit with 1 if a session has failed."""
+    found = make_rows(json.load(sys.stdin), RESULTS, last_change())
     table = [_HEAD, *(row.cells for row in found)]
     print(as_text(table))
     MARKDOWN.parent.mkdir(parents=True, exist_ok=True)
     MARKDOWN.write_text(as_markdown(table), "utf-8")
     HTML.write_text(as_html(table), "utf-8")
-    print(f"\n{MARKDOWN} and {HTML} have it as well")
+    print(f"\nwritten to {MARKDOWN} and {HTML}")
     sys.exit(any(row.failed for row in found))
 
 

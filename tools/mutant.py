@@ -1,4 +1,4 @@
-"""What pytest does otherwise where a mutant is tested (``-p tools.mutant``): it hurries."""
+"""Pytest plugin for testing mutants (``-p tools.mutant``): fast tests first, clean timeouts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import pytest
 from hypothesis import Phase, settings
 
-# The same examples for each mutant, and no simpler one than the first that kills it.
+# The same examples for each mutant, without shrinking the first one that kills it.
 settings.register_profile(
     "mutant",
     database=None,
@@ -18,21 +18,21 @@ settings.register_profile(
 )
 settings.load_profile("mutant")
 
-#: What mutmut takes for a time-out.
+#: Exit code that mutmut reads as a timeout.
 _LATE = 36
 
 
 def pytest_configure() -> None:
-    """End when mutmut says so, and not without stopping the servers that tests have started."""
+    """End on SIGXCPU, mutmut's signal for a timeout, and stop the servers of the tests."""
     signal.signal(signal.SIGXCPU, _end)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests that take longer behind the others: those with a server, and the model."""
+    """Run slow tests last: those with a server, and those of the model."""
     items.sort(key=lambda item: ("integration" in item.path.parts, "model" in item.path.stem))
 
 
 def _end(*_: object) -> None:
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(_LATE))  # what tidies up may hang as well
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(_LATE))  # teardown may hang as well
     signal.alarm(5)
     pytest.exit("out of time", returncode=_LATE)

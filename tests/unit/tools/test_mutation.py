@@ -1,4 +1,4 @@
-"""The table of what became of the mutants."""
+"""tools.mutation: the score of each module."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ RESULTS = """\
 
 @pytest.fixture
 def table(tmp_path):
-    """Make the table of some results."""
+    """Run tools.mutation on results."""
 
     def make(results, floor):
         command = [sys.executable, "-m", "tools.mutation", str(floor)]
@@ -34,7 +34,7 @@ def table(tmp_path):
 
 
 def test_results_of_all_kinds(table, tmp_path):
-    """Each module has its score; those that were not killed are named."""
+    """Each module has a score, and mutants that were not killed are named."""
     ended = table(RESULTS, 50)
     assert ended.returncode == 0, ended.stderr
     markdown = (tmp_path / "artifacts" / "mutation.md").read_text("utf-8")
@@ -47,13 +47,13 @@ def test_results_of_all_kinds(table, tmp_path):
         assert "xǁCǁtwo__mutmut_2" not in text
 
 
-def test_a_score_below_the_floor(table):
-    """It fails, and says so."""
+def test_score_below_the_floor(table):
+    """A score below the floor is an error that names the floor."""
     ended = table(RESULTS, 51)
     assert ended.returncode == 1
     assert "below 51 %" in ended.stderr
 
 
 def test_no_results(table):
-    """Nothing tested is no success."""
+    """The exit code is 1 if no mutants were tested."""
     assert table("", 0).returncode == 1
