@@ -12,7 +12,7 @@ UNLIMITED = 2**53 - 1
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """How often a client may count: up to ``hits`` at once, and ``hits`` per ``seconds``.
+    """A rate limit of a client: up to ``hits`` at once, and ``hits`` per ``seconds``.
 
     :ivar hits: 1 to 1,000,000.
     :ivar seconds: 1 to 86,400.

@@ -1,4 +1,4 @@
-"""What may be a name, a token or an amount, for anything that Python has."""
+"""Validation of names, idempotency keys and amounts, for values of any type."""
 
 import string
 
@@ -24,22 +24,22 @@ THINGS = st.none() | st.booleans() | st.integers() | st.floats() | st.binary() |
 
 
 @pytest.mark.parametrize(
-    ("check", "characters", "most", "refusal"),
+    ("check", "characters", "limit", "error"),
     [
         (check_name, NAMES, 64, InvalidNameError),
         (check_idempotency_key, PRINTABLE, 255, InvalidIdempotencyKeyError),
     ],
 )
 @given(data=st.data())
-def test_names_and_tokens(check, characters, most, refusal, data):
-    """Some characters, so many of them, and no other type than text."""
-    allowed = st.text(sorted(characters), max_size=most + 2)
-    longest = st.sampled_from(["a" * most, "a" * (most + 1)])
-    value = data.draw(st.text(max_size=most + 2) | allowed | longest | THINGS)
-    if isinstance(value, str) and 1 <= len(value) <= most and characters.issuperset(value):
+def test_check_name_and_check_idempotency_key(check, characters, limit, error, data):
+    """They take strings of the allowed characters up to a length, and no other type."""
+    allowed = st.text(sorted(characters), max_size=limit + 2)
+    longest = st.sampled_from(["a" * limit, "a" * (limit + 1)])
+    value = data.draw(st.text(max_size=limit + 2) | allowed | longest | THINGS)
+    if isinstance(value, str) and 1 <= len(value) <= limit and characters.issuperset(value):
         assert check(value) == value
     else:
-        with pytest.raises(refusal):
+        with pytest.raises(error):
             check(value)
 
 
