@@ -1,4 +1,4 @@
-"""`flask-redis-counter` on the command line, beside `serve`."""
+"""Commands of `flask-redis-counter` other than `serve`, `export` and `import`."""
 
 import json
 import os
@@ -27,7 +27,7 @@ PROGRAM = [sys.executable, "-m", "flask_redis_counter"]
 
 @pytest.fixture
 def cli(monkeypatch):
-    """Return what runs a command, checks its exit code and returns all that it printed."""
+    """Run a command, check its exit code, and return its output."""
     for name in SETTINGS:
         monkeypatch.setenv(name, "")
 
@@ -40,14 +40,14 @@ def cli(monkeypatch):
 
 
 def findings(cli, code, **settings):
-    """Return what doctor finds, by subject, without what is well."""
+    """Return the problems that doctor finds, by subject."""
     found = json.loads(cli("doctor", "--json", code=code, **settings))
     assert all(bool(finding["remedy"]) == (finding["state"] != "ok") for finding in found)
     return {one["subject"]: one for one in found if one["state"] != "ok"}
 
 
-def test_counters(cli, server, client):
-    """What `flask counter` does, for the service's own."""
+def test_counter_commands(cli, server, client):
+    """The commands of `flask counter` work on the service's own counters."""
     where = {"REDIS_URL": server.url, "COUNTER_NAME": "home"}
     assert cli("hit", **where) == cli("get", **where) == "1\n"
     assert cli("hit", "orders", "--amount", "5", **where) == "5\n"
@@ -59,8 +59,8 @@ def test_counters(cli, server, client):
     assert json.loads(cli("watch", "home", "--json", "--times", "1", **where)) == {"home": 1}
 
 
-def test_many_counters(cli, server, client):
-    """They are read a page at a time, and all of them are there."""
+def test_list_reads_pages(cli, server, client):
+    """list prints all counters, also if they take several pages."""
     names = [f"n{number:04}" for number in range(2500)]
     with RedisCounter(server.url, timeout=10) as counter:
         for name in names:
@@ -70,7 +70,7 @@ def test_many_counters(cli, server, client):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings", "code", "said"),
+    ("arguments", "settings", "code", "message"),
     [
         (["get"], {"REDIS_URL": nowhere()}, 1, "flask-redis-counter doctor says more"),
         (["get"], {"REDIS_URL": "nowhere"}, 2, "REDIS_URL: its value does not begin"),
@@ -80,23 +80,23 @@ def test_many_counters(cli, server, client):
         (["series", "--days", "0"], {"REDIS_URL": nowhere()}, 2, "use an integer from 1"),
     ],
 )
-def test_a_mistake_is_one_line(cli, arguments, settings, code, said):
-    """And the exit code tells whose it is."""
+def test_error_is_one_line(cli, arguments, settings, code, message):
+    """An error is one line, and the exit code says whether options or the store are wrong."""
     printed = cli(*arguments, code=code, **settings)
-    assert said in printed
+    assert message in printed
     assert printed.startswith("Error: ")
     assert printed.count("\n") == 1
 
 
 def test_help_fits_a_screen(cli):
-    """Also that of each command."""
+    """--help is short, also that of each command."""
     assert cli("--help").count("\n") < 24
     for command in main.commands:
         assert cli(command, "--help").count("\n") < 40
 
 
-def test_without_a_redis_the_embedded_store_is_meant(cli, tmp_path):
-    """Whether it serves at this moment or not; the counts are the same."""
+def test_embedded_store_is_the_fallback(cli, tmp_path):
+    """Without a Redis, commands use the embedded store, whether `serve` runs or not."""
     folder = {"COUNTER_DATA_DIR": str(tmp_path)}
     assert cli("hit", **folder) == "1\n"
     with EmbeddedValkey(tmp_path):
@@ -105,8 +105,8 @@ def test_without_a_redis_the_embedded_store_is_meant(cli, tmp_path):
     assert cli("get", **folder) == "2\n"
 
 
-def test_all_is_well(cli, start_server, tmp_path):
-    """Then doctor says so; of its hit nothing is left but what keeps it from counting twice."""
+def test_doctor_without_problems(cli, start_server, tmp_path):
+    """doctor reports no problem, and leaves nothing of its hit but its idempotency record."""
     store = start_server("--appendonly", "yes", "--appendfsync", "always")
     settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path / "spool")}
     printed = cli("doctor", REDIS_URL=store.url, COUNTER_TIMEOUT="10", **settings)
@@ -118,8 +118,8 @@ def test_all_is_well(cli, start_server, tmp_path):
         assert counter.names() == []
 
 
-def test_a_store_that_may_lose_hits(cli, start_server):
-    """Its append-only file is off and its policy evicts: doctor names both, and what heals them."""
+def test_doctor_store_may_lose_hits(cli, start_server):
+    """doctor reports persistence and eviction, and its remedies solve both."""
     options = ["--appendonly", "no", "--maxmemory-policy", "allkeys-lru", "--maxmemory", "100mb"]
     store = start_server(*options)
     found = findings(cli, 1, REDIS_URL=store.url, COUNTER_TIMEOUT="10")
@@ -135,8 +135,8 @@ def test_a_store_that_may_lose_hits(cli, start_server):
     assert findings(cli, 0, REDIS_URL=store.url, COUNTER_TIMEOUT="10") == {}
 
 
-def test_a_store_that_is_full(cli, start_server):
-    """The hit that is tried is refused, and the memory was looked at before."""
+def test_doctor_store_is_full(cli, start_server):
+    """doctor reports the full memory and the rejected hit."""
     store = start_server("--appendonly", "yes", "--appendfsync", "always")
     with redis.Redis.from_url(store.url) as client:
         client.config_set("maxmemory", "1")
@@ -146,8 +146,8 @@ def test_a_store_that_is_full(cli, start_server):
     assert found["memory"]["state"] == "warning"
 
 
-def test_a_replica(cli, start_server):
-    """It takes no hits; doctor says whose it is."""
+def test_doctor_store_is_a_replica(cli, start_server):
+    """doctor reports a replica, which accepts no hits, and its primary."""
     primary = start_server()
     replica = start_server("--replicaof", f"127.0.0.1 {primary.port}")
     found = findings(cli, 1, REDIS_URL=replica.url, COUNTER_TIMEOUT="10")
@@ -161,8 +161,8 @@ def test_a_replica(cli, start_server):
     assert "connect a replica" in found["role"]["remedy"]
 
 
-def test_settings_and_places_that_are_wrong(cli, server, client, tmp_path):
-    """Each is said, with what is probably meant."""
+def test_doctor_invalid_settings(cli, server, client, tmp_path):
+    """doctor reports unknown settings with a suggestion, and invalid URLs and folders."""
     assert "is it COUNTER_NAME?" in cli("doctor", code=1, REDIS_URL=server.url, COUNTER_NAEM="x")
     assert findings(cli, 1, REDIS_URL="redis://localhost:x")["settings"]["state"] == "failure"
     assert findings(cli, 1, REDIS_URL=nowhere())["store"]["state"] == "failure"
@@ -171,8 +171,8 @@ def test_settings_and_places_that_are_wrong(cli, server, client, tmp_path):
     assert findings(cli, 1, REDIS_URL=server.url, **spool)["spool"]["state"] == "failure"
 
 
-def test_a_user_who_may_not(cli, server, client):
-    """What is forbidden is said; what is not asked is not guessed."""
+def test_doctor_missing_rights(cli, server, client):
+    """doctor reports the rights that a user lacks, and nothing that it could not check."""
     client.acl_setuser("mute", enabled=True, nopass=True, keys="*", commands=["+@all", "-info"])
     client.acl_setuser("reads", enabled=True, nopass=True, keys="*", commands=["+@read", "+ping"])
     place = server.url.removeprefix("redis://")
@@ -189,8 +189,8 @@ def test_a_user_who_may_not(cli, server, client):
     assert contents(client) == {} or KEY not in contents(client)
 
 
-def test_a_clock_that_is_wrong(cli, start_server, monkeypatch):
-    """Days end by two clocks: they have to agree."""
+def test_doctor_clock_drift(cli, start_server, monkeypatch):
+    """doctor reports that the clocks of the store and of this machine differ."""
     store = start_server("--appendonly", "yes", "--appendfsync", "always")
     monkeypatch.setattr("flask_redis_counter.doctor.checks.now", lambda: 1.0)
     found = findings(cli, 1, REDIS_URL=store.url, COUNTER_TIMEOUT="10")
@@ -199,7 +199,7 @@ def test_a_clock_that_is_wrong(cli, start_server, monkeypatch):
 
 
 def in_a_terminal(*arguments, **environment):
-    """Run a command in a terminal of 60 columns, and return what that shows."""
+    """Run a command in a terminal of 60 columns, and return its output."""
     ours, theirs = pty.openpty()
     settings = {**os.environ, **dict.fromkeys(SETTINGS, ""), "COLUMNS": "60", "TERM": "xterm"}
     command = [*PROGRAM, *arguments]
@@ -216,8 +216,8 @@ def in_a_terminal(*arguments, **environment):
     return shown.decode().replace("\r\n", "\n")
 
 
-def test_a_chart_in_a_terminal(server, client):
-    """The longest bar goes to the edge; elsewhere there are numbers alone."""
+def test_series_draws_a_chart(server, client):
+    """series draws bars up to the edge of a terminal, in ASCII if needed."""
     with RedisCounter(server.url, timeout=10) as counter:
         counter.hit("visits", 8)
     shown = in_a_terminal("series", "--days", "2", REDIS_URL=server.url)
@@ -229,16 +229,16 @@ def test_a_chart_in_a_terminal(server, client):
     assert plain.rstrip().endswith("#")
 
 
-def test_numbers_that_stay_in_their_place(server, client):
-    """And how fast they rise, from the second look on."""
+def test_watch_redraws_in_a_terminal(server, client):
+    """watch redraws its lines, with rates from the second reading on."""
     shown = in_a_terminal("watch", "--times", "2", "--every", "0.1", REDIS_URL=server.url)
     first, second = shown.split("\x1b[1F\x1b[J")
     assert first == "visits  0\n"
     assert second == "visits  0  +0.0/s\n"
 
 
-def test_colors_only_for_who_wants_them(server, client):
-    """https://no-color.org"""
+def test_doctor_prints_no_colors_to_a_pipe(server, client):
+    """doctor prints no escape sequences unless to a terminal (https://no-color.org)."""
     settings = {"REDIS_URL": nowhere()}
     command = [*PROGRAM, "doctor"]
     environment = {**os.environ, **dict.fromkeys(SETTINGS, ""), **settings}
@@ -248,8 +248,8 @@ def test_colors_only_for_who_wants_them(server, client):
 
 
 @pytest.mark.parametrize("command", ["list", "hit", "watch"])
-def test_a_full_disk(server, client, command):
-    """One line, where what is printed finds no room."""
+def test_full_disk_is_one_line(server, client, command):
+    """A write error of standard output is one line."""
     client.set("counter:{visits}", 1)
     client.zadd("counter:{}:names", {"visits": 0})
     environment = {**os.environ, **dict.fromkeys(SETTINGS, ""), "REDIS_URL": server.url}
@@ -286,15 +286,15 @@ def watching(url, *options):
 
 
 def test_watch_ends_with_ctrl_c(server, client):
-    """At once, and without a word."""
+    """watch ends immediately and silently."""
     with watching(server.url, "--every", "3600") as run:
         run.send_signal(signal.SIGINT)
         assert run.wait(5) == 130
         assert run.stderr.read() == ""
 
 
-def test_watch_goes_on_through_an_outage(own_server):
-    """It says that the store is away, and then the values again."""
+def test_watch_continues_after_an_outage(own_server):
+    """watch reports the outage, and later prints the values again."""
     with watching(own_server.url, "--every", "0.1", "--times", "1000") as run:
         own_server.kill()
         assert run.stderr.readline().startswith("Error: ")
@@ -304,8 +304,8 @@ def test_watch_goes_on_through_an_outage(own_server):
         wait_until(lambda: run.stdout.readline() == "visits 7\n", what="the new value")
 
 
-def test_a_shell_completes_commands_and_names(cli, server, client):
-    """Names come from the store; without one there are none, and no error."""
+def test_completion_of_commands_and_names(cli, server, client):
+    """Names are completed from the store; without a store there are none, and no error."""
     for shell in ("bash", "zsh", "fish"):
         assert "_FLASK_REDIS_COUNTER_COMPLETE" in cli("completion", shell)
     with RedisCounter(server.url, timeout=10) as counter:
@@ -325,16 +325,16 @@ def test_a_shell_completes_commands_and_names(cli, server, client):
     assert completed(words, REDIS_URL=nowhere()) == []
 
 
-def test_what_waits_in_the_spool(cli, server, client, tmp_path):
-    """Doctor says how much it is."""
+def test_doctor_reports_spooled_hits(cli, server, client, tmp_path):
+    """doctor reports the number of hits in the spool."""
     spool = Spool(tmp_path)
     settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path)}
     printed = cli("doctor", REDIS_URL=server.url, COUNTER_TIMEOUT="10", **settings)
     assert f"{spool.pending_hits()} hits wait in" in " ".join(printed.split())
 
 
-def test_doctor_tries_the_folder_of_the_metrics(cli, server, client, tmp_path):
-    """It is well where a worker could use it, and named with a remedy where not."""
+def test_doctor_checks_the_metrics_folder(cli, server, client, tmp_path):
+    """doctor reports a metrics folder that a worker cannot use, with a remedy."""
     settings = {"REDIS_URL": server.url, "COUNTER_TIMEOUT": "10"}
     folder = tmp_path / "metrics"
     assert "worker processes" in cli("doctor", COUNTER_METRICS_DIR=str(folder), **settings)

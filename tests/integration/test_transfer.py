@@ -1,4 +1,4 @@
-"""Counters that are carried from one store to another, and what another run makes of them."""
+"""Export and import of counters, and repeated imports."""
 
 import itertools
 import signal
@@ -50,14 +50,14 @@ def counter(server, client):
 
 @pytest.fixture
 def transfer(server, client):
-    """The way in and out of an empty store."""
+    """A transfer to and from an empty store."""
     with Transfer(server.url) as transfer:
         yield transfer
 
 
 @pytest.fixture
 def run_import(transfer):
-    """Bring counters in, and return what has become of each."""
+    """Import records, and return their statuses."""
 
     def run_import(*records, source="a", on_conflict="skip", **more):
         return [
@@ -70,8 +70,8 @@ def run_import(transfer):
 
 @given(several)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_there_and_back(transfer, client, records):
-    """What is brought in is taken out as it was, sorted; another run changes nothing."""
+def test_import_and_export_round_trip(transfer, client, records):
+    """Records are exported as they were imported, sorted; another import changes nothing."""
     client.flushall()
     assert [it.status for it in transfer.import_records(records, "a")] == ["made"] * len(records)
     before = contents(client)
@@ -84,8 +84,8 @@ def test_there_and_back(transfer, client, records):
     assert contents(client) == before
 
 
-def test_thousands(transfer, client):
-    """Many round trips, in and out."""
+def test_transfer_takes_many_batches(transfer, client):
+    """import_records and export_records take more counters than one batch holds."""
     records = [
         CounterRecord(f"n{number:04}", number)
         for number in range(3 * transfer_module.COUNTERS_PER_BATCH + 1)
@@ -96,8 +96,8 @@ def test_thousands(transfer, client):
     assert [it.value for it in transfer.export_records(days=False)] == list(range(len(records)))
 
 
-def test_many_days(transfer, run_import):
-    """As many as there are, in batches that are not too large."""
+def test_split_batches_bounds_days(transfer, run_import):
+    """Batches are smaller if counters have many days."""
     many = {str(datetime.fromordinal(730_000 + day).date()): DayRecord(day) for day in range(4000)}
     records = [CounterRecord(name, 7, many) for name in "abcd"]
     assert [len(batch) for batch in transfer_module._split_batches(records)] == [2, 2]
@@ -105,8 +105,8 @@ def test_many_days(transfer, run_import):
     assert list(transfer.export_records()) == records
 
 
-def test_one_that_is_there(run_import, counter):
-    """It is left alone, added to once, or replaced once; hits since then stay."""
+def test_import_of_an_existing_counter(run_import, counter):
+    """An existing counter is skipped, added to once, or replaced once; later hits stay."""
     counter.hit("visits", 5)
     record = CounterRecord("visits", 10)
     assert run_import(record) == run_import(record) == ["skipped"]
@@ -125,8 +125,8 @@ def test_one_that_is_there(run_import, counter):
     assert counter.value("visits") == 11
 
 
-def test_a_source_that_has_grown(run_import, counter):
-    """Only the difference is added, to each day as well; less is left alone."""
+def test_import_adds_the_difference_of_a_source(run_import, counter):
+    """Only the difference is added, also to each day; if the source has less, nothing is."""
     first = {"2026-11-19": DayRecord(4, 2), "2026-11-20": DayRecord(6, 3)}
     assert run_import(CounterRecord("visits", 10, first)) == ["made"]
     counter.hit("visits")
@@ -139,15 +139,15 @@ def test_a_source_that_has_grown(run_import, counter):
     assert counter.value("visits") == 14
     assert run_import(CounterRecord("visits", 14), on_conflict="add") == [
         "added"
-    ]  # without days, as CSV has it
+    ]  # without days, as from CSV
     assert run_import(CounterRecord("visits", 14, first | grown), on_conflict="add") == [
         "unchanged"
     ]
     assert counter.value("visits") == 15
 
 
-def test_days_are_added_up(transfer, run_import, client):
-    """Those of two sources, and of hits here; the sum of days stays that of the value."""
+def test_import_adds_up_days(transfer, run_import, client):
+    """Days of two sources are added up, and their sum stays that of the value."""
     run_import(
         CounterRecord("visits", 10, {"2026-11-19": DayRecord(4, 2), "2026-11-20": DayRecord(6)})
     )
@@ -165,8 +165,8 @@ def test_days_are_added_up(transfer, run_import, client):
     assert record == CounterRecord("visits", 1, {"2026-11-20": DayRecord(1)})
 
 
-def test_replaced_days_are_gone(run_import, counter, client):
-    """And their hours and visitors with them; without days in the record all of them stay."""
+def test_replace_deletes_days(run_import, counter, client):
+    """replace deletes days, hours and visitors, unless the record has no days."""
     counter.hit("visits", visitor="someone")
     run_import(CounterRecord("visits", 7), on_conflict="replace")
     assert sum(point.hits for point in counter.series("visits")) == 1
@@ -177,8 +177,8 @@ def test_replaced_days_are_gone(run_import, counter, client):
     assert counter.series("visits", days=1)[0].visitors == 0
 
 
-def test_two_names_of_one_source(run_import, counter):
-    """What two keys have become is one counter, and each has brought its own part of it."""
+def test_import_tracks_source_keys(run_import, counter):
+    """Two keys of a source become one counter; each is added once."""
     first, second = (
         CounterRecord("visits", 10, source_key=key) for key in ("old:visits", "new visits")
     )
@@ -188,8 +188,8 @@ def test_two_names_of_one_source(run_import, counter):
     assert counter.value("visits") == 20
 
 
-def test_twice_in_one_batch(run_import, counter):
-    """Neither is lost, as in two runs."""
+def test_import_of_a_name_twice_in_a_batch(run_import, counter):
+    """A name that is twice in a batch is imported as in two runs."""
     assert run_import(
         CounterRecord("visits", 1), CounterRecord("visits", 3), on_conflict="add"
     ) == [
@@ -200,23 +200,23 @@ def test_twice_in_one_batch(run_import, counter):
 
 
 @pytest.mark.parametrize("source", ["a b", "%20", "zähler.csv", "\udcff", "x" * 255])
-def test_any_source(run_import, source):
-    """Whatever a file is called, it is known again."""
+def test_import_recognises_any_source_name(run_import, source):
+    """A source is recognised again, whatever characters its name has."""
     record = CounterRecord("visits", 1, source_key="é b")
     assert run_import(record, source=source) == ["made"]
     assert run_import(record, source=source, on_conflict="add") == ["unchanged"]
 
 
 @pytest.mark.parametrize("low", [-(2**63), -(2**53) - 1, 2**53 - 1, 2**62])
-def test_large_numbers_keep_all_digits(run_import, counter, low):
-    """A Lua number would lose some."""
+def test_import_keeps_all_digits(run_import, counter, low):
+    """Values keep all digits, although a Lua number would lose some."""
     assert run_import(CounterRecord("visits", low)) == ["made"]
     assert run_import(CounterRecord("visits", low + 2**53 + 1), on_conflict="add") == ["added"]
     assert counter.value("visits") == low + 2**53 + 1
 
 
-def test_what_cannot_be_changed(transfer, client, run_import):
-    """A sum that is too large, and what is no counter, are left as they are; others come in."""
+def test_import_refuses_overflow_and_other_types(transfer, client, run_import):
+    """A sum that overflows and keys of other types are unchanged; other counters are imported."""
     client.set(KEY, MAX)
     client.set("counter:{text}", "text")
     client.rpush("counter:{list}", "a")
@@ -234,8 +234,8 @@ def test_what_cannot_be_changed(transfer, client, run_import):
     assert [it.status for it in results] == ["refused", "refused", "made"]
 
 
-def test_what_another_wrote_there(run_import, client):
-    """A record that is none of ours is not added to, and is left as it is."""
+def test_import_refuses_a_foreign_history(run_import, client):
+    """If another program has written the import history, the counter is unchanged."""
     run_import(CounterRecord("visits", 1))
     client.hset(IMPORTED, "a", "1 2026-11-20")
     assert run_import(CounterRecord("visits", 2), on_conflict="add") == ["refused"]
@@ -252,15 +252,15 @@ def test_what_another_wrote_there(run_import, client):
         (CounterRecord("visits", 1, {"2026-11-20": DayRecord(-5)}), "-5"),
     ],
 )
-def test_what_is_no_record(run_import, client, record, problem):
-    """It is said before it is sent."""
+def test_import_rejects_invalid_records(run_import, client, record, problem):
+    """An invalid record raises ValueError before anything is sent."""
     with pytest.raises(ValueError, match=problem):
         run_import(record)
     assert contents(client) == {}
 
 
-def test_what_describes_it_changes_nothing(run_import, client):
-    """A counter is made though the key of its days holds something else."""
+def test_import_counts_without_its_days(run_import, client):
+    """The value is imported even if the key of the days holds another type."""
     client.set(KEY, 1)
     client.set(DAYS, "text")
     assert run_import(
@@ -270,8 +270,8 @@ def test_what_describes_it_changes_nothing(run_import, client):
     assert client.get(DAYS) == b"text"
 
 
-def test_no_more_than_so_many(run_import, transfer):
-    """The one too many is not made; those that are there are added to."""
+def test_import_stops_at_max_counters(run_import, transfer):
+    """A counter beyond max_counters is not made; existing counters are added to."""
     with pytest.raises(TooManyCountersError, match="'c'"):
         run_import(
             CounterRecord("a", 1), CounterRecord("b", 1), CounterRecord("c", 1), max_counters=2
@@ -280,8 +280,8 @@ def test_no_more_than_so_many(run_import, transfer):
     assert run_import(CounterRecord("a", 2), on_conflict="add", max_counters=2) == ["added"]
 
 
-def test_a_new_value_is_heard(run_import, client):
-    """By who listens to it live."""
+def test_import_publishes_the_new_value(run_import, client):
+    """An import publishes the new value on the counter's channel."""
     with client.pubsub() as listener:
         listener.subscribe(f"{KEY}:live")
         run_import(CounterRecord("visits", MAX))
@@ -290,8 +290,8 @@ def test_a_new_value_is_heard(run_import, client):
     assert heard[1:] == [b"%d" % MAX] * 2
 
 
-def test_delete_forgets_it(run_import, counter, client):
-    """A counter that was deleted is made anew; so is one whose key another client has deleted."""
+def test_delete_deletes_the_import_history(run_import, counter, client):
+    """A deleted counter is made again, also if another client deleted its key."""
     record = CounterRecord("visits", 5, {"2026-11-20": DayRecord(5)})
     run_import(record)
     counter.delete("visits")
@@ -304,8 +304,8 @@ def test_delete_forgets_it(run_import, counter, client):
     assert not client.exists(DAYS)
 
 
-def test_the_visitors_of_a_day(transfer, counter, run_import, monkeypatch):
-    """Of a day that is over they go along; those that are added stay when it is closed."""
+def test_export_has_visitors_of_past_days(transfer, counter, run_import, monkeypatch):
+    """Visitors are exported after their day; those imported stay when the day is closed."""
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
     monkeypatch.setattr("flask_redis_counter.series.now", lambda: noon)
     counter.hit("visits", visitor="a")
@@ -321,8 +321,8 @@ def test_the_visitors_of_a_day(transfer, counter, run_import, monkeypatch):
     assert [point.visitors for point in counter.series("visits", days=2)] == [5, 1]
 
 
-def test_export_leaves_out_what_is_none(transfer, client, counter):
-    """One that was deleted meanwhile is missing; what holds something else is results."""
+def test_export_reports_invalid_counters(transfer, client, counter):
+    """A counter that was deleted is missing; a key of another type is an InvalidRecord."""
     for name in "abcd":
         counter.hit(name)
     client.delete("counter:{a}", "counter:{d}:days")
@@ -338,8 +338,8 @@ def test_export_leaves_out_what_is_none(transfer, client, counter):
     ] == "counter 'd'"
 
 
-def test_hits_meanwhile(server, client, counter):
-    """None is lost and none doubled, while several processes bring the same counters in."""
+def test_import_with_concurrent_hits(server, client, counter):
+    """No hit is lost or counted twice while several processes import the same counters."""
     records = [CounterRecord(f"n{number}", 1000) for number in range(300)]
     stop = threading.Event()
     hits = dict.fromkeys((it.name for it in records), 0)
@@ -351,27 +351,27 @@ def test_hits_meanwhile(server, client, counter):
             if stop.is_set():
                 return
 
-    def bring():
+    def import_all():
         with Transfer(server.url) as transfer:
             for _ in transfer.import_records(records, "a", on_conflict="add"):
                 pass
 
-    hitting = threading.Thread(target=hit)
-    bringing = [threading.Thread(target=bring) for _ in range(3)]
-    hitting.start()
-    for thread in bringing:
+    hit_thread = threading.Thread(target=hit)
+    importing = [threading.Thread(target=import_all) for _ in range(3)]
+    hit_thread.start()
+    for thread in importing:
         thread.start()
-    for thread in bringing:
+    for thread in importing:
         thread.join(60)
     stop.set()
-    hitting.join(60)
+    hit_thread.join(60)
     assert sum(hits.values()) > 0
     assert counter.values(hits) == {name: 1000 + number for name, number in hits.items()}
 
 
 @pytest.mark.parametrize("on_conflict", ["skip", "add", "replace"])
-def test_lost_answers(server, client, on_conflict):
-    """What was done and not answered is sent again, and is done once."""
+def test_import_repeats_after_lost_replies(server, client, on_conflict):
+    """A batch whose reply was lost is sent again, and counts once."""
     client.set("counter:{n0}", 5)
     records = [
         CounterRecord(f"n{number}", 7) for number in range(transfer_module.COUNTERS_PER_BATCH * 2)
@@ -389,8 +389,8 @@ def test_lost_answers(server, client, on_conflict):
     assert values == [{"skip": 5, "add": 12, "replace": 7}[on_conflict], *[7] * (len(records) - 1)]
 
 
-def test_a_store_that_dies(own_server):
-    """It is waited for; a new one does not know the script, and all comes in once."""
+def test_import_waits_for_a_restarted_store(own_server):
+    """import_records waits for the store, loads its script again, and counts once."""
     records = (
         CounterRecord(f"n{number}", 7) for number in range(transfer_module.COUNTERS_PER_BATCH * 4)
     )
@@ -407,8 +407,8 @@ def test_a_store_that_dies(own_server):
         assert {it.value for it in transfer.export_records()} == {7}
 
 
-def test_no_store(monkeypatch):
-    """After a while it is an error, and so it is at once for who asks how many there are."""
+def test_transfer_without_a_store(monkeypatch):
+    """import_records and export_records fail after OUTAGE_TIMEOUT, size immediately."""
     monkeypatch.setattr(transfer_module, "OUTAGE_TIMEOUT", 0.3)
     with Transfer(nowhere(), timeout=0.2) as transfer:
         for attempt in (
@@ -420,8 +420,8 @@ def test_no_store(monkeypatch):
                 attempt()
 
 
-def test_a_key_that_is_scanned_twice(server, client, monkeypatch):
-    """SCAN may answer one twice while the other Redis grows: it is read once."""
+def test_scan_reads_repeated_keys_once(server, client, monkeypatch):
+    """A key that SCAN returns twice is read once."""
     client.mset({f"hits:{number}": number for number in range(1200)})
     scan = redis_source._scan
 
@@ -435,8 +435,8 @@ def test_a_key_that_is_scanned_twice(server, client, monkeypatch):
     assert found == list(range(1200))
 
 
-def test_another_prefix(server, client):
-    """The counters of one prefix are not those of another."""
+def test_transfer_prefix(server, client):
+    """Counters of one prefix are not those of another."""
     with Transfer(server.url, prefix="site:") as transfer:
         assert [it.status for it in transfer.import_records([CounterRecord("visits", 3)], "a")] == [
             "made"

@@ -1,4 +1,4 @@
-"""`flask-redis-counter export` and `import`, as the processes that a user starts."""
+"""`flask-redis-counter export` and `import`, run as processes."""
 
 import fcntl
 import gzip
@@ -21,7 +21,7 @@ from flask_redis_counter.testing import wait_until
 
 from .support import KEY, contents, heed, nowhere
 
-#: So many that there is time to interrupt it.
+#: Number of counters whose import takes long enough to interrupt it.
 MANY = 20_000
 
 GOATCOUNTER = """2Path,Title,Event,UserAgent,Browser,System,Session,Bot,Referrer,Referrer scheme,\
@@ -35,14 +35,14 @@ Screen size,Location,FirstVisit,Date
 
 @pytest.fixture
 def counter(server, client):
-    """A counter on the store that the command uses."""
+    """A counter on the same store."""
     with RedisCounter(server.url, timeout=10) as counter:
         yield counter
 
 
 @pytest.fixture
 def started(server, client, tmp_path):
-    """Start the command in a folder of its own, on an empty store; what still runs is killed."""
+    """Start the command in its own folder, on an empty store; kill it after the test."""
     running = []
 
     def start(*arguments, **options):
@@ -51,7 +51,7 @@ def started(server, client, tmp_path):
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE} | options
         command = [sys.executable, "-m", "flask_redis_counter", *map(str, arguments)]
         options = {"stderr": subprocess.PIPE, "cwd": tmp_path, "text": True} | options
-        options["preexec_fn"] = heed  # who runs the tests in the background ignores Ctrl-C
+        options["preexec_fn"] = heed  # tests that run in the background ignore Ctrl-C
         running.append(subprocess.Popen(command, env=environment, **options))
         return running[-1]
 
@@ -89,7 +89,7 @@ def other(server, client):
 
 @pytest.fixture
 def many(other):
-    """So many keys there; returns the values of their counters."""
+    """MANY keys in the other Redis; returns the values of their counters."""
     values = {f"page-{number}": number * 7 for number in range(MANY)}
     other.mset({f"hits:{name}": value for name, value in values.items()})
     return values
@@ -101,8 +101,8 @@ def stored(client, names):
     return {name: int(value) for name, value in zip(names, answers, strict=True)}
 
 
-def test_there_and_back(run, counter, client, tmp_path):
-    """All counters with their days, as lines of JSON; importing twice changes nothing."""
+def test_export_and_import_round_trip(run, counter, client, tmp_path):
+    """export writes all counters with their days as NDJSON; a second import changes nothing."""
     counter.hit("orders", 5)
     counter.set("visits", -7)
     _, err = run("export", "counters.ndjson")
@@ -126,8 +126,8 @@ def test_there_and_back(run, counter, client, tmp_path):
     ]
 
 
-def test_an_export_that_was_cut_off(run, counter, client, tmp_path):
-    """Import says how many counters of how many are there, and writes nothing."""
+def test_import_rejects_a_truncated_export(run, counter, client, tmp_path):
+    """import reports how many counters the file has, and writes nothing."""
     names = [f"n{number:02}" for number in range(30)]
     for name in names:
         counter.set(name, 7)
@@ -146,8 +146,8 @@ def test_an_export_that_was_cut_off(run, counter, client, tmp_path):
     assert stored(client, set(names) - {"n07"}) == dict.fromkeys(set(names) - {"n07"}, 7)
 
 
-def test_csv_without_an_end_mark(run, client, tmp_path):
-    """A list of a spreadsheet is imported; that it may lack lines is said."""
+def test_import_warns_of_csv_without_an_end_mark(run, client, tmp_path):
+    """CSV of a spreadsheet is imported with a warning that lines may be missing."""
     (tmp_path / "list.csv").write_text("sep=;\nname;value\na;1\n")
     out, err = run("import", "list.csv")
     assert out.splitlines()[1:] == ["       1 made"]
@@ -155,8 +155,8 @@ def test_csv_without_an_end_mark(run, client, tmp_path):
     assert stored(client, ["a"]) == {"a": 1}
 
 
-def test_csv(run, counter, tmp_path):
-    """By the name of the file, or when it is asked for; gzipped as well."""
+def test_csv_by_file_name_or_option(run, counter, tmp_path):
+    """CSV is chosen by the file's name or by --format, and detected also if gzipped."""
     counter.hit("orders", 5)
     run("export", "counters.CSV")
     assert (tmp_path / "counters.CSV").read_text() == "name,value\norders,5\n#counters=1\n"
@@ -173,8 +173,8 @@ def test_csv(run, counter, tmp_path):
     assert counter.values(["orders", "b"]) == {"orders": 10, "b": 1}
 
 
-def test_a_summary_for_programs(run, counter, tmp_path):
-    """It has every number, also those that are 0."""
+def test_json_summary(run, counter, tmp_path):
+    """--json prints every number, also those that are 0."""
     counter.set("b", 1)
     given = '{"name": "a", "value": 1}\nbroken\n{"name": "b", "value": 1}\n'
     out, err = run("import", "-", "--source=me", "--json", "--skip-bad", given=given)
@@ -197,8 +197,8 @@ def test_a_summary_for_programs(run, counter, tmp_path):
     assert json.loads(out) == {"file": str(tmp_path / "file"), "exported": 2, "bad": 0}
 
 
-def test_the_environment_says_where(run, server, client):
-    """REDIS_URL and COUNTER_PREFIX, as everywhere."""
+def test_environment_names_the_store(run, server, client):
+    """export and import use REDIS_URL and COUNTER_PREFIX."""
     given = '{"name": "a", "value": 1}\n'
     run("import", "-", "--source=me", given=given, environment={"COUNTER_PREFIX": "site:"})
     assert client.get("site:{a}") == b"1"
@@ -215,8 +215,8 @@ def test_the_environment_says_where(run, server, client):
     assert err.endswith("; nothing was written\n")
 
 
-def test_from_another_redis(run, client, other):
-    """Keys by a pattern, or one key; the other Redis is only read."""
+def test_import_from_another_redis(run, client, other):
+    """import reads keys by a pattern, or one key; the other Redis is not changed."""
     other.mset({"hits:home": 41, "hits:about": 7, "other": 1})
     other.execute_command("CONFIG", "RESETSTAT")
     out, _ = run("import", "--redis", other.url, "--match=hits:*", "--strip=hits:")
@@ -233,8 +233,8 @@ def test_from_another_redis(run, client, other):
     assert stored(client, ["home", "about"]) == {"home": 43, "about": 7}
 
 
-def test_keys_that_are_no_counters(run, client, other):
-    """Each is told, and nothing is written; without them the others come in."""
+def test_import_reports_invalid_keys(run, client, other):
+    """Each invalid key is an error and nothing is written; --skip-bad imports the rest."""
     other.mset({"hits:a": 1, "hits:text": "x", "hits:a b": 1, "hits:": 1, b"hits:\xff": 1, "a": 2})
     other.rpush("hits:list", "1")
     match = ("import", "--redis", other.url, "--match=hits:*", "--strip=hits:")
@@ -256,8 +256,8 @@ def test_keys_that_are_no_counters(run, client, other):
     assert err.startswith("Error: key 'none': does not exist\n")
 
 
-def test_no_other_redis(run):
-    """One line says so, without a password."""
+def test_import_without_the_other_redis(run):
+    """One line has the error, without the password."""
     _, err = run("import", "--redis", nowhere(), "--match=*", code=1)
     assert err.startswith("Error: no connection")
     _, err = run("import", "--redis", "http://:secret@there", "--match=*", code=2)
@@ -265,8 +265,8 @@ def test_no_other_redis(run):
     assert "secret" not in err
 
 
-def test_from_goatcounter(run, counter, tmp_path):
-    """Page views become counters with days; bots do not count."""
+def test_import_from_goatcounter(run, counter, tmp_path):
+    """Page views become counters with days; bots are not counted."""
     (tmp_path / "export.csv").write_text(GOATCOUNTER)
     out, _ = run("import", "export.csv")
     assert out.splitlines() == [
@@ -281,8 +281,8 @@ def test_from_goatcounter(run, counter, tmp_path):
     ]
 
 
-def test_views_that_goatcounter_would_lose(run, client, tmp_path):
-    """The summary has the page views that are left out, not the paths alone."""
+def test_summary_has_lost_page_views(run, client, tmp_path):
+    """The summary has the number of page views that are skipped, not only of paths."""
     more = "/a-b,,0,,,,1,0,,,,,1,2020-12-01T00:07:10Z\n"
     lost = "/a/b,,0,,,,1,0,,,,,1,2020-12-01T00:07:10Z\n" * 5
     (tmp_path / "export.csv").write_text(GOATCOUNTER + more + lost + "broken\n")
@@ -295,13 +295,13 @@ def test_views_that_goatcounter_would_lose(run, client, tmp_path):
     assert stored(client, ["home", "about", "a-b"]) == {"home": 2, "about": 1, "a-b": 1}
 
 
-def test_a_line_without_end(server, client, tmp_path):
-    """A line of 1.5 GB in 1.5 MB is refused before it takes the memory."""
+def test_import_bounds_memory_of_a_line(server, client, tmp_path):
+    """A line of 1.5 GB in a file of 1.5 MB is rejected before it takes the memory."""
     import_it = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); "
         "from flask_redis_counter.cli.main import main; main()"
     )
-    block = gzip.compress(b"x" * 2**20)  # a gzip file is as many as one likes, one after another
+    block = gzip.compress(b"x" * 2**20)  # gzip files can be concatenated
     begin = gzip.compress(b'{"name": "')
     (tmp_path / "bomb.gz").write_bytes(begin + block * 1500)
     environment = {**os.environ, "REDIS_URL": server.url}
@@ -312,16 +312,16 @@ def test_a_line_without_end(server, client, tmp_path):
     assert client.dbsize() == 0
 
 
-def test_broken_lines(run, client, tmp_path):
-    """Each is told by its number, up to twenty, and nothing at all is written."""
+def test_import_reports_invalid_lines(run, client, tmp_path):
+    """The first 20 invalid lines are listed with their numbers, and nothing is written."""
     lines = ['{"name": "a", "value": 1}', *["broken"] * 25, '{"name": "b", "value": 2}']
     (tmp_path / "file").write_text("\n".join(lines))
     out, err = run("import", "file", code=1)
     assert out == ""
-    told = err.splitlines()
-    assert told[0].startswith("Error: line 2: invalid JSON")
-    assert told[19:] == [
-        told[0].replace("line 2", "line 21"),
+    shown = err.splitlines()
+    assert shown[0].startswith("Error: line 2: invalid JSON")
+    assert shown[19:] == [
+        shown[0].replace("line 2", "line 21"),
         "Error: and 5 more",
         "Nothing was written; --skip-bad skips the invalid ones.",
     ]
@@ -340,8 +340,8 @@ def test_broken_lines(run, client, tmp_path):
     ],
     ids=["html", "empty", "truncated"],
 )
-def test_files_that_are_none(run, client, tmp_path, content, problem):
-    """One line says what is wrong."""
+def test_import_reports_unreadable_files(run, client, tmp_path, content, problem):
+    """One line has the error, and nothing is written."""
     (tmp_path / "file").write_bytes(content)
     _, err = run("import", "file", code=1)
     assert err.startswith(f"Error: file: {problem}")
@@ -368,16 +368,16 @@ def test_files_that_are_none(run, client, tmp_path, content, problem):
         ["export", "."],
     ],
 )
-def test_wrong_options(run, tmp_path, arguments):
-    """They are told before anything is done."""
+def test_options_that_do_not_go_together(run, tmp_path, arguments):
+    """Usage errors are reported before anything is done."""
     (tmp_path / "there").write_text("")
     out, err = run(*arguments, code=2)
     assert out == ""
     assert "Error: " in err
 
 
-def test_what_could_not_be_changed(run, client, tmp_path):
-    """It is told, the others come in, and the exit code says so."""
+def test_import_reports_refused_counters(run, client, tmp_path):
+    """A refused counter is an error, the others are imported, and the exit code is 1."""
     client.set(KEY, "text")
     (tmp_path / "file").write_text("name,value\na,1\nvisits,1\n")
     out, err = run("import", "file", "--add", code=1)
@@ -385,8 +385,8 @@ def test_what_could_not_be_changed(run, client, tmp_path):
     assert err.startswith("Error: visits: the key 'counter:{visits}' holds")
 
 
-def test_as_many_as_there_may_be(run):
-    """Who brings in more than HTTP would make is told that it makes none any more."""
+def test_import_warns_of_max_counters(run):
+    """import warns if hits over HTTP can make no further counters."""
     given = "name,value\na,1\nb,1\n#counters=2\n"
     options = {"given": given, "environment": {"COUNTER_MAX_COUNTERS": "2"}}
     _, err = run("import", "-", "--source=me", **options)
@@ -396,23 +396,23 @@ def test_as_many_as_there_may_be(run):
     assert err == ""
 
 
-def interrupted(process):
-    """Interrupt a process, and as a person does once more where Python has missed it: it may."""
+def interrupt(process):
+    """Interrupt a process, up to three times: Python may miss a signal."""
     for _ in range(3):
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             return process.communicate(timeout=10)
-    raise AssertionError("it does not end")
+    raise AssertionError("the process does not end")
 
 
 @pytest.mark.parametrize("hits", [0, 3])
-def test_interrupted_and_resumed(started, run, client, other, many, counter, hits):
-    """Ctrl-C in the middle: run again, it goes on, and the sums are exact."""
+def test_import_continues_after_an_interrupt(started, run, client, other, many, counter, hits):
+    """After Ctrl-C, another run continues, and the sums are exact."""
     arguments = ("import", "--redis", other.url, "--match=hits:*", "--strip=hits:", "--add")
     process = started(*arguments)
     wait_until(lambda: client.dbsize() > 1000, what="a part of the counters", pause=0.005)
-    client.client_pause(60_000, all=False)  # it waits for an answer while it is interrupted
-    out, err = interrupted(process)
+    client.client_pause(60_000, all=False)  # it is interrupted while it waits for an answer
+    out, err = interrupt(process)
     client.client_unpause()
     assert (process.returncode, out) == (130, "")
     assert err.startswith("Stopped: ")
@@ -428,29 +428,32 @@ def test_interrupted_and_resumed(started, run, client, other, many, counter, hit
     assert stored(client, many) == many | {names[0]: many[names[0]] + hits}
 
 
-def waits_for_more(process, fifo):
-    """Whether all was read, and it sleeps: a signal just before that Python hears only after."""
+def is_waiting_for_input(process, fifo):
+    """Return whether the process has read all input and sleeps.
+
+    Python handles a signal that arrives just before a read only after the read.
+    """
     left = fcntl.ioctl(fifo, termios.FIONREAD, bytes(4))
     stat = Path(f"/proc/{process.pid}/stat").read_text()
     return not any(left) and stat.rpartition(")")[2].split()[0] == "S"
 
 
-def test_interrupted_while_it_reads(started, client, tmp_path):
-    """Nothing was written."""
+def test_import_interrupted_while_reading(started, client, tmp_path):
+    """After Ctrl-C while the input is read, nothing is written."""
     os.mkfifo(tmp_path / "fifo")
     process = started("import", "fifo", "--source=me")
-    with (tmp_path / "fifo").open("w") as fifo:  # it is open when both ends are
+    with (tmp_path / "fifo").open("w") as fifo:  # blocks until both ends are open
         fifo.write("name,value\n")
         fifo.flush()
-        wait_until(lambda: waits_for_more(process, fifo), what="it to wait for more")
+        wait_until(lambda: is_waiting_for_input(process, fifo), what="it to wait for more")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "Stopped: nothing was written\n")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_export(started, client, counter, tmp_path, number, code):
-    """What had the name has it still, and nothing lies beside it."""
+def test_export_interrupted(started, client, counter, tmp_path, number, code):
+    """After a signal an older file is unchanged, and no partial file is left."""
     client.zadd("counter:{}:names", {f"n{it}": 0 for it in range(MANY)})
     client.mset({f"counter:{{n{it}}}": it for it in range(MANY)})
     folder = tmp_path / "folder"
@@ -466,8 +469,8 @@ def test_an_interrupted_export(started, client, counter, tmp_path, number, code)
     assert err == ("" if code == 143 else f"Stopped: {folder / 'counters'} is unchanged\n")
 
 
-def test_nobody_reads_on(started, client):
-    """`export | head` ends it with one line, as SIGPIPE would."""
+def test_export_to_a_closed_pipe(started, client):
+    """`export | head` ends with one line, and with the exit code of SIGPIPE."""
     client.zadd("counter:{}:names", {f"n{it}": 0 for it in range(MANY)})
     client.mset({f"counter:{{n{it}}}": it for it in range(MANY)})
     process = started("export")
@@ -478,8 +481,8 @@ def test_nobody_reads_on(started, client):
     assert err == "Stopped: standard output was closed; the export is not complete\n"
 
 
-def test_no_standard_output(server, counter, client):
-    """Nothing goes where it is not meant to: the connection to the store has its number then."""
+def test_closed_standard_output(server, counter, client):
+    """Nothing is written to descriptor 1 if it is closed: the store's connection may have it."""
     counter.hit("a")
     before = contents(client)
     for command in ("export", "import --json --redis $REDIS_URL --key counter:{a} --name a"):
@@ -494,8 +497,8 @@ def test_no_standard_output(server, counter, client):
     assert contents(client) == before
 
 
-def test_a_full_disk(run, server, counter, tmp_path):
-    """No part of a file is left, an older one stays, and one line says why."""
+def test_full_disk(run, server, counter, tmp_path):
+    """An older file is unchanged, no partial file is left, and one line has the reason."""
     for number in range(100):
         counter.set(f"n{number}", number)
     with Path("/dev/full").open("w") as full:
@@ -521,8 +524,8 @@ def test_a_full_disk(run, server, counter, tmp_path):
     assert (folder / "counters").read_text() == before
 
 
-def test_the_file_of_an_export(run, counter, tmp_path):
-    """It may be read by whom the umask lets, keeps its mode, and a link stays one."""
+def test_export_keeps_mode_and_link(run, counter, tmp_path):
+    """The file's mode follows the umask or stays as it was, and a symbolic link stays one."""
     counter.hit("a")
     real = tmp_path / "real"
     real.mkdir()
@@ -539,7 +542,7 @@ def test_the_file_of_an_export(run, counter, tmp_path):
 
 
 def on_a_terminal(started, columns, term, *arguments):
-    """Run a command whose standard error is a terminal, and return what that was sent."""
+    """Run a command whose standard error is a terminal, and return its output."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24 * bool(columns), columns, 0, 0))
     process = started(*arguments, stderr=theirs, environment={"TERM": term, "NO_COLOR": "1"})
@@ -555,8 +558,8 @@ def on_a_terminal(started, columns, term, *arguments):
     return shown.decode()
 
 
-def test_a_progress_bar(started, client, counter, tmp_path):
-    """On a terminal that can show it: to its end, and not wider than that is."""
+def test_progress_bar_fits_the_terminal(started, client, counter, tmp_path):
+    """The bar is drawn up to 100% on a terminal that can redraw, and is not wider than that."""
     for number in range(500):
         counter.set(f"n{number}", number)
     for columns, term in ((80, "xterm"), (50, "xterm"), (0, "xterm")):
@@ -573,7 +576,7 @@ def test_a_progress_bar(started, client, counter, tmp_path):
         assert shown == "500 counters exported\r\n"
 
 
-def test_help(run):
-    """It names the exit codes."""
+def test_help_has_exit_codes(run):
+    """--help of export and import lists the exit codes."""
     for command in ("export", "import"):
         assert "130" in run(command, "--help")[0]

@@ -32,29 +32,29 @@ several = st.lists(
 
 
 @given(several)
-def test_json_there_and_back(records):
-    """What is written is read as it was, with all digits."""
+def test_json_round_trip(records):
+    """from_json parses what to_json writes, with all digits."""
     assert list(from_json(map(to_json, records))) == records
 
 
 @given(several)
-def test_csv_there_and_back(records):
-    """The same, without the days."""
+def test_csv_round_trip(records):
+    """from_csv parses what to_csv writes, without the days."""
     lines = ["name,value\n", *map(to_csv, records)]
     assert list(from_csv(lines)) == [CounterRecord(it.name, it.value) for it in records]
 
 
 @given(st.lists(st.text()))
-def test_whatever_the_lines(lines):
-    """Nothing raises, and what is no counter says in which line it is."""
+def test_parsers_accept_any_lines(lines):
+    """from_json and from_csv raise nothing, and name the line of each invalid record."""
     for read in (from_json, from_csv):
         for it in read(lines):
             assert isinstance(it, CounterRecord | End) or it.where.startswith("line ")
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists))
-def test_whatever_the_document(document):
-    """A value of the wrong type is a mistake, not a crash."""
+def test_from_json_value_of_another_type(document):
+    """A member of another type makes an InvalidRecord."""
     for field in ("name", "value", "days"):
         line = json.dumps({"name": "a", "value": 1, "days": {}} | {field: document})
         (it,) = from_json([line])
@@ -62,8 +62,8 @@ def test_whatever_the_document(document):
         assert isinstance(it, InvalidRecord) or (field, document) in {("name", it.name)}
 
 
-def test_a_line_as_it_is_documented():
-    """One line a counter, days in their order."""
+def test_to_json_and_to_csv_lines():
+    """to_json and to_csv write one line for a counter, with sorted days."""
     day = {"2026-11-20": DayRecord(5, 3), "2026-11-19": DayRecord(7)}
     assert to_json(CounterRecord("orders", 12, day)) == (
         '{"name": "orders", "value": 12, "days": {"2026-11-19": {"hits": 7}, '
@@ -99,8 +99,8 @@ def test_a_line_as_it_is_documented():
         ('{"name": "\udcff", "value": 1}', "invalid counter name '\\udcff'"),
     ],
 )
-def test_what_is_no_counter_in_json(line, problem):
-    """It is told with its line; those around it are read, and blank lines are none."""
+def test_from_json_invalid_line(line, problem):
+    """An InvalidRecord has the line number; blank lines are skipped, later lines are parsed."""
     good = to_json(CounterRecord("good", 1))
     bad, record = from_json(["\n", line, good])
     assert bad.where == "line 2"
@@ -126,24 +126,24 @@ def test_what_is_no_counter_in_json(line, problem):
         ("#counters=x", "name,value"),
     ],
 )
-def test_what_is_no_counter_in_csv(line, problem):
-    """The same."""
+def test_from_csv_invalid_line(line, problem):
+    """An InvalidRecord has the line number; blank lines are skipped, later lines are parsed."""
     bad, record = from_csv(["name,value\r\n", "\r\n", line + "\r\n", '"good","1"\r\n'])
     assert bad.where == "line 3"
     assert problem in bad.problem
     assert record == CounterRecord("good", 1)
 
 
-def test_csv_says_what_it_is():
-    """Without its first line nobody knows; an empty file has no counters."""
+def test_from_csv_needs_a_header():
+    """A missing header row is an InvalidRecord; an empty file has no counters."""
     (bad,) = from_csv(["a,1\n", "b,2\n"])
     assert str(bad) == "line 1: the first line of CSV must be name,value"
     assert list(from_csv([])) == list(from_json([])) == []
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_csv_of_spreadsheets(separator):
-    """from_csv takes the separators of spreadsheets, also where a line names it first."""
+def test_from_csv_separators(separator):
+    """from_csv accepts the separators of spreadsheets, also if a line names one."""
     rows = [f"name{separator}value\r\n", f'"a"{separator}1\r\n', f"b{separator}x\r\n"]
     for before in ([], [f"sep={separator}\r\n"], ["\r\n"]):
         record, bad = from_csv([*before, *rows])
@@ -162,24 +162,24 @@ READERS = {"csv": from_csv, "ndjson": from_json}
 
 
 @pytest.mark.parametrize("form", READERS)
-def test_a_complete_export(form):
-    """The end mark of an export is read as such, also of one without counters."""
+def test_parsers_yield_the_end_mark(form):
+    """The end mark of an export is parsed, also without counters."""
     for records in ([], [CounterRecord("a", 1), CounterRecord("b", 2)]):
         *found, end = READERS[form](exported(records, form))
         assert found == records
         assert end == End(len(records))
 
 
-def test_two_exports_in_one_file():
-    """Each has its own marks; a name is in one of them."""
+def test_from_json_two_exports():
+    """Each export in a file has its own marks."""
     lines = exported([CounterRecord("a", 1)], "ndjson") + exported(
         [CounterRecord("b", 2)], "ndjson"
     )
     assert list(from_json(lines)) == [CounterRecord("a", 1), End(1), CounterRecord("b", 2), End(1)]
 
 
-def test_an_export_that_was_cut_off():
-    """from_json says how many of how many counters are there, wherever the file ends."""
+def test_from_json_truncated_export():
+    """from_json reports how many of how many counters the file has, wherever it ends."""
     text = "".join(
         exported([CounterRecord("a", 1), CounterRecord("b", 2), CounterRecord("c", 3)], "ndjson")
     )
@@ -194,8 +194,8 @@ def test_an_export_that_was_cut_off():
 
 
 @pytest.mark.parametrize("form", READERS)
-def test_an_export_that_lacks_lines(form):
-    """The end mark has the number of counters, and another number is a mistake."""
+def test_parsers_check_the_end_mark(form):
+    """An end mark with another number of counters is an InvalidRecord."""
     lines = exported([CounterRecord("a", 1), CounterRecord("b", 2)], form)
     del lines[1]
     record, bad, end = READERS[form](lines)
@@ -215,14 +215,14 @@ def test_an_export_that_lacks_lines(form):
         '{"counters": "1"}',
     ],
 )
-def test_marks_that_are_wrong(line):
-    """A mark of another format, or without its number, is a mistake."""
+def test_from_json_invalid_marks(line):
+    """A mark of another format, or without a valid number, is an InvalidRecord."""
     (bad,) = from_json([line])
     assert isinstance(bad, InvalidRecord)
 
 
-def test_a_name_comes_once():
-    """Otherwise nobody knows which of the two is meant."""
+def test_from_json_duplicate_name():
+    """The second record of a name is invalid."""
     lines = [
         to_json(CounterRecord("a", 1)),
         to_json(CounterRecord("b", 2)),

@@ -1,4 +1,4 @@
-"""The export of GoatCounter."""
+"""Exports of GoatCounter."""
 
 import csv
 import io
@@ -33,8 +33,8 @@ def export(*views, header=SECOND):
     return io.StringIO(text.getvalue(), newline="")
 
 
-def test_page_views_are_added_up():
-    """By path and by day in UTC; bots are left out, first visits are visitors."""
+def test_csv_export_adds_up_page_views():
+    """Page views are added up by path and day (UTC) without bots; first visits are visitors."""
     read = GoatCounterExport(
         export(
             ("/", "0", "1", "2026-11-20T00:07:10Z"),
@@ -56,8 +56,8 @@ def test_page_views_are_added_up():
     assert read.bots == 2
 
 
-def test_the_first_version():
-    """Other columns, and words for truth."""
+def test_csv_export_version_1():
+    """Version 1 has other columns, and words for booleans."""
     views = [
         ("/a", "0", "true", "2020-12-01T00:07:10Z"),
         ("/a", "0", "false", "2020-12-01T01:00:00Z"),
@@ -68,8 +68,8 @@ def test_the_first_version():
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.dates().map(str))))
-def test_no_view_is_lost(views):
-    """The counters hold as many as there are rows, and so do their days."""
+def test_csv_export_loses_no_page_view(views):
+    """Counters and their days have as many hits as there are rows."""
     lines = export(*((f"/{path}", int(bot), 1, f"{day}T12:00:00Z") for path, bot, day in views))
     read = GoatCounterExport(lines)
     records = {it.name: it for it in read}
@@ -83,8 +83,8 @@ def test_no_view_is_lost(views):
 @pytest.mark.parametrize(
     "header", [["3Path", *SECOND[1:]], ["Path"], SECOND[:-1], ["name", "value"]]
 )
-def test_another_format(header):
-    """A version that nobody knows is not read, however it looks."""
+def test_csv_export_of_another_version(header):
+    """A header row of an unknown version is an InvalidRecord."""
     (bad,) = GoatCounterExport(export(("/a", "0", "1", "2020-12-01T00:07:10Z"), header=header))
     assert bad == InvalidRecord(
         "line 1", "not the header row of a GoatCounter export, version 1 or 2"
@@ -102,8 +102,8 @@ def test_another_format(header):
         ("/a", "0", "1", "yesterday"),
     ],
 )
-def test_what_is_no_page_view(view):
-    """It is told with its line, in which its last field ends; the others count."""
+def test_csv_export_invalid_row(view):
+    """An InvalidRecord has the last line of its row; other rows count."""
     good = ("/good", "0", "1", "2020-12-01T00:07:10Z")
     bad, record = GoatCounterExport(export(good, view, good))
     lines = 1 + 2 * (1 + len(SECOND) - 4)
@@ -111,8 +111,8 @@ def test_what_is_no_page_view(view):
     assert (record.name, record.value) == ("good", 2)
 
 
-def test_two_paths_of_one_name():
-    """The second path is a mistake that names both, with the page views that are lost."""
+def test_csv_export_two_paths_with_one_name():
+    """The second path is an InvalidRecord that names both, and has its page views."""
     date = "2020-12-01T00:07:10Z"
     views = [(path, "0", "1", date) for path in ("/a/b", "/a/b/", "/a-b")]
     first, both = GoatCounterExport(export(*views))
@@ -121,16 +121,16 @@ def test_two_paths_of_one_name():
     assert both.views == 2
 
 
-def test_one_path_in_two_spellings():
-    """Percent-encoding, as browsers send it, is the same path."""
+def test_csv_export_percent_encoding():
+    """A percent-encoded path is the same path."""
     date = "2020-12-01T00:07:10Z"
     views = [(path, "0", "1", date) for path in ("/日本語/", "/%E6%97%A5%E6%9C%AC%E8%AA%9E")]
     (record,) = GoatCounterExport(export(*views))
     assert record == CounterRecord("xn--wgv71a119e", 2, {"2020-12-01": DayRecord(2, 2)}, "/日本語")
 
 
-def test_names_of_paths():
-    """They are as documented."""
+def test_counter_name_examples():
+    """counter_name returns the names of the documentation."""
     names = {
         "/": "home",
         "/about.html": "about.html",
@@ -148,13 +148,13 @@ def test_names_of_paths():
 
 
 @given(st.text(min_size=1))
-def test_a_path_has_a_name(path):
-    """name_of returns a valid name, whatever the path."""
+def test_counter_name_is_valid(path):
+    """counter_name returns a valid name for any path."""
     assert check_name(counter_name(path))
 
 
-def test_the_first_line_tells_what_it_is():
-    """With quotes or without."""
+def test_header_pattern():
+    """HEADER matches the header row, quoted or not."""
     assert HEADER.match("2Path,Title")
     assert HEADER.match('"2Path","Title"')
     assert not HEADER.match("name,value")

@@ -1,4 +1,4 @@
-"""Files that are brought in."""
+"""Import files."""
 
 import gzip
 import io
@@ -43,7 +43,7 @@ def zipped_one(content):
 
 @pytest.fixture
 def read(tmp_path):
-    """Read a file that has such a content."""
+    """Read a file with the given content."""
 
     def read(content, form=None, watch=lambda _: None):
         (tmp_path / "file").write_bytes(content)
@@ -55,8 +55,8 @@ def read(tmp_path):
 @pytest.mark.parametrize("text", [JSON, CSV], ids=["ndjson", "csv"])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zipped_one], ids=["plain", "gzip", "zip"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_file_is_read_as_often_as_needed(read, text, pack, encoding):
-    """A file is known by its first line, compressed or not; the progress adds up to its size."""
+def test_read_file_formats_and_encodings(read, text, pack, encoding):
+    """The format is detected, compressed or not; progress adds up to the size of the file."""
     told = []
     content = pack(text.encode(encoding))
     batch = read(content, watch=told.append)
@@ -66,8 +66,8 @@ def test_a_file_is_read_as_often_as_needed(read, text, pack, encoding):
     assert 0 < sum(told) <= len(content)
 
 
-def test_what_is_bad_is_counted(read):
-    """All of it, and the first is kept; the others are there."""
+def test_read_file_counts_invalid_records(read):
+    """All invalid records are counted, the first are kept; the others are imported."""
     batch = read((JSON + "broken\n" * 30).encode())
     assert (batch.total, batch.bad_total, len(batch.bad)) == (2500, 30, MAX_SHOWN_ERRORS)
     assert batch.bad[0].where == "line 2501"
@@ -75,25 +75,25 @@ def test_what_is_bad_is_counted(read):
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"name,value\n", zipped_one(b"")])
-def test_an_empty_file(read, content):
-    """read_file refuses a file without counters, which says nothing about a store."""
+def test_read_file_empty(read, content):
+    """read_file rejects a file without counters: an export of an empty store has marks."""
     with pytest.raises(ImportFileError, match="it is empty: there are no counters in it"):
         read(content)
 
 
-def test_a_goatcounter_export_without_rows(read):
-    """A header row alone is an export without page views."""
+def test_read_file_goatcounter_without_rows(read):
+    """read_file rejects a GoatCounter export with a header row only."""
     with pytest.raises(ImportFileError, match="it is empty: there are no page views in it"):
         read(b"2Path,Title,Event,Bot,FirstVisit,Date\n")
 
 
-def test_an_export_of_an_empty_store(read):
-    """Its end mark says that nothing is missing."""
+def test_read_file_export_of_an_empty_store(read):
+    """An end mark makes a file without counters valid."""
     assert read((begin_json(0) + end_json(0)).encode()).complete
 
 
-def test_whether_a_file_is_complete(read):
-    """An end mark says so; CSV without one may lack lines."""
+def test_read_file_complete(read):
+    """complete is True with an end mark; without one, False for CSV and None for NDJSON."""
     assert read((begin_json(2500) + JSON + end_json(2500)).encode()).complete is True
     assert read((CSV + end_csv(2500)).encode()).complete is True
     assert read(JSON.encode()).complete is None
@@ -101,7 +101,7 @@ def test_whether_a_file_is_complete(read):
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zipped_one])
-def test_a_line_without_end(read, pack):
+def test_read_file_bounds_memory_of_a_line(read, pack):
     """A line is bounded, so that a small compressed file does not take all memory."""
     content = pack(JSON.encode() + b'{"name": "' + b"x" * (8 * MAX_LINE))
     tracemalloc.start()
@@ -132,8 +132,8 @@ def test_a_line_without_end(read, pack):
     ],
     ids=["array", "xlsx", "zip of two", "cut zip", "hit_stats", "html", "odd utf-16"],
 )
-def test_other_formats(read, content, problem):
-    """read_file names the format that it found, and the way to one that it reads."""
+def test_read_file_unknown_formats(read, content, problem):
+    """read_file names the format that it found, and how to convert it."""
     with pytest.raises(ImportFileError, match=problem):
         read(content)
 
@@ -162,8 +162,8 @@ def archive(version="1.0", stats=STATS):
 
 
 @pytest.mark.parametrize("form", [None, "goatcounter"])
-def test_a_json_export_of_goatcounter(read, form):
-    """Its visits are added up by path and day."""
+def test_read_file_goatcounter_archive(read, form):
+    """Visits of a JSON export are added up by path and day."""
     batch = read(archive(), form)
     assert list(batch.open_records()) == [
         CounterRecord(
@@ -177,8 +177,8 @@ def test_a_json_export_of_goatcounter(read, form):
     assert (batch.total, batch.bad_total, batch.lost_views) == (2, 0, 0)
 
 
-def test_a_json_export_with_mistakes(read):
-    """Each is named with its file and line, and the visits that are lost with it are counted."""
+def test_read_file_goatcounter_archive_with_invalid_lines(read):
+    """Each invalid line is named with its file, and its visits are counted as lost."""
     more = [
         {"hour": "2026-03-05T19:00:00Z", "path_id": 9, "count": 5},
         {"hour": "yesterday", "path_id": 1, "count": 2},
@@ -194,22 +194,22 @@ def test_a_json_export_with_mistakes(read):
     assert batch.lost_views == 5 + 2 + 2 + 1 + 1
 
 
-def test_another_version_of_the_json_export(read):
-    """It is refused; a minor version is compatible."""
+def test_read_file_goatcounter_archive_version(read):
+    """Another major version is rejected; another minor version is compatible."""
     assert read(archive("1.3")).total == 2
     (bad,) = read(archive("2.0")).bad
     assert re.match(r"info\.json: unknown export_version '2\.0', not 1\.x", str(bad))
 
 
-def test_the_format_may_be_said(read):
-    """It is believed, and then all lines are wrong."""
+def test_read_file_given_format(read):
+    """A given format overrides the detection, so that all lines may be invalid."""
     assert read(CSV.encode(), "ndjson").bad_total == 2501
     assert read(CSV.encode(), "goatcounter").bad_total == 1
 
 
 @pytest.mark.parametrize("change", [lambda text: text[:-30], lambda text: text + text])
-def test_a_file_that_changes(read, tmp_path, change):
-    """It is not what was checked, and that is said."""
+def test_open_records_of_a_changed_file(read, tmp_path, change):
+    """open_records raises an error if the file has changed since it was checked."""
     batch = read(JSON.encode())
     (tmp_path / "file").write_text(change(JSON))
     records = batch.open_records()
@@ -217,8 +217,8 @@ def test_a_file_that_changes(read, tmp_path, change):
         list(records)
 
 
-def test_a_file_that_is_gone(read, tmp_path):
-    """The same."""
+def test_open_records_of_a_deleted_file(read, tmp_path):
+    """open_records raises an error if the file was deleted."""
     batch = read(JSON.encode())
     (tmp_path / "file").unlink()
     with pytest.raises(ImportFileError, match="cannot be read: No such file"):
