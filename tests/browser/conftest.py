@@ -1,4 +1,4 @@
-"""A browser, the stacks that it visits, and its windows."""
+"""Fixtures: the browser, the stacks that it visits, and windows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .window import Window
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-#: The page of each test as a picture, for people.
+#: Screenshots of each page, for review.
 PICTURES = Path(__file__).parents[2] / "artifacts" / "browser"
 
 OpenWindow = Callable[..., Window]
@@ -28,7 +28,7 @@ OpenWindow = Callable[..., Window]
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, without a screen; the session `browser` has found it."""
+    """The system's Chromium, headless; the session `browser` has found it."""
     playwright_api = pytest.importorskip("playwright.sync_api")
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if path is None:
@@ -41,14 +41,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def shared_stack() -> Iterator[Stack]:
-    """One stack for all pages; none is left with a fault."""
+    """One stack for all pages; no test leaves it with a fault."""
     with process_stack() as stack:
         yield stack
 
 
 @pytest.fixture
 def spooling_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """A stack that writes down what the store does not take."""
+    """A stack that spools hits during an outage."""
     settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": "{data}/spool"}
     with process_stack(settings=settings) as made:
         report_logs(request.node, made)
@@ -57,7 +57,7 @@ def spooling_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
 
 @pytest.fixture
 def open_window(browser: Browser) -> Iterator[OpenWindow]:
-    """Open windows on a stack; after the test, nothing may have gone wrong in any of them."""
+    """Open windows on a stack; after the test, check that none has an error."""
     with ExitStack() as closing:
         windows: list[Window] = []
 

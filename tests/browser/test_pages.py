@@ -1,4 +1,4 @@
-"""How the pages look: in both colour schemes, on a desk and in a hand."""
+"""Layout of the pages: in both colour schemes, on desktop and phone widths."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +12,13 @@ from flask_redis_counter.testing import Faults, Stack, send_hit, wait_until
 from .conftest import PICTURES
 from .window import connect_all
 
-#: What WCAG 2.2 asks of text of an ordinary size (success criterion 1.4.3, level AA).
+#: Minimum contrast of text of ordinary size (WCAG 2.2, success criterion 1.4.3, level AA).
 CONTRAST = 4.5
 
 SCHEMES = ("light", "dark")
 WIDTHS = (1280, 320)
 
-#: The longest name and the largest value that a counter can have.
+#: The longest name and the largest value of a counter.
 LONGEST, LARGEST = "n" * 64, 2**63 - 1
 
 
@@ -67,32 +67,32 @@ CASES = {
 }
 
 
-#: What a page can be complained of, in a word.
+#: A word of each layout error.
 RESPECTS = ["language", "title", "headings", "words", "image", "link", "wide", "paper", "group"]
 RESPECTS += ["contrast", "again"]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_looks_right(name, request, open_window):
-    """One heading, a title, words for pictures, contrast, no overflow, no error anywhere."""
+def test_page_layout(name, request, open_window):
+    """Each page has one heading, a title, alternative texts, contrast, no overflow, no errors."""
     case = CASES[name]
     stack = request.getfixturevalue("spooling_stack" if case.spools else "stack")
     wrong = []
     with full(stack, case.full):
         for scheme, width in product(SCHEMES, WIDTHS):
-            with away(stack, case.fault):
+            with with_fault(stack, case.fault):
                 window = open_window(stack, scheme=scheme, width=width)
-                # What is on its way when the store dies may be unknown first.
+                # A hit in flight when the store dies may be unknown first.
                 wait_until(lambda w=window: case.says in w.visit(case.path).text, what=case.says)
                 assert window.status == case.status
                 window.picture(PICTURES / f"{name}-{scheme}-{width}.png")
-                complaints = list(wrong_with(window.look(), scheme))
+                complaints = list(layout_errors(window.look(), scheme))
             wrong += [f"{scheme}, {width} px: {complaint}" for complaint in complaints]
     assert wrong == []
 
 
-def test_the_statistics_of_many_counters(stack, open_window):
-    """A page of twenty counters is short: those without hits have no chart, the others fold it."""
+def test_statistics_of_many_counters(stack, open_window):
+    """A page of twenty counters is short: charts are folded, and absent without hits."""
     names = [f"page-{number:02}" for number in range(40)]
     for name in names:
         stack.run_redis_command("redis", "SET", f"counter:{{{name}}}", "7")
@@ -103,7 +103,7 @@ def test_the_statistics_of_many_counters(stack, open_window):
         window = open_window(stack, scheme=scheme, width=width).visit("/stats")
         window.picture(PICTURES / f"stats-many-{scheme}-{width}.png")
         look = window.look()
-        assert list(wrong_with(look, scheme)) == []
+        assert list(layout_errors(look, scheme)) == []
         assert "1 to 20 of" in window.text
         assert look["height"] < (2500 if width > 1000 else 5000)
     assert window.page.locator("img:visible[src*=stats]").count() == 2
@@ -116,10 +116,10 @@ def test_the_statistics_of_many_counters(stack, open_window):
     wait_until(lambda: "1 to 10 of 10 counters" in window.text, what="what was found")
 
 
-def test_the_look_sees_what_is_wrong(stack, open_window):
-    """A page that is spoilt on purpose is complained of, in each respect."""
+def test_layout_check_finds_errors(stack, open_window):
+    """The layout check reports each kind of error on a page that was broken on purpose."""
     window = open_window(stack, width=390).visit("/")
-    assert list(wrong_with(window.look(), "light")) == []
+    assert list(layout_errors(window.look(), "light")) == []
     window.page.evaluate(
         """() => {
             document.documentElement.lang = "";
@@ -135,14 +135,14 @@ def test_the_look_sees_what_is_wrong(stack, open_window):
         }"""
     )
     wait_until(lambda: window.look()["images"][0]["width"] == 0, what="the image is gone")
-    wrong = "\n".join(wrong_with(window.look(), "dark"))
+    wrong = "\n".join(layout_errors(window.look(), "dark"))
     for word in RESPECTS:
         assert word in wrong
 
 
 @contextmanager
 def full(stack: Stack, counter: str | None) -> Iterator[None]:
-    """Let a counter be at its largest value, and as it was again afterwards."""
+    """Set a counter to its largest value, and restore it afterwards."""
     if counter is None:
         yield
         return
@@ -156,8 +156,8 @@ def full(stack: Stack, counter: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def away(stack: Stack, fault: str | None) -> Iterator[None]:
-    """Let the store have a fault."""
+def with_fault(stack: Stack, fault: str | None) -> Iterator[None]:
+    """Inject a fault into the store."""
     if fault is None:
         yield
         return
@@ -167,8 +167,8 @@ def away(stack: Stack, fault: str | None) -> Iterator[None]:
     stack.wait_ready()
 
 
-def wrong_with(look: dict, scheme: str) -> Iterator[str]:
-    """Say what is wrong with a page, given what it says of itself."""
+def layout_errors(look: dict, scheme: str) -> Iterator[str]:
+    """Yield the layout errors of a page, given its measurements."""
     if look["language"] != "en":
         yield f"the language is {look['language']!r}"
     if not look["title"].strip():
@@ -197,7 +197,7 @@ def wrong_with(look: dict, scheme: str) -> Iterator[str]:
             yield f"a contrast of {text['contrast']:.2f}: {text['tag']} {text['text']!r}"
 
 
-#: What the keyboard has reached: its place on the page, whether it can be seen, and its outline.
+#: The focused element: its position, whether it is visible, and its outline.
 FOCUSED = """() => {
     const { activeElement: element } = document;
     const { top, left, bottom, right } = element.getBoundingClientRect();
@@ -212,8 +212,8 @@ FOCUSED = """() => {
 
 @pytest.mark.parametrize("path", ["/", "/stats", "/snippet", "/count", "/nowhere"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_keyboard_goes_from_top_to_bottom(stack, open_window, path, width):
-    """Tab reaches everything in reading order, and shows where it is."""
+def test_keyboard_order(stack, open_window, path, width):
+    """Tab reaches everything in reading order, with a visible focus."""
     assert send_hit(stack.url()).values
     window = open_window(stack, width=width).visit(path)
     reached = []

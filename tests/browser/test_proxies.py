@@ -1,4 +1,4 @@
-"""The pages behind a real proxy that publishes the service under a path."""
+"""The pages behind a real proxy that publishes the service under a root path."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from flask_redis_counter.testing.stacks.process import Process, free_port
 from ..e2e.conftest import process_stack
 from .window import Window
 
-#: As the docs have it (operating.md, "Under a path of a site").
+#: As documented in operating.md, "Under a path of a site".
 CONFIGURATION = """
 daemon off;
 master_process off;
@@ -68,8 +68,8 @@ def published(request, tmp_path) -> Iterator[tuple[Stack, str]]:
             proxy.stop()
 
 
-def test_around_the_pages(published, browser):
-    """Each link leads to a page, with its style, images and script; the number is live."""
+def test_pages_behind_a_proxy(published, browser):
+    """Each link leads to a page with its style, images and script; the number is live."""
     stack, url = published
     context = browser.new_context()
     window = Window(context.new_page())
@@ -95,8 +95,8 @@ def test_around_the_pages(published, browser):
     assert window.troubles == []
 
 
-def test_the_lines_count(published, browser):
-    """The script and the picture that the page writes count through the proxy."""
+def test_snippets_behind_a_proxy(published, browser):
+    """The script and the picture of the snippets count through the proxy."""
     stack, url = published
     context = browser.new_context()
     window = Window(context.new_page()).visit(f"{url}/snippet?name=shop")

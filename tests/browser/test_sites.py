@@ -1,4 +1,4 @@
-"""Static sites that show and count visits: a picture, a script, and the page that writes them."""
+"""Static sites that show and count visits: pictures, the script, and the snippet page."""
 
 import re
 from collections.abc import Iterator
@@ -29,13 +29,13 @@ POLICY = "default-src 'none'; script-src {service}; connect-src {service}; img-s
 
 
 def stored(stack: Stack, name: str) -> int:
-    """Return what the store itself has."""
+    """Return the value in the store."""
     return int(stack.run_redis_command("redis", "GET", f"counter:{{{name}}}") or 0)
 
 
 @contextmanager
 def site(page: str, policy: str) -> Iterator[str]:
-    """Serve a page from an origin of its own, and return its URL."""
+    """Serve a page from another origin, and return its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -46,7 +46,7 @@ def site(page: str, policy: str) -> Iterator[str]:
             self.wfile.write(page.encode())
 
         def log_message(self, *_: object) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever)
@@ -60,14 +60,14 @@ def site(page: str, policy: str) -> Iterator[str]:
 
 @pytest.fixture
 def open_stack() -> Iterator[Stack]:
-    """A stack that lets any site read and hit its counters."""
+    """A stack that allows every site to read and hit its counters."""
     with process_stack(settings={"COUNTER_CORS_ORIGINS": "*"}) as stack:
         yield stack
 
 
 @pytest.fixture
 def page(browser, stack) -> Iterator:
-    """A window on a page of the service's own origin, which asks nobody for permission."""
+    """A window on a page of the service's own origin, which needs no CORS."""
     context = browser.new_context(base_url=stack.url())
     page = context.new_page()
     page.errors = []
@@ -85,18 +85,18 @@ def page(browser, stack) -> Iterator:
 
 
 def seen(page) -> str:
-    """Return what the page says about how often it was seen."""
+    """Return the number that the page shows."""
     return page.locator("[data-count-of]").inner_text()
 
 
 def sent(page) -> int:
     """Return how many hits the page has sent."""
-    page.title()  # Playwright tells what happened while it is asked something
+    page.title()  # Playwright dispatches events only during calls
     return len(page.hits)
 
 
 def test_another_site(open_stack, open_window):
-    """Its script counts each visit and shows the number, its pictures are there; no cookies."""
+    """The script counts each visit and shows the number, the pictures load; no cookies."""
     stack = open_stack
     service = stack.url()
     images = "".join(
@@ -121,8 +121,8 @@ def test_another_site(open_stack, open_window):
             assert stored(stack, "pictures") == 41335 + 2 * visits
 
 
-def test_a_readme(stack, open_window):
-    """The lines that the page writes, rendered as Markdown, are badges in each colour scheme."""
+def test_readme(stack, open_window):
+    """The Markdown snippet renders as a badge in each colour scheme."""
     markdown = pytest.importorskip("markdown_it")
     stack.run_redis_command("redis", "SET", "counter:{readme}", "41336")
     looks = {"visits": "format=comma&color=green", "*some* [_words_]": "color=brightgreen",
@@ -146,10 +146,10 @@ def test_a_readme(stack, open_window):
     assert stored(stack, "readme") == 41336
 
 
-def test_a_site_that_is_not_allowed(page, stack):
-    """Where the service allows no other sites, nothing counts and the page stays as it is."""
+def test_site_that_is_not_allowed(page, stack):
+    """On a site that is not allowed nothing counts, and the page stays as it is."""
     before = stored(stack, "site")
-    page.unroute_all()  # where it looks at requests, Playwright itself answers what asks leave
+    page.unroute_all()  # with routing, Playwright itself answers preflight requests
     filled = PAGE.format(name="site", service=stack.url(), images="")
     with site(filled, POLICY.format(service=stack.url())) as url:
         page.goto(url)
@@ -158,8 +158,8 @@ def test_a_site_that_is_not_allowed(page, stack):
     assert stored(stack, "site") == before
 
 
-def test_a_large_number(page, stack):
-    """It is exact, to the last of 63 bits."""
+def test_large_number(page, stack):
+    """A large number is exact to the last of 63 bits."""
     before = stored(stack, "site")
     stack.run_redis_command("redis", "SET", "counter:{site}", str(2**63 - 2))
     page.goto("/site")
@@ -167,8 +167,8 @@ def test_a_large_number(page, stack):
     stack.run_redis_command("redis", "SET", "counter:{site}", str(before))
 
 
-def test_an_answer_that_is_lost(page, stack):
-    """The script asks once more, under the same key, and the visit counts once."""
+def test_lost_response(page, stack):
+    """After a lost response the script retries with the same key, and the visit counts once."""
     before = stored(stack, "site")
 
     def lose(route) -> None:
@@ -186,8 +186,8 @@ def test_an_answer_that_is_lost(page, stack):
     assert stored(stack, "site") == before + 1
 
 
-def test_a_script_that_may_not_ask(page, stack):
-    """Where a filter blocks its requests it tries twice, and leaves the page as it is."""
+def test_blocked_script(page, stack):
+    """If a filter blocks its requests, the script tries twice, and leaves the page as it is."""
     before = stored(stack, "site")
     page.route("**/hits", lambda route: route.abort("blockedbyclient"))
     page.goto("/site")
@@ -196,8 +196,8 @@ def test_a_script_that_may_not_ask(page, stack):
     assert stored(stack, "site") == before
 
 
-def test_a_store_that_is_away(page, stack, faults):
-    """There is no number, and so none is shown."""
+def test_site_during_an_outage(page, stack, faults):
+    """During an outage no number is shown."""
     with faults.killed("redis"):
         with page.expect_response("**/hits") as answered:
             page.goto("/site")
@@ -205,8 +205,8 @@ def test_a_store_that_is_away(page, stack, faults):
         assert seen(page) == "some"
 
 
-def test_a_page_that_is_prepared_ahead(page, stack):
-    """It counts when somebody looks at it, and not before."""
+def test_prerendered_page(page, stack):
+    """A prerendered page counts when it is shown, and not before."""
     before = stored(stack, "site")
     page.add_init_script(
         """let ahead = true;
@@ -224,14 +224,14 @@ def test_a_page_that_is_prepared_ahead(page, stack):
     assert stored(stack, "site") == before + 1
 
 
-def said(page) -> list[str]:
-    """Return what the script has written to the page's console."""
-    page.title()  # Playwright tells what happened while it is asked something
+def console_lines(page) -> list[str]:
+    """Return the lines that the script has written to the console."""
+    page.title()  # Playwright dispatches events only during calls
     return [text for text in page.said if text.startswith("counter.js:")]
 
 
 LINE = '<p data-count-line hidden>Seen <span data-count-of="site"></span> times.</p>'
-#: Loaders that run the script when `document.currentScript` is no longer there.
+#: Loaders that run the script after `document.currentScript` is unset.
 LOADERS = {
     "module": '<script type="module" src="{script}" data-counter="site"></script>',
     # Rocket Loader: an inert element, whose source a loader runs.
@@ -241,14 +241,14 @@ LOADERS = {
 
 
 def fill(page, body: str) -> None:
-    """Let the page of the site have a body."""
+    """Set the body of the site's page."""
     filled = f'<!doctype html><link rel="icon" href="data:,"><title>A</title><main>{body}</main>'
     page.unroute("**/site")
     page.route("**/site", lambda route: route.fulfill(body=filled, content_type="text/html"))
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-def test_a_loader_without_a_current_script(page, stack, loader):
+def test_loader_without_a_current_script(page, stack, loader):
     """As a module, or run by an optimiser, the script finds its element, counts once and shows."""
     before = stored(stack, "site")
     fill(page, LINE + LOADERS[loader].format(script="/static/counter.js"))
@@ -256,11 +256,11 @@ def test_a_loader_without_a_current_script(page, stack, loader):
     wait_until(lambda: seen(page) == f"{before + 1:,}", what="the number")
     assert page.locator("[data-count-line]").is_visible()
     assert stored(stack, "site") == before + 1
-    assert said(page) == []
+    assert console_lines(page) == []
 
 
-def test_a_module_of_another_origin(open_stack, browser):
-    """Where the service allows the site, the script counts there as a module, too."""
+def test_module_of_another_origin(open_stack, browser):
+    """As a module on an allowed site, the script counts."""
     service = open_stack.url()
     loader = LOADERS["module"].format(script=f"{service}/static/counter.js")
     body = f'<!doctype html><link rel="icon" href="data:,"><title>A</title>{LINE}{loader}'
@@ -274,8 +274,8 @@ def test_a_module_of_another_origin(open_stack, browser):
 
 
 @pytest.mark.parametrize("copies", [2, 3])
-def test_a_page_that_has_the_script_twice(page, stack, copies):
-    """It counts once for each counter, however often the line is in the page."""
+def test_page_with_the_script_twice(page, stack, copies):
+    """A page with the script twice counts once per counter."""
     before, other = stored(stack, "site"), stored(stack, "other")
     lines = [f'<script async src="/static/counter.js" data-counter="{name}"></script>'
              for name in [*["site"] * copies, "other"]]  # fmt: skip
@@ -302,8 +302,8 @@ def test_a_page_that_has_the_script_twice(page, stack, copies):
          "the address of the service is unknown or invalid"),
     ],
 )  # fmt: skip
-def test_the_console_says_what_is_wrong(page, stack, element, words):
-    """A script that cannot count says why, and what to write."""
+def test_console_messages(page, stack, element, words):
+    """A script that cannot count logs the reason and the fix."""
     source = (ROOT / "flask_redis_counter/web/static/counter.js").read_text("utf-8")
     page.route(
         "**/js/site/counter.js",
@@ -311,15 +311,15 @@ def test_the_console_says_what_is_wrong(page, stack, element, words):
     )
     fill(page, LINE + element)
     page.goto("/site", wait_until="load")
-    wait_until(lambda: said(page), what="a line on the console")
-    [line] = said(page)
+    wait_until(lambda: console_lines(page), what="a line on the console")
+    [line] = console_lines(page)
     assert words in line
     assert not page.locator("[data-count-line]").is_visible()
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_copy_of_the_script(open_stack, browser, slash):
-    """A copy on the site itself counts at the service that its element names."""
+def test_copy_of_the_script(open_stack, browser, slash):
+    """A copy of the script on the site counts at the service in data-service."""
     service = open_stack.url()
     source = (ROOT / "flask_redis_counter/web/static/counter.js").read_text("utf-8")
     body = f"""<!doctype html><link rel="icon" href="data:,"><title>A</title>{LINE}
@@ -352,8 +352,8 @@ def test_reloads_of_a_page(browser):
         assert stored(stack, "site") == 1
 
 
-def test_a_store_without_memory_for_keys(browser):
-    """The script's hit is refused for its key, sent again without one, and counts once."""
+def test_store_without_memory_for_keys(browser):
+    """If the store has no memory for its key, the script retries without one, and counts once."""
     with process_stack(settings={"COUNTER_CORS_ORIGINS": "*"}) as stack:
         used = re.search(
             r"used_memory:(\d+)", str(stack.run_redis_command("redis", "INFO", "memory"))
@@ -378,8 +378,8 @@ def test_a_store_without_memory_for_keys(browser):
         assert stored(stack, "site") == 1
 
 
-def test_the_copy_buttons(stack, open_window):
-    """Each line has a button that puts it on the clipboard, and says so."""
+def test_copy_buttons(stack, open_window):
+    """Each snippet has a button that copies it, and confirms it."""
     window = open_window(stack)
     window.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     window.visit("/snippet?name=shop")
@@ -395,8 +395,8 @@ def test_the_copy_buttons(stack, open_window):
         assert window.page.get_by_role("status").nth(number).inner_text() == "Copied."
 
 
-def test_the_page_that_writes_the_lines(stack, open_window):
-    """Filled in and sent, it shows the badge, and lines that do what they say."""
+def test_snippet_page(stack, open_window):
+    """The filled-in form shows the badge and working snippets."""
     window = open_window(stack).visit("/count")
     before = stored(stack, "visits")
     window.click("the count on your site")

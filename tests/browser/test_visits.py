@@ -1,10 +1,10 @@
-"""What a visitor is told, and what the store has: through outages and back."""
+"""Visits in a browser, compared with the store, through outages and back."""
 
 from flask_redis_counter.testing import Faults, Stack, Tally, send_hit, wait_until
 
 from .window import Window, connect_all
 
-#: The words for each outcome; a page has the words of one.
+#: The text of each outcome. A page has one of them.
 COUNTED = "Your visit was counted"
 REFUSED = "Your visit was not counted"
 UNKNOWN = "We do not know whether your visit was counted"
@@ -12,12 +12,12 @@ SPOOLED = "It will be counted once the store is back"
 
 
 def stored(stack: Stack) -> int:
-    """Return what the store itself has."""
+    """Return the value in the store."""
     return int(stack.run_redis_command("redis", "GET", "counter:{visits}") or 0)
 
 
-def heard(window: Window) -> Tally:
-    """Return what the visitor was told by the page that is there."""
+def shown_outcome(window: Window) -> Tally:
+    """Return the outcome that the current page shows."""
     [words] = [words for words in (COUNTED, REFUSED, UNKNOWN) if words in window.text]
     assert window.status == (200 if words == COUNTED else 503)
     if words == COUNTED:
@@ -26,7 +26,7 @@ def heard(window: Window) -> Tally:
 
 
 def test_each_reload_counts_one(stack, open_window):
-    """The page shows the number that the store has, and a reload the next one."""
+    """The page shows the number in the store, and a reload the next one."""
     before = stored(stack)
     window = open_window(stack).visit("/count")
     assert window.number == before + 1 == stored(stack)
@@ -36,13 +36,13 @@ def test_each_reload_counts_one(stack, open_window):
     assert COUNTED in window.text
 
 
-def test_the_buttons_lead_around(stack, open_window):
-    """From the welcome page to a visit that counts, to the value, and back, which do not."""
+def test_navigation(stack, open_window):
+    """The links lead from the welcome page to a visit that counts, to the value, and back."""
     before = stored(stack)
     window = open_window(stack).visit("/")
     assert "Reading this page does not count" in window.text
     window.click("Count my visit")
-    assert heard(window).values == [before + 1]
+    assert shown_outcome(window).values == [before + 1]
     window.click("Read without counting")
     assert window.number == before + 1
     assert "This visit was not counted" in window.text
@@ -51,7 +51,7 @@ def test_the_buttons_lead_around(stack, open_window):
 
 
 def test_thousands_are_grouped(stack, open_window):
-    """A large number is readable, and is the number."""
+    """A large number has thousands separators, and is exact."""
     before = stored(stack)
     stack.run_redis_command("redis", "SET", "counter:{visits}", "41336")
     try:
@@ -62,8 +62,8 @@ def test_thousands_are_grouped(stack, open_window):
         stack.run_redis_command("redis", "SET", "counter:{visits}", str(before))
 
 
-def test_the_number_rises_by_itself(stack, open_window):
-    """Without a reload, on both pages that show it, with its thousands apart."""
+def test_live_number(stack, open_window):
+    """The number rises without a reload, on both pages, with thousands separators."""
     before = stored(stack)
     stack.run_redis_command("redis", "SET", "counter:{visits}", "999")
     try:
@@ -79,8 +79,8 @@ def test_the_number_rises_by_itself(stack, open_window):
         stack.run_redis_command("redis", "SET", "counter:{visits}", str(before))
 
 
-def test_a_number_that_stands_still_comes_back(stack, open_window):
-    """A page that was left, and is come back to, goes on."""
+def test_live_number_after_going_back(stack, open_window):
+    """A page that is left and returned to updates again."""
     before = stored(stack)
     window = open_window(stack).visit("/")
     window.click("Statistics")
@@ -91,16 +91,16 @@ def test_a_number_that_stands_still_comes_back(stack, open_window):
     wait_until(lambda: window.number == before + 2, what="the next one")
 
 
-def test_a_visitor_sits_out_an_outage(stack, faults, open_window):
-    """A friendly 503 that is true; the welcome page works; afterwards the next reload counts."""
+def test_outage(stack, faults, open_window):
+    """During an outage a visit is a correct 503, and the welcome page works; then reloads count."""
     before = stored(stack)
     tally = Tally()
     window = open_window(stack).visit("/count")
-    tally.add(heard(window))
+    tally.add(shown_outcome(window))
     with faults.killed("redis"):
-        # What is on its way when the store dies may be unknown; then it is known to be away.
+        # A hit in flight when the store dies may be unknown; later ones are not counted.
         def refused() -> int:
-            tally.add(heard(window.reload()))
+            tally.add(shown_outcome(window.reload()))
             return tally.not_counted
 
         wait_until(refused, what=REFUSED)
@@ -110,21 +110,21 @@ def test_a_visitor_sits_out_an_outage(stack, faults, open_window):
         assert welcome.status == 200
         assert "No number just now" in welcome.text
         welcome.click("Try to count my visit")
-        tally.add(heard(welcome))
+        tally.add(shown_outcome(welcome))
         assert welcome.status == 503
     told = len(tally.values)
-    tally.add(heard(window.reload()))
+    tally.add(shown_outcome(window.reload()))
     assert len(tally.values) == told + 1, "the store is back, and a reload did not count"
-    tally.add(heard(welcome.click("Try again")))
+    tally.add(shown_outcome(welcome.click("Try again")))
     assert tally.values[-1] == tally.values[-2] + 1 == stored(stack)
     tally.check(before=before, after=stored(stack))
 
 
-def test_unknown_is_called_unknown(stack, faults, open_window):
-    """A visit that reached the store, and whose answer was lost, is not said to be lost."""
+def test_unknown_outcome(stack, faults, open_window):
+    """A visit whose reply was lost is shown as unknown, not as lost."""
     before = stored(stack)
     window = open_window(stack).visit("/count")
-    assert heard(window).values == [before + 1]
+    assert shown_outcome(window).values == [before + 1]
     connect_all(stack)
     with faults.responses_dropped("redis"):
         window.reload()
@@ -136,8 +136,8 @@ def test_unknown_is_called_unknown(stack, faults, open_window):
     assert window.number == before + 3 == stored(stack)
 
 
-def test_a_spooled_visit_counts_later(spooling_stack, open_window):
-    """A 202 that promises a count; the count comes once the store is back, and once only."""
+def test_spooled_visit(spooling_stack, open_window):
+    """A spooled visit is a 202, and counts once when the store is back."""
     stack = spooling_stack
     window = open_window(stack).visit("/count")
     assert window.number == 1
@@ -149,5 +149,5 @@ def test_a_spooled_visit_counts_later(spooling_stack, open_window):
             assert SPOOLED in window.text
     wait_until(lambda: stored(stack) >= 3, what="the two visits in the store")
     window.reload()
-    assert heard(window).values == [4]
+    assert shown_outcome(window).values == [4]
     assert stored(stack) == 4

@@ -1,4 +1,4 @@
-"""A window of the browser that remembers what goes wrong in it."""
+"""A browser window that records errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flask_redis_counter.testing import Stack, send_hit
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page, Request, Response
 
-#: What the page says of itself, as the browser has rendered it.
+#: Measures the rendered page.
 LOOK = Path(__file__).with_name("look.js").read_text("utf-8")
 
 
@@ -45,17 +45,17 @@ class Window:
         page.on("response", self._answered)
 
     def visit(self, path: str) -> Window:
-        """Go to a path of the stack, and wait for all that belongs to the page."""
+        """Go to a path of the stack, and wait until the page is loaded."""
         self.page.goto(path, wait_until="load")
         return self
 
     def reload(self) -> Window:
-        """Ask for the same again."""
+        """Reload the page."""
         self.page.reload(wait_until="load")
         return self
 
     def click(self, name: str) -> Window:
-        """Follow the link of this name, and wait for all that belongs to the next page."""
+        """Follow the link of this name, and wait until the next page is loaded."""
         self.page.get_by_role("link", name=name).click()
         self.page.wait_for_load_state("load")
         return self
@@ -67,21 +67,21 @@ class Window:
 
     @property
     def text(self) -> str:
-        """What the page says."""
+        """The page's text."""
         return self.page.locator("main").inner_text()
 
     @property
     def number(self) -> int:
-        """The number that the page shows, as a visitor reads it."""
+        """The number that the page shows."""
         return int(self.page.locator("data.number").inner_text().replace(",", ""))
 
     def look(self) -> dict[str, Any]:
-        """Return what the page says of itself; see look.js."""
+        """Return measurements of the rendered page; see look.js."""
         looked: dict[str, Any] = self.page.evaluate(LOOK)
         return looked
 
     def picture(self, path: Path) -> None:
-        """Keep the whole page as a picture."""
+        """Take a screenshot of the whole page."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path, full_page=True)
 
@@ -93,11 +93,11 @@ class Window:
 
     def _failed(self, request: Request) -> None:
         if request.failure == "net::ERR_ABORTED":
-            return  # the window went on to the next page: no load waits for the icon
+            return  # the window went to the next page: loading does not wait for the icon
         self.troubles.append(f"{request.failure} {request.url}")
 
     def _said(self, message: ConsoleMessage) -> None:
-        # The browser itself says so of a page that is a 404 or a 503; the tests look at `status`.
+        # Chromium logs this for a 404 or 503 page; the tests check `status`.
         own = message.text.startswith("Failed to load resource: the server responded with")
         if own and message.location["url"] == self.page.url:
             return

@@ -21,7 +21,7 @@ requests = pytest.importorskip("requests")
 schemathesis = pytest.importorskip("schemathesis", reason="`nox -s fuzz` brings it along")
 openapi_checks = pytest.importorskip("schemathesis.specs.openapi.checks")
 
-#: Seconds that an answer may take on a machine that is busy; more is a hang.
+#: Maximum seconds of a response on a busy machine; more is a hang.
 PATIENCE = 10
 
 ADMIN_KEY = "correct-horse-battery-staple"
@@ -34,7 +34,7 @@ SOUND = ["200", "201", "304", "404", "409", "412", "422"]
 # check.
 CHECKS = {
     "positive_data_acceptance": {"expected-statuses": SOUND},
-    # A name with a slash in it is another path (404); a change without the key is none (401).
+    # A name with a slash is another path (404); a change without the key is a 401.
     "negative_data_rejection": {"expected-statuses": ["400", "401", "404"]},
     "max_response_time": PATIENCE,
 }
@@ -46,27 +46,27 @@ _SUFFIXED = {
 _LENIENT = {"negative_data_rejection": {"enabled": False}}
 _PICTURE = _STRICTER | _LENIENT
 ODD = {
-    # Hours go back less far than days, and a page has no names: no schema says so.
+    # No schema says that hours have a lower limit than days, and that a page takes no names.
     "GET /counters": _STRICTER,
     "GET /counters/{name}/series": _STRICTER,
-    # 7.0 is an integer by its schema, and none here.
+    # 7.0 is an integer by the schema, but not here.
     "PUT /counters/{name}": _STRICTER,
     # What is read here is "a"; who would set or delete "a.json" is told why that is none (400).
     "GET /counters/{name}.json": _SUFFIXED,
     "GET /counters/{name}.txt": _SUFFIXED,
     "GET /counters/{name}.svg": _SUFFIXED | _PICTURE,
-    # A picture is a 200, whatever goes wrong.
+    # A picture always has the status 200.
     "GET /hit/{name}.svg": _PICTURE,
     "GET /stats/{name}.svg": _PICTURE,
     "GET /counters/{name}/shields.json": _PICTURE,
-    # Not every text is a name, and a page ignores what it does not know.
+    # Not every text is a name, and a page ignores unknown parameters.
     "GET /snippet": _STRICTER | _LENIENT,
     "GET /stats": _STRICTER | _LENIENT,
 }
 
 
-def described(checks=CHECKS, phases=None, odd=ODD):
-    """Return what schemathesis makes of the description."""
+def load_schema(checks=CHECKS, phases=None, odd=ODD):
+    """Return the schemathesis schema of the OpenAPI document."""
     operations = [{"include-name": name, "checks": checks | of} for name, of in odd.items()]
     config = schemathesis.config.SchemathesisConfig.from_dict(
         {
@@ -75,16 +75,16 @@ def described(checks=CHECKS, phases=None, odd=ODD):
             "auth": {"openapi": {"admin": {"bearer": ADMIN_KEY}}},
             "operations": operations,
             "request-timeout": PATIENCE,
-            # An Idempotency-Key is no secret here, and part of what shows a failure.
+            # An Idempotency-Key is not a secret here, and is needed to reproduce a failure.
             "output": {"sanitization": {"enabled": False}},
         }
     )
     whole = schemathesis.openapi.from_dict(document(), config=config)
-    return whole.exclude(path="/live")  # its answer has no end
+    return whole.exclude(path="/live")  # its response has no end
 
 
 def negotiates(operation):
-    """Whether an operation answers in the form that Accept asks for."""
+    """Return whether an operation selects its media type by Accept."""
     return "406" in document()["paths"][operation.path][operation.method.lower()]["responses"]
 
 
@@ -101,15 +101,15 @@ UNJUDGED = CHECKS | {
     "positive_data_acceptance": {"enabled": False},
     "negative_data_rejection": {"enabled": False},
 }
-schema = described()
+schema = load_schema()
 # Where some operations are odd, include() takes them all.
-forms = described(phases=DRAWN, odd={}).include(lambda context: negotiates(context.operation))
-headers = described(UNJUDGED, DRAWN, odd={})
+forms = load_schema(phases=DRAWN, odd={}).include(lambda context: negotiates(context.operation))
+headers = load_schema(UNJUDGED, DRAWN, odd={})
 
 
 @pytest.fixture(scope="module", params=["serve", "flask"])
-def where(request, tmp_path_factory):
-    """Where requests go: to the production server, or to the Flask app without a server."""
+def target(request, tmp_path_factory):
+    """The target of requests: the production server, or the Flask app without a server."""
     folder = tmp_path_factory.mktemp("fuzz")
     yield from (serve_from if request.param == "serve" else flask_on)(folder)
 
@@ -138,7 +138,7 @@ def serve_from(folder):
 
 
 def flask_on(folder):
-    """Ask the app as a WSGI server would."""
+    """Call the app as a WSGI server would."""
     with EmbeddedValkey(folder) as store:
         config = {"COUNTER_TIMEOUT": PATIENCE, "COUNTER_ADMIN_KEY": ADMIN_KEY}
         app = create_app({"REDIS_URL": store.url, **config})
@@ -158,15 +158,15 @@ HEADERS = st.sampled_from(["", "a"]) | st.text(
 
 
 @schema.parametrize()
-def test_the_answers_are_those_described(case, where):
-    """Nothing else is answered, whatever the request."""
-    case.call_and_validate(**where)
+def test_responses_are_described(case, target):
+    """Any request gets a response that is described."""
+    case.call_and_validate(**target)
 
 
 @forms.given(accept=st.sampled_from(sorted(ACCEPTS)))
 @forms.parametrize()
-def test_each_form(case, accept, where):
-    """The answer has the form that was asked for."""
+def test_media_types(case, accept, target):
+    """The response has the media type of Accept."""
 
     def is_of_the_form(context, response, case):
         given = response.headers.get("content-type", [""])[0].partition(";")[0]
@@ -175,27 +175,27 @@ def test_each_form(case, accept, where):
 
     # Put into the case, and checked by schemathesis, so that it prints the whole request.
     case.headers["Accept"] = accept
-    case.call_and_validate(additional_checks=[is_of_the_form], **where)
+    case.call_and_validate(additional_checks=[is_of_the_form], **target)
 
 
 @headers.given(accept=HEADERS, key=HEADERS)
 @headers.parametrize()
-def test_any_headers(case, accept, key, where):
-    """They are answered as described, too, and nothing counts where one of them is malformed."""
+def test_any_headers(case, accept, key, target):
+    """Any headers get a described response, and nothing counts if one is malformed."""
 
     def is_refused_where_malformed(context, response, case):
         if response.status_code < 400 and case.path.startswith("/count"):
             if negotiates(case.operation):
-                assert understood(media_type, accept), "the Accept header is malformed"
+                assert is_valid(media_type, accept), "the Accept header is malformed"
             if "Idempotency-Key" in case.operation.headers:
-                assert understood(parse_idempotency_key, key), "the Idempotency-Key is malformed"
+                assert is_valid(parse_idempotency_key, key), "the Idempotency-Key is malformed"
 
     case.headers.update({"Accept": accept, "Idempotency-Key": key})
-    case.call_and_validate(additional_checks=[is_refused_where_malformed], **where)
+    case.call_and_validate(additional_checks=[is_refused_where_malformed], **target)
 
 
-def understood(read, header):
-    """Whether a header means something."""
+def is_valid(read, header):
+    """Return whether a header is valid."""
     try:
         read(header)
     except HTTPException:

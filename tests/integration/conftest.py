@@ -17,7 +17,7 @@ pytest.register_assert_rewrite(f"{__package__}.described", f"{__package__}.suppo
 
 from .containers import StoreContainer  # noqa: E402  # after the line above
 from .openapi_client import DescribedClient, DescribedFlaskClient  # noqa: E402  # as well
-from .rsgi import as_wsgi, close_fronts  # noqa: E402  # as well
+from .rsgi import as_wsgi, close_apps  # noqa: E402  # as well
 from .support import nowhere  # noqa: E402  # as well
 
 # The servers of this machine, by what is to be installed.
@@ -156,4 +156,4 @@ def _nothing_is_cached(monkeypatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_stays_open() -> Iterator[None]:
     yield
-    close_fronts()
+    close_apps()

@@ -1,4 +1,4 @@
-"""Requests of cleartext HTTP/2, which may have a body without a length."""
+"""Requests over cleartext HTTP/2, which may have a body without a length."""
 
 import socket
 import struct
@@ -9,8 +9,8 @@ END_STREAM, END_HEADERS, ACK = 1, 4, 1
 STATUSES = {8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500}
 
 
-def ask(port, method, path, body=None, **headers):
-    """Send a request, without Content-Length, and return the status of its response."""
+def request_status(port, method, path, body=None, **headers):
+    """Send a request without Content-Length, and return the status of its response."""
     fields = {":method": method, ":scheme": "http", ":path": path, ":authority": "a", **headers}
     # Literals without indexing, and not Huffman-coded.
     block = b"".join(
@@ -44,4 +44,4 @@ def _head(answers):
 
 
 def _status(block):
-    return STATUSES[block[0] & 0x7F]  # others than these would be literals
+    return STATUSES[block[0] & 0x7F]  # any other status would be a literal

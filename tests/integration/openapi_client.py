@@ -1,4 +1,4 @@
-"""Clients that compare each answer with the service's own description of itself."""
+"""Clients that check each response against the service's OpenAPI document."""
 
 import json
 import re
@@ -9,12 +9,12 @@ from werkzeug.test import Client
 from flask_redis_counter.web.openapi.document import document
 
 DESCRIBED = document()
-# What is said of "{name}.json" is said of no "{name}".
+# "{name}.json" must not match "{name}".
 PATHS = dict(sorted(DESCRIBED["paths"].items(), key=lambda path: -len(path[0])))
 
 
-def resolved(part):
-    """Return a part of the description, or what it refers to."""
+def resolve(part):
+    """Return a part of the document, following a reference."""
     if "$ref" not in part:
         return part
     _, _, kind, name = part["$ref"].split("/")
@@ -22,7 +22,7 @@ def resolved(part):
 
 
 def check(method, path, response):
-    """Check that an answer is one of those described."""
+    """Check that a response is one of those described."""
     method = method.lower()
     routes = [
         operations
@@ -42,7 +42,7 @@ def check(method, path, response):
     assert str(response.status_code) in answers, f"{method} {path} is not described so"
     answer = answers[str(response.status_code)]
     for name, header in answer.get("headers", {}).items():
-        if resolved(header).get("required"):
+        if resolve(header).get("required"):
             assert name in response.headers, f"{method} {path}: {response.status_code}"
     content = answer.get("content")
     if method == "head" or content is None:
@@ -54,8 +54,8 @@ def check(method, path, response):
 
 
 def check_members(schema, answer):
-    """Check that a document has the members that are described, and required, and no others."""
-    schema = resolved(schema)
+    """Check that an object has the required members, and no undescribed ones."""
+    schema = resolve(schema)
     members = set(schema.get("properties", {}))
     for choice in schema.get("oneOf", ()):
         members |= set(choice["properties"])

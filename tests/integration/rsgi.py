@@ -1,4 +1,4 @@
-"""The front as a WSGI application, so that one client speaks to both ways to the answer."""
+"""The RSGI app as a WSGI application, so that one client can test the fast path and Flask."""
 
 import asyncio
 import io
@@ -23,78 +23,78 @@ class Headers:
         return any(key == name for key, _ in self._pairs)
 
     def keys(self):
-        """All names."""
+        """Return all names."""
         return list(dict(self._pairs))
 
     def items(self):
-        """All of them."""
+        """Return all names and values."""
         return [(key, value) for key, value in self._pairs if value.isascii()]
 
     def get_all(self, name):
-        """Return all that a header was given."""
+        """Return all values of a header."""
         return [value for key, value in self.items() if key == name]
 
     def get(self, name, default=None):
-        """Return the first that a header was given."""
+        """Return the first value of a header."""
         return next(iter(self.get_all(name)), default)
 
 
 class Protocol:
-    """What the front reads and answers."""
+    """The interface of Granian's protocol object that the RSGI app uses."""
 
     def __init__(self, body):
         self._body = body
 
     async def __aiter__(self):
-        """Return the request's body, in one chunk."""
+        """Yield the request's body in one chunk."""
         yield await asyncio.to_thread(self._body.read)
 
     def response_bytes(self, status, headers, body):
-        """Take an answer."""
+        """Store a response."""
         self.status, self.headers, self.body = status, headers, body
 
     def response_empty(self, status, headers):
-        """Take an answer without a body."""
+        """Store a response without a body."""
         self.response_bytes(status, headers, b"")
 
 
 class Loop:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread."""
 
     def __init__(self):
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
 
     def run(self, coroutine):
-        """Run a coroutine and return what it does."""
+        """Run a coroutine, and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
 
 
 @cache
 def loop():
-    """Return the loop of this process, which only tests that ask a front start."""
+    """Return the loop of this process. It is started on first use."""
     return Loop()
 
 
-FRONTS = []
+APPS = []
 
 
-def close_fronts():
-    """Close what the fronts of a test have open."""
-    if FRONTS:
-        while FRONTS:
-            loop().run(FRONTS.pop().aclose())
+def close_apps():
+    """Close the RSGI apps that a test has created."""
+    if APPS:
+        while APPS:
+            loop().run(APPS.pop().aclose())
         loop().run(asyncio.sleep(0))
 
 
 def as_wsgi(app):
-    """Return a WSGI application that asks the front of a Flask app."""
-    front = RSGIApp(app)
-    FRONTS.append(front)
+    """Return a WSGI application that calls the RSGI app of a Flask app."""
+    rsgi_app = RSGIApp(app)
+    APPS.append(rsgi_app)
 
     def wsgi(environ, start_response):
         protocol = Protocol(environ["wsgi.input"])
-        loop().run(front.__rsgi__(_scope(environ), protocol))
+        loop().run(rsgi_app.__rsgi__(_scope(environ), protocol))
         start_response(f"{protocol.status} -", list(protocol.headers))
         return io.BytesIO(protocol.body)
 

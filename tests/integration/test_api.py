@@ -21,7 +21,7 @@ READS = ["/counters", "/counters?name=visits", "/counters/visits", "/counters/vi
 
 @pytest.fixture
 def service(server, client, client_of):
-    """Make clients of the service with further settings, on an empty store."""
+    """Make clients of the service with extra settings, on an empty store."""
 
     def make(**config):
         return client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, **config)
@@ -31,12 +31,12 @@ def service(server, client, client_of):
 
 @pytest.fixture
 def admin(service):
-    """A client of a service that has an admin key."""
+    """A client of a service with an admin key."""
     return service(COUNTER_ADMIN_KEY=ADMIN_KEY)
 
 
 def counters(web):
-    """Return the library's counters of a client's service."""
+    """Return the counters of a client's service."""
     return web.application.extensions["redis_counter"].counter
 
 
@@ -45,8 +45,8 @@ def put(web, name, value, **headers):
     return web.put(f"/counters/{name}", json={"value": value}, headers=ADMIN | headers)
 
 
-def test_a_list_in_pages(web):
-    """Each page has the path of the next one, and together they have every counter once."""
+def test_list_in_pages(web):
+    """Each page links to the next one; together they list every counter once."""
     expected = [{"name": f"n{i}", "value": i} for i in range(5)]
     for one in expected:
         counters(web).set(one["name"], one["value"])
@@ -62,14 +62,14 @@ def test_a_list_in_pages(web):
     assert web.get("/counters?after=n4&limit=1").json == {"counters": []}
 
 
-def test_a_list_without_counters(web, client):
-    """It is empty, and no error; reading makes nothing."""
+def test_list_without_counters(web, client):
+    """The list of an empty store is empty, and creates nothing."""
     assert web.get("/counters").json == {"counters": []}
     assert contents(client) == {}
 
 
-def test_many_at_once(web):
-    """In the order of the question; one that does not exist is null, and not zero."""
+def test_list_of_named_counters(web):
+    """Counters are returned in the order of the query; a missing one is null, not zero."""
     web.post("/counters/b/hits?amount=7")
     web.post("/counters/a/hits")
     assert web.get("/counters?name=b&name=none&name=a").json == {
@@ -88,14 +88,14 @@ def test_many_at_once(web):
     "query", ["limit=0", "limit=1001", "limit=1.5", "limit=1&limit=2", "name=a&limit=1",
               "name=a&after=b", "after=a&after=b", "name=", "name=a%20b", "names=a", "page=2"],
 )  # fmt: skip
-def test_what_is_no_list(web, query):
-    """400: nothing of a query is ignored."""
+def test_list_rejects_invalid_queries(web, query):
+    """An invalid query is a 400: no part of it is ignored."""
     problem(web.get(f"/counters?{query}"), 400)
 
 
 @pytest.mark.parametrize("what", ["text", "", "1.5", "9223372036854775808", "a list"])
-def test_a_value_that_is_no_integer(web, client, what):
-    """500, and no zero; a list says so of that one, and has all others; it stays as it is."""
+def test_read_of_a_non_integer(web, client, what):
+    """Reading is a 500, not a zero; a list marks it and has all others; the key stays."""
     for name in ("a", "visits", "z"):
         web.post(f"/counters/{name}/hits")
     client.delete(KEY)
@@ -108,8 +108,8 @@ def test_a_value_that_is_no_integer(web, client, what):
     assert contents(client) == before
 
 
-def test_a_suffix_says_the_form(web):
-    """Whatever a client accepts: for a link, or a program that sets no headers."""
+def test_suffix_selects_the_media_type(web):
+    """A suffix wins over Accept: for links, and for programs that set no headers."""
     web.post("/counters/visits/hits?amount=7")
     as_json = web.get("/counters/visits.json", headers=BROWSER)
     assert as_json.json == {"name": "visits", "value": 7, "counted": False}
@@ -120,8 +120,8 @@ def test_a_suffix_says_the_form(web):
 
 
 @pytest.mark.parametrize("name", ["data.json", "data.txt", "data.svg", ".json", "a.json.svg"])
-def test_a_name_that_ends_like_a_form(admin, client, name):
-    """It is neither hit, set nor deleted: as an address it would mean one counter, and another."""
+def test_name_with_a_suffix_cannot_change(admin, client, name):
+    """A name with a suffix cannot be hit, set or deleted: its URL would be ambiguous."""
     counters(admin).set(name, 41)
     before = contents(client)
     answers = [admin.post(f"/counters/{name}/hits"), admin.post(f"/counters/{name}/hits?amount=7"),
@@ -132,12 +132,12 @@ def test_a_name_that_ends_like_a_form(admin, client, name):
         assert picture.headers["Counter-Status"] == "400"
     assert name in problem(answers[0], 400)["detail"]
     assert contents(client) == before
-    # What the library has made is read with a suffix of its own.
+    # A counter that the library created is read with another suffix.
     assert admin.get(f"/counters/{name}.json").json["value"] == 41
 
 
-def test_a_change_with_a_parameter(admin, client):
-    """PUT and DELETE take none: one that is misunderstood, such as a dry run, changes nothing."""
+def test_change_rejects_parameters(admin, client):
+    """PUT and DELETE reject parameters: a misunderstood dry run must change nothing."""
     counters(admin).set("orders", 41)
     assert "dry" in problem(put(admin, "orders?dry=1", 7), 400)["detail"]
     problem(admin.delete("/counters/orders?dry=1", headers=ADMIN), 400)
@@ -145,23 +145,23 @@ def test_a_change_with_a_parameter(admin, client):
 
 
 @pytest.mark.parametrize("name", [".", ".."])
-def test_a_name_that_is_a_folder(admin, client, name):
-    """No more is this one: most clients would send another path."""
+def test_name_that_is_a_folder(admin, client, name):
+    """ "." and ".." are rejected, because most clients would send another path."""
     for answer in (admin.post(f"/counters/{name}/hits"), put(admin, name, 7)):
         assert "folder" in problem(answer, 400)["detail"]
     assert contents(client) == {}
 
 
-def test_names_that_nearly_end_like_a_form(admin):
-    """They are names like any other."""
+def test_name_with_almost_a_suffix(admin):
+    """Names that almost end in a suffix are ordinary names."""
     for name in ("json", "a.jsonl", "a.html", "a.JSON", "...", ".a", "a.json."):
         assert admin.post(f"/counters/{name}/hits").json["value"] == 1
         assert admin.get(f"/counters/{name}").json["value"] == 1
 
 
 @pytest.mark.parametrize("path", READS)
-def test_what_still_holds_is_not_sent_again(web, path):
-    """304 without a body to who has it, and 200 once it has changed."""
+def test_if_none_match(web, path):
+    """A matching If-None-Match gets a 304 without a body, and a 200 after a change."""
     web.post("/counters/visits/hits")
     first = web.get(path)
     assert first.headers["Cache-Control"] == "no-cache"
@@ -179,8 +179,8 @@ def test_what_still_holds_is_not_sent_again(web, path):
     assert changed.headers["ETag"] != first.headers["ETag"]
 
 
-def test_each_form_has_a_tag_of_its_own(web):
-    """Who has the text is not told that the document still holds."""
+def test_etag_of_each_media_type(web):
+    """The ETag of the text does not match the JSON document."""
     web.post("/counters/visits/hits")
     accepted = ["application/json", "text/plain", "text/html"]
     answers = [web.get("/counters/visits", headers={"Accept": form}) for form in accepted]
@@ -189,8 +189,8 @@ def test_each_form_has_a_tag_of_its_own(web):
 
 
 @pytest.mark.parametrize("path", READS)
-def test_read_where_it_holds(web, path):
-    """If-Match is met, or answered with 412."""
+def test_if_match(web, path):
+    """If-Match gets the value if it matches, and a 412 otherwise."""
     web.post("/counters/visits/hits")
     for tag in ("*", web.get(path).headers["ETag"]):
         assert web.get(path, headers={"If-Match": tag}).status_code == 200
@@ -198,8 +198,8 @@ def test_read_where_it_holds(web, path):
 
 
 @pytest.mark.parametrize("path", READS)
-def test_head_of_what_is_read(web, client, path):
-    """The headers of GET, no body, and nothing counted."""
+def test_head_of_a_read(web, client, path):
+    """HEAD returns the headers of GET without a body, and does not count."""
     web.post("/counters/visits/hits")
     before = contents(client).keys()
     get, head = web.get(path), web.head(path)
@@ -209,16 +209,16 @@ def test_head_of_what_is_read(web, client, path):
     assert client.get(KEY) == b"1"
 
 
-def test_head_of_the_count_has_no_tag(web):
-    """GET would count: there is nothing that could still hold."""
+def test_head_of_count_has_no_etag(web):
+    """HEAD /count has no ETag, because GET would count."""
     response = web.head("/count", headers={"If-None-Match": "*"})
     assert response.status_code == 200
     assert "ETag" not in response.headers
     assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_no_counter_is_made_unless_one_may(service, client):
-    """404 and nothing stored where hits make none; `/count` makes its own all the same."""
+def test_auto_create_off(service, client):
+    """Without auto-create a hit is a 404 and stores nothing; `/count` still creates its counter."""
     web = service(COUNTER_AUTO_CREATE=False)
     assert problem(web.post("/counters/orders/hits"), 404)["counted"] is False
     assert problem(web.post("/counters/visits/hits?amount=7"), 404)["counted"] is False
@@ -229,8 +229,8 @@ def test_no_counter_is_made_unless_one_may(service, client):
     assert web.post("/counters/orders/hits").json["value"] == 42
 
 
-def test_no_more_counters_than_there_may_be(service, client):
-    """409 and nothing stored for one too many; those that are there go on."""
+def test_max_counters(service, client):
+    """One counter too many is a 409 and stores nothing; existing ones still count."""
     web = service(COUNTER_MAX_COUNTERS=2, COUNTER_ADMIN_KEY=ADMIN_KEY)
     for name in ("a", "b"):
         assert web.post(f"/counters/{name}/hits").json["value"] == 1
@@ -249,14 +249,14 @@ def test_no_more_counters_than_there_may_be(service, client):
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "1.5", "1e3", "", "9223372036854775808", "9" * 30])
-def test_an_amount_that_is_none(web, client, amount):
-    """400, and nothing stored."""
+def test_invalid_amount(web, client, amount):
+    """An invalid amount is a 400 and stores nothing."""
     assert problem(web.post(f"/counters/orders/hits?amount={amount}"), 400)["counted"] is False
     assert contents(client) == {}
 
 
-def test_an_amount_that_does_not_fit(web, client):
-    """409, and the counter stays; what fits still counts."""
+def test_amount_that_overflows(web, client):
+    """An amount that overflows is a 409 and changes nothing; a smaller one still counts."""
     web.post(f"/counters/orders/hits?amount={MAX - 1}")
     assert problem(web.post("/counters/orders/hits?amount=2"), 409)["counted"] is False
     assert web.post("/counters/orders/hits").json["value"] == MAX
@@ -264,8 +264,8 @@ def test_an_amount_that_does_not_fit(web, client):
     assert client.get("counter:{orders}") == str(MAX).encode()
 
 
-def test_an_unknown_counter(admin, client):
-    """404 wherever it would be read or deleted, and nothing is made."""
+def test_unknown_counter(admin, client):
+    """Reading or deleting an unknown counter is a 404, and creates nothing."""
     for path in ("/counters/none", "/counters/none.txt", "/counters/none/series"):
         said = problem(admin.get(path), 404)
         assert (said["detail"], said["counted"]) == ("there is no counter 'none'.", False)
@@ -278,8 +278,8 @@ def test_an_unknown_counter(admin, client):
     ("method", "path"), [("GET", ".json"), ("POST", "/hits"), ("GET", "/series"),
                          ("PUT", ""), ("DELETE", "")],
 )  # fmt: skip
-def test_a_name_outside_the_rules(admin, client, method, path, name):
-    """400 and the rules, on each route."""
+def test_invalid_name(admin, client, method, path, name):
+    """An invalid name is a 400 with the rules on each route."""
     body = {"json": {"value": 1}} if method == "PUT" else {}
     answer = admin.open(f"/counters/{name}{path}", method=method, headers=ADMIN, **body)
     assert "1 to 64 characters" in problem(answer, 400)["detail"]
@@ -287,7 +287,7 @@ def test_a_name_outside_the_rules(admin, client, method, path, name):
 
 
 def test_set_and_delete(admin, client):
-    """The answer has the value that was; days and hours go with the counter."""
+    """The response has the previous value; days and hours are deleted with the counter."""
     made = put(admin, "orders", 41)
     assert (made.status_code, made.headers["Location"]) == (201, "/counters/orders")
     assert made.json == {"name": "orders", "value": 41, "was": None}
@@ -320,8 +320,8 @@ AUTHORIZATIONS = {
 
 
 @pytest.mark.parametrize("headers", AUTHORIZATIONS.values(), ids=AUTHORIZATIONS)
-def test_the_wrong_key(admin, client, headers):
-    """401, how to do it, and nothing changed, whether or not there is such a counter."""
+def test_wrong_admin_key(admin, client, headers):
+    """A wrong key is a 401 with instructions, also for an unknown counter, and changes nothing."""
     admin.post("/counters/orders/hits")
     before = contents(client)
     for name in ("orders", "none"):
@@ -334,14 +334,14 @@ def test_the_wrong_key(admin, client, headers):
     assert contents(client) == before
 
 
-def test_the_scheme_has_no_case(admin):
-    """RFC 9110, section 11.1."""
+def test_scheme_ignores_case(admin):
+    """The scheme Bearer ignores case (RFC 9110, section 11.1)."""
     headers = {"Authorization": f"bEARER {ADMIN_KEY}"}
     assert admin.put("/counters/orders", json={"value": 7}, headers=headers).status_code == 201
 
 
-def test_without_a_key_nobody_may(web, client):
-    """403 to everybody, also to who sends an empty key, and nothing changed."""
+def test_changes_without_admin_key(web, client):
+    """Without an admin key every change is a 403, also with an empty key, and changes nothing."""
     web.post("/counters/orders/hits")
     before = contents(client)
     for headers in (ADMIN, {}, {"Authorization": "Bearer "}, {"Authorization": "Bearer None"}):
@@ -351,8 +351,8 @@ def test_without_a_key_nobody_may(web, client):
     assert contents(client) == before
 
 
-def test_a_key_from_a_file(service, tmp_path):
-    """As Docker and Kubernetes hand out secrets."""
+def test_admin_key_from_a_file(service, tmp_path):
+    """The admin key may come from a file, as Docker and Kubernetes mount secrets."""
     file = tmp_path / "key"
     file.write_text(f"{ADMIN_KEY}\n")
     assert put(service(COUNTER_ADMIN_KEY_FILE=str(file)), "orders", 7).status_code == 201
@@ -386,24 +386,24 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_a_body_that_says_no_value(admin, client, body):
-    """400, and nothing changed."""
+def test_invalid_body(admin, client, body):
+    """A body without a valid value is a 400, and changes nothing."""
     admin.post("/counters/orders/hits")
     before = contents(client)
     problem(admin.put("/counters/orders", data=body, headers=ADMIN), 400)
     assert contents(client) == before
 
 
-def test_a_body_with_blanks(admin):
-    """JSON may have them, and any media type."""
+def test_body_with_whitespace(admin):
+    """The JSON may have whitespace, and any media type."""
     body = b'\n{ "value" :\t7 }\n'
     answer = admin.put("/counters/orders", data=body, headers=ADMIN, content_type="text/plain")
     assert answer.json["value"] == 7
 
 
 @pytest.mark.parametrize(("announced", "status"), [(65537, 413), (0, 400), (11, 400), (13, 400)])
-def test_a_body_of_the_wrong_size(admin, client, announced, status):
-    """One that is too large is refused before it is read; what is cut off says nothing."""
+def test_body_of_the_wrong_size(admin, client, announced, status):
+    """A too large body is rejected unread, and an incomplete one is a 400."""
     length = {"CONTENT_LENGTH": str(announced)}
     options = {"data": b'{"value": 7}', "headers": ADMIN, "environ_overrides": length}
     problem(admin.put("/counters/orders", **options), status)
@@ -411,13 +411,13 @@ def test_a_body_of_the_wrong_size(admin, client, announced, status):
 
 
 CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": ""}
-# What a server says that reads chunks itself.
+# Set by servers that decode chunks.
 TERMINATED = CHUNKED | {"wsgi.input_terminated": True}
 
 
 @pytest.mark.parametrize(("size", "status"), [(12, 201), (65535, 201), (65537, 413)])
-def test_a_body_of_unknown_length(admin, client, size, status):
-    """It is read up to the limit."""
+def test_body_of_unknown_length(admin, client, size, status):
+    """A body of unknown length is read up to the limit."""
     body = b'{"value": 7}'.ljust(size)
     options = {"data": body, "headers": ADMIN, "environ_overrides": TERMINATED}
     assert admin.put("/counters/orders", **options).status_code == status
@@ -425,8 +425,8 @@ def test_a_body_of_unknown_length(admin, client, size, status):
 
 
 @pytest.mark.parametrize("path", ["/counters/orders", "/counters/orders/hits", "/count"])
-def test_a_body_of_two_lengths(admin, client, path):
-    """A proxy may have taken the other one: 400."""
+def test_body_of_two_lengths(admin, client, path):
+    """Two lengths are a 400: a proxy may have used the other one."""
     environ = TERMINATED | {"CONTENT_LENGTH": "1"}
     options = {"data": b"7", "headers": ADMIN, "environ_overrides": environ}
     method = "PUT" if path == "/counters/orders" else "POST"
@@ -434,8 +434,8 @@ def test_a_body_of_two_lengths(admin, client, path):
     assert contents(client) == {}
 
 
-def test_a_chunked_body_that_the_server_does_not_read(server, client):
-    """411 where it matters: it is not taken for an empty one."""
+def test_chunked_body_without_support(server, client):
+    """A chunked body that the server cannot read is a 411, and is not treated as empty."""
     app = create_app({"REDIS_URL": server.url, "COUNTER_ADMIN_KEY": ADMIN_KEY})
     options = {"data": b"7", "headers": ADMIN, "environ_overrides": CHUNKED}
     problem(app.test_client().put("/counters/orders", **options), 411)
@@ -444,36 +444,36 @@ def test_a_chunked_body_that_the_server_does_not_read(server, client):
 
 
 @pytest.mark.parametrize(("data", "status"), [(b"", 200), (b"amount=2", 400)])
-def test_a_hit_with_a_body_of_unknown_length(admin, client, data, status):
-    """An empty one is none; any other might hold an amount."""
+def test_hit_with_a_body_of_unknown_length(admin, client, data, status):
+    """An empty body of a hit is ignored; any other might contain an amount, and is a 400."""
     options = {"data": data, "environ_overrides": TERMINATED}
     assert admin.post("/counters/orders/hits", **options).status_code == status
     assert client.get("counter:{orders}") == (b"1" if status == 200 else None)
 
 
-def test_a_body_that_does_not_come(server, client, monkeypatch):
-    """The front waits for a while, and then says 400."""
+def test_body_that_does_not_arrive(server, client, monkeypatch):
+    """The RSGI app waits for a body until its timeout, and then returns a 400."""
     monkeypatch.setattr("flask_redis_counter.web.rsgi.app.BODY_TIMEOUT", 0.05)
     app = create_app({"REDIS_URL": server.url, "COUNTER_ADMIN_KEY": ADMIN_KEY})
     web = Client(as_wsgi(app), app.response_class)
     over = threading.Event()
 
-    class Slow(io.BytesIO):
-        """A body that comes when it is too late."""
+    class SlowBody(io.BytesIO):
+        """A body that arrives after the timeout."""
 
         def read(self):
-            """Wait, and return it."""
+            """Wait, and return the body."""
             over.wait(30)
             return super().read()
 
-    answer = web.put("/counters/orders", input_stream=Slow(b'{"value": 7}'), headers=ADMIN)
+    answer = web.put("/counters/orders", input_stream=SlowBody(b'{"value": 7}'), headers=ADMIN)
     over.set()
     assert "whole" in problem(answer, 400)["detail"]
     assert contents(client) == {}
 
 
-def test_what_is_refused_for_its_size_is_not_read(server, client):
-    """The announced length is enough."""
+def test_too_large_body_is_not_read(server, client):
+    """A body is rejected by its announced length, unread."""
     app = create_app({"REDIS_URL": server.url, "COUNTER_ADMIN_KEY": ADMIN_KEY})
     web = Client(as_wsgi(app), app.response_class)
     body = io.BytesIO(b'{"value": 7}')
@@ -486,8 +486,8 @@ def test_what_is_refused_for_its_size_is_not_read(server, client):
     assert body.tell() == 0
 
 
-def test_set_only_what_is_new(admin, client):
-    """With `If-None-Match: *`, 412 where there is one, and it stays."""
+def test_set_if_absent(admin, client):
+    """With `If-None-Match: *`, setting an existing counter is a 412 and changes nothing."""
     new = {"If-None-Match": "*"}
     assert put(admin, "orders", 0, **new).status_code == 201
     admin.post("/counters/orders/hits")
@@ -501,8 +501,8 @@ def test_set_only_what_is_new(admin, client):
     "condition", [{"If-None-Match": '"tag"'}, {"If-None-Match": ""}, {"If-None-Match": "\xff"},
                   {"If-Match": "*"}, {"If-Match": '"tag"', "If-None-Match": "*"}], ids=str,
 )  # fmt: skip
-def test_a_condition_that_is_not_understood(admin, client, condition):
-    """400, because to ignore it would change what was not to be changed."""
+def test_unsupported_condition(admin, client, condition):
+    """An unsupported condition is a 400: ignoring it could change what must not change."""
     admin.post("/counters/orders/hits")
     before = contents(client)
     problem(put(admin, "orders", 7, **condition), 400)
@@ -511,8 +511,8 @@ def test_a_condition_that_is_not_understood(admin, client, condition):
     assert contents(client) == before
 
 
-def test_what_is_no_integer_is_neither_set_nor_deleted(admin, client):
-    """500, and the key stays."""
+def test_change_of_a_non_integer(admin, client):
+    """Setting or deleting a key that is not an integer is a 500, and the key stays."""
     client.set(KEY, "text")
     problem(put(admin, "visits", 7), 500)
     problem(admin.delete("/counters/visits", headers=ADMIN), 500)
@@ -520,8 +520,8 @@ def test_what_is_no_integer_is_neither_set_nor_deleted(admin, client):
     assert client.get(KEY) == b"text"
 
 
-def test_changes_while_the_store_is_away(web_alone, client_of):
-    """503, and nothing changed for certain."""
+def test_change_during_an_outage(web_alone, client_of):
+    """A change during an outage is a 503, and nothing was changed."""
     config = web_alone.application.extensions["redis_counter"].config
     admin = client_of(REDIS_URL=config.redis_url, COUNTER_ADMIN_KEY=ADMIN_KEY)
     assert problem(put(admin, "orders", 7), 503)["counted"] is False
@@ -532,13 +532,13 @@ def test_changes_while_the_store_is_away(web_alone, client_of):
 
 @pytest.fixture
 def noon(monkeypatch):
-    """It is noon for the counters, and stays so."""
+    """Fix the counters' clock at noon."""
     seconds = datetime(2026, 11, 23, 12, 30, tzinfo=UTC).timestamp()
     monkeypatch.setattr("flask_redis_counter.series.now", lambda: seconds)
 
 
-def test_days(web, noon):
-    """Thirty, unless it is said how many, today last; a day without hits is a zero."""
+def test_series_by_day(web, noon):
+    """The series has 30 days by default, today last; a day without hits is a zero."""
     web.post("/counters/orders/hits?amount=7")
     web.post("/counters/orders/hits", headers={"User-Agent": "another"})
     answer = web.get("/counters/orders/series").json
@@ -548,8 +548,8 @@ def test_days(web, noon):
     assert len(web.get("/counters/orders/series?days=3660").json["series"]) == 3660
 
 
-def test_hours(web, noon):
-    """Of two days, unless it is said of how many; nobody counts the visitors of an hour."""
+def test_series_by_hour(web, noon):
+    """The series by hour covers 2 days by default, and has no visitors."""
     web.post("/counters/orders/hits?amount=7")
     answer = web.get("/counters/orders/series?by=hour").json
     assert (answer["by"], len(answer["series"])) == ("hour", 37)
@@ -558,8 +558,8 @@ def test_hours(web, noon):
     assert len(web.get("/counters/orders/series?by=hour&days=7").json["series"]) == 157
 
 
-def test_a_counter_that_nobody_has_hit_has_no_hits(admin):
-    """But it is there."""
+def test_series_without_hits(admin):
+    """The series of a counter without hits has zeros."""
     put(admin, "orders", 7)
     days = admin.get("/counters/orders/series?days=2").json["series"]
     assert [day["hits"] for day in days] == [0, 0]
@@ -570,7 +570,7 @@ def test_a_counter_that_nobody_has_hit_has_no_hits(admin):
               "days=1.5", "days=", "days=1&days=2", "by=hour&days=8", "day=7",
               "days=99999999999999999999"],
 )  # fmt: skip
-def test_what_is_no_series(web, query):
-    """400."""
+def test_series_rejects_invalid_queries(web, query):
+    """An invalid query of a series is a 400."""
     web.post("/counters/orders/hits")
     problem(web.get(f"/counters/orders/series?{query}"), 400)

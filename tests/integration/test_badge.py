@@ -1,4 +1,4 @@
-"""Counters as pictures, on real stores: what they show, what they count, what they admit."""
+"""Badges and charts as pictures on real stores: value, counting and errors."""
 
 import json
 from xml.etree import ElementTree
@@ -31,14 +31,14 @@ def says(response, status=None, *, chart=False):
 
 
 def problem(response, status):
-    """Check that a response is a problem document, and return what it says."""
+    """Check that a response is a problem document, and return its detail."""
     assert response.status_code == status
     assert response.mimetype == "application/problem+json"
     return json.loads(response.text)["detail"]
 
 
-def test_reading(web, client):
-    """The badge shows the value and does not count; it may be kept, and must be asked about."""
+def test_badge_reads(web, client):
+    """The badge shows the value without counting; caches must revalidate it."""
     client.set(KEY, 1234)
     response = web.get("/counters/visits.svg")
     assert says(response) == "visits: 1234"
@@ -51,8 +51,8 @@ def test_reading(web, client):
     assert says(web.get("/counters/visits.svg", headers=asking)) == "visits: 1235"
 
 
-def test_hitting(web, client):
-    """Each time that the picture is fetched counts; HEAD and OPTIONS do not."""
+def test_hit_badge_counts(web, client):
+    """Each request for the picture counts; HEAD and OPTIONS do not."""
     for value in (1, 2, 3):
         response = web.get("/hit/visits.svg")
         assert says(response) == f"visits: {value}"
@@ -66,8 +66,8 @@ def test_hitting(web, client):
     assert client.get(KEY) == b"3"
 
 
-def test_how_it_looks(web, client):
-    """Label, colours and format are the query's; the label is text, whatever is in it."""
+def test_badge_style(web, client):
+    """Label, colours and format come from the query; the label is escaped."""
     client.set(KEY, -1234567)
     query = {"label": "<b>&\"'", "color": "abc", "label_color": "#123456"}
     for form, number in {"plain": "-1234567", "comma": "-1,234,567", "short": "-1.2M"}.items():
@@ -79,7 +79,7 @@ def test_how_it_looks(web, client):
     assert client.get(KEY) == b"-1234567"
 
 
-#: Queries that links and pictures get in the wild, and mistakes.
+#: Queries of links and pictures in practice, and mistakes.
 QUERIES = ["v=2", "amp;color=red", "label=a&amp;color=red", "utm_source=x", "cache=no&maxAge=60",
            "t=1764000000&t=2", "logo=redis&style=flat-square", "lable=a", "amount=2", "color=nope",
            "color=BLUE", "color=1234", "label_color=%23", "format=big", "label=%00",
@@ -87,8 +87,8 @@ QUERIES = ["v=2", "amp;color=red", "label=a&amp;color=red", "utm_source=x", "cac
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_never_breaks_a_picture(web, client, query):
-    """Whatever the query, the picture shows the value, and one that counts counts."""
+def test_badge_ignores_invalid_queries(web, client, query):
+    """With any query the picture shows the value, and a picture that counts counts."""
     client.set(KEY, 5)
     assert says(web.get("/counters/visits.svg", query_string=query)).endswith("5")
     assert web.get("/counters/visits/shields.json", query_string=query).json["message"] == "5"
@@ -102,21 +102,21 @@ def test_a_query_never_breaks_a_picture(web, client, query):
     ["/counters/a%20b.svg", "/hit/a%20b.svg", f"/hit/{'x' * 65}.svg", "/hit/a.json.svg",
      "/stats/a%20b.svg"],
 )  # fmt: skip
-def test_a_picture_says_that_its_name_is_invalid(web, client, path):
-    """A name outside the rules is a picture that says so, and no counter."""
+def test_badge_of_an_invalid_name(web, client, path):
+    """An invalid name is a picture that says so, and creates no counter."""
     assert says(web.get(path), 400).endswith(": invalid")
     assert client.dbsize() == 0
 
 
 @pytest.mark.parametrize("path", ["/hit/a/b.svg", "/counters/a/b/c.svg", "/hit/.svg"])
-def test_a_picture_without_a_route(web, client, path):
-    """A path that leads nowhere is a picture where it looks like one's."""
+def test_badge_without_a_route(web, client, path):
+    """An unknown path that looks like a picture's is a picture."""
     assert says(web.get(path), 404).endswith("unknown")
     assert client.dbsize() == 0
 
 
-def test_a_host_that_this_is_not(server, client, client_of):
-    """What holds the other routes back holds back a picture that counts, and is a picture."""
+def test_badge_with_a_rejected_host(server, client, client_of):
+    """The request checks apply to a picture that counts, and the error is a picture."""
     web = client_of(REDIS_URL=server.url, COUNTER_TRUSTED_HOSTS="good.example")
     response = web.get("/hit/visits.svg", headers={"Host": "evil.example"})
     assert says(response, 400) == "visits: invalid"
@@ -124,14 +124,14 @@ def test_a_host_that_this_is_not(server, client, client_of):
     assert client.dbsize() == 0
 
 
-def test_a_body_that_a_picture_does_not_take(web, client):
-    """A GET with a body that is refused gets a picture as well."""
+def test_badge_with_a_rejected_body(web, client):
+    """A GET with a rejected body gets a picture as well."""
     assert says(web.get("/hit/visits.svg", data=b"x" * 65537), 413)
     assert client.dbsize() == 0
 
 
-def test_a_bug_behind_a_picture(web_alone, monkeypatch, caplog):
-    """An error that is none of ours is a picture that says so, and is logged."""
+def test_badge_with_a_bug(web_alone, monkeypatch, caplog):
+    """An unexpected exception is a picture that says so, and is logged."""
     monkeypatch.setattr(RedisCounter, "value", lambda *_: 1 / 0)
     monkeypatch.setattr(RedisCounter, "hit", lambda *_, **__: 1 / 0)
     for path in BOTH:
@@ -139,8 +139,8 @@ def test_a_bug_behind_a_picture(web_alone, monkeypatch, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_counter_that_is_not_there(web, client):
-    """Reading says so, with a 404, and makes none."""
+def test_badge_of_an_unknown_counter(web, client):
+    """The badge of an unknown counter shows it, has the status 404, and creates nothing."""
     for response in (web.get("/counters/none.svg"), web.get("/counters/none.svg?label=a")):
         assert says(response, 404).endswith(": unknown")
         assert response.headers["Cache-Control"] == "no-store"
@@ -148,8 +148,8 @@ def test_a_counter_that_is_not_there(web, client):
     assert client.dbsize() == 0
 
 
-def test_counters_that_a_picture_may_make(server, client, client_of):
-    """None where hits make none, and no more than there may be."""
+def test_hit_badge_respects_max_counters(server, client, client_of):
+    """A picture creates no counter without auto-create, and none above the maximum."""
     web = client_of(REDIS_URL=server.url, COUNTER_AUTO_CREATE=False)
     assert says(web.get("/hit/visits.svg"), 404) == "visits: unknown"
     assert client.dbsize() == 0
@@ -160,8 +160,8 @@ def test_counters_that_a_picture_may_make(server, client, client_of):
     assert client.get(KEY) == b"1"
 
 
-def test_who_comes_too_often(server, client, client_of):
-    """429, when to come again, and nothing counted; reading has no rate."""
+def test_hit_badge_rate_limit(server, client, client_of):
+    """A hit above the rate limit has 429 and Retry-After, and is not counted; reads are free."""
     web = client_of(REDIS_URL=server.url, COUNTER_RATE_LIMIT="1/86400")
     assert says(web.get("/hit/visits.svg")) == "visits: 1"
     response = web.get("/hit/visits.svg")
@@ -171,8 +171,8 @@ def test_who_comes_too_often(server, client, client_of):
     assert client.get(KEY) == b"1"
 
 
-def test_the_largest_value(web, client):
-    """409, and the badge does not wrap."""
+def test_hit_badge_at_the_largest_value(web, client):
+    """At the largest value the picture has 409; the counter does not wrap."""
     client.set(KEY, MAX)
     assert says(web.get("/hit/visits.svg"), 409) == "visits: full"
     assert says(web.get("/counters/visits.svg?format=short")) == "visits: 9.2E"
@@ -180,8 +180,8 @@ def test_the_largest_value(web, client):
 
 
 @pytest.mark.parametrize("path", BOTH)
-def test_a_key_that_is_no_integer(web, client, path, caplog):
-    """500, logged, no number, and the key untouched."""
+def test_badge_of_a_non_integer(web, client, path, caplog):
+    """A key that is not an integer is a logged 500 without a number; the key stays."""
     client.set(KEY, "abc")
     assert says(web.get(path), 500) == "visits: broken"
     assert KEY in caplog.text
@@ -189,8 +189,8 @@ def test_a_key_that_is_no_integer(web, client, path, caplog):
 
 
 @pytest.mark.parametrize("path", BOTH)
-def test_store_away(web_alone, path):
-    """A picture that says so, never a zero, with status and headers of the problem."""
+def test_badge_during_an_outage(web_alone, path):
+    """During an outage the picture says so, never a zero, with the problem's status and headers."""
     response = web_alone.get(path, headers={"Accept": "image/svg+xml,image/*;q=0.8"})
     assert says(response, 503) == "visits: unavailable"
     assert response.headers["Retry-After"] == "1"
@@ -198,8 +198,8 @@ def test_store_away(web_alone, path):
     assert web_alone.head(path).headers["Counter-Status"] == "503"
 
 
-def test_an_unknown_outcome(web_alone, monkeypatch):
-    """Who obeyed a Retry-After might count twice, unless there is a key."""
+def test_hit_badge_with_an_unknown_outcome(web_alone, monkeypatch):
+    """An unknown outcome has Retry-After only with a key: a retry without one could count twice."""
 
     def unanswered(*_, **__):
         raise OutcomeUnknownError("no answer")
@@ -213,8 +213,8 @@ def test_an_unknown_outcome(web_alone, monkeypatch):
     assert keyed.headers["Retry-After"] == "1"
 
 
-def test_what_waits_in_the_spool(own_server, client_of, tmp_path):
-    """202 and no number while the store is away; it counts once when the store is back."""
+def test_hit_badge_spooled(own_server, client_of, tmp_path):
+    """A spooled visit has 202 and no number; it is counted once when the store is back."""
     spool = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path / "spool")}
     web = client_of(REDIS_URL=own_server.url, **spool)
     assert says(web.get("/hit/visits.svg")) == "visits: 1"
@@ -223,16 +223,16 @@ def test_what_waits_in_the_spool(own_server, client_of, tmp_path):
     assert says(response, 202) == "visits: noted"
     assert response.headers["Counted"] == "spooled"
     own_server.start()
-    wait_until(lambda: says_in_the_end(web) == "visits: 2", what="the hit in the store")
+    wait_until(lambda: message_of(web) == "visits: 2", what="the hit in the store")
 
 
-def says_in_the_end(web):
-    """Return what the badge says, whether or not it has a value."""
+def message_of(web):
+    """Return the message of a badge, with a value or without."""
     return says(response := web.get("/counters/visits.svg"), response.headers.get("Counter-Status"))
 
 
-def test_the_same_key_counts_once(web, client):
-    """A client that is no browser may send a key."""
+def test_hit_badge_same_key_counts_once(web, client):
+    """A client that sends a key twice is counted once."""
     headers = {"Idempotency-Key": '"k"'}
     first, again = (web.get("/hit/visits.svg", headers=headers) for _ in range(2))
     assert says(first) == says(again) == "visits: 1"
@@ -242,16 +242,16 @@ def test_the_same_key_counts_once(web, client):
 
 
 @pytest.mark.parametrize("header", ["Sec-Purpose", "Purpose", "X-Moz"])
-def test_a_picture_that_is_fetched_ahead(web, client, header):
-    """It is no visit, and the badge is there all the same, if there is a counter."""
+def test_hit_badge_prefetch(web, client, header):
+    """A prefetch does not count, and gets the badge if the counter exists."""
     assert says(web.get("/hit/visits.svg", headers={header: "prefetch"}), 404) == "visits: unknown"
     client.set(KEY, 5)
     assert says(web.get("/hit/visits.svg", headers={header: "prefetch"})) == "visits: 5"
     assert client.get(KEY) == b"5"
 
 
-def test_crawlers_and_reloads(server, client, client_of):
-    """Who is no visitor, or was one of late, gets the badge and does not count."""
+def test_hit_badge_crawlers_and_reloads(server, client, client_of):
+    """Crawlers and reloads get the badge, and do not count."""
     pytest.importorskip("crawleruseragents")
     web = client_of(REDIS_URL=server.url, COUNTER_IGNORE_BOTS=True, COUNTER_VISITOR_WINDOW=3600)
     assert says(web.get("/hit/visits.svg", headers=PHONE)) == "visits: 1"
@@ -261,16 +261,16 @@ def test_crawlers_and_reloads(server, client, client_of):
     assert client.get(KEY) == b"1"
 
 
-def test_a_picture_has_visitors(web):
-    """They are noted, as those of a page are."""
+def test_hit_badge_visitors(web):
+    """Visitors of a picture are recorded, as those of a page."""
     for agent in ("one", "two", "one"):
         web.get("/hit/visits.svg", headers={"User-Agent": agent})
     today = web.get("/counters/visits/series").json["series"][-1]
     assert (today["hits"], today["visitors"]) == (3, 2)
 
 
-def test_for_shields(web, client):
-    """The schema of https://shields.io/badges/endpoint-badge, with the same parameters."""
+def test_shields(web, client):
+    """The JSON has the schema of https://shields.io/badges/endpoint-badge, and takes parameters."""
     client.set(KEY, 1234)
     response = web.get("/counters/visits/shields.json")
     assert response.json == {
@@ -292,8 +292,8 @@ def test_for_shields(web, client):
     assert client.get(KEY) == b"1234"
 
 
-def test_for_shields_without_a_number(web, web_alone, client):
-    """200 and an error, which is what shields.io can show; and nothing to keep."""
+def test_shields_without_a_value(web, web_alone, client):
+    """Without a value the JSON is a 200 with isError, which shields.io shows, and is not cached."""
     client.set(KEY, "abc")
     for response, message in (
         (web_alone.get("/counters/visits/shields.json"), "unavailable"),
@@ -307,8 +307,8 @@ def test_for_shields_without_a_number(web, web_alone, client):
     assert client.get("counter:{none}") is None
 
 
-def test_a_badge_by_negotiation(web, client):
-    """Who wants a picture gets one where the counter is, and nothing counts."""
+def test_badge_by_negotiation(web, client):
+    """Accept: image/svg+xml gets the badge at the counter's URL, and nothing is counted."""
     client.set("counter:{orders}", 1234)
     image = {"Accept": "image/avif,image/webp,image/svg+xml,image/*,*/*;q=0.8"}
     badge = web.get("/counters/orders?label=seen&format=comma", headers=image)
@@ -323,23 +323,23 @@ def test_a_badge_by_negotiation(web, client):
     assert client.get("counter:{orders}") == b"1234"
 
 
-def test_a_counter_whose_name_looks_like_a_picture(web, client):
-    """Where the library has made one, its badge has the ending twice; no lines are for it."""
+def test_badge_of_a_name_with_a_suffix(web, client):
+    """A counter NAME.svg of the library has the badge NAME.svg.svg, and no snippets."""
     client.set("counter:{a.svg}", 1)
     problem(web.get("/snippet?name=a.svg"), 400)
     assert says(web.get("/counters/a.svg.svg")) == "a.svg: 1"
     assert says(web.get("/counters/a.svg"), 404) == "a: unknown"
 
 
-def test_the_script(web):
-    """It is served as what it is: browsers run nothing else."""
+def test_script_media_type(web):
+    """The script has a JavaScript media type: browsers run no other."""
     with web.get("/static/counter.js") as response:
         assert response.status_code == 200
         assert response.mimetype in ("text/javascript", "application/javascript")
 
 
-def test_the_page_of_lines(web_alone):
-    """It needs no store."""
+def test_snippet_page_without_a_store(web_alone):
+    """The snippet page needs no store."""
     response = web_alone.get("/snippet")
     assert response.status_code == 200
     assert response.mimetype == "text/html"

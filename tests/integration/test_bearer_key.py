@@ -1,4 +1,4 @@
-"""Who may change counters and read metrics: by key, and guesses are limited and logged."""
+"""Bearer keys for changes and metrics; wrong keys are limited and logged."""
 
 import pytest
 
@@ -13,7 +13,7 @@ LOGGER = "flask_redis_counter.web.bearer_key"
 
 @pytest.fixture
 def now(monkeypatch):
-    """The clock of the guesses, which a test may turn on."""
+    """The clock of the limiter, which a test can advance."""
     clock = [1000.0]
     monkeypatch.setattr(bearer_key, "monotonic", lambda: clock[0])
     return clock
@@ -32,18 +32,18 @@ def web(server, client, client_of):
 
 
 def put(web, key, client="192.0.2.1"):
-    """Set a counter, with a key, as the client of an address."""
+    """Set a counter with a key, as the client of an address."""
     headers = {"Authorization": f"Bearer {key}", "X-Forwarded-For": client}
     return web.put("/counters/a", data=b'{"value": 7}', headers=headers)
 
 
 def lines(caplog):
-    """Return what the log says of keys."""
+    """Return the log lines about keys."""
     return [record.getMessage() for record in caplog.records if record.name == LOGGER]
 
 
-def test_metrics_are_for_who_has_the_token(web):
-    """The admin key is none."""
+def test_metrics_token(web):
+    """Metrics need their token; the admin key is not accepted."""
     for authorization in ("", "Bearer", f"Bearer {KEY}", f"Basic {TOKEN}", f"Bearer x{TOKEN}"):
         answer = web.get("/metrics", headers={"Authorization": authorization})
         problem(answer, 401)
@@ -53,8 +53,8 @@ def test_metrics_are_for_who_has_the_token(web):
     assert "counter_hits_total" in answer.text
 
 
-def test_guesses_are_limited(web, client, now):
-    """A client is refused for the rest of a minute, whatever it sends, and no other one is."""
+def test_wrong_keys_are_limited(web, client, now):
+    """A client is blocked for the rest of a minute, also with the right key; others are not."""
     for _ in range(bearer_key.MAX_WRONG_KEYS):
         problem(put(web, "wrong"), 401)
     for key in ("wrong", KEY):
@@ -69,30 +69,30 @@ def test_guesses_are_limited(web, client, now):
     assert put(web, KEY).json["was"] == 7
 
 
-def test_guesses_of_a_network_are_limited_together(web, now):
-    """An IPv6 client has many addresses."""
+def test_wrong_keys_of_a_network(web, now):
+    """IPv6 addresses of one network are limited together."""
     for number in range(bearer_key.MAX_WRONG_KEYS):
         problem(put(web, "wrong", f"2001:db8::{number}"), 401)
     problem(put(web, "wrong", "2001:db8::ffff"), 429)
 
 
-def test_guesses_at_the_token_are_limited_as_well(web, now):
-    """Both are keys of the same service."""
+def test_wrong_tokens_are_limited(web, now):
+    """Wrong metrics tokens are limited, too."""
     for _ in range(bearer_key.MAX_WRONG_KEYS):
         problem(web.get("/metrics", headers={"Authorization": "Bearer wrong"}), 401)
     problem(web.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}), 429)
 
 
-def test_a_missing_key_is_no_guess(web, now, caplog):
-    """It may be sent as often as somebody likes."""
+def test_missing_key_is_not_limited(web, now, caplog):
+    """A missing key is not a wrong key, and is not limited."""
     for _ in range(bearer_key.MAX_WRONG_KEYS + 1):
         problem(web.delete("/counters/a"), 401)
     assert lines(caplog) == []
     assert put(web, KEY).status_code == 201
 
 
-def test_guesses_are_logged(web, now, caplog):
-    """At once and then a line a minute, without key and address."""
+def test_wrong_keys_are_logged(web, now, caplog):
+    """Wrong keys are logged at once and then once per minute, without key and address."""
     for _ in range(3):
         put(web, "not-the-right-key")
     now[0] += 60
@@ -103,8 +103,8 @@ def test_guesses_are_logged(web, now, caplog):
     assert "192.0.2" not in caplog.text
 
 
-def test_the_clients_that_are_remembered_are_bounded(web, now, monkeypatch):
-    """The oldest is forgotten first."""
+def test_max_clients(web, now, monkeypatch):
+    """The number of tracked clients is bounded; the oldest is dropped first."""
     monkeypatch.setattr(bearer_key, "MAX_CLIENTS", 2)
     for _ in range(bearer_key.MAX_WRONG_KEYS):
         put(web, "wrong", "192.0.2.1")

@@ -1,4 +1,4 @@
-"""Responses that cost much: computed one at a time, and some of them cached for a second."""
+"""Expensive responses: computed one at a time, and some of them cached for a second."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +11,8 @@ from flask_redis_counter.web import concurrency
 
 from .support import KEY, problem
 
-#: Each with what it asks of the counter.
-COSTLY = {
+#: Paths and the counter's method that each calls.
+EXPENSIVE = {
     "/stats": "overview",
     "/stats/visits.svg": "overview",
     "/counters/visits/series": "series",
@@ -21,23 +21,23 @@ COSTLY = {
 
 @pytest.fixture
 def app(server, client):
-    """The service, whose counter stands at 1."""
+    """The service; its counter has the value 1."""
     client.set(KEY, 1)
     return create_app({"REDIS_URL": server.url, "COUNTER_TIMEOUT": 10})
 
 
 def read(app, path, **headers):
-    """Send a request of a client of its own."""
+    """Send a request as a new client."""
     return app.test_client().get(path, headers=headers)
 
 
 @pytest.mark.parametrize("path", ["/stats", "/stats/visits.svg"])
-def test_a_response_is_cached_for_a_second(app, client, monkeypatch, path):
-    """For each value of its parameters; then it is computed again."""
+def test_response_is_cached(app, client, monkeypatch, path):
+    """A response is cached per value of its parameters, and computed again after the TTL."""
     monkeypatch.setattr(concurrency, "TTL", 60)
     before = read(app, path)
     assert before.status_code == 200
-    client.hset("counter:{visits}:days", mapping={"last": "x"})  # and the chart is another one
+    client.hset("counter:{visits}:days", mapping={"last": "x"})  # changes the chart
     read(app, "/count")
     assert read(app, path).data == before.data
     assert read(app, f"{path}?days=7").data != before.data
@@ -46,8 +46,8 @@ def test_a_response_is_cached_for_a_second(app, client, monkeypatch, path):
         assert read(app, path).data != before.data
 
 
-def test_a_cached_response_has_no_header_of_another_request(app, monkeypatch):
-    """Those that the app adds are each request's own; the others stay."""
+def test_cached_response_has_own_headers(app, monkeypatch):
+    """Headers of a request are not cached; the others are."""
     monkeypatch.setattr(concurrency, "TTL", 60)
     for identity in ("a", "b"):
         chart = read(app, "/stats/visits.svg", **{"X-Request-ID": identity})
@@ -56,8 +56,8 @@ def test_a_cached_response_has_no_header_of_another_request(app, monkeypatch):
     assert "X-Request-ID" not in read(app, "/stats/visits.svg").headers
 
 
-def test_a_conditional_request_is_not_answered_from_the_cache(app, monkeypatch):
-    """It gets a 304 while the chart is the same."""
+def test_conditional_request_bypasses_the_cache(app, monkeypatch):
+    """A conditional request gets a 304 only while the chart is unchanged."""
     monkeypatch.setattr(concurrency, "TTL", 60)
     tag = read(app, "/stats/visits.svg").headers["ETag"]
     assert read(app, "/stats/visits.svg", **{"If-None-Match": tag}).status_code == 304
@@ -65,16 +65,16 @@ def test_a_conditional_request_is_not_answered_from_the_cache(app, monkeypatch):
     assert read(app, "/stats/visits.svg", **{"If-None-Match": tag}).status_code == 200
 
 
-def test_an_error_is_not_cached(app, client, monkeypatch):
-    """A page is right as soon as there is something to show."""
+def test_error_is_not_cached(app, client, monkeypatch):
+    """An error is not cached."""
     monkeypatch.setattr(concurrency, "TTL", 60)
     assert read(app, "/stats/new.svg").headers["Counter-Status"] == "404"
     client.set("counter:{new}", 1)
     assert "Counter-Status" not in read(app, "/stats/new.svg").headers
 
 
-def test_the_cache_is_bounded(app, monkeypatch):
-    """The oldest response makes way for a new one."""
+def test_cache_is_bounded(app, monkeypatch):
+    """The oldest response is evicted."""
     monkeypatch.setattr(concurrency, "TTL", 60)
     for days in range(7, 9 + concurrency.MAX_CACHED):
         read(app, f"/stats?days={days}")
@@ -84,11 +84,11 @@ def test_the_cache_is_bounded(app, monkeypatch):
     assert len(limiter._cache) == concurrency.MAX_CACHED
 
 
-@pytest.mark.parametrize("path", COSTLY)
-def test_one_at_a_time_is_computed(app, client, monkeypatch, path):
-    """Some wait for their turn, and the others are told at once to come back; hits count."""
+@pytest.mark.parametrize("path", EXPENSIVE)
+def test_one_response_at_a_time(app, client, monkeypatch, path):
+    """One response is computed at a time; excess requests get a 503, and hits still count."""
     counter = app.extensions["redis_counter"].counter
-    compute, free, running, most = getattr(counter, COSTLY[path]), threading.Event(), [], []
+    compute, free, running, most = getattr(counter, EXPENSIVE[path]), threading.Event(), [], []
 
     def slowly(*arguments, **options):
         running.append(1)
@@ -97,7 +97,7 @@ def test_one_at_a_time_is_computed(app, client, monkeypatch, path):
         running.pop()
         return compute(*arguments, **options)
 
-    monkeypatch.setattr(counter, COSTLY[path], slowly)
+    monkeypatch.setattr(counter, EXPENSIVE[path], slowly)
     monkeypatch.setattr(concurrency, "LOCK_TIMEOUT", 10)
     with ThreadPoolExecutor(concurrency.MAX_REQUESTS) as pool:
         asked = [pool.submit(read, app, path) for _ in range(concurrency.MAX_REQUESTS)]
@@ -123,8 +123,8 @@ def test_one_at_a_time_is_computed(app, client, monkeypatch, path):
     assert client.get(KEY) == b"2"
 
 
-def test_a_turn_that_does_not_come(app, monkeypatch):
-    """503 after a while, also where there would be a place to wait."""
+def test_lock_timeout(app, monkeypatch):
+    """A request that waits for the lock too long gets a 503."""
     counter = app.extensions["redis_counter"].counter
     free, begun = threading.Event(), threading.Event()
     monkeypatch.setattr(counter, "series", lambda *_, **__: begun.set() or (free.wait(10) and []))

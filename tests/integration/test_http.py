@@ -1,4 +1,4 @@
-"""What the service answers, on real stores."""
+"""HTTP behaviour of the service, on real stores."""
 
 import pytest
 from flask import Flask
@@ -13,7 +13,7 @@ from .support import BROWSER, KEY, MAX, nowhere, problem
 
 COUNTERS = (RedisCounter, AsyncRedisCounter)
 
-#: Hosts that a service is reached under: by Compose, Swarm, an address, an international name.
+#: Hosts as clients send them: of Compose, Swarm, an address, an international name.
 WELL_FORMED = [
     "stack_web:5000", "_x.example", "example.org.", "example.org.:8080", "EXAMPLE.org:80", "a:",
     "xn--bcher-kva.example", "xn--aaa", "10.0.0.7:65535", "[::1]:5000", "[2001:db8::7]",
@@ -24,15 +24,15 @@ MALFORMED = [
 ]  # fmt: skip
 
 
-def ask(application, **request):
-    """Send a request, not by Werkzeug's client, which looks at the host itself."""
-    environ = EnvironBuilder(**request).get_environ()
+def send_raw(application, **options):
+    """Send a request without Werkzeug's client, which checks the host itself."""
+    environ = EnvironBuilder(**options).get_environ()
     body, status, headers = run_wsgi_app(application, environ, buffered=True)
     return TestResponse(body, status, headers, environ)
 
 
-def test_a_program_gets_json(web, client):
-    """GET and POST count and answer name, value and counted."""
+def test_count_as_json(web, client):
+    """GET and POST count, and return name, value and counted."""
     for value, method in enumerate([web.get, web.post, web.get], start=1):
         response = method("/count")
         assert response.status_code == 200
@@ -43,15 +43,15 @@ def test_a_program_gets_json(web, client):
     assert client.get(KEY) == b"3"
 
 
-def test_text_on_request(web):
+def test_count_as_text(web):
     """`text/plain` is the bare number."""
     response = web.get("/count", headers={"Accept": "text/plain"})
     assert (response.mimetype, response.text) == ("text/plain", "1\n")
     assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_a_browser_gets_a_page(web):
-    """The page shows the value with its thousands apart."""
+def test_count_as_html(web):
+    """The page shows the value with thousands separators."""
     web.application.extensions["redis_counter"].counter.set("visits", 41336)
     response = web.get("/count", headers=BROWSER)
     assert response.mimetype == "text/html"
@@ -60,16 +60,16 @@ def test_a_browser_gets_a_page(web):
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
-def test_what_never_counts(web, client, method):
-    """HEAD reads and OPTIONS asks; neither leaves a trace in the store."""
+def test_head_and_options_do_not_count(web, client, method):
+    """HEAD and OPTIONS do not count, and write nothing to the store."""
     response = web.open("/count", method=method)
     assert response.status_code == 200
     assert response.text == ""
     assert client.dbsize() == 0
 
 
-def test_the_welcome_page_of_a_broken_count(web, client):
-    """It has no number, and does not say that the store is away: it is there."""
+def test_welcome_page_of_a_non_integer(web, client):
+    """The welcome page shows no number, and does not claim that the store is away."""
     client.set(KEY, "text")
     page = web.get("/", headers=BROWSER)
     assert page.status_code == 200
@@ -77,8 +77,8 @@ def test_the_welcome_page_of_a_broken_count(web, client):
     assert "is away" not in page.text
 
 
-def test_the_welcome_page(web, client):
-    """It shows the number, and does not count; at first it says where to begin."""
+def test_welcome_page(web, client):
+    """The welcome page shows the number without counting, and first steps before the first hit."""
     assert "No visits yet" in web.get("/").text
     web.get("/count")
     response = web.get("/")
@@ -91,30 +91,30 @@ def test_the_welcome_page(web, client):
 
 
 @pytest.mark.parametrize("file", ["img/icon.svg", "style.css"])
-def test_what_the_pages_use_is_there(web, file):
+def test_static_files_are_served(web, file):
     """Every static file that a page names is served."""
     with web.get(f"/static/{file}") as response:
         assert response.status_code == 200
 
 
-def test_reading_a_counter(web, client):
-    """GET /counters/NAME reads, and says 404 where there is none."""
+def test_read_a_counter(web, client):
+    """GET /counters/NAME reads, and is a 404 if the counter does not exist."""
     web.post("/count")
     assert web.get("/counters/visits").json == {"name": "visits", "value": 1, "counted": False}
     assert "none" in problem(web.get("/counters/none"), 404)["detail"]
     assert client.keys("*none*") == []
 
 
-def test_another_counter_behind_count(server, client):
-    """COUNTER_NAME and COUNTER_PREFIX say which key counts."""
+def test_count_with_name_and_prefix(server, client):
+    """COUNTER_NAME and COUNTER_PREFIX set the key that `/count` uses."""
     config = {"REDIS_URL": server.url, "COUNTER_NAME": "front.page", "COUNTER_PREFIX": "site:"}
     web = create_app(config).test_client()
     assert web.get("/count").json["name"] == "front.page"
     assert client.get("site:{front.page}") == b"1"
 
 
-def test_store_away(web_alone):
-    """`/` answers; `/count` says 503, when to come back, and that nothing was counted."""
+def test_store_outage(web_alone):
+    """`/` is served; `/count` is a 503 with Retry-After, and says that nothing was counted."""
     assert web_alone.get("/").status_code == 200
     for response in (web_alone.get("/count"), web_alone.post("/count")):
         assert problem(response, 503)["counted"] is False
@@ -139,14 +139,14 @@ def test_health(web, web_alone):
 
 @pytest.mark.parametrize("path", ["/nope", "/count/", "/counters/", "/counters/a/b", "/../x",
                                   "/counters//hits", "/counters//visits"])  # fmt: skip
-def test_an_unknown_route(web, path):
-    """404, as a problem."""
+def test_unknown_route(web, path):
+    """An unknown route is a 404 problem."""
     problem(web.get(path), 404)
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "BREW"])
-def test_an_unknown_verb(web, client, method):
-    """405, with the verbs that are allowed, and nothing counted."""
+def test_unsupported_method(web, client, method):
+    """An unsupported method is a 405 with the allowed methods, and nothing is counted."""
     response = web.open("/count", method=method)
     problem(response, 405)
     assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
@@ -154,71 +154,71 @@ def test_an_unknown_verb(web, client, method):
 
 
 @pytest.mark.parametrize("name", ["a%20b", "x" * 65, "%C3%BC", "a{b}", "%00"])
-def test_a_name_outside_the_rules(web, name):
-    """400, and the rules."""
+def test_invalid_name(web, name):
+    """An invalid name is a 400 with the rules."""
     assert "1 to 64 characters" in problem(web.get(f"/counters/{name}"), 400)["detail"]
 
 
-def test_a_huge_body(web, client):
-    """413, and nothing counted; a small one is read and ignored."""
+def test_too_large_body(web, client):
+    """A too large body is a 413, and nothing is counted; a small one is ignored."""
     problem(web.post("/count", data=b"x" * 65537), 413)
     assert client.dbsize() == 0
     assert web.post("/count", data=b"x" * 65536).json["value"] == 1
 
 
-def test_a_body_of_unknown_length(web, client):
-    """`/count` ignores it, as it does any other."""
+def test_count_ignores_a_body_of_unknown_length(web, client):
+    """`/count` ignores a body of unknown length, as any other."""
     assert web.post("/count", headers={"Transfer-Encoding": "chunked"}).json["value"] == 1
     assert client.get(KEY) == b"1"
 
 
 @pytest.mark.parametrize("host", WELL_FORMED)
 @pytest.mark.parametrize("path", ["/count", "/counters/visits", "/snippet", "/"])
-def test_a_host_of_real_life(server, client, path, host):
-    """Underscores, an international name, the root's dot and any port are served and shown."""
+def test_valid_host(server, client, path, host):
+    """Hosts with underscores, punycode, a trailing dot or any port are served and shown."""
     client.set(KEY, 6)
     app = create_app({"REDIS_URL": server.url})
     for application in (as_wsgi(app), app):
-        page = ask(application, path=path, headers={"Host": host, **BROWSER})
+        page = send_raw(application, path=path, headers={"Host": host, **BROWSER})
         assert page.status_code == 200
         shown = f"http://{host.lower().removesuffix(':80')}/"
         assert path not in ("/snippet", "/") or shown in page.text
 
 
 @pytest.mark.parametrize("host", MALFORMED)
-def test_a_malformed_host(server, client, host):
-    """400, and nothing counted."""
+def test_malformed_host(server, client, host):
+    """A malformed host is a 400, and nothing is counted."""
     app = create_app({"REDIS_URL": server.url})
     for application in (as_wsgi(app), app):
-        answer = ask(application, path="/count", headers={"Host": host})
+        answer = send_raw(application, path="/count", headers={"Host": host})
         assert "Host" in problem(answer, 400)["detail"]
     assert client.dbsize() == 0
 
 
 @pytest.mark.parametrize(("accept", "status"), [(";;", 400), ("x" * 2000, 400), ("image/png", 406)])
-def test_an_accept_header_that_cannot_be_met(web, client, accept, status):
-    """A 4xx that names the header, before anything is counted."""
+def test_unacceptable_accept_header(web, client, accept, status):
+    """An Accept header that cannot be met is a 4xx with its name, and nothing is counted."""
     assert "Accept" in problem(web.get("/count", headers={"Accept": accept}), status)["detail"]
     assert client.dbsize() == 0
 
 
-def test_a_key_that_is_no_integer(web, client, caplog):
-    """500, logged, and the key untouched."""
+def test_count_on_a_non_integer(web, client, caplog):
+    """A key that is not an integer is a logged 500, and the key stays."""
     client.set(KEY, "abc")
     assert problem(web.get("/count"), 500)["counted"] is False
     assert KEY in caplog.text
     assert client.get(KEY) == b"abc"
 
 
-def test_the_largest_value(web, client):
-    """409: the counter cannot go further; it does not wrap."""
+def test_largest_value(web, client):
+    """A hit at the largest value is a 409; the counter does not wrap."""
     client.set(KEY, MAX)
     assert problem(web.get("/count"), 409)["counted"] is False
     assert client.get(KEY) == b"9223372036854775807"
 
 
-def test_a_full_store(web, client):
-    """503, not counted."""
+def test_full_store(web, client):
+    """A hit on a full store is a 503, and is not counted."""
     client.config_set("maxmemory-policy", "noeviction")
     client.config_set("maxmemory", 1)
     try:
@@ -229,15 +229,15 @@ def test_a_full_store(web, client):
 
 
 def test_a_bug_is_logged_and_not_shown(web, monkeypatch, caplog):
-    """A failure that nobody foresaw: a 500 problem, the traceback in the log alone."""
+    """An unexpected exception is a 500 problem; its traceback is only in the log."""
     for counter in COUNTERS:
         monkeypatch.setattr(counter, "hit", lambda *_, **__: 1 / 0)
     problem(web.get("/count"), 500)
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_failed_hit_is_sent_once(web, monkeypatch):
-    """Whatever answers the error, it does not count once more."""
+def test_failed_hit_is_sent_once(web, monkeypatch):
+    """A failed hit is not counted again by the error handling."""
     sent = []
 
     def hit(counter, name, amount=1, **_):
@@ -250,8 +250,8 @@ def test_a_failed_hit_is_sent_once(web, monkeypatch):
     assert sent == ["visits"]
 
 
-def test_hits_of_a_named_counter(web, client):
-    """POST counts, an amount at once, and makes the counter."""
+def test_named_hit(web, client):
+    """POST on a named counter adds an amount, and creates the counter."""
     assert web.post("/counters/orders/hits").json == {
         "name": "orders", "value": 1, "counted": True
     }  # fmt: skip
@@ -264,8 +264,8 @@ def test_hits_of_a_named_counter(web, client):
     "query", ["amount=0", "amount=-1", "amount=1.5", "amount=", "amount=9223372036854775808",
               "amount=1&amount=1", "amount=1_0", "amount=%D9%A1"],
 )  # fmt: skip
-def test_an_amount_out_of_bounds(web, client, query):
-    """400, and nothing counted."""
+def test_amount_out_of_bounds(web, client, query):
+    """An amount out of bounds is a 400, and nothing is counted."""
     assert "out of bounds" in problem(web.post(f"/counters/orders/hits?{query}"), 400)["detail"]
     assert client.dbsize() == 0
 
@@ -275,8 +275,8 @@ KEYS = ['"8e03978e-40d5-43dd-bc93-6894a57f9324"', "8e03978e-40d5-43dd-bc93-6894a
 
 @pytest.mark.parametrize("path", ["/count", "/counters/orders/hits"])
 @pytest.mark.parametrize("key", [*KEYS, '"with \\"quotes\\" and spaces"', '"' + "x" * 255 + '"'])
-def test_the_same_key_counts_once(web, client, path, key):
-    """The same answer again, and a header that says so."""
+def test_same_key_counts_once(web, client, path, key):
+    """A repeated key gets the same response with Idempotent-Replayed."""
     first = web.post(path, headers={"Idempotency-Key": key})
     again = web.post(path, headers={"Idempotency-Key": key})
     other = web.post(path, headers={"Idempotency-Key": '"another"'})
@@ -286,14 +286,14 @@ def test_the_same_key_counts_once(web, client, path, key):
     assert replayed == [None, "true", None]
 
 
-def test_a_key_with_quotes_and_without_is_the_same(web):
-    """Both spellings stand for one token."""
+def test_key_with_and_without_quotes(web):
+    """A key with quotes and without them is the same key."""
     values = [web.post("/count", headers={"Idempotency-Key": key}).json["value"] for key in KEYS]
     assert values == [1, 1]
 
 
-def test_the_same_key_with_another_amount(web, client):
-    """422, and nothing counted."""
+def test_same_key_with_another_amount(web, client):
+    """The same key with another amount is a 422, and nothing is counted."""
     headers = {"Idempotency-Key": '"k"'}
     assert web.post("/counters/orders/hits?amount=3", headers=headers).json["value"] == 3
     response = web.post("/counters/orders/hits?amount=4", headers=headers)
@@ -302,8 +302,8 @@ def test_the_same_key_with_another_amount(web, client):
     assert client.get("counter:{orders}") == b"3"
 
 
-def test_an_unknown_outcome_without_a_key_is_not_to_be_repeated(web_alone, monkeypatch):
-    """Who obeyed a Retry-After might count twice; with a key, repeating is what settles it."""
+def test_unknown_outcome_has_retry_after_only_with_a_key(web_alone, monkeypatch):
+    """An unknown outcome has Retry-After only with a key: a retry without one could count twice."""
     keyed = web_alone.post("/count", headers={"Idempotency-Key": '"k"'})
     assert problem(keyed, 503)["counted"] == "unknown"
     assert keyed.headers["Retry-After"] == "1"
@@ -311,7 +311,7 @@ def test_an_unknown_outcome_without_a_key_is_not_to_be_repeated(web_alone, monke
     assert problem(unsent, 503)["counted"] is False
     assert unsent.headers["Retry-After"] == "1"
     for counter in COUNTERS:
-        monkeypatch.setattr(counter, "hit", unanswered)
+        monkeypatch.setattr(counter, "hit", raise_unknown)
     unanswered_hit = web_alone.post("/count")
     assert problem(unanswered_hit, 503)["counted"] == "unknown"
     assert "Retry-After" not in unanswered_hit.headers
@@ -319,14 +319,14 @@ def test_an_unknown_outcome_without_a_key_is_not_to_be_repeated(web_alone, monke
 
 @pytest.mark.parametrize("query", ["utm_source=x", "v=2&v=3", "amout=3", "%ff&=&&"])
 @pytest.mark.parametrize("headers", [{}, BROWSER])
-def test_a_count_with_a_query_of_somebody_else(web, client, query, headers):
-    """`/count` is a page as well: a link to it gets parameters from newsletters, and counts."""
+def test_count_ignores_foreign_parameters(web, client, query, headers):
+    """`/count` ignores foreign parameters, e.g. those of newsletters, and counts."""
     assert web.get("/count", query_string=query, headers=headers).status_code == 200
     assert client.get(KEY) == b"1"
 
 
-def unanswered(*_, **__):
-    """Be a hit that nobody answers, for threads and for asyncio."""
+def raise_unknown(*_, **__):
+    """Stand in for a hit whose outcome is unknown, sync and async."""
     raise OutcomeUnknownError("no answer")
 
 
@@ -340,8 +340,8 @@ def unanswered(*_, **__):
         ("/counters/visits/hits", {"query_string": "amount=٣"}),
     ],
 )
-def test_an_amount_in_other_words(web, client, path, options):
-    """It is refused, and not counted as one."""
+def test_misspelt_amount(web, client, path, options):
+    """A misspelt amount is rejected, and not counted as 1."""
     problem(web.post(path, **options), 400)
     assert client.dbsize() == 0
 
@@ -349,8 +349,8 @@ def test_an_amount_in_other_words(web, client, path, options):
 @pytest.mark.parametrize(
     "key", ["", '""', '"', '"a', "a b", '"a"b"', "a,b", '"\\a"', "ü", "x" * 256, '"a"; x=1']
 )
-def test_a_malformed_key(web, client, key):
-    """400, and nothing counted."""
+def test_malformed_key(web, client, key):
+    """A malformed key is a 400, and nothing is counted."""
     response = web.post("/count", headers={"Idempotency-Key": key})
     assert "Idempotency-Key" in problem(response, 400)["detail"]
     assert client.dbsize() == 0
@@ -392,8 +392,8 @@ REQUESTS = [
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
 @pytest.mark.parametrize("state", ["counting", "no integer", "away"])
-def test_both_ways_answer_alike(server, client, request_, state, monkeypatch):
-    """The fast path's answers are those of Flask's view, byte for byte."""
+def test_fast_path_and_flask_answer_alike(server, client, request_, state, monkeypatch):
+    """The fast path returns the same bytes as Flask's view."""
     monkeypatch.setattr(request_log, "new_request_id", lambda: "made up")
     url = server.url if state != "away" else nowhere()
     answers = []
@@ -408,16 +408,16 @@ def test_both_ways_answer_alike(server, client, request_, state, monkeypatch):
 
 
 @pytest.mark.skipif("TRUSTED_HOSTS" not in Flask.default_config, reason="Flask has it from 3.1 on")
-def test_the_fast_path_leaves_trust_to_flask(server, client):
-    """Where the app says which hosts it serves, nothing goes past that."""
+def test_fast_path_is_off_with_trusted_hosts(server, client):
+    """The fast path is off if Flask checks the hosts."""
     app = create_app({"REDIS_URL": server.url, "TRUSTED_HOSTS": ["good.example"]})
     web = DescribedClient(as_wsgi(app), app.response_class)
     problem(web.get("/count", headers={"Host": "evil.example"}), 400)
     assert web.get("/count", headers={"Host": "good.example"}).json["value"] == 1
 
 
-def test_the_fast_path_keeps_off_flask(server, client, monkeypatch):
-    """It answers a program's visit without Flask's dispatch, and nothing else."""
+def test_fast_path_bypasses_flask(server, client, monkeypatch):
+    """The fast path answers a program's hit without Flask, and no other request."""
     app = create_app({"REDIS_URL": server.url})
     monkeypatch.setattr(app, "dispatch_request", lambda: "from flask")
     web = Client(as_wsgi(app), app.response_class)

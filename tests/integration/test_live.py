@@ -1,4 +1,4 @@
-"""Live counters: events from real servers, and what becomes of them in an outage."""
+"""Live counters: events from real servers, also through outages."""
 
 import asyncio
 import json
@@ -50,21 +50,21 @@ class Listener:
             self.ended = True
 
     def hears(self, name, value):
-        """Wait until it hears that, as the last thing."""
+        """Wait until the last event has this value."""
         wait_until(lambda: self.events[-1] == (name, value), what=f"{name}: {value}")
 
     def close(self):
-        """Go away."""
+        """Disconnect."""
         if self.status == 200:
-            with suppress(OSError):  # it has ended, or was closed before
+            with suppress(OSError):  # the stream has ended, or was closed before
                 self._socket.shutdown(socket.SHUT_RDWR)
-            self._reader.join(10)  # it must not read on what is closed
+            self._reader.join(10)  # it must not read from a closed stream
         self._answer.close()
 
 
 @pytest.fixture
 def serve(tmp_path):
-    """Start `serve`; whatever still runs afterwards is stopped."""
+    """Start `serve`; kill it after the test if it still runs."""
     with ExitStack() as stopping:
 
         def start(url, workers=1, **settings):
@@ -78,7 +78,7 @@ def serve(tmp_path):
 
 @pytest.fixture
 def listen():
-    """Open streams; all are closed afterwards."""
+    """Open streams; close all after the test."""
     with ExitStack() as closing:
 
         def start(run, query=""):
@@ -91,13 +91,13 @@ def listen():
 
 @pytest.fixture
 def counter(server, client):
-    """The counters, as another process counts on them."""
+    """The counters, as another process hits them."""
     with RedisCounter(server.url, timeout=10) as counter:
         yield counter
 
 
-def test_what_another_counts_is_heard(serve, listen, server, counter):
-    """First how it stands, then each new value; of a counter that is made later as well."""
+def test_events_of_another_process(serve, listen, server, counter):
+    """The first event has the current value, each change sends another; also of a new counter."""
     counter.hit("visits", 41)
     run = serve(server.url)
     listener, other = listen(run), listen(run, "?name=orders&name=visits")
@@ -117,8 +117,8 @@ def test_what_another_counts_is_heard(serve, listen, server, counter):
     assert {name for name, _ in listener.events} == {"visits"}
 
 
-def test_all_workers_hear(serve, listen, server, client):
-    """Whichever of them counts; each has one connection for all its listeners."""
+def test_events_of_all_workers(serve, listen, server, client):
+    """Each worker sends events of all hits, and has one connection for all its listeners."""
     run = serve(server.url, workers=2)
     listeners = [listen(run) for _ in range(12)]
     for value in range(1, 6):
@@ -128,8 +128,8 @@ def test_all_workers_hear(serve, listen, server, client):
     assert 1 <= len(client.client_list(_type="pubsub")) <= 2
 
 
-def test_many_hits_are_few_events(serve, listen, server, client, counter):
-    """About four a second, and the newest value at the end."""
+def test_events_are_throttled(serve, listen, server, client, counter):
+    """Many hits are about four events per second, with the newest value at the end."""
     run = serve(server.url)
     listener = listen(run)
     wait_until(lambda: client.pubsub_numsub(CHANNEL)[0][1], what="a subscription")
@@ -143,8 +143,8 @@ def test_many_hits_are_few_events(serve, listen, server, client, counter):
     assert len(listener.events) <= 8
 
 
-def test_a_seat_is_free_again(serve, listen, server, client):
-    """Beyond the bound it is 503, before anything is opened; who goes away makes room."""
+def test_max_listeners(serve, listen, server, client):
+    """One listener too many gets a 503 before a stream is opened; a slot is freed on disconnect."""
     run = serve(server.url, COUNTER_MAX_LISTENERS="2")
     listeners = [listen(run), listen(run)]
     refused = run.get("/live")
@@ -157,7 +157,7 @@ def test_a_seat_is_free_again(serve, listen, server, client):
     assert run.get().json()["value"] == 1
 
 
-def test_nobody_listens_any_more(serve, listen, server, client):
+def test_connection_without_listeners(serve, listen, server, client):
     """The connection to the store is closed with the last listener."""
     run = serve(server.url)
     listeners = [listen(run), listen(run, "?name=orders")]
@@ -167,8 +167,8 @@ def test_nobody_listens_any_more(serve, listen, server, client):
     wait_until(lambda: not client.client_list(_type="pubsub"), what="the end of it")
 
 
-def test_a_store_that_comes_back(serve, listen, own_server):
-    """The stream goes on, and what was missed is heard."""
+def test_events_after_an_outage(serve, listen, own_server):
+    """After an outage the stream continues with the current value."""
     run = serve(own_server.url)
     listener = listen(run)
     assert run.get().json()["value"] == 1
@@ -184,8 +184,8 @@ def test_a_store_that_comes_back(serve, listen, own_server):
     listener.hears("visits", 3)
 
 
-def test_a_stop_ends_the_streams(serve, listen, server, client):
-    """It does not wait for those who listen."""
+def test_stop_ends_streams(serve, listen, server, client):
+    """A stop does not wait for listeners."""
     run = serve(server.url, workers=2)
     listeners = [listen(run) for _ in range(10)]
     with within(2):
@@ -198,21 +198,21 @@ def test_a_stop_ends_the_streams(serve, listen, server, client):
     ("query", "status"),
     [("?name=a%20b", 400), ("?names=a", 400), ("?" + "&".join(["name=a"] * 21), 400)],
 )
-def test_what_cannot_be_heard(query, status):
-    """It is said at once."""
+def test_stream_rejects_invalid_requests(query, status):
+    """An invalid request is an error at once."""
     web = create_app({"REDIS_URL": nowhere()}).test_client()
     assert web.get(f"/live{query}").status_code == status
 
 
-def test_where_it_is_off(serve, server):
-    """404, and the pages do without."""
+def test_live_off(serve, server):
+    """With live events turned off the route is a 404, and pages work without them."""
     run = serve(server.url, COUNTER_MAX_LISTENERS="0")
     assert run.get("/live").status_code == 404
     assert "live.js" not in run.get("/").text
 
 
-def test_head(serve, server):
-    """The headers of the events, and an end: nobody takes a seat."""
+def test_head_of_the_stream(serve, server):
+    """HEAD returns the headers of the stream, and needs no slot."""
     run = serve(server.url, COUNTER_MAX_LISTENERS="1")
     for _ in range(3):
         answer = requests.head(f"http://127.0.0.1:{run.port}/live", timeout=5)
@@ -220,8 +220,8 @@ def test_head(serve, server):
         assert answer.headers["Content-Type"].startswith("text/event-stream")
 
 
-def test_under_another_server():
-    """501, and the pages do without."""
+def test_live_under_another_server():
+    """Under another server the route is a 501, and pages work without events."""
     web = create_app({"REDIS_URL": nowhere()}).test_client()
     response = web.get("/live")
     assert response.status_code == 501
@@ -229,8 +229,8 @@ def test_under_another_server():
     assert "live.js" not in web.get("/").text
 
 
-def test_a_user_without_channels_counts(server, client):
-    """What nobody can be told is counted all the same."""
+def test_hits_without_the_right_to_publish(server, client):
+    """Hits are counted if the store's user has no right to publish."""
     client.acl_setuser(
         "quiet", enabled=True, nopass=True, keys="*", commands=["+@all"], reset_channels=True
     )
@@ -243,7 +243,7 @@ def test_a_user_without_channels_counts(server, client):
 
 
 class Wire:
-    """A connection as Granian has it."""
+    """A connection with the interface of Granian's."""
 
     def __init__(self):
         self.sent = []
@@ -251,22 +251,22 @@ class Wire:
         self.blocked = False
 
     def response_stream(self, status, headers):
-        """Begin."""
+        """Start the stream."""
         return self
 
     async def send_str(self, text):
-        """Take a text; one that is blocked does not."""
+        """Take a text; block if the client is blocked."""
         if self.blocked:
             await asyncio.Event().wait()
         self.sent.append(text)
 
     async def client_disconnect(self):
-        """Wait for the client's end."""
+        """Wait until the client disconnects."""
         await self.gone.wait()
 
 
 async def until(look):
-    """Wait for something in the event loop."""
+    """Wait for a condition in the event loop."""
     async with asyncio.timeout(30):
         while not look():
             await asyncio.sleep(0.01)
@@ -286,7 +286,7 @@ async def live_on(url):
 
 @contextmanager
 def quick(monkeypatch):
-    """Let what takes long be short."""
+    """Shorten the intervals."""
     with monkeypatch.context() as patch:
         patch.setattr(events, "HEARTBEAT", 0.05)
         patch.setattr(events, "READ_RETRY_DELAY", 0.05)
@@ -294,8 +294,8 @@ def quick(monkeypatch):
         yield
 
 
-def test_a_sign_of_life(server, client, monkeypatch):
-    """Comments, where there is nothing to say; also while the store is away."""
+def test_heartbeat(server, client, monkeypatch):
+    """Comments are sent if there are no changes, also during an outage."""
 
     async def listen(url):
         async with live_on(url) as (_, wire, _):
@@ -307,8 +307,8 @@ def test_a_sign_of_life(server, client, monkeypatch):
         assert asyncio.run(listen(nowhere())) == "retry: 2000\n\n"
 
 
-def test_a_store_that_freezes(own_server, monkeypatch):
-    """It is noticed by its silence, and heard again afterwards."""
+def test_frozen_store(own_server, monkeypatch):
+    """A frozen store is detected by its silence, and events continue afterwards."""
 
     async def listen():
         async with live_on(own_server.url) as (broadcaster, wire, counter):
@@ -328,8 +328,8 @@ def test_a_store_that_freezes(own_server, monkeypatch):
         asyncio.run(listen())
 
 
-def test_a_counter_that_breaks(server, client):
-    """It is not heard, and the others are."""
+def test_events_of_an_invalid_counter(server, client):
+    """An invalid counter sends no events, and others still do."""
     client.set(KEY, "text")
 
     async def listen():
@@ -345,8 +345,8 @@ def test_a_counter_that_breaks(server, client):
     asyncio.run(listen())
 
 
-def test_another_database_is_not_heard(server, client):
-    """A channel is the whole server's; the value is the counter's own."""
+def test_events_of_another_database(server, client):
+    """Hits in another database, which shares the channels, do not change the value."""
     client.set(KEY, 5)
 
     async def listen():
@@ -363,8 +363,8 @@ def test_another_database_is_not_heard(server, client):
     asyncio.run(listen())
 
 
-def test_a_client_that_does_not_read(server, client):
-    """It keeps nobody from being served, nor from an end."""
+def test_client_that_does_not_read(server, client):
+    """A client that does not read blocks neither other listeners nor a stop."""
 
     async def listen():
         async with live_on(server.url) as (broadcaster, wire, counter):

@@ -1,4 +1,4 @@
-"""The numbers that a monitor reads, and that they add up."""
+"""Metrics, and whether they add up."""
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -12,7 +12,7 @@ OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
 def samples(web):
-    """Return what a scrape says."""
+    """Return the samples of a scrape."""
     response = web.get("/metrics")
     assert response.status_code == 200
     assert response.headers["Cache-Control"] == "no-store"
@@ -23,8 +23,8 @@ def samples(web):
     }
 
 
-def became(web):
-    """Return how many hits became what."""
+def outcomes_of(web):
+    """Return the number of hits by outcome."""
     return {
         labels[0]: count
         for (name, *labels), count in samples(web).items()
@@ -32,8 +32,8 @@ def became(web):
     }
 
 
-def test_nothing_has_happened(web):
-    """All is there from the beginning: a rate begins at 0, not with the first hit."""
+def test_metrics_before_the_first_hit(web):
+    """All outcomes exist from the start, so that a rate begins at 0."""
     found = samples(web)
     assert found["counter_hits_total", "counted"] == 0
     assert found["counter_hits_total", "unknown"] == 0
@@ -45,7 +45,7 @@ def test_nothing_has_happened(web):
 
 
 def test_hits_add_up_to_the_value(web, client):
-    """By whichever route they come; what is read is no hit."""
+    """Hits of all routes add up to the value; reads are not hits."""
     web.get("/count")
     web.get("/count", headers={"Accept": "text/html"})
     web.post("/counters/visits/hits?amount=40")
@@ -53,7 +53,7 @@ def test_hits_add_up_to_the_value(web, client):
     web.get("/counters/visits")
     web.head("/count")
     found = samples(web)
-    assert became(web) == {"counted": 4}
+    assert outcomes_of(web) == {"counted": 4}
     assert found["counter_added_total",] == int(client.get(KEY)) == 43
     assert found["counter_hit_duration_seconds_count",] == 4
     assert found["counter_hit_duration_seconds_bucket", "+Inf"] == 4
@@ -61,8 +61,8 @@ def test_hits_add_up_to_the_value(web, client):
     assert found["counter_batch_hits_sum",] == 4
 
 
-def test_what_else_may_become_of_a_hit(server, client, client_of):
-    """A replay, a reload and a refusal are told apart, and add nothing."""
+def test_hits_that_add_nothing(server, client, client_of):
+    """Replayed, skipped and rejected hits are counted by outcome, and add nothing."""
     web = client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, COUNTER_VISITOR_WINDOW=60)
     key = {"Idempotency-Key": "k"}
     for _ in range(2):
@@ -70,23 +70,23 @@ def test_what_else_may_become_of_a_hit(server, client, client_of):
         web.get("/count")
     client.set("counter:{full}", MAX)
     problem(web.post("/counters/full/hits"), 409)
-    problem(web.post("/counters/a%20b/hits"), 400)  # never was a hit
-    assert became(web) == {"counted": 2, "replayed": 1, "skipped": 1, "not_counted": 1}
+    problem(web.post("/counters/a%20b/hits"), 400)  # was never a hit
+    assert outcomes_of(web) == {"counted": 2, "replayed": 1, "skipped": 1, "not_counted": 1}
     assert samples(web)["counter_added_total",] == int(client.get(KEY)) == 2
 
 
-def test_the_store_is_away(web_alone):
-    """The scrape says so, and does not fail with it."""
+def test_metrics_during_an_outage(web_alone):
+    """During an outage the scrape succeeds, and reports it."""
     problem(web_alone.get("/count"), 503)
     found = samples(web_alone)
     assert found["counter_store_up",] == 0
-    assert became(web_alone) == {"not_counted": 1}
+    assert outcomes_of(web_alone) == {"not_counted": 1}
     assert found["counter_round_trips_failed_total",] >= 1
     assert found["counter_hit_duration_seconds_count",] == 1
 
 
-def test_the_store_may_not_be_asked_about_itself(web, client, server, client_of):
-    """What it says of itself is left out."""
+def test_metrics_without_the_right_to_info(web, client, server, client_of):
+    """Without the right to INFO the store's own metrics are left out."""
     client.acl_setuser("counts", enabled=True, nopass=True, keys="*", commands=["+@all", "-info"])
     try:
         place = server.url.removeprefix("redis://")
@@ -98,26 +98,26 @@ def test_the_store_may_not_be_asked_about_itself(web, client, server, client_of)
     assert ("counter_store_memory_bytes",) not in found
 
 
-def test_hits_that_wait_in_the_spool(own_server, tmp_path, client_of):
-    """They are not counted yet, and are told when they are; then all adds up."""
+def test_metrics_of_spooled_hits(own_server, tmp_path, client_of):
+    """Spooled hits are counted after their replay; then everything adds up."""
     settings = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path)}
     web = client_of(REDIS_URL=own_server.url, COUNTER_TIMEOUT=0.2, **settings)
     assert web.get("/count").status_code == 200
     own_server.stop()
     for _ in range(3):
         assert web.get("/count").status_code == 202
-    assert became(web) == {"counted": 1, "spooled": 3}
+    assert outcomes_of(web) == {"counted": 1, "spooled": 3}
     assert samples(web)["counter_spool_hits",] == 3
     own_server.start()
-    # They leave the spool a moment before they are told.
+    # They leave the spool a moment before the metrics count them.
     wait_until(lambda: samples(web)["counter_spool_counted_total",] == 3, what="three more")
     found = samples(web)
     assert found["counter_spool_hits",] == 0
     assert found["counter_added_total",] + found["counter_spool_added_total",] == 4
 
 
-def test_openmetrics_for_who_asks(web):
-    """The newer format, which its own parser takes."""
+def test_openmetrics(web):
+    """OpenMetrics is returned on request, and its own parser accepts it."""
     web.get("/count")
     response = web.get("/metrics", headers=OPENMETRICS)
     assert response.headers["Content-Type"].startswith("application/openmetrics-text")
@@ -126,8 +126,8 @@ def test_openmetrics_for_who_asks(web):
     assert families["counter_hit_duration_seconds"].type == "histogram"
 
 
-def test_a_monitor_asks_by_address(server, client_of):
-    """As who looks after the health does, whatever hosts there are for visitors."""
+def test_metrics_ignore_trusted_hosts(server, client_of):
+    """Metrics and health accept any host, because monitors use addresses."""
     web = client_of(
         REDIS_URL=server.url, COUNTER_TRUSTED_HOSTS="visits.example", COUNTER_TIMEOUT=10
     )
@@ -135,12 +135,12 @@ def test_a_monitor_asks_by_address(server, client_of):
     assert samples(web)["counter_store_up",] == 1
 
 
-def test_without_the_library(web, monkeypatch):
-    """The answer says what to install."""
+def test_metrics_without_prometheus_client(web, monkeypatch):
+    """Without prometheus-client the response says what to install."""
     monkeypatch.setattr(metrics, "metrics_available", lambda: False)
     assert "pip install" in problem(web.get("/metrics"), 501)["detail"]
 
 
-def test_switched_off(server, client_of):
-    """Then there is no such page."""
+def test_metrics_off(server, client_of):
+    """With metrics turned off the route is a 404."""
     problem(client_of(REDIS_URL=server.url, COUNTER_METRICS=False).get("/metrics"), 404)

@@ -1,4 +1,4 @@
-"""The service under a path of a site: each link keeps the path that a proxy has removed."""
+"""The service under a root path: each link keeps the prefix that a proxy has removed."""
 
 import re
 
@@ -30,15 +30,15 @@ def published(request, server, client, client_of):
 
 
 def links(page):
-    """Return all that a page refers to on its own host, without the host."""
+    """Return all URLs of a page on its own host, without the host."""
     found = re.findall(r'(?:href|src|action|data-from)="([^"]*)"', page)
     local = [link.removeprefix("http://localhost") for link in found]
     return [link for link in local if link.startswith("/")]
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_the_links_of_a_page(published, path):
-    """Each link, image, script, style and form of each page begins with the path."""
+def test_page_links(published, path):
+    """Each link, image, script, style and form of each page begins with the root path."""
     page = published(path, headers=BROWSER)
     assert page.mimetype == "text/html"
     assert len(links(page.text)) > 5
@@ -46,8 +46,8 @@ def test_the_links_of_a_page(published, path):
     assert not re.search(r"localhost/(?!tools/counter/)", page.text)
 
 
-def test_the_lines_to_copy(published):
-    """The lines of the snippet page and the address for curl have the path."""
+def test_snippet_links(published):
+    """The snippets and the address for curl have the root path."""
     page = published("/snippet?name=shop").text
     for address in ("/counters/shop.svg", "/hit/shop.svg", "/static/counter.js"):
         assert f"http://localhost/tools/counter{address}" in page
@@ -55,8 +55,8 @@ def test_the_lines_to_copy(published):
     assert "curl http://localhost/tools/counter/count" in published("/").text
 
 
-def test_the_links_of_programs(published, client):
-    """`next`, `Location` and the server of the description have the path; hits count."""
+def test_api_links(published, client):
+    """`next`, `Location` and the server of the OpenAPI document have the root path; hits count."""
     for name in ("a", "b"):
         answer = published(f"/counters/{name}/hits", method="POST")
         assert answer.json == {"name": name, "value": 1, "counted": True}
@@ -68,8 +68,8 @@ def test_the_links_of_programs(published, client):
     assert client.get("counter:{a}") == b"1"
 
 
-def test_a_try_again_link(client_of):
-    """While the store is away, the link to try again leads to the page where it is."""
+def test_retry_link(client_of):
+    """During an outage the link to try again leads to the same page."""
     web = client_of(REDIS_URL=nowhere(), COUNTER_ROOT_PATH="/tools/counter")
     page = web.get("/count?from=here", headers=BROWSER)
     assert page.status_code == 503
@@ -82,16 +82,16 @@ def test_a_try_again_link(client_of):
      "/a b", "/a%2f%2fevil", "/a?b", "/a#b", "/\\evil", '/"><script>', "/é", "/", "", ",",
      "/" + "x" * 255],
 )  # fmt: skip
-def test_a_prefix_that_is_no_path(client_of, prefix):
-    """What might lead to another host, or is no plain path, is ignored."""
+def test_invalid_prefix(client_of, prefix):
+    """A prefix that is not a plain path, or could lead to another host, is ignored."""
     web = client_of(REDIS_URL=nowhere(), COUNTER_TRUSTED_PROXIES="127.0.0.1")
     page = web.get("/snippet", headers={"X-Forwarded-Prefix": prefix.encode().decode("latin-1")})
     assert "(http://localhost/counters/visits.svg)" in page.text
     assert "/static/style.css" in links(page.text)
 
 
-def test_a_prefix_of_somebody_else(client_of):
-    """The header of a client that is no trusted proxy is ignored."""
+def test_untrusted_prefix(client_of):
+    """The prefix from a client that is not a trusted proxy is ignored."""
     for settings in ({}, {"COUNTER_TRUSTED_PROXIES": "10.0.0.1"}):
         web = client_of(REDIS_URL=nowhere(), **settings)
         page = web.get("/snippet", headers={"X-Forwarded-Prefix": "/tools"})

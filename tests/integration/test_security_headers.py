@@ -1,4 +1,4 @@
-"""What answers tell a browser about themselves."""
+"""Security headers of responses."""
 
 import pytest
 
@@ -8,8 +8,8 @@ ELSEWHERE = "https://example.org"
 
 
 @pytest.mark.parametrize("path", ["/", "/static/style.css", "/counters/a.txt", "/hit/a.svg"])
-def test_no_answer_is_taken_for_something_else(web, path):
-    """Whatever it is; JSON never is."""
+def test_nosniff(web, path):
+    """Every response except JSON disables MIME sniffing."""
     web.post("/counters/a/hits")
     with web.get(path) as response:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -17,8 +17,8 @@ def test_no_answer_is_taken_for_something_else(web, path):
 
 
 @pytest.mark.parametrize("path", ["/", "/count", "/counters/visits", "/nowhere"])
-def test_pages_run_nothing_of_others(web, path):
-    """A strict policy goes with each page, and no page has a script or style of its own in it."""
+def test_content_security_policy(web, path):
+    """Each page has a strict policy, and no inline script or style."""
     web.get("/count")
     response = web.get(path, headers=BROWSER)
     policy = response.headers["Content-Security-Policy"]
@@ -30,8 +30,8 @@ def test_pages_run_nothing_of_others(web, path):
     assert "Content-Security-Policy" not in web.get("/count").headers
 
 
-def test_pages_of_others_read_nothing_unasked(web):
-    """Without the setting no answer is shared."""
+def test_cors_off(web):
+    """Without COUNTER_CORS_ORIGINS no response has CORS headers."""
     for method in (web.get, web.options):
         response = method("/count", headers={"Origin": ELSEWHERE})
         assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
@@ -39,8 +39,8 @@ def test_pages_of_others_read_nothing_unasked(web):
 
 
 @pytest.mark.parametrize("allowed", ["*", f"https://a.example, {ELSEWHERE}"])
-def test_pages_of_some_others_may_read_and_hit(server, client, client_of, allowed):
-    """The answer says so, errors too, and so does the one to the browser's own question."""
+def test_cors_allowed(server, client, client_of, allowed):
+    """An allowed origin may read and hit: responses, errors and preflights say so."""
     web = client_of(REDIS_URL=server.url, COUNTER_CORS_ORIGINS=allowed, COUNTER_TIMEOUT=10)
     origin = {"Origin": ELSEWHERE}
     expected = "*" if allowed == "*" else ELSEWHERE
@@ -61,8 +61,8 @@ def test_pages_of_some_others_may_read_and_hit(server, client, client_of, allowe
     assert client.get(KEY) == b"1"
 
 
-def test_pages_of_strangers_may_not(server, client, client_of):
-    """They are told nothing, and caches are told that others may be."""
+def test_cors_other_origin(server, client, client_of):
+    """Another origin gets no CORS headers, and Vary: Origin for caches."""
     web = client_of(REDIS_URL=server.url, COUNTER_CORS_ORIGINS=ELSEWHERE, COUNTER_TIMEOUT=10)
     for origin in ("https://evil.example", "null", f"{ELSEWHERE}.evil.example"):
         response = web.post("/counters/visits/hits", headers={"Origin": origin})

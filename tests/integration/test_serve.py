@@ -42,19 +42,19 @@ class Serve(Process):
         return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=5)
 
     def ready(self):
-        """Wait for the first answer."""
+        """Wait for the first response."""
         wait_until(lambda: self.get("/healthz").ok, what="an answer")
         return self
 
     def children(self, name=""):
-        """Return the process ids of its children with that name."""
+        """Return the process IDs of the children with this name."""
         found = subprocess.check_output(["pgrep", "-P", str(self.pid), name], text=True)
         return [int(pid) for pid in found.split()]
 
 
 @pytest.fixture
 def serve(tmp_path):
-    """Start `serve`; whatever still runs afterwards is killed."""
+    """Start `serve`; kill it after the test if it still runs."""
     started = []
 
     def start(*options, **environment):
@@ -65,16 +65,16 @@ def serve(tmp_path):
     yield start
     for run in started:
         if run.is_running():
-            run.stop()  # its embedded store as well, which a SIGKILL would leave behind
+            run.stop()  # also the embedded store, which a SIGKILL would leave behind
 
 
 def lines(serve):
-    """Return what was printed so far."""
+    """Return the output so far."""
     return serve.log().splitlines()
 
 
 def test_counts_survive_a_stop(serve, tmp_path):
-    """The embedded store announces itself in one line, ends cleanly and keeps the counts."""
+    """The embedded store is announced in one line, stops cleanly and keeps the counts."""
     folder = tmp_path / "data"
     run = serve(f"--data-dir={folder}").ready()
     assert [run.get().json()["value"] for _ in range(3)] == [1, 2, 3]
@@ -95,8 +95,8 @@ def test_counts_survive_a_stop(serve, tmp_path):
     assert again.get().json()["value"] == 4
 
 
-def test_the_length_of_the_admin_key_is_shown(serve, server):
-    """A key that lost its end on the way, at a $ in a file .env, is seen at the start."""
+def test_admin_key_length_is_logged(serve, server):
+    """The start logs the length of the admin key: a $ in a file .env may have cut it."""
     run = serve(REDIS_URL=server.url, COUNTER_ADMIN_KEY="sixteen-or-more-characters").ready()
     assert "admin key: 26 characters" in lines(run)
     assert "sixteen" not in run.log()
@@ -105,7 +105,7 @@ def test_the_length_of_the_admin_key_is_shown(serve, server):
 
 
 def test_ctrl_c(serve, tmp_path):
-    """SIGINT to the whole group, as a terminal sends it, ends everything without a traceback."""
+    """SIGINT to the process group, as from a terminal, stops everything without a traceback."""
     run = serve(f"--data-dir={tmp_path / 'data'}").ready()
     assert run.get().json()["value"] == 1
     run.signal(signal.SIGINT)
@@ -115,16 +115,16 @@ def test_ctrl_c(serve, tmp_path):
         assert counter.value("visits") == 1
 
 
-def test_a_stop_while_workers_are_starting(serve, tmp_path):
-    """SIGTERM at the first answer, when other workers are not yet there, ends them as well."""
-    # More of them take longer to start on a busy machine than the time that they are given.
+def test_stop_while_workers_start(serve, tmp_path):
+    """SIGTERM after the first response also stops workers that are still starting."""
+    # More workers would take longer to start on a busy machine than the timeout.
     run = serve("--workers=4", f"--data-dir={tmp_path / 'data'}").ready()
-    with within(4):  # less than the time after which a worker that did not hear it is killed
+    with within(4):  # less than the time after which an unresponsive worker is killed
         assert run.stop() == 0
 
 
 def test_counts_survive_a_sigkill_of_everything(serve, tmp_path):
-    """Server, workers and store killed at once: what was acknowledged is there."""
+    """Acknowledged hits survive a SIGKILL of server, workers and store."""
     folder = tmp_path / "data"
     run = serve(f"--data-dir={folder}").ready()
     assert [run.get().json()["value"] for _ in range(5)] == [1, 2, 3, 4, 5]
@@ -135,8 +135,8 @@ def test_counts_survive_a_sigkill_of_everything(serve, tmp_path):
     assert again.get().json()["value"] == 6
 
 
-def test_a_killed_parent_leaves_no_worker(serve, tmp_path):
-    """Its workers end by themselves, and the next start retires the store that was left."""
+def test_killed_parent_leaves_no_worker(serve, tmp_path):
+    """Workers of a killed parent stop, and the next start stops the orphaned store."""
     folder = tmp_path / "data"
     run = serve(f"--data-dir={folder}").ready()
     assert run.get().json()["value"] == 1
@@ -154,8 +154,8 @@ def test_a_killed_parent_leaves_no_worker(serve, tmp_path):
     assert again.get().json()["value"] == 2
 
 
-def test_a_store_that_dies_comes_back(serve, tmp_path):
-    """The embedded store is started again when it dies, with its counts."""
+def test_embedded_store_is_restarted(serve, tmp_path):
+    """The embedded store is restarted when it dies, with its counts."""
     run = serve(f"--data-dir={tmp_path / 'data'}").ready()
     assert run.get().json()["value"] == 1
     (store,) = run.children("valkey-server")
@@ -164,16 +164,16 @@ def test_a_store_that_dies_comes_back(serve, tmp_path):
     assert run.get().json()["value"] == 2
 
 
-def test_a_configured_store(serve, server, client):
-    """With a Redis configured, no store is embedded."""
+def test_configured_store(serve, server, client):
+    """With a configured Redis no store is embedded."""
     run = serve(REDIS_URL=server.url).ready()
     assert run.get().json()["value"] == 1
     assert lines(run)[0] == f"store: {server.url}"
     assert client.get(KEY) == b"1"
 
 
-def test_a_store_that_cannot_be_reached(serve):
-    """It says so, and serves on."""
+def test_unreachable_store(serve):
+    """An unreachable store is logged, and the server keeps running."""
     port = free_port()
     run = serve(REDIS_HOST="127.0.0.1", REDIS_PORT=str(port)).ready()
     assert f"redis://127.0.0.1:{port}/0 does not answer yet" in lines(run)[0]
@@ -182,8 +182,8 @@ def test_a_store_that_cannot_be_reached(serve):
 
 
 @pytest.mark.parametrize("nohup", [False, True])
-def test_a_terminal_that_is_closed(serve, tmp_path, nohup):
-    """It ends with it, and lets go of the store; under nohup it goes on."""
+def test_closed_terminal(serve, tmp_path, nohup):
+    """Closing the terminal stops the server and its store; under nohup it keeps running."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
     try:
         run = serve(f"--data-dir={tmp_path / 'data'}").ready()
@@ -200,8 +200,8 @@ def test_a_terminal_that_is_closed(serve, tmp_path, nohup):
     assert again.get().json()["value"] == (3 if nohup else 2)
 
 
-def test_a_log_for_machines(serve, server):
-    """Each line is an object: what it says at the start, each request, and Granian's own."""
+def test_json_log(serve, server):
+    """Each line is a JSON object: at the start, for each request, and from Granian."""
     settings = {"COUNTER_LOG_FORMAT": "json", "COUNTER_ACCESS_LOG": "true", "COUNTER_TYPO": "x"}
     run = serve("--workers=1", REDIS_URL=server.url, **settings).ready()
     for _ in range(3):
@@ -235,8 +235,8 @@ def test_a_log_for_machines(serve, server):
         ({}, ["--workers=0"], "0 is not in the range"),
     ],
 )
-def test_bad_settings(serve, environment, options, said):
-    """One clear line and exit code 2."""
+def test_invalid_settings(serve, environment, options, said):
+    """Invalid settings print one clear line and exit with 2."""
     run = serve(*options, **environment)
     assert run.wait() == 2
     error = lines(run)[-1]
@@ -245,16 +245,16 @@ def test_bad_settings(serve, environment, options, said):
     assert "Traceback" not in run.log()
 
 
-def test_a_folder_in_use(serve, tmp_path):
-    """Two servers must not share one append-only file."""
+def test_folder_in_use(serve, tmp_path):
+    """A second server on the same append-only file exits with an error."""
     serve(f"--data-dir={tmp_path / 'data'}").ready()
     other = serve(f"--data-dir={tmp_path / 'data'}")
     assert other.wait() == 2
     assert "in use by another process; end that" in lines(other)[-1]
 
 
-def test_a_port_in_use(serve, server, tmp_path):
-    """Not shared in silence: one clear line, exit code 1."""
+def test_port_in_use(serve, server, tmp_path):
+    """A port in use is not shared: one clear line, exit code 1."""
     run = serve(REDIS_URL=server.url).ready()
     other = serve(f"--port={run.port}", REDIS_URL=server.url)
     assert other.wait() == 1
@@ -262,15 +262,15 @@ def test_a_port_in_use(serve, server, tmp_path):
 
 
 def test_a_killed_worker_is_replaced(serve, server, client):
-    """The server keeps its number of workers."""
+    """A killed worker is replaced."""
     run = serve("--workers=1", REDIS_URL=server.url).ready()
     (worker,) = run.children()
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: run.get().json()["value"] >= 1, what="a hit after the worker's death")
 
 
-def test_slow_bodies_hold_nobody_up(serve, server, client):
-    """Clients that announce a body and do not send it take no thread away from the others."""
+def test_slow_bodies_block_no_thread(serve, server, client):
+    """Clients that announce a body and do not send it block no thread."""
     run = serve(REDIS_URL=server.url).ready()
     with ExitStack() as held:
         for _ in range(32):
@@ -283,8 +283,8 @@ def test_slow_bodies_hold_nobody_up(serve, server, client):
             assert run.get("/").status_code == 200
 
 
-def test_a_body_arrives(serve, server, client):
-    """That of a PUT is read, also in chunks; what is behind it is the next request."""
+def test_put_body(serve, server, client):
+    """The body of a PUT is read, also in chunks; the bytes after it are the next request."""
     key = "correct-horse-battery-staple"
     run = serve("--workers=1", REDIS_URL=server.url, COUNTER_ADMIN_KEY=key).ready()
     url, admin = f"http://127.0.0.1:{run.port}/counters/orders", {"Authorization": f"Bearer {key}"}
@@ -301,8 +301,8 @@ def test_a_body_arrives(serve, server, client):
         assert requests.put(url, data=large, headers=admin, timeout=5).status_code == 413
 
 
-def test_metrics_need_their_token_on_whatever_path(serve, server):
-    """However a visitor spells it, and gets it past a proxy."""
+def test_metrics_token_on_any_path(serve, server):
+    """No spelling of the path bypasses the metrics token, also behind a proxy."""
     idempotency_key = "correct-horse-battery-staple"
     run = serve("--workers=1", REDIS_URL=server.url, COUNTER_METRICS_TOKEN=idempotency_key).ready()
 
@@ -322,21 +322,21 @@ def test_metrics_need_their_token_on_whatever_path(serve, server):
 
 
 @pytest.mark.parametrize("fast", ["true", "false"])
-def test_a_body_over_http2_has_no_length(serve, server, client, fast):
-    """It is seen all the same: a hit that has one is refused, a change is read."""
+def test_http2_body_without_a_length(serve, server, client, fast):
+    """An HTTP/2 body without a length is rejected for a hit, and read for a change."""
     key = "correct-horse-battery-staple"
     settings = {"COUNTER_ADMIN_KEY": key, "COUNTER_FAST_PATH": fast, "COUNTER_TIMEOUT": "10"}
     port = serve("--workers=1", REDIS_URL=server.url, **settings).ready().port
-    assert http2.ask(port, "POST", "/counters/a/hits", b"amount=2") == 400
+    assert http2.request_status(port, "POST", "/counters/a/hits", b"amount=2") == 400
     assert client.get("counter:{a}") is None
-    assert http2.ask(port, "POST", "/counters/a/hits", b"") == 200
-    assert http2.ask(port, "POST", "/counters/a/hits") == 200
+    assert http2.request_status(port, "POST", "/counters/a/hits", b"") == 200
+    assert http2.request_status(port, "POST", "/counters/a/hits") == 200
     assert client.get("counter:{a}") == b"2"
-    assert http2.ask(port, "POST", "/count", b"ignored") == 200
+    assert http2.request_status(port, "POST", "/count", b"ignored") == 200
     assert client.get(KEY) == b"1"
     admin = {"authorization": f"Bearer {key}"}
-    assert http2.ask(port, "PUT", "/counters/a", b'{"value": 7}', **admin) == 200
-    assert http2.ask(port, "PUT", "/counters/a", b"x" * 16_000, **admin) == 400
+    assert http2.request_status(port, "PUT", "/counters/a", b'{"value": 7}', **admin) == 200
+    assert http2.request_status(port, "PUT", "/counters/a", b"x" * 16_000, **admin) == 400
     assert client.get("counter:{a}") == b"7"
 
 
@@ -352,8 +352,8 @@ def test_a_body_over_http2_has_no_length(serve, server, client, fast):
         b"Host: a..b",
     ],
 )
-def test_a_header_that_cannot_be_understood(serve, server, client, headers):
-    """400, and nothing counted: it is not as if the header were absent."""
+def test_undecodable_header(serve, server, client, headers):
+    """An undecodable header is a 400, and is not treated as absent; nothing is counted."""
     run = serve(REDIS_URL=server.url).ready()
     with socket.create_connection(("127.0.0.1", run.port), timeout=5) as visitor:
         visitor.sendall(b"GET /count HTTP/1.1\r\nConnection: close\r\n" + headers + b"\r\n\r\n")
@@ -362,8 +362,8 @@ def test_a_header_that_cannot_be_understood(serve, server, client, headers):
 
 
 @pytest.mark.parametrize("at", ["a header", "the path", "many headers"])
-def test_headers_that_are_too_large(serve, server, client, at):
-    """They are refused, and nothing is counted; what most clients send is not."""
+def test_too_large_headers(serve, server, client, at):
+    """Too large headers are rejected, and nothing is counted; usual ones are accepted."""
     run = serve(REDIS_URL=server.url).ready()
 
     def ask(size):
@@ -377,7 +377,7 @@ def test_headers_that_are_too_large(serve, server, client, at):
             try:
                 visitor.sendall(request.encode())
                 return visitor.recv(65536).split()[1]
-            except ConnectionError:  # it need not take all of it, nor say anything
+            except ConnectionError:  # the server may close it early, without a response
                 return None
 
     assert ask(16_000) == b"200"
@@ -385,8 +385,8 @@ def test_headers_that_are_too_large(serve, server, client, at):
     assert client.get("counter:{visits}") == b"1"
 
 
-def test_a_header_with_an_underscore_is_no_other(serve, server, client):
-    """It does not count as the header with hyphens, on no way to the answer."""
+def test_header_with_an_underscore(serve, server, client):
+    """A header with an underscore is not the one with a hyphen, on the fast path and in Flask."""
     run = serve(REDIS_URL=server.url).ready()
     for accept in ("application/json", "text/plain"):
         headers = {"Idempotency_Key": "a", "Accept": accept}
@@ -395,13 +395,13 @@ def test_a_header_with_an_underscore_is_no_other(serve, server, client):
     assert client.get(KEY) == b"4"
 
 
-def test_a_typo_is_pointed_out(serve, server):
-    """A COUNTER_ variable that is no setting has no effect, which is said."""
+def test_unknown_setting_is_logged(serve, server):
+    """An unknown COUNTER_ variable is logged as ignored."""
     run = serve(REDIS_URL=server.url, COUNTER_PREFX="x").ready()
     assert "COUNTER_PREFX is an unknown setting" in run.log()
 
 
-def test_service_links_stop_nothing(serve, server, client):
+def test_service_links(serve, server, client):
     """Kubernetes' variables for Services named redis and counter: one warning, and hits count."""
     links = {"REDIS_PORT": "tcp://10.0.0.11:6379", "COUNTER_PORT": "tcp://10.0.0.12:80"}
     links |= {"COUNTER_SERVICE_HOST": "10.0.0.12", "COUNTER_PORT_80_TCP_ADDR": "10.0.0.12"}
@@ -412,11 +412,11 @@ def test_service_links_stop_nothing(serve, server, client):
     assert client.get(KEY) == b"1"
 
 
-def test_a_hit_in_flight_is_answered_before_the_end(serve, server, client):
-    """SIGTERM while the store is slow: the visitor still hears the value, and then it ends."""
+def test_hit_in_flight_at_a_stop(serve, server, client):
+    """SIGTERM while the store is slow: the hit in flight is answered, and then the server stops."""
     run = serve(REDIS_URL=server.url, COUNTER_TIMEOUT="10").ready()
     assert run.get().json()["value"] == 1
-    client.client_pause(1500, all=False)  # writes wait
+    client.client_pause(1500, all=False)  # writes block
     with ThreadPoolExecutor(1) as pool:
         visit = pool.submit(run.get)
         wait_until(lambda: client.info("clients")["blocked_clients"] == 1, what="a waiting hit")
@@ -425,8 +425,8 @@ def test_a_hit_in_flight_is_answered_before_the_end(serve, server, client):
     assert client.get(KEY) == b"2"
 
 
-def test_a_store_that_may_lose_hits_is_pointed_out(serve, own_server):
-    """Keys that may be evicted, no append-only file, or one that is synced too late."""
+def test_durability_warnings(serve, own_server):
+    """Eviction, and an append-only file that is off or synced late, are logged."""
     url = own_server.url
     with redis.Redis.from_url(url) as client:
         sound = serve(REDIS_URL=url).ready()
@@ -440,8 +440,8 @@ def test_a_store_that_may_lose_hits_is_pointed_out(serve, own_server):
     assert "Warning: appendonly is off" in log
 
 
-def test_a_durability_that_the_store_lacks(serve, start_server):
-    """One line and exit code 2 at the start, not an error at the first hit."""
+def test_unsupported_durability(serve, start_server):
+    """An unsupported durability is one line and exit code 2 at the start."""
     store = start_server("--appendonly", "no")
     run = serve(REDIS_URL=store.url, COUNTER_DURABILITY="fsync")
     assert run.wait() == 2
@@ -449,8 +449,8 @@ def test_a_durability_that_the_store_lacks(serve, start_server):
     assert "Traceback" not in run.log()
 
 
-def test_a_spool_survives_a_sigkill_of_everything(serve, own_server, tmp_path):
-    """What was answered with 202 while the store was away counts once after a restart."""
+def test_spool_survives_a_sigkill_of_everything(serve, own_server, tmp_path):
+    """A spooled hit is counted once after a SIGKILL and a restart."""
     settings = {
         "REDIS_URL": own_server.url,
         "COUNTER_ON_OUTAGE": "spool",
@@ -472,8 +472,8 @@ def test_a_spool_survives_a_sigkill_of_everything(serve, own_server, tmp_path):
     run.stop()
 
 
-def test_a_spool_that_cannot_be(serve, tmp_path):
-    """One clear line and exit code 2, before a worker starts."""
+def test_unusable_spool(serve, tmp_path):
+    """An unusable spool folder is one clear line and exit code 2, before a worker starts."""
     (tmp_path / "file").touch()
     run = serve(COUNTER_ON_OUTAGE="spool", COUNTER_SPOOL_DIR=str(tmp_path / "file"))
     assert run.wait() == 2
@@ -481,8 +481,8 @@ def test_a_spool_that_cannot_be(serve, tmp_path):
     assert len(run.log().splitlines()) == 1
 
 
-def test_metrics_leave_nothing_behind(serve, server):
-    """The folder in which the workers add them up goes with the service."""
+def test_metrics_folder_is_removed(serve, server):
+    """The folder in which workers share metrics is removed at the end."""
     run = serve(REDIS_URL=server.url).ready()
     run.get()
     assert "counter_added_total 1.0\n" in run.get("/metrics").text

@@ -1,4 +1,4 @@
-"""The page of statistics and its charts, on real stores."""
+"""The statistics page and its charts, on real stores."""
 
 import re
 import sys
@@ -33,7 +33,7 @@ def counter(server, client):
 
 @pytest.fixture
 def without_pygal(monkeypatch):
-    """As if it were not installed."""
+    """Simulate that pygal is not installed."""
     monkeypatch.setattr(stats, "charts_available", lambda: False)
 
 
@@ -44,9 +44,9 @@ def shown(page):
 
 
 def bars(svg):
-    """Return how many bars a chart has."""
+    """Return the number of bars of a chart."""
     root = ElementTree.fromstring(svg)  # noqa: S314  # it is our own
-    return len(root.findall(".//{*}g[@class='bar']/{*}rect")) // 2  # each has a foot
+    return len(root.findall(".//{*}g[@class='bar']/{*}rect")) // 2  # each has a lower part
 
 
 def headings(page):
@@ -54,8 +54,8 @@ def headings(page):
     return re.findall("<h2><code>(.*?)</code></h2>", page)
 
 
-def test_the_page(web, counter):
-    """Own counter first, then the others; values and today, and nothing of the store."""
+def test_page(web, counter):
+    """The page has the own counter first, values and today's hits, and nothing about the store."""
     counter.hit("orders", 41336, visitor="someone")
     counter.hit("visits")
     response = web.get("/stats")
@@ -71,16 +71,16 @@ def test_the_page(web, counter):
     assert "Memory" not in words
 
 
-def test_the_store(server, counter):
-    """With COUNTER_SHOW_STORE the page has what the store says of itself."""
+def test_page_shows_the_store(server, counter):
+    """With COUNTER_SHOW_STORE the page shows the store's information."""
     app = create_app({"REDIS_URL": server.url, "COUNTER_SHOW_STORE": True})
     words = app.test_client().get("/stats").text
     assert "Append-only file</dt><dd>on, written" in words
     assert counter.store_info().version in words
 
 
-def test_the_order_of_the_page(web, counter):
-    """The counters with the most hits come first, of equal ones the first by name."""
+def test_page_order(web, counter):
+    """Counters are in descending order of their values, equal ones by name."""
     for name, hits in {"b": 5, "a": 5, "few": 1, "visits": 2, "many": 70}.items():
         counter.hit(name, hits)
     assert headings(web.get("/stats").text) == ["visits", "many", "a", "b", "few"]
@@ -88,8 +88,8 @@ def test_the_order_of_the_page(web, counter):
     assert headings(web.get("/stats?after=b").text) == ["few", "many"]
 
 
-def test_a_search(web, counter):
-    """The counters with a text in their name, in any case, and how many there are."""
+def test_page_search(web, counter):
+    """A search finds names that contain a text, ignoring case, and shows how many."""
     for name in ("shop", "Shop.cart", "blog", "workshop"):
         counter.hit(name)
     page = web.get("/stats?q=SHOP&days=7").text
@@ -104,7 +104,7 @@ def test_a_search(web, counter):
     assert "<script>" not in nothing
 
 
-def test_more_counters_than_are_ranked(web, counter, monkeypatch):
+def test_page_with_too_many_counters(web, counter, monkeypatch):
     """Of too many counters the first by name are ranked, and the page says that there are more."""
     monkeypatch.setattr(ranking, "MAX_COUNTERS", 2)
     for name in ("a", "b", "c"):
@@ -113,8 +113,8 @@ def test_more_counters_than_are_ranked(web, counter, monkeypatch):
     assert headings(web.get("/stats?after=b").text) == ["c"]
 
 
-def test_a_ranking_is_kept_where_there_are_many(web, counter, monkeypatch):
-    """With many counters the order is read once in a while; the values are read each time."""
+def test_ranking_cache(web, counter, monkeypatch):
+    """With many counters the ranking is cached, and the values are always read."""
     monkeypatch.setattr(ranking, "CACHE_FROM", 1)
     counter.hit("a", 2)
     counter.hit("b")
@@ -127,7 +127,7 @@ def test_a_ranking_is_kept_where_there_are_many(web, counter, monkeypatch):
 
 
 def test_a_counter_without_hits_has_no_chart(web, counter):
-    """A counter that was only set, or is new, is one line: no chart and no table."""
+    """A counter without hits has neither chart nor table."""
     counter.set("old", 41336)
     counter.hit("new")
     page = web.get("/stats").text
@@ -136,15 +136,15 @@ def test_a_counter_without_hits_has_no_chart(web, counter):
     assert page.count("No hits in 30 days.") == 2
 
 
-def test_a_page_before_the_first_visit(web, client):
-    """Zero, and nothing is made."""
+def test_page_before_the_first_visit(web, client):
+    """Before the first visit the page shows a zero, and creates nothing."""
     page = web.get("/stats").text
     assert shown(page) == [("visits", 0)]
     assert web.get("/stats/visits.svg").status_code == 200
     assert client.dbsize() == 0
 
 
-def test_a_page_at_a_time(web, counter):
+def test_page_by_page(web, counter):
     """Each counter is on one page, and the service's own on the first."""
     names = {f"c{number:02}" for number in range(45)} | {"visits"}
     for name in names:
@@ -162,8 +162,8 @@ def test_a_page_at_a_time(web, counter):
     assert "no more counters" in web.get("/stats?after=zzz").text
 
 
-def test_counters_by_name(web, counter, client):
-    """Those alone, also one that is not there and one that is broken."""
+def test_page_of_named_counters(web, counter, client):
+    """The page shows only the named counters, also a missing and an invalid one."""
     counter.hit("a")
     client.set("counter:{b}", "text")
     page = web.get("/stats?name=b&name=a&name=none").text
@@ -175,8 +175,8 @@ def test_counters_by_name(web, counter, client):
 
 @pytest.mark.parametrize("part", ["", ":days", ":visitors"])
 @pytest.mark.parametrize("what", ["a text", "a list", "a text in it"])
-def test_one_that_is_broken(web, counter, client, part, what):
-    """It says so, and the page has all others, whichever of its keys holds something else."""
+def test_page_with_an_invalid_counter(web, counter, client, part, what):
+    """An invalid counter is marked, whichever of its keys is invalid; all others are shown."""
     for name in ("a", "broken", "z"):
         counter.hit(name)
     key = f"counter:{{broken}}{part}"
@@ -195,8 +195,8 @@ def test_one_that_is_broken(web, counter, client, part, what):
     "query",
     ["name=a%20b", "name=a&name=", "&".join(["name=a"] * 21)],
 )
-def test_what_cannot_be_asked_for(web, query):
-    """400."""
+def test_page_rejects_invalid_queries(web, query):
+    """Too many or invalid names are a 400."""
     assert web.get(f"/stats?{query}").status_code == 400
 
 
@@ -205,23 +205,23 @@ def test_what_cannot_be_asked_for(web, query):
     ["days=6", "days=366", "days=x", "days=30&days=7", "name=visits&after=b", "after=a&after=b",
      "page=0", "page=x", "utm_source=x", "fbclid=x&gclid=y", "pages=2", "after=%ff"],
 )  # fmt: skip
-def test_what_a_page_ignores(web, query):
-    """Parameters that it does not know, and days that it cannot show, leave the page as it is."""
+def test_page_ignores_unknown_parameters(web, query):
+    """Unknown parameters and invalid days are ignored."""
     page = web.get(f"/stats?{query}")
     assert page.status_code == 200
     assert 'aria-current="page">30 days' in page.text
 
 
-def test_nothing_inline(web, counter):
-    """A policy that forbids scripts and styles in the page leaves it as it is."""
+def test_page_has_nothing_inline(web, counter):
+    """The page has no inline scripts and styles, which a policy may forbid."""
     counter.hit("visits")
     for path in ("/stats", "/"):
         page = web.get(path).text
         assert not re.search(r"<style|\sstyle=|<script(?! src=)|\son\w+=", page)
 
 
-def test_no_store():
-    """503, as a page for a browser."""
+def test_page_during_an_outage():
+    """During an outage the page is a 503, as HTML for a browser."""
     web = create_app({"REDIS_URL": nowhere()}).test_client()
     assert web.get("/stats").status_code == 503
     page = web.get("/stats", headers=BROWSER)
@@ -232,8 +232,8 @@ def test_no_store():
     assert (chart.mimetype, chart.headers["Counter-Status"]) == ("image/svg+xml", "503")
 
 
-def test_a_chart(web, counter):
-    """An image by itself: a bar a day, no script, and nothing from elsewhere."""
+def test_chart(web, counter):
+    """A chart has a bar per day, no script, and no external resources."""
     counter.hit("visits", 5, visitor="someone")
     response = web.get("/stats/visits.svg?days=7")
     assert response.mimetype == "image/svg+xml"
@@ -245,8 +245,8 @@ def test_a_chart(web, counter):
     assert not any(type(finder).__module__ == "pygal" for finder in sys.meta_path)
 
 
-def test_a_chart_that_has_not_changed(web, counter):
-    """304, until there is another hit."""
+def test_chart_not_modified(web, counter):
+    """An unchanged chart is a 304 until the next hit."""
     counter.hit("visits")
     first = web.get("/stats/visits.svg")
     assert first.headers["Cache-Control"] == "no-cache"
@@ -259,8 +259,8 @@ def test_a_chart_that_has_not_changed(web, counter):
 
 
 @pytest.mark.parametrize(("name", "status"), [("none", 404), ("a%20b", 400), ("broken", 500)])
-def test_no_chart(web, client, name, status):
-    """A picture that says why, with the status of the problem in a header."""
+def test_chart_errors(web, client, name, status):
+    """An error is a picture that says so, with the problem's status in a header."""
     client.set("counter:{broken}", "text")
     response = web.get(f"/stats/{name}.svg")
     assert (response.status_code, response.mimetype) == (200, "image/svg+xml")
@@ -269,8 +269,8 @@ def test_no_chart(web, client, name, status):
 
 @pytest.mark.parametrize("days", [7, 30, 90, 365])
 @pytest.mark.parametrize("amount", [0, 1, MAX])
-def test_charts_of_all_sizes(web, counter, client, days, amount):
-    """From none to the largest; beyond a hundred days a bar is a week."""
+def test_chart_sizes(web, counter, client, days, amount):
+    """Charts render from zero to the largest value; above 100 days a bar is a week."""
     client.set(KEY, 0)
     if amount:
         counter.hit("visits", amount, visitor="someone")
@@ -280,8 +280,8 @@ def test_charts_of_all_sizes(web, counter, client, days, amount):
     assert ("by week" in web.get(f"/stats?days={days}").text) == by_week
 
 
-def test_without_pygal(web, counter, without_pygal):
-    """The page has its numbers and tables, and no images."""
+def test_page_without_pygal(web, counter, without_pygal):
+    """Without pygal the page has numbers and tables, but no images."""
     counter.hit("visits")
     page = web.get("/stats").text
     assert shown(page) == [("visits", 1)]
@@ -291,8 +291,8 @@ def test_without_pygal(web, counter, without_pygal):
 
 
 @pytest.mark.parametrize("path", ["/stats", "/counters/visits"])
-def test_a_page_that_reads_says_nothing_of_a_visit(path):
-    """While the store is away, a page that counts nothing does not say that a visit was lost."""
+def test_outage_page_without_a_visit(path):
+    """The error page of a route that only reads does not mention a visit."""
     page = create_app({"REDIS_URL": nowhere()}).test_client().get(path, headers=BROWSER)
     assert page.status_code == 503
     assert "The store cannot be reached." in page.text

@@ -1,4 +1,4 @@
-"""Requests' spans, as a collector of OpenTelemetry gets them."""
+"""Spans of requests, as an OpenTelemetry collector receives them."""
 
 import random
 import threading
@@ -21,7 +21,7 @@ PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 @pytest.fixture
 def collected(monkeypatch):
-    """Collect spans, as OpenTelemetry's own collector does, and tell the service where."""
+    """Collect spans, and point the service to the collector."""
     spans = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -66,10 +66,8 @@ def spans_of(web, collected):
         ("GET", "/nowhere", 404, None),
     ],
 )
-def test_a_request_is_a_span_of_its_trace(
-    server, client, client_of, collected, method, path, status, route
-):
-    """With its route and its outcome, and nobody's address."""
+def test_span_of_a_request(server, client, client_of, collected, method, path, status, route):
+    """A span is part of the request's trace, with route and status, and without an address."""
     web = client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, COUNTER_TRACING=True)
     headers = {"traceparent": PARENT, "User-Agent": "Agent"}
     web.open(path, method=method, headers=headers)
@@ -83,8 +81,8 @@ def test_a_request_is_a_span_of_its_trace(
     assert collected[0][0] == "flask-redis-counter"
 
 
-def test_a_request_of_no_trace_begins_one(server, client, client_of, collected):
-    """Each its own."""
+def test_span_without_a_trace(server, client, client_of, collected):
+    """A request without a trace starts a new one."""
     web = client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, COUNTER_TRACING=True)
     for _ in range(2):
         web.get("/count")
@@ -93,8 +91,8 @@ def test_a_request_of_no_trace_begins_one(server, client, client_of, collected):
     assert bytes(16) not in traces
 
 
-def test_a_failure_is_one_of_the_span(client_of, collected):
-    """With the error's name, and what the log says."""
+def test_span_of_a_failure(client_of, collected):
+    """A failed request has the error's name and message in its span."""
     web = client_of(REDIS_URL=nowhere(), COUNTER_TRACING=True)
     web.get("/count")
     ((_, attributes, span),) = spans_of(web, collected)
@@ -103,8 +101,8 @@ def test_a_failure_is_one_of_the_span(client_of, collected):
     assert "no connection to the store" in span.status.message
 
 
-def test_workers_send_what_they_have_when_they_end(serve, server, client, collected):  # noqa: F811
-    """A service that is stopped loses no spans, and is called what the environment says."""
+def test_spans_are_flushed_at_a_stop(serve, server, client, collected):  # noqa: F811
+    """A stopped service loses no spans, and has the service name of the environment."""
     run = serve(REDIS_URL=server.url, COUNTER_TRACING="true", OTEL_SERVICE_NAME="visits").ready()
     for _ in range(5):
         run.get()
@@ -114,11 +112,11 @@ def test_workers_send_what_they_have_when_they_end(serve, server, client, collec
 
 
 def named(name, collected):
-    """Return the spans of that name."""
+    """Return the spans of this name."""
     return [span for _, span in collected if span.name == name]
 
 
-def test_a_collector_that_is_away_costs_no_hit(server, client, client_of, monkeypatch):
+def test_unreachable_collector(server, client, client_of, monkeypatch):
     """Hits are answered before spans are sent."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
@@ -126,15 +124,15 @@ def test_a_collector_that_is_away_costs_no_hit(server, client, client_of, monkey
     assert [web.get("/count").json["value"] for _ in range(20)] == list(range(1, 21))
 
 
-def test_without_the_extra(monkeypatch):
-    """The error says what to install."""
+def test_tracing_without_the_extra(monkeypatch):
+    """Without the extra, the error says what to install."""
     monkeypatch.setattr("flask_redis_counter.config.config.find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"flask-redis-counter\[traces\]"):
         create_app({"COUNTER_TRACING": True})
 
 
-def test_the_identities_of_spans(collected):
-    """They are the system's: a forked process has a copy of Python's random numbers."""
+def test_span_ids_are_random(collected):
+    """Span IDs come from the system: a forked process shares the state of Python's random."""
     tracer = create_app({"REDIS_URL": nowhere(), "COUNTER_TRACING": True}).extensions[TRACER_KEY]
     for _ in range(2):
         random.seed(1)

@@ -1,4 +1,4 @@
-"""Servers that people run Flask with, each as a process of its own."""
+"""WSGI servers for Flask, each as a process."""
 
 import socket
 import sys
@@ -36,32 +36,32 @@ class Server(Process):
     def __init__(self, arguments, folder, redis_url, **settings):
         self.port = free_port()
         command = [sys.executable, "-m", *arguments.format(port=self.port).split()]
-        if command[2] == "uwsgi":  # which is no module of Python's
+        if command[2] == "uwsgi":  # not a Python module
             command[:3] = [str(Path(sys.executable).with_name("uwsgi")), "--die-on-term"]
         environment = {
             "REDIS_URL": redis_url,
             "COUNTER_METRICS_DIR": str(folder / "metrics"),
             "COUNTER_ADMIN_KEY": ADMIN_KEY,
-            "COUNTER_TIMEOUT": "2",  # not too short on a busy machine
+            "COUNTER_TIMEOUT": "2",  # long enough for a busy machine
             **settings,
         }
         super().__init__(command, log=folder / "log", environment=environment)
         self.start()
-        wait_until(lambda: self.ask("GET", "/healthz").ok, what="an answer")
+        wait_until(lambda: self.request("GET", "/healthz").ok, what="an answer")
 
-    def ask(self, method, path, timeout=10, **options):
+    def request(self, method, path, timeout=10, **options):
         """Send a request."""
         url = f"http://127.0.0.1:{self.port}{path}"
         return requests.request(method, url, timeout=timeout, **options)
 
     def value(self, name="visits"):
         """Read a counter."""
-        return self.ask("GET", f"/counters/{name}").json()["value"]
+        return self.request("GET", f"/counters/{name}").json()["value"]
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A store for all of them."""
+    """One store for all servers."""
     store = RedisServerProcess(tmp_path_factory.mktemp("store"))
     store.start()
     yield store
@@ -70,15 +70,15 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request, store, tmp_path_factory):
-    """Each of them, with a store."""
+    """Each server, with a store."""
     server = Server(SERVERS[request.param], tmp_path_factory.mktemp("server"), store.url)
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="module", params=SERVERS)
-def lonely(request, tmp_path_factory):
-    """Each of them, with no store anywhere."""
+def storeless(request, tmp_path_factory):
+    """Each server, with an unreachable store."""
     folder = tmp_path_factory.mktemp("server")
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -90,7 +90,7 @@ def lonely(request, tmp_path_factory):
 
 @pytest.fixture
 def start(store, tmp_path):
-    """Start one with options of its own."""
+    """Start a server with additional options."""
 
     @contextmanager
     def start(arguments):

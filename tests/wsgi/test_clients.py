@@ -1,4 +1,4 @@
-"""Hits and changes as many clients frame them: the same answers under each server."""
+"""Hits and changes as various clients frame them: the same responses under each server."""
 
 import shutil
 import socket
@@ -17,7 +17,7 @@ UPGRADE = (
 )
 EXPECT = "Expect: 100-continue\r\n"
 
-#: What a client sends behind the request line and Host, and the amount that it counts.
+#: Bytes after the request line and Host, by client, and the amount that they count.
 HITS = {
     "curl -X POST": ("\r\n", 1),
     "curl -d ''": (f"Content-Length: 0\r\n{FORM}\r\n", 1),
@@ -85,7 +85,7 @@ JAVA = """
 
 @pytest.fixture
 def name(server, request):
-    """A counter of each test's own."""
+    """A counter name for each test."""
     return f"clients-{server.port}-{abs(hash(request.node.name))}"
 
 
@@ -106,13 +106,13 @@ def status(server, request):
 
 
 def value(server, name):
-    """Return what a counter stands at, 0 where there is none."""
-    return server.value(name) if server.ask("GET", f"/counters/{name}").ok else 0
+    """Return a counter's value, 0 if it does not exist."""
+    return server.value(name) if server.request("GET", f"/counters/{name}").ok else 0
 
 
 @pytest.mark.parametrize("client", HITS)
-def test_a_hit_of_each_client(server, name, client):
-    """It counts where it has no body, however that is said; a body is a 400."""
+def test_hit_of_each_client(server, name, client):
+    """A hit without a body counts, in any framing; a body is a 400."""
     rest, amount = HITS[client]
     expected = 200 if amount else 400
     answered = status(server, f"POST /counters/{name}/hits HTTP/1.1\r\nHost: a\r\n{rest}")
@@ -120,7 +120,7 @@ def test_a_hit_of_each_client(server, name, client):
 
 
 @pytest.mark.parametrize("client", HITS)
-def test_a_visit_of_each_client(server, client):
+def test_visit_of_each_client(server, client):
     """`/count` ignores the body."""
     before = value(server, "visits")
     assert status(server, f"POST /count HTTP/1.1\r\nHost: a\r\n{HITS[client][0]}") == 200
@@ -128,15 +128,15 @@ def test_a_visit_of_each_client(server, client):
 
 
 @pytest.mark.parametrize("client", CHANGES)
-def test_a_change_of_each_client(server, name, client):
-    """The body is read, however its length is told."""
+def test_change_of_each_client(server, name, client):
+    """The body of a change is read in any framing."""
     key = f"Host: a\r\nAuthorization: Bearer {ADMIN_KEY}\r\n"
     request = f"PUT /counters/{name} HTTP/1.1\r\n{key}{CHANGES[client]}"
     assert (status(server, request), value(server, name)) == (201, 7)
 
 
-def run(*command, sent=None):
-    """Run a client, or skip; return what it prints, word for word."""
+def run_client(*command, sent=None):
+    """Run a client, or skip the test; return the words of its output."""
     if not shutil.which(command[0]):
         pytest.skip(f"no {command[0]} here")
     done = subprocess.run(command, input=sent, capture_output=True, text=True, timeout=60)
@@ -150,25 +150,25 @@ def run(*command, sent=None):
      (["-X", "POST", "-T", "-"], "", 1), (["-X", "POST", "-T", "-"], "amount=2", 0)],
 )  # fmt: skip
 def test_curl(server, name, options, sent, amount):
-    """As somebody would type it."""
+    """curl with its common options."""
     url = f"http://127.0.0.1:{server.port}/counters/{name}/hits"
     told = ["--silent", "--max-time", "20", "--output", "/dev/null", "--write-out", "%{http_code}"]
-    assert run("curl", *told, *options, url, sent=sent) == ["200" if amount else "400"]
+    assert run_client("curl", *told, *options, url, sent=sent) == ["200" if amount else "400"]
     assert value(server, name) == amount
 
 
 def test_node(server, name):
-    """`http` and `fetch`, with and without a body."""
+    """Node's `http` and `fetch`, with and without a body."""
     url = f"http://127.0.0.1:{server.port}/counters/{name}/hits"
-    told = run("node", "-e", textwrap.dedent(NODE), url)
+    told = run_client("node", "-e", textwrap.dedent(NODE), url)
     assert told == ["200", "200", "400", "200", "200", "400", "400"]
     assert value(server, name) == 4
 
 
 def test_java(server, name, tmp_path):
-    """Its client offers HTTP/2 with each request."""
+    """Java's client, which offers HTTP/2 with each request."""
     source = tmp_path / "Post.java"
     source.write_text(textwrap.dedent(JAVA), "utf-8")
     url = f"http://127.0.0.1:{server.port}/counters/{name}/hits"
-    assert run("java", str(source), url) == ["200", "200", "400"]
+    assert run_client("java", str(source), url) == ["200", "200", "400"]
     assert value(server, name) == 2

@@ -1,4 +1,4 @@
-"""uWSGI, which forks its workers in C: with its usual flags, each hit counts and has a value."""
+"""uWSGI, which forks its workers in C: with its usual flags each hit counts and gets a value."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +34,7 @@ def own_store(tmp_path):
 
 @pytest.fixture(params=FLAGS)
 def start(request, own_store, tmp_path):
-    """Start it with each set of flags."""
+    """Start uWSGI with each set of flags."""
     servers = []
 
     def start(**settings):
@@ -48,27 +48,27 @@ def start(request, own_store, tmp_path):
 
 
 def hits(server, number):
-    """Send so many hits from several clients, and return the answers."""
+    """Send a number of hits from several clients, and return the responses."""
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda _: server.ask("POST", "/count"), range(number)))
+        return list(pool.map(lambda _: server.request("POST", "/count"), range(number)))
 
 
 def values(answers):
-    """Return the values that were told."""
+    """Return the values in the responses."""
     return [answer.json()["value"] for answer in answers]
 
 
-def test_workers_that_are_copies(start):
-    """Each is a writer of its own: all hits count, and each value is told once."""
+def test_forked_workers(start):
+    """Each forked worker is a writer of its own: all hits count, with distinct values."""
     server = start(COUNTER_TIMEOUT="10")
     assert sorted(values(hits(server, 400))) == list(range(1, 401))
     assert server.value() == 400
-    lines = server.ask("GET", "/metrics").text.splitlines()
+    lines = server.request("GET", "/metrics").text.splitlines()
     assert "counter_added_total 400.0" in lines
 
 
-def test_workers_that_spool(start, own_store, tmp_path):
-    """What came while the store was away counts once, whichever worker took it."""
+def test_forked_workers_spool(start, own_store, tmp_path):
+    """Hits that were spooled during an outage count once, in any worker."""
     spool = {"COUNTER_ON_OUTAGE": "spool", "COUNTER_SPOOL_DIR": str(tmp_path / "spool")}
     server = start(COUNTER_TIMEOUT="4", **spool)
     told = values(hits(server, 50))
@@ -77,7 +77,7 @@ def test_workers_that_spool(start, own_store, tmp_path):
     assert [answer.status_code for answer in answers] == [202] * 50
     own_store.start()
     wait_until(lambda: server.value() == 100, what="the hits that waited")
-    # A worker whose threads found the store away may spool until one has found out that it is back.
+    # A worker may spool until one of its threads finds that the store is back.
     told += values(answer for answer in hits(server, 50) if answer.status_code != 202)
     assert len(set(told)) == len(told)
     wait_until(lambda: server.value() == 150, what="the last hits that waited")

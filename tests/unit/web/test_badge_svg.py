@@ -1,4 +1,4 @@
-"""The drawing of badges, without a counter."""
+"""Layout and style of badges, without a counter."""
 
 import re
 from dataclasses import replace
@@ -31,8 +31,8 @@ COLOR = st.from_regex(r"#[0-9a-f]{6}", fullmatch=True)
 TEXT = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=MAX_LABEL)
 
 
-def drawn(badge):
-    """Return the picture, parsed."""
+def render(badge):
+    """Return the parsed SVG of a badge."""
     with APP.app_context():
         return ElementTree.fromstring(APP.jinja_env.get_template("badge.svg").render(badge=badge))  # noqa: S314, it is ours
 
@@ -52,8 +52,8 @@ def drawn(badge):
         (MIN_VALUE, "-9223372036854775808", "-9,223,372,036,854,775,808", "-9.2E"),
     ],
 )
-def test_numbers(value, plain, comma, short):
-    """Each format, at its bounds."""
+def test_format_number_at_the_bounds(value, plain, comma, short):
+    """format_number returns each format at its bounds."""
     assert [format_number(value, form) for form in ("plain", "comma", "short")] == [
         plain,
         comma,
@@ -62,8 +62,8 @@ def test_numbers(value, plain, comma, short):
 
 
 @given(VALUES)
-def test_no_format_says_too_much(value):
-    """Two are exact; the short one is nearer to zero, by less than a tenth of it."""
+def test_format_number_never_overstates(value):
+    """plain and comma are exact; short rounds towards zero, by less than a tenth of the number."""
     assert (
         int(format_number(value, "plain"))
         == int(format_number(value, "comma").replace(",", ""))
@@ -76,8 +76,8 @@ def test_no_format_says_too_much(value):
     assert (sign == "-") == (value < 0)
 
 
-def test_lengths():
-    """As Verdana has them; an accent takes no room, and what is not in the table some."""
+def test_text_width():
+    """text_width uses Verdana's widths; accents add nothing, unknown characters a default."""
     assert text_width("") == 0
     assert text_width("visits") == pytest.approx(
         (592 + 274 + 521 + 274 + 394 + 521) * 11 / 1000, abs=0.05
@@ -89,8 +89,8 @@ def test_lengths():
 
 
 @given(TEXT, TEXT)
-def test_a_text_is_as_long_as_its_parts(one, other):
-    """To the tenths of a pixel that they are rounded to."""
+def test_text_width_is_additive(one, other):
+    """The width of a text is the sum of its parts', up to rounding to a tenth of a pixel."""
     assert text_width(one + other) == pytest.approx(text_width(one) + text_width(other), abs=0.16)
 
 
@@ -98,45 +98,45 @@ def test_a_text_is_as_long_as_its_parts(one, other):
     ("text", "color"),
     [("blue", COLORS["blue"]), ("abc", "#aabbcc"), ("#ABCDEF", "#abcdef"), ("0969da", "#0969da")],
 )
-def test_colors(text, color):
-    """By name, or by hexadecimal digits."""
+def test_parse_color(text, color):
+    """parse_color accepts names and hexadecimal digits."""
     assert parse_color(text) == color
 
 
 @pytest.mark.parametrize(
     "text", ["", "ab", "abcd", "#", "##abc", "\u0661\u0661\u0661", "abc\n", "url(x)"]
 )
-def test_no_colors(text):
-    """Nothing else gets into the picture."""
+def test_parse_color_invalid(text):
+    """parse_color returns None for anything else, so that nothing else gets into the SVG."""
     assert parse_color(text) is None
 
 
 def test_contrast():
-    """Black on white has the most there is, and a colour on itself none."""
+    """contrast is 21 for black on white, and 1 for a colour on itself."""
     assert contrast("#000000", "#ffffff") == contrast("#ffffff", "#000000") == pytest.approx(21)
     assert contrast("#777777", "#777777") == 1
     assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
 
 
 @given(COLOR)
-def test_each_color_can_be_read_on(color):
-    """The text has the contrast that WCAG asks for, whatever is behind it."""
+def test_text_color_has_enough_contrast(color):
+    """The text colour has the minimum contrast of WCAG on every background."""
     side = Side("1", color)
     assert contrast(color, side.text_color) >= CONTRAST
     assert side.text_color == "#ffffff" or contrast(color, "#ffffff") < CONTRAST
 
 
 def test_named_colors_keep_white_text():
-    """But for the two that are there for being light."""
+    """Text is white on all named colours except brightgreen and lightgrey."""
     dark = {name for name, color in COLORS.items() if Side("", color).text_color == "#000000"}
     assert dark == {"brightgreen", "lightgrey"}
 
 
 @given(TEXT, TEXT, COLOR)
-def test_the_picture(label, message, color):
-    """Well-formed, with the texts as they were given, in a row, on what is wide enough."""
+def test_badge_svg(label, message, color):
+    """The SVG is well-formed, and has the given texts side by side on wide enough backgrounds."""
     badge = Badge(Side(label, "#555555"), Side(message, color))
-    picture = drawn(badge)
+    picture = render(badge)
     assert picture.attrib["role"] == "img"
     title = picture.find(f"{SVG}title").text
     assert title == picture.attrib["aria-label"] == f"{label}: {message}"
@@ -152,26 +152,26 @@ def test_the_picture(label, message, color):
     assert at == float(picture.attrib["width"])
 
 
-def test_the_picture_has_no_style_of_its_own():
-    """A page's security policy may forbid inline styles and scripts: attributes are no styles."""
+def test_badge_svg_has_no_inline_style():
+    """The SVG has attributes only, because a page's policy may forbid inline styles and scripts."""
     names = {
-        name for part in drawn(Badge(Side("a", "#000000"), Side("1", "#000000"))).iter()
+        name for part in render(Badge(Side("a", "#000000"), Side("1", "#000000"))).iter()
         for name in (part.tag.removeprefix(SVG), *part.attrib)
     }  # fmt: skip
     assert not names & {"style", "script", "foreignObject"}
     assert not any(name.startswith("on") for name in names)
 
 
-def test_what_a_proxy_answers_in_place_of_a_badge():
-    """The picture that HAProxy has, while no replica answers, is drawn as the others are."""
+def test_badge_of_haproxy():
+    """HAProxy's badge for "no replica answers" has the same layout as the service's badges."""
     unavailable = Badge(Side("", COLORS["grey"]), Side("unavailable", COLORS["lightgrey"]))
     picture = ElementTree.parse(Path(__file__).parents[3] / "deploy" / "unavailable.svg").getroot()  # noqa: S314, it is ours
-    assert ElementTree.tostring(picture).strip() == ElementTree.tostring(drawn(unavailable))
+    assert ElementTree.tostring(picture).strip() == ElementTree.tostring(render(unavailable))
 
 
-def test_a_badge_without_a_label():
-    """It is the message alone."""
-    picture = drawn(Badge(Side("", "#555555"), Side("12", "#000000")))
+def test_badge_without_a_label():
+    """A badge without a label shows only the message."""
+    picture = render(Badge(Side("", "#555555"), Side("12", "#000000")))
     assert [text.text for text in picture.iter(f"{SVG}text")] == ["12"]
     assert picture.attrib["aria-label"] == "12"
 
@@ -180,7 +180,7 @@ PLAIN = BadgeStyle("visits", "#0969da", "#555555", "plain")
 
 
 @pytest.mark.parametrize(
-    ("query", "look"),
+    ("query", "style"),
     [
         ({"label": "x" * (MAX_LABEL + 1)}, replace(PLAIN, label="x" * MAX_LABEL)),
         ({"label": "a\0b"}, replace(PLAIN, label="ab")),
@@ -197,13 +197,13 @@ PLAIN = BadgeStyle("visits", "#0969da", "#555555", "plain")
         ({"lable": "a", "v": "2", "amp;color": "red", "maxAge": "60", "logo": "redis"}, PLAIN),
     ],
 )  # fmt: skip
-def test_look_in_ignores_what_it_cannot_read(query, look):
-    """parse_style returns the default for an unreadable value, and ignores unknown parameters."""
-    assert parse_style(MultiDict(query), "visits") == look
+def test_parse_style_invalid(query, style):
+    """parse_style returns the default for an invalid value, and ignores unknown parameters."""
+    assert parse_style(MultiDict(query), "visits") == style
 
 
-def test_what_a_badge_looks_like_unasked():
-    """It has the counter's name, and blanks of a label count once, as they are shown."""
+def test_parse_style_label():
+    """The default label is the counter's name; runs of whitespace count as one space."""
     assert parse_style(MultiDict(), "visits").label == "visits"
     assert parse_style(MultiDict({"label": " all  my\tvisits "}), "visits").label == "all my visits"
     assert parse_style(MultiDict({"label": ""}), "visits").label == ""

@@ -1,4 +1,4 @@
-"""The description for machines says what the code does."""
+"""The OpenAPI document agrees with the code."""
 
 import re
 
@@ -25,8 +25,8 @@ AMOUNT, KEY = ({p["name"]: p["schema"] for p in HIT["parameters"]}[name] for nam
                ("amount", "Idempotency-Key"))  # fmt: skip
 
 
-def test_each_route_is_described_and_the_other_way_round():
-    """But for the pages' own files, and for what Flask does by itself with HEAD and OPTIONS."""
+def test_document_has_all_routes():
+    """The document has all routes but static files and Flask's HEAD and OPTIONS, and no others."""
     routes = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method)
         for rule in create_app({}).url_map.iter_rules()
@@ -38,19 +38,19 @@ def test_each_route_is_described_and_the_other_way_round():
         for path, operations in DESCRIBED["paths"].items()
         for method in operations
     }
-    # HEAD is a story of its own where GET counts.
+    # HEAD is described where GET counts.
     assert routes | {("/count", "HEAD")} == described
 
 
-def test_it_is_served():
-    """By the app, as JSON."""
+def test_document_is_served():
+    """The app serves the document as JSON."""
     response = create_app({}).test_client().get("/openapi.json")
     assert response.mimetype == "application/json"
     assert response.json == DESCRIBED
 
 
-def test_what_it_refers_to_is_there():
-    """Each `$ref` has its place, and each part of the components is referred to."""
+def test_references():
+    """Each `$ref` has its target, and each component is referenced."""
 
     def references(part):
         if isinstance(part, dict):
@@ -69,8 +69,8 @@ def test_what_it_refers_to_is_there():
     assert set(references(DESCRIBED)) == there
 
 
-def test_what_changes_counters_takes_the_admin_key():
-    """Metrics may take a token, and nothing else takes any; so say the answers, and the schemes."""
+def test_security():
+    """Changes need the admin key, metrics accept a token, and no other operation needs a key."""
     schemes = DESCRIBED["components"]["securitySchemes"]
     for path, operations in DESCRIBED["paths"].items():
         for method, operation in operations.items():
@@ -84,8 +84,8 @@ def test_what_changes_counters_takes_the_admin_key():
     assert schemes.keys() == {"admin", "metrics"}
 
 
-def test_names_of_components():
-    """They are those that the specification allows, and no operation has another one's."""
+def test_component_names():
+    """Component names are valid by the specification, and operation IDs are unique."""
     for parts in DESCRIBED["components"].values():
         assert all(re.fullmatch("[A-Za-z0-9._-]+", name) for name in parts)
     operations = [one for path in DESCRIBED["paths"].values() for one in path.values()]
@@ -93,7 +93,7 @@ def test_names_of_components():
 
 
 def accepts(check, refusal, value):
-    """Whether a check takes a value."""
+    """Return whether a check accepts a value."""
     try:
         check(value)
     except refusal:
@@ -101,13 +101,13 @@ def accepts(check, refusal, value):
     return True
 
 
-# Much of what is drawn is right or nearly so.
+# Many examples are valid or almost valid.
 NEARLY = st.text(st.sampled_from('aZ09._-"\\ ,;~!\té\n'), max_size=70) | st.text(max_size=300)
 
 
 @given(NEARLY)
-def test_names(name):
-    """The pattern is the rule."""
+def test_name_pattern(name):
+    """The pattern Name accepts what check_name accepts."""
     matches = re.search(SCHEMAS["Name"]["pattern"].replace("$", r"\Z"), name) is not None
     assert matches == accepts(check_name, InvalidNameError, name)
 
@@ -117,23 +117,23 @@ def test_names(name):
 @example(".svg")
 @example("..")
 @example("...")
-def test_plain_names(name):
-    """The pattern is the rule."""
+def test_plain_name_pattern(name):
+    """The pattern PlainName accepts what require_url_safe_name accepts."""
     matches = re.search(SCHEMAS["PlainName"]["pattern"].replace("$", r"\Z"), name) is not None
     assert matches == accepts(require_url_safe_name, (InvalidNameError, BadRequest), name)
 
 
 @given(NEARLY | NEARLY.map(lambda key: f'"{key}"'))
-def test_keys(key):
-    """The pattern is the rule, for what a client sends without blanks around it."""
+def test_idempotency_key_pattern(key):
+    """The pattern of Idempotency-Key accepts what parse_idempotency_key accepts."""
     key = key.strip(" \t")
     matches = re.search(KEY["pattern"].replace(")$", r")\Z"), key) is not None
     assert matches == accepts(parse_idempotency_key, BadRequest, key)
 
 
 @pytest.mark.parametrize("amount", [0, 1, 2, MAX_VALUE, MAX_VALUE + 1, -1])
-def test_amounts(amount):
-    """The bounds are the rule's."""
+def test_amount_bounds(amount):
+    """The bounds and the default of amount are those of parse_amount."""
     within = AMOUNT["minimum"] <= amount <= AMOUNT["maximum"]
     query = MultiDict({"amount": str(amount)})
     assert within == accepts(parse_amount, InvalidAmountError, query)

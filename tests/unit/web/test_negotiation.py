@@ -1,4 +1,4 @@
-"""Which form a client gets for its Accept header."""
+"""Content negotiation: the media type for each Accept header."""
 
 import pytest
 from hypothesis import given
@@ -36,8 +36,8 @@ JAVA = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
         (" , application/json", JSON),
     ],
 )
-def test_a_form_for_each_client(accept, form):
-    """Browsers get pages, programs JSON, those who ask for it text."""
+def test_media_type_of_clients(accept, form):
+    """Browsers get HTML, programs JSON, and text/plain is available on request."""
     assert media_type(accept) == form
     assert wants_page(accept) is (form == HTML)
 
@@ -47,30 +47,30 @@ def test_a_form_for_each_client(accept, form):
     [("image/svg+xml", SVG), ("image/*", SVG), ("image/avif,image/svg+xml,image/*,*/*;q=0.8", SVG),
      ("", JSON), ("*/*", JSON), (FIREFOX, HTML), (CHROME, HTML), ("text/html,image/svg+xml", HTML)],
 )  # fmt: skip
-def test_a_further_form(accept, form):
-    """Who wants nothing else, or that the most, gets it."""
+def test_media_type_extra(accept, form):
+    """An extra media type is returned if the client prefers it or accepts nothing else."""
     assert media_type(accept, SVG) == form
 
 
 @pytest.mark.parametrize("accept", ["image/png", "application/json;q=0", "text/csv, image/*"])
-def test_nothing_acceptable(accept):
-    """A client that rules out every form gets none."""
+def test_media_type_not_acceptable(accept):
+    """media_type raises NotAcceptable if the header excludes every media type."""
     with pytest.raises(NotAcceptable):
         media_type(accept)
     assert wants_page(accept) is False
 
 
 @pytest.mark.parametrize("accept", [";;", "json", "text/", "/", "text/html text/plain", "a/b;q"])
-def test_a_malformed_header(accept):
-    """What is no Accept header is a bad request that names it."""
+def test_media_type_malformed(accept):
+    """media_type raises BadRequest with the header's name if the header is malformed."""
     with pytest.raises(BadRequest) as caught:
         media_type(accept)
     assert "Accept" in caught.value.description
 
 
 @given(st.text(max_size=60) | st.text('aA/*;,q=01. "\\\t', max_size=40))
-def test_any_text_is_a_form_or_a_4xx(accept):
-    """No header makes it fail otherwise."""
+def test_media_type_any_text(accept):
+    """media_type returns a media type or raises a 4xx for any text."""
     try:
         form = media_type(accept)
     except (BadRequest, NotAcceptable):
@@ -78,8 +78,8 @@ def test_any_text_is_a_form_or_a_4xx(accept):
     assert form in (JSON, HTML, TEXT)
 
 
-def test_long_headers_take_no_time():
-    """A long header is refused without being parsed."""
+def test_media_type_long_header():
+    """A long header is rejected without being parsed."""
     with pytest.raises(BadRequest):
         media_type("a/b;" + "a=b;" * 10000)
 
@@ -92,7 +92,7 @@ ACCEPTS = st.dictionaries(RANGES, QUALITIES, min_size=1).filter(
 
 
 def quality(form, accept):
-    """Return the quality of a form: that of the range that says most about it (RFC 9110)."""
+    """Return the quality of a media type: that of the most specific range (RFC 9110)."""
     for range_ in (form, form.partition("/")[0] + "/*", "*/*", "*"):
         if range_ in accept:
             return accept[range_]
@@ -100,8 +100,8 @@ def quality(form, accept):
 
 
 @given(ACCEPTS, st.sampled_from([",", ", ", " ,\t"]), st.sampled_from(["", ";a=b", '; a="b,c"']))
-def test_the_best_form_wins(accept, comma, parameter):
-    """Whatever the order of the ranges, and whatever parameters they have."""
+def test_media_type_best_quality(accept, comma, parameter):
+    """The best quality wins, in any order of the ranges and with any parameters."""
     header = comma.join(f"{range_}{parameter};q={q}" for range_, q in accept.items())
     best = max(quality(form, accept) for form in (JSON, HTML, TEXT))
     if best == 0:

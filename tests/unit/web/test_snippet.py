@@ -1,4 +1,4 @@
-"""The page that writes lines to copy, without a store."""
+"""The snippet page, without a store."""
 
 import html
 import re
@@ -12,7 +12,7 @@ from flask_redis_counter import create_app
 from flask_redis_counter.web.routes.snippet import make_snippets
 
 APP = create_app({})
-# Much of what is drawn means something in HTML, in Markdown or in a URL.
+# Many of these characters are markup in HTML or Markdown, or reserved in a URL.
 LABELS = st.text(st.sampled_from("aé\"'<>&()[]!\\`*_|~#?+% "), max_size=64)
 
 
@@ -25,12 +25,12 @@ class Elements(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        """Note an element."""
+        """Collect an element."""
         self.found.append((tag, dict(attrs)))
 
 
 def page(query):
-    """Return what the page says: the elements that it has, and the lines to copy."""
+    """Return the elements of the page, and its snippets."""
     response = APP.test_client().get("/snippet", query_string=query)
     assert response.status_code == 200
     assert response.mimetype == "text/html"
@@ -38,8 +38,8 @@ def page(query):
     return Elements(response.text).found, [html.unescape(line) for line in copied]
 
 
-def test_the_lines():
-    """They have the service's own address, and what was asked for."""
+def test_snippets():
+    """The snippets have the service's address and the requested style."""
     query = {"name": "front.page", "label": "my visits", "color": "red", "format": "short"}
     found, copied = page(query)
     options = "label=my+visits&color=red&format=short"
@@ -58,14 +58,14 @@ def test_the_lines():
     assert shown == f"/counters/front.page.svg?{options}"
 
 
-def test_a_form_that_is_sent_empty():
-    """It leaves fields blank, which then are not in the lines; the app's counter is the default."""
+def test_snippets_of_an_empty_form():
+    """Empty fields are left out of the snippets; the app's counter is the default."""
     _, copied = page({"name": "", "label": " ", "color": "", "format": ""})
     assert copied[0] == "![visits](http://localhost/counters/visits.svg)"
 
 
-def test_nothing_is_inline():
-    """A security policy may forbid inline scripts, styles and handlers in the page; it has none."""
+def test_page_has_nothing_inline():
+    """The page has no inline scripts, styles and handlers, which a security policy may forbid."""
     found, _ = page({"label": "<script>alert(1)</script>"})
     assert [its.get("src") for tag, its in found if tag == "script"] == ["/static/copy.js"]
     assert not [tag for tag, _ in found if tag == "style"]
@@ -83,8 +83,8 @@ def test_nothing_is_inline():
         ),
     ],
 )
-def test_the_page_says_which_sites_may_use_the_script(origins, words):
-    """The page says what COUNTER_CORS_ORIGINS allows, before a line is copied in vain."""
+def test_page_shows_allowed_sites(origins, words):
+    """The page shows which sites COUNTER_CORS_ORIGINS allows."""
     app = create_app({"COUNTER_CORS_ORIGINS": origins})
     text = re.sub(r"<[^>]+>", "", app.test_client().get("/snippet").text)
     assert words in " ".join(text.split())
@@ -95,28 +95,28 @@ def test_the_page_says_which_sites_may_use_the_script(origins, words):
     [("pageviews", True), ("Hit-Counter", True), ("hit_counter", True), ("visits", False),
      ("counter", False), ("front-page", False), ("hits", False)],
 )  # fmt: skip
-def test_a_name_that_filters_block(name, warns):
+def test_page_warns_of_blocked_names(name, warns):
     """The page warns of a name whose requests a common filter list blocks."""
     text = APP.test_client().get(f"/snippet?name={name}").text
     assert ("Choose another name." in text) == warns
 
 
 @pytest.mark.parametrize("query", ["name=a%20b", "name=a.svg", f"name={'x' * 65}"])
-def test_a_name_that_no_line_is_for(query):
-    """A name outside the rules is a 400: a line with it would count nothing."""
+def test_page_rejects_invalid_names(query):
+    """An invalid name is a 400: its snippets would count nothing."""
     assert APP.test_client().get(f"/snippet?{query}").status_code == 400
 
 
 @pytest.mark.parametrize("query", ["label=%00", "color=nope", "x=1", "utm_source=x", "format=big"])
-def test_what_the_badge_would_ignore(query):
-    """It is ignored here as well, and not in the lines."""
+def test_page_ignores_invalid_style(query):
+    """Parameters that a badge ignores are ignored, and left out of the snippets."""
     _, copied = page(query)
     assert copied[0] == "![visits](http://localhost/counters/visits.svg)"
 
 
 @given(LABELS)
-def test_each_line_is_escaped(label):
-    """Whatever the words are: an image has them for its alternative, and nothing else comes out."""
+def test_snippets_are_escaped(label):
+    """Any label becomes the alternative text of the image, without markup."""
     with APP.test_request_context():
         snippets = make_snippets("visits", label, "")
     assert Elements(snippets["image"]).found == [
@@ -124,5 +124,5 @@ def test_each_line_is_escaped(label):
     ]
     words, _, address = snippets["markdown"].rpartition("](")
     assert address == "http://localhost/counters/visits.svg)"
-    # What is left when each escaped character is gone has no markup.
+    # Without the escaped characters there is no markup left.
     assert not set(re.sub(r"\\[!-/:-@\[-`{-~]", "", words.removeprefix("!["))) & set("\\`*_[]<>&|~")
