@@ -73,4 +73,4 @@ def open_window(browser: Browser) -> Iterator[OpenWindow]:
             return windows[-1]
 
         yield make
-        assert [trouble for window in windows for trouble in window.troubles] == []
+        assert [error for window in windows for error in window.errors] == []

@@ -1,4 +1,4 @@
-// What a page says of itself, as the browser has rendered it.
+// Measures the rendered page: texts, contrast, headings, links, images and widths.
 () => {
   // Colours as WCAG 2 has them: https://www.w3.org/TR/WCAG22/#dfn-relative-luminance
   const parse = (text) => {

@@ -24,14 +24,14 @@ LONGEST, LARGEST = "n" * 64, 2**63 - 1
 
 @dataclass(frozen=True)
 class Case:
-    """A page, and what becomes of the store meanwhile.
+    """A page, and the fault of the store while it is visited.
 
-    :ivar path: where it is.
-    :ivar status: what it is answered with.
-    :ivar says: words on it, so that no other page is taken for it.
-    :ivar fault: which of the faults the store has, if any.
-    :ivar full: the name of a counter that is at its largest value.
-    :ivar spools: whether the service writes down what the store does not take.
+    :ivar path: its path.
+    :ivar status: its expected status.
+    :ivar says: text that identifies it.
+    :ivar fault: the fault of the store, or None.
+    :ivar full: the name of a counter at its largest value.
+    :ivar spools: whether the service spools hits.
     """
 
     path: str
@@ -68,8 +68,8 @@ CASES = {
 
 
 #: A word of each layout error.
-RESPECTS = ["language", "title", "headings", "words", "image", "link", "wide", "paper", "group"]
-RESPECTS += ["contrast", "again"]
+ERROR_WORDS = ["language", "title", "headings", "words", "image", "link", "wide", "paper", "group"]
+ERROR_WORDS += ["contrast", "again"]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -136,7 +136,7 @@ def test_layout_check_finds_errors(stack, open_window):
     )
     wait_until(lambda: window.look()["images"][0]["width"] == 0, what="the image is gone")
     wrong = "\n".join(layout_errors(window.look(), "dark"))
-    for word in RESPECTS:
+    for word in ERROR_WORDS:
         assert word in wrong
 
 

@@ -92,7 +92,7 @@ def test_pages_behind_a_proxy(published, browser):
     assert f"{url}/counters/shop.svg" in window.text
     assert window.look()["wide"][0] == window.look()["wide"][1]
     context.close()
-    assert window.troubles == []
+    assert window.errors == []
 
 
 def test_snippets_behind_a_proxy(published, browser):
@@ -112,4 +112,4 @@ def test_snippets_behind_a_proxy(published, browser):
         what="a visit of each kind",
     )
     context.close()
-    assert window.troubles == []
+    assert window.errors == []

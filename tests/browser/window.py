@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page, Request, Response
 
 #: Measures the rendered page.
-LOOK = Path(__file__).with_name("look.js").read_text("utf-8")
+MEASURE_SCRIPT = Path(__file__).with_name("look.js").read_text("utf-8")
 
 
 def connect_all(stack: Stack) -> None:
-    """Let every worker of the service have a connection to the store.
+    """Give every worker of the service a connection to the store.
 
-    One that has none, when the store goes silent, knows that nothing was counted. Pages are
-    answered over other connections than programs' hits.
+    A worker without one knows, when the store stops answering, that nothing was counted. Pages use
+    other connections than programs' hits.
     """
     for _ in range(20):
         assert send_hit(stack.url(), counter="other").values
@@ -28,21 +28,21 @@ def connect_all(stack: Stack) -> None:
 
 
 class Window:
-    """A page that is visited, reloaded and looked at.
+    """A window that visits pages and records their errors.
 
-    :ivar page: Playwright's.
-    :ivar status: what the last visit was answered with.
-    :ivar troubles: errors on the console, exceptions, and requests that failed.
+    :ivar page: Playwright's page.
+    :ivar status: the status of the last visit.
+    :ivar errors: errors on the console, exceptions, and failed requests.
     """
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.status = 0
-        self.troubles: list[str] = []
-        page.on("console", self._said)
-        page.on("pageerror", lambda error: self.troubles.append(f"exception: {error}"))
-        page.on("requestfailed", self._failed)
-        page.on("response", self._answered)
+        self.errors: list[str] = []
+        page.on("console", self._record_console)
+        page.on("pageerror", lambda error: self.errors.append(f"exception: {error}"))
+        page.on("requestfailed", self._record_failure)
+        page.on("response", self._record_response)
 
     def visit(self, path: str) -> Window:
         """Go to a path of the stack, and wait until the page is loaded."""
@@ -77,29 +77,29 @@ class Window:
 
     def look(self) -> dict[str, Any]:
         """Return measurements of the rendered page; see look.js."""
-        looked: dict[str, Any] = self.page.evaluate(LOOK)
-        return looked
+        measurements: dict[str, Any] = self.page.evaluate(MEASURE_SCRIPT)
+        return measurements
 
     def picture(self, path: Path) -> None:
         """Take a screenshot of the whole page."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path, full_page=True)
 
-    def _answered(self, response: Response) -> None:
+    def _record_response(self, response: Response) -> None:
         if response.request.is_navigation_request():
             self.status = response.status
         elif response.status >= 400:
-            self.troubles.append(f"{response.status} {response.url}")
+            self.errors.append(f"{response.status} {response.url}")
 
-    def _failed(self, request: Request) -> None:
+    def _record_failure(self, request: Request) -> None:
         if request.failure == "net::ERR_ABORTED":
             return  # the window went to the next page: loading does not wait for the icon
-        self.troubles.append(f"{request.failure} {request.url}")
+        self.errors.append(f"{request.failure} {request.url}")
 
-    def _said(self, message: ConsoleMessage) -> None:
+    def _record_console(self, message: ConsoleMessage) -> None:
         # Chromium logs this for a 404 or 503 page; the tests check `status`.
         own = message.text.startswith("Failed to load resource: the server responded with")
         if own and message.location["url"] == self.page.url:
             return
         if message.type in ("error", "warning"):
-            self.troubles.append(f"{message.type}: {message.text}")
+            self.errors.append(f"{message.type}: {message.text}")

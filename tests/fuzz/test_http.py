@@ -1,6 +1,6 @@
-"""The service against its own description: whatever schemathesis thinks of, on both ways.
+"""Schemathesis tests the service, through serve and Flask, against its OpenAPI document.
 
-A failure prints the command of curl that shows it, and comes first in the next run.
+A failure prints the curl command that reproduces it, and is tried first in the next run.
 """
 
 import sys
@@ -18,27 +18,25 @@ from flask_redis_counter.web.openapi.document import document
 from flask_redis_counter.web.params import parse_idempotency_key
 
 requests = pytest.importorskip("requests")
-schemathesis = pytest.importorskip("schemathesis", reason="`nox -s fuzz` brings it along")
+schemathesis = pytest.importorskip("schemathesis", reason="`nox -s fuzz` installs it")
 openapi_checks = pytest.importorskip("schemathesis.specs.openapi.checks")
 
 #: Maximum seconds of a response on a busy machine; more is a hang.
-PATIENCE = 10
+TIMEOUT = 10
 
 ADMIN_KEY = "correct-horse-battery-staple"
-#: What a sound request may hear of a store that is there: the client has it (304), no such counter
-#: (404), amounts go up to its largest value (409), there is one already (412), the key was used
-#: before (422). No other 4xx, and no 5xx.
-SOUND = ["200", "201", "304", "404", "409", "412", "422"]
+#: Expected statuses of a valid request while the store is up: not modified (304), unknown counter
+#: (404), overflow (409), the counter exists (412), key reused (422). No other 4xx, and no 5xx.
+VALID_STATUSES = ["200", "201", "304", "404", "409", "412", "422"]
 
-# Every check of schemathesis is on. That of what was deleted finds nothing here that it could
-# check.
+# Every check of schemathesis is on. The check "use after free" finds nothing to check here.
 CHECKS = {
-    "positive_data_acceptance": {"expected-statuses": SOUND},
+    "positive_data_acceptance": {"expected-statuses": VALID_STATUSES},
     # A name with a slash is another path (404); a change without the key is a 401.
     "negative_data_rejection": {"expected-statuses": ["400", "401", "404"]},
-    "max_response_time": PATIENCE,
+    "max_response_time": TIMEOUT,
 }
-_STRICTER = {"positive_data_acceptance": {"expected-statuses": [*SOUND, "400"]}}
+_STRICTER = {"positive_data_acceptance": {"expected-statuses": [*VALID_STATUSES, "400"]}}
 _SUFFIXED = {
     "allow_header_conformance": {"enabled": False},
     "unsupported_method": {"enabled": False},
@@ -51,7 +49,7 @@ ODD = {
     "GET /counters/{name}/series": _STRICTER,
     # 7.0 is an integer by the schema, but not here.
     "PUT /counters/{name}": _STRICTER,
-    # What is read here is "a"; who would set or delete "a.json" is told why that is none (400).
+    # GET a.json reads "a"; setting or deleting "a.json" is a 400 with the reason.
     "GET /counters/{name}.json": _SUFFIXED,
     "GET /counters/{name}.txt": _SUFFIXED,
     "GET /counters/{name}.svg": _SUFFIXED | _PICTURE,
@@ -74,13 +72,13 @@ def load_schema(checks=CHECKS, phases=None, odd=ODD):
             "phases": phases or {},
             "auth": {"openapi": {"admin": {"bearer": ADMIN_KEY}}},
             "operations": operations,
-            "request-timeout": PATIENCE,
+            "request-timeout": TIMEOUT,
             # An Idempotency-Key is not a secret here, and is needed to reproduce a failure.
             "output": {"sanitization": {"enabled": False}},
         }
     )
-    whole = schemathesis.openapi.from_dict(document(), config=config)
-    return whole.exclude(path="/live")  # its response has no end
+    api = schemathesis.openapi.from_dict(document(), config=config)
+    return api.exclude(path="/live")  # its response has no end
 
 
 def negotiates(operation):
@@ -94,17 +92,17 @@ def text_of(context, response):
     return response.text
 
 
-# The cases that schemathesis does not draw have no values for what a test draws besides.
-DRAWN = {"examples": {"enabled": False}, "coverage": {"enabled": False}}
-# These judge a request as it was before headers were put into it; the test does so itself.
-UNJUDGED = CHECKS | {
+# Cases of these phases have no values for the extra strategies of a test.
+GENERATED = {"examples": {"enabled": False}, "coverage": {"enabled": False}}
+# These checks see the request before the test adds headers, so the test checks it itself.
+UNCHECKED = CHECKS | {
     "positive_data_acceptance": {"enabled": False},
     "negative_data_rejection": {"enabled": False},
 }
 schema = load_schema()
-# Where some operations are odd, include() takes them all.
-forms = load_schema(phases=DRAWN, odd={}).include(lambda context: negotiates(context.operation))
-headers = load_schema(UNJUDGED, DRAWN, odd={})
+# With per-operation settings, include() would select all operations.
+forms = load_schema(phases=GENERATED, odd={}).include(lambda context: negotiates(context.operation))
+headers = load_schema(UNCHECKED, GENERATED, odd={})
 
 
 @pytest.fixture(scope="module", params=["serve", "flask"])
@@ -121,16 +119,16 @@ def serve_from(folder):
         [sys.executable, "-m", "flask_redis_counter", "serve", f"--port={port}",
          f"--data-dir={folder / 'data'}"],
         log=folder / "log",
-        environment={"REDIS_URL": "", "REDIS_HOST": "", "COUNTER_TIMEOUT": f"{PATIENCE}",
+        environment={"REDIS_URL": "", "REDIS_HOST": "", "COUNTER_TIMEOUT": f"{TIMEOUT}",
                      "COUNTER_ADMIN_KEY": ADMIN_KEY},
     )  # fmt: skip
     server.start()
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: requests.get(f"{url}/readyz", timeout=PATIENCE).ok, what="an answer")
-        assert requests.get(f"{url}/openapi.json", timeout=PATIENCE).json() == document()
+        wait_until(lambda: requests.get(f"{url}/readyz", timeout=TIMEOUT).ok, what="an answer")
+        assert requests.get(f"{url}/openapi.json", timeout=TIMEOUT).json() == document()
         with requests.Session() as session:
-            session.headers.clear()  # they would win over those of a case
+            session.headers.clear()  # they would override those of a case
             yield {"base_url": url, "session": session}
         assert "Traceback" not in server.log()
     finally:
@@ -140,9 +138,9 @@ def serve_from(folder):
 def flask_on(folder):
     """Call the app as a WSGI server would."""
     with EmbeddedValkey(folder) as store:
-        config = {"COUNTER_TIMEOUT": PATIENCE, "COUNTER_ADMIN_KEY": ADMIN_KEY}
+        config = {"COUNTER_TIMEOUT": TIMEOUT, "COUNTER_ADMIN_KEY": ADMIN_KEY}
         app = create_app({"REDIS_URL": store.url, **config})
-        # It would ask again without the key, and not know whom.
+        # It sends another request without the key, but not through the app.
         yield {"app": app, "excluded_checks": [openapi_checks.ignored_auth]}
 
 
@@ -151,7 +149,7 @@ ACCEPTS = {
     TEXT: {TEXT, "application/problem+json"},
     HTML: {HTML},
 }
-# Bytes that a header may hold (RFC 9110, section 5.5), without blanks around them.
+# Valid bytes of a header (RFC 9110, section 5.5), without whitespace around them.
 HEADERS = st.sampled_from(["", "a"]) | st.text(
     st.characters(codec="latin-1", exclude_categories=["Cc"])
 ).map(str.strip)
@@ -168,14 +166,14 @@ def test_responses_are_described(case, target):
 def test_media_types(case, accept, target):
     """The response has the media type of Accept."""
 
-    def is_of_the_form(context, response, case):
+    def has_media_type(context, response, case):
         given = response.headers.get("content-type", [""])[0].partition(";")[0]
         bodiless = case.method == "HEAD" or response.status_code == 304
         assert bodiless or given in ACCEPTS[accept]
 
-    # Put into the case, and checked by schemathesis, so that it prints the whole request.
+    # Set in the case and checked by schemathesis, so that a failure prints the whole request.
     case.headers["Accept"] = accept
-    case.call_and_validate(additional_checks=[is_of_the_form], **target)
+    case.call_and_validate(additional_checks=[has_media_type], **target)
 
 
 @headers.given(accept=HEADERS, key=HEADERS)
@@ -183,7 +181,7 @@ def test_media_types(case, accept, target):
 def test_any_headers(case, accept, key, target):
     """Any headers get a described response, and nothing counts if one is malformed."""
 
-    def is_refused_where_malformed(context, response, case):
+    def is_rejected_if_malformed(context, response, case):
         if response.status_code < 400 and case.path.startswith("/count"):
             if negotiates(case.operation):
                 assert is_valid(media_type, accept), "the Accept header is malformed"
@@ -191,13 +189,13 @@ def test_any_headers(case, accept, key, target):
                 assert is_valid(parse_idempotency_key, key), "the Idempotency-Key is malformed"
 
     case.headers.update({"Accept": accept, "Idempotency-Key": key})
-    case.call_and_validate(additional_checks=[is_refused_where_malformed], **target)
+    case.call_and_validate(additional_checks=[is_rejected_if_malformed], **target)
 
 
-def is_valid(read, header):
+def is_valid(parse, header):
     """Return whether a header is valid."""
     try:
-        read(header)
+        parse(header)
     except HTTPException:
         return False
     return True

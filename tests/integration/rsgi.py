@@ -11,9 +11,9 @@ from flask_redis_counter.web.rsgi.app import RSGIApp
 
 
 class Headers:
-    """Headers as Granian gives them: names in lower case, one name several times.
+    """Headers as Granian returns them: lower-case names, which may repeat.
 
-    What is not ASCII has a name and no value.
+    A header that is not ASCII has a name, but no value.
     """
 
     def __init__(self, pairs):

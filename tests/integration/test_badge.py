@@ -15,10 +15,10 @@ BOTH = ["/counters/visits.svg", "/hit/visits.svg"]
 
 
 def says(response, status=None, *, chart=False):
-    """Check that a response is a picture, and return what it says.
+    """Check that a response is a picture with the status 200, and return its text.
 
-    :param status: what its header has, where it stands in place of a problem; its own is 200.
-    :param chart: whether it is one of days, which says nothing.
+    :param status: the expected Counter-Status; None: the header is absent.
+    :param chart: whether it is a chart, which has no text.
     """
     assert response.status_code == 200
     assert response.headers.get("Counter-Status") == (status and str(status))

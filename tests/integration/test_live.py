@@ -24,10 +24,10 @@ CHANNEL = f"{KEY}:live"
 
 
 class Listener:
-    """Somebody who listens, as a browser does.
+    """A client that reads events, as a browser does.
 
-    :ivar events: names and values, as they came.
-    :ivar ended: whether the stream is over, as it should be.
+    :ivar events: received names and values.
+    :ivar ended: whether the stream has ended properly.
     """
 
     def __init__(self, port, query=""):

@@ -28,9 +28,9 @@ SERVERS = {
 
 
 class Server(Process):
-    """The service under one of them.
+    """The service under one server.
 
-    :param arguments: what Python runs, or uWSGI.
+    :param arguments: arguments of Python, or of uWSGI.
     """
 
     def __init__(self, arguments, folder, redis_url, **settings):
