@@ -25,7 +25,7 @@ WINDOW = 60.0
 MAX_CLIENTS = 1000
 
 # Key of an app's WrongKeyLimiter in ``app.extensions``.
-_EXTENSION = "flask-redis-counter.wrong-keys"
+_EXTENSION = "redis_counter_wrong_keys"
 
 _log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ MAX_REQUESTS = 8
 MAX_CACHED = 16
 
 # Key of an app's limiter in ``app.extensions``.
-_EXTENSION = "flask-redis-counter.concurrency"
+_EXTENSION = "redis_counter_concurrency"
 
 _P = ParamSpec("_P")
 

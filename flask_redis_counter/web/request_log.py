@@ -27,10 +27,10 @@ REQUEST_ID = "X-Request-ID"
 STARTED_AT_KEY = "flask_redis_counter.started_at"
 
 #: Key in ``app.extensions``: the :class:`.tracing.Tracer` of an app, None if tracing is off.
-TRACER_KEY = "flask-redis-counter.tracer"
+TRACER_KEY = "redis_counter_tracer"
 
 #: Key in ``app.extensions``: the throttled log of requests that the store failed.
-OUTAGE_LOG_KEY = "flask-redis-counter.outage-log"
+OUTAGE_LOG_KEY = "redis_counter_outage_log"
 
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACE = re.compile(

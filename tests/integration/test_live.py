@@ -376,7 +376,7 @@ def test_client_that_does_not_read(server, client):
             broadcaster.close()
             await asyncio.wait_for(serving, 5)
             with broadcaster.reserve() as slot:
-                assert not slot.free
+                assert not slot.is_free
             await asyncio.wait_for(broadcaster.serve(Wire(), [], ["visits"]), 5)
 
     asyncio.run(listen())

@@ -71,13 +71,13 @@ def read(name: str) -> Response:
 
 @blueprint.get("/counters/<name>.json")
 def read_as_json(name: str) -> Response:
-    """Answer a counter's value as JSON."""
+    """Return a counter's value as JSON."""
     return make_conditional(value_response(JSON, name, get_or_404(name)))
 
 
 @blueprint.get("/counters/<name>.txt")
 def read_as_text(name: str) -> Response:
-    """Answer a counter's value as bare text."""
+    """Return a counter's value as bare text."""
     return make_conditional(value_response(TEXT, name, get_or_404(name)))
 
 

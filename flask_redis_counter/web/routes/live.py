@@ -31,11 +31,11 @@ blueprint.before_request(reject_invalid_request)
 class ListenerSlot:
     """Reservation for one listener.
 
-    :ivar free: False if the maximum number of listeners is reached.
+    :ivar is_free: False if the maximum number of listeners is reached.
     :ivar names: the requested counters; the view sets them.
     """
 
-    free: bool
+    is_free: bool
     names: list[str] = field(default_factory=list)
 
 
@@ -51,11 +51,11 @@ def stream() -> Response:
         raise NotFound("Live counters are turned off: COUNTER_MAX_LISTENERS is 0.")
     slot = request.environ.get(SLOT_KEY)
     if request.method == "HEAD" and SLOT_KEY in request.environ:
-        slot = ListenerSlot(free=True)  # HEAD needs no slot
+        slot = ListenerSlot(is_free=True)  # HEAD needs no slot
     if not isinstance(slot, ListenerSlot):
         detail = "Live counters need the production server: run flask-redis-counter serve."
         return problem_response(HTTPStatus.NOT_IMPLEMENTED, detail)
-    if not slot.free:
+    if not slot.is_free:
         return problem_response(
             HTTPStatus.SERVICE_UNAVAILABLE, "Too many live listeners; try again later."
         )

@@ -74,12 +74,12 @@ class EventBroadcaster:
     @contextmanager
     def reserve(self) -> Iterator[ListenerSlot]:
         """Reserve a slot for a listener before its stream is opened, if one is free."""
-        free = self._is_open and self._free_slots > 0
-        self._free_slots -= free
+        is_free = self._is_open and self._free_slots > 0
+        self._free_slots -= is_free
         try:
-            yield ListenerSlot(free)
+            yield ListenerSlot(is_free)
         finally:
-            self._free_slots += free
+            self._free_slots += is_free
 
     async def serve(
         self, proto: HTTPProtocol, headers: list[tuple[str, str]], names: list[str]
