@@ -99,7 +99,7 @@ def test_text_that_is_no_integer_is_left_untouched(counter, client, held):
         lambda: counter.set("visits", 1),
         lambda: counter.reset("visits"),
     ):
-        with pytest.raises(NotAnIntegerError, match="untouched"):
+        with pytest.raises(NotAnIntegerError, match="not changed"):
             operation()
     assert client.get("counter:{visits}") == held.encode()
 
