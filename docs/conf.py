@@ -25,7 +25,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!flask_redis_counter).*"),
     ("py:mod", ".*"),
-    ("py:class", r".*\.(_[A-Z]|Result|ProxyControl)"),
+    ("py:class", r".*\.(_[A-Z]|Result|ProxyControl|CounterOptions)"),
 ]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]

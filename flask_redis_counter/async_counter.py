@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import redis.asyncio
 
-from .base_counter import BaseCounter
+from .base_counter import BaseCounter, CounterOptions, load_options
 from .counting.async_dispatcher import AsyncDispatcher
 from .counting.batcher import SYNC_SHARE
 from .counting.hit import Hit, make_pending_hit
@@ -107,6 +107,17 @@ class AsyncRedisCounter(BaseCounter):
             self._replay_pool = ConnectionPool(
                 store, timeout=self.timeout, durability=self.durability
             )
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, **options: Unpack[CounterOptions]
+    ) -> Self:
+        """Return a counter with the settings in the environment.
+
+        Settings, arguments and errors are those of :meth:`RedisCounter.from_env`.
+        """
+        url, arguments = load_options(environ, options)
+        return cls(url, **arguments)
 
     async def hit(
         self,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from typing import TypedDict
+
 from .counting.hit import PendingHit
 from .counting.metrics import HitMetrics
 from .counting.visitors import VisitorCache
@@ -10,6 +14,55 @@ from .spool.replayer import get_replayer
 from .spool.spool import Spool
 from .store.pool import ConnectionPool
 from .validation import Durability, check_durability, check_prefix, check_timeout
+
+# The settings that a counter reads from the environment, besides all of the store's.
+_SETTINGS = (
+    "COUNTER_PREFIX",
+    "COUNTER_TIMEOUT",
+    "COUNTER_DURABILITY",
+    "COUNTER_ON_OUTAGE",
+    "COUNTER_SPOOL_DIR",
+    "COUNTER_SPOOL_MAX_MB",
+)
+
+
+class CounterOptions(TypedDict, total=False):
+    """Keyword arguments of both counters."""
+
+    prefix: str
+    timeout: float
+    durability: Durability
+    spool: Spool | None
+    metrics: HitMetrics | None
+    visitors: VisitorCache | None
+
+
+def load_options(
+    environ: Mapping[str, str] | None, options: CounterOptions
+) -> tuple[str, CounterOptions]:
+    """Return the store's URL and the arguments of a counter, from the environment.
+
+    :param environ: the settings; None: ``os.environ``.
+    :param options: arguments that take precedence over the settings.
+    :raises ConfigurationError: a setting is malformed, out of bounds or contradictory.
+    """
+    from .config.config import Config  # only programs that call from_env need it
+
+    environ = os.environ if environ is None else environ
+    known = {
+        name: value
+        for name, value in environ.items()
+        if name.startswith("REDIS_") or name in _SETTINGS
+    }
+    config = Config.load(known)
+    loaded: CounterOptions = {
+        "prefix": config.prefix,
+        "timeout": config.timeout,
+        "durability": config.durability,
+    }
+    if config.spool_dir is not None and "spool" not in options:
+        loaded["spool"] = Spool(config.spool_dir, megabytes=config.spool_max_mb)
+    return config.redis_url, {**loaded, **options}
 
 
 class BaseCounter(ForkSafe):

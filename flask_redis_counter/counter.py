@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import Any, Self, TypeVar, overload
+from collections.abc import Iterable, Mapping
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import redis
 
-from .base_counter import BaseCounter
+from .base_counter import BaseCounter, CounterOptions, load_options
 from .counting.batcher import SYNC_SHARE
 from .counting.dispatcher import Dispatcher
 from .counting.hit import Hit, make_pending_hit
@@ -83,6 +83,24 @@ class RedisCounter(BaseCounter):
         )
         self._pool = ConnectionPool(store, timeout=self.timeout, durability=self.durability)
         self._replay_pool = self._pool
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, **options: Unpack[CounterOptions]
+    ) -> Self:
+        """Return a counter with the settings in the environment.
+
+        Reads all ``REDIS_…`` settings, ``COUNTER_PREFIX``, ``COUNTER_TIMEOUT``,
+        ``COUNTER_DURABILITY``, ``COUNTER_ON_OUTAGE``, ``COUNTER_SPOOL_DIR`` and
+        ``COUNTER_SPOOL_MAX_MB``, and ignores all others.
+
+        :param environ: the settings by name; None: ``os.environ``.
+        :param options: arguments of the class, which take precedence over the settings.
+        :raises ConfigurationError: a setting or an argument is malformed, out of bounds or
+            contradictory.
+        """
+        url, arguments = load_options(environ, options)
+        return cls(url, **arguments)
 
     def hit(
         self,
