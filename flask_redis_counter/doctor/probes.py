@@ -45,7 +45,7 @@ def probe_features(
             remedy = "use a server that has these commands, such as Redis or Valkey"
             if isinstance(first_error.__cause__, NoPermissionError):
                 remedy = acl_remedy(config)
-            message = f"{FEATURES[name].without}, without {' '.join(missing)}: {first_error}"
+            message = f"{FEATURES[name].consequence}, without {' '.join(missing)}: {first_error}"
             yield Diagnostic("failure" if name in used else "warning", name, message, remedy)
     if is_complete:
         yield Diagnostic("ok", "rights", "this user may run all commands that are needed")

@@ -1,4 +1,4 @@
-"""The commands that each feature needs of the store, as rights of an ACL user, and their trial."""
+"""Commands that each feature needs, as rights of an ACL user, and operations that probe them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .operation import Operation
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Something that the counter does with the store.
+    """A feature of the counter that uses the store.
 
-    :ivar name: what it is.
-    :ivar rights: the commands that it needs, as an ACL has them.
-    :ivar without: what happens where one of them is missing.
+    :ivar name: its name.
+    :ivar rights: the commands that it needs, as an ACL spells them.
+    :ivar consequence: the effect of a missing right, as a clause for a message.
     """
 
     name: str
     rights: tuple[str, ...]
-    without: str
+    consequence: str
 
 
-def _feature(name: str, rights: str, without: str) -> Feature:
-    return Feature(name, tuple(rights.split()), without)
+def _feature(name: str, rights: str, consequence: str) -> Feature:
+    return Feature(name, tuple(rights.split()), consequence)
 
 
-#: All features, by what they are for.
+#: All features, by name.
 FEATURES = {
     feature.name: feature
     for feature in (
@@ -58,12 +58,12 @@ FEATURES = {
         _feature(
             "rates",
             "time get set zscore zadd zremrangebyscore expire",
-            "COUNTER_RATE_LIMIT and COUNTER_VISITOR_WINDOW do not hold, or hits are refused",
+            "COUNTER_RATE_LIMIT and COUNTER_VISITOR_WINDOW have no effect, or hits are refused",
         ),
         _feature(
             "live",
             "publish subscribe unsubscribe",
-            "the numbers on the pages and /live stand still",
+            "the numbers on the pages and /live are not updated",
         ),
         _feature(
             "changes",
@@ -79,7 +79,7 @@ FEATURES = {
         _feature(
             "information",
             "info config|get time",
-            "nothing says how safe the store's data is",
+            "the durability of the store's data is unknown",
         ),
         _feature("fsync", "waitaof info config|get", "COUNTER_DURABILITY=fsync cannot be kept"),
         _feature("replica", "wait", "COUNTER_DURABILITY=replica cannot be kept"),
@@ -88,7 +88,7 @@ FEATURES = {
 
 
 def acl_rules(prefix: str, features: Iterable[str]) -> str:
-    """Return the smallest rules of an ACL user for some features."""
+    """Return the rules of an ACL user with only the rights that some features need."""
     rights = dict.fromkeys(right for name in features for right in FEATURES[name].rights)
     keys = f"~{prefix}*"
     channels = [f"&{prefix}*"] if "publish" in rights else []
@@ -96,38 +96,37 @@ def acl_rules(prefix: str, features: Iterable[str]) -> str:
 
 
 def probe_rights(key: str) -> Operation[dict[str, StoreRejectedError]]:
-    """Run a command for each right but those of :func:`probe_channel`; return the errors.
+    """Run a command for each right except those of :func:`probe_channel`; return errors by right.
 
-    :param key: a key that is free, as are those that begin with it; they are deleted.
+    :param key: the key of a counter that does not exist. Its keys are deleted afterwards.
     """
     keys = CounterKeys(key)
     commands = _probe_commands(keys)
-    answers = yield list(commands.values())
+    replies = yield list(commands.values())
     (deleted,) = yield [("DEL", key, keys.days, keys.seen, keys.visitors)]
     return {
-        right: answer
-        for right, answer in zip((*commands, "del"), (*answers, deleted), strict=True)
-        if isinstance(answer, StoreRejectedError)
-        and not isinstance(answer.__cause__, NoScriptError)
+        right: reply
+        for right, reply in zip((*commands, "del"), (*replies, deleted), strict=True)
+        if isinstance(reply, StoreRejectedError) and not isinstance(reply.__cause__, NoScriptError)
     }
 
 
 def probe_channel(key: str) -> Operation[dict[str, StoreRejectedError]]:
-    """Subscribe to a counter's channel; return the errors by right.
+    """Subscribe to a counter's channel; return errors by right.
 
-    The connection is of no further use where it may not unsubscribe.
+    Close the connection afterwards: it may stay subscribed if the right to unsubscribe is missing.
     """
     rights = ("subscribe", "unsubscribe")
-    answers = yield [(right.upper(), CounterKeys(key).live) for right in rights]
-    pairs = zip(rights, answers, strict=True)
-    return {right: answer for right, answer in pairs if isinstance(answer, StoreRejectedError)}
+    replies = yield [(right.upper(), CounterKeys(key).live) for right in rights]
+    pairs = zip(rights, replies, strict=True)
+    return {right: reply for right, reply in pairs if isinstance(reply, StoreRejectedError)}
 
 
 def _probe_commands(keys: CounterKeys) -> dict[str, Command]:
     key, hash_, set_, visitors = keys.counter, keys.days, keys.seen, keys.visitors
     return {
         "ping": ("PING",),
-        "evalsha": ("EVALSHA", "0" * 40, 0),  # there is no such script
+        "evalsha": ("EVALSHA", "0" * 40, 0),  # an unknown script
         "eval": ("EVAL", "return 1", 0),
         "script|load": ("SCRIPT LOAD", "return 1"),
         "set": ("SET", key, 1, "EX", 60),

@@ -1,4 +1,4 @@
-"""The way to the store for asyncio: what :mod:`.store` promises, in one event loop."""
+"""Connection pool for asyncio, with the guarantees of :mod:`.pool`."""
 
 from __future__ import annotations
 
@@ -22,67 +22,71 @@ from .connections import (
 )
 from .replies import REJECTIONS, is_reconnect_reply, make_rejection, must_reconnect
 
-#: How many connections may be open at the same time.
+#: Limit of open connections.
 MAX_CONNECTIONS = 16
 
 
 class AsyncConnectionPool:
     """Connections to one Redis-compatible server, shared by the tasks of one event loop.
 
-    Made in that loop, and used there alone.
+    The pool is created in that loop, and used only there.
 
-    :param connect: makes a connection, not yet connected, without time-outs of its own: they
-        would make a task of each command; here they are around it all.
+    :param factory: makes connections, without timeouts: redis-py would start a task for each
+        command. The pool has timeouts for whole round trips.
     :param timeout: seconds that one call may take.
-    :param durability: what the server must be able to do.
-    :ivar attempt_timeout: seconds of them that the store may take to answer, and as many to be
-        connected to.
+    :param durability: checked on each new connection.
+    :ivar attempt_timeout: seconds that connecting may take, and again the replies.
     """
 
     def __init__(
-        self, connect: ConnectionFactory, *, timeout: float, durability: Durability
+        self, factory: ConnectionFactory, *, timeout: float, durability: Durability
     ) -> None:
         self._timeout = timeout
         self._durability = durability
         self.attempt_timeout = timeout * ATTEMPT_SHARE
-        self._factory = connect
-        self._last_error: Exception | None = None  # why the last attempt to connect did
+        self._factory = factory
+        self._last_error: Exception | None = None  # of the last attempt to connect
         self._idle: deque[Any] = deque()
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def read(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands that change nothing; raises what :meth:`ConnectionPool.read` does."""
+        """Send commands that change nothing; raises the errors of ``ConnectionPool.read``."""
         try:
-            return await self._call(commands, any)
+            return await self._send_with_retry(commands, any)
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error.__cause__
 
     async def execute(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in one round trip; raises what :meth:`ConnectionPool.execute` does."""
-        return await self._call(commands, all)
+        """Send commands in one round trip, as ``ConnectionPool.execute``; raises its errors."""
+        return await self._send_with_retry(commands, all)
 
-    async def _call(
-        self, commands: Sequence[Command], enough: Callable[[Iterable[bool]], bool]
+    async def _send_with_retry(
+        self, commands: Sequence[Command], condition: Callable[[Iterable[bool]], bool]
     ) -> list[Any]:
-        """Send commands, and once more on a new connection where enough of them need that."""
+        """Send commands, and retry once on a new connection if the replies ask for that.
+
+        :param condition: ``any`` or ``all`` of the replies must do so.
+        """
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            answers = await self.round_trip(lambda: commands, deadline)
+            replies = await self.round_trip(lambda: commands, deadline)
         except StoreRejectedError as error:
             if not is_reconnect_reply(error):
                 raise
         else:
-            if not enough(map(is_reconnect_reply, answers)):
-                return answers
+            if not condition(map(is_reconnect_reply, replies)):
+                return replies
         return await self.round_trip(lambda: commands, deadline)
 
     async def round_trip(
         self, prepare: Callable[[], Sequence[Command]], deadline: float
     ) -> list[Any]:
-        """Get a connection, send on it what ``prepare`` returns then, and return the answers.
+        """Get a connection, send commands on it, and return the replies.
 
-        :param deadline: when both must be over, by the loop's clock.
-        :raises: what :meth:`ConnectionPool.round_trip` does.
+        Raises the errors of :meth:`ConnectionPool.round_trip`.
+
+        :param prepare: called when there is a connection; returns the commands.
+        :param deadline: end of both steps, by the loop's clock.
         """
         loop = asyncio.get_running_loop()
         timeout = min(deadline - self.attempt_timeout, loop.time() + self.attempt_timeout)
@@ -98,9 +102,9 @@ class AsyncConnectionPool:
 
     async def _send(self, prepare: Callable[[], Sequence[Command]], deadline: float) -> list[Any]:
         connection = await self._acquire(deadline - self.attempt_timeout)
-        answers: list[Any] = []
-        usable = stale = False
-        # asyncio.timeout would be a tenth of the time that this process spends on a batch.
+        replies: list[Any] = []
+        usable = is_stale = False
+        # asyncio.timeout() would take a tenth of this process's time for a batch.
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self.attempt_timeout, connection._writer.transport.abort)
         try:
@@ -110,16 +114,16 @@ class AsyncConnectionPool:
             )
             for _ in commands:
                 try:
-                    answers.append(await connection.read_response())
+                    replies.append(await connection.read_response())
                 except ResponseError as error:
-                    answers.append(make_rejection(error))
-                    stale = stale or must_reconnect(error)
-            usable = not stale
-        except Exception as error:  # an answer that cannot be parsed is none
-            if isinstance(error, REJECTIONS) and not answers:
-                stale = must_reconnect(error)
+                    replies.append(make_rejection(error))
+                    is_stale = is_stale or must_reconnect(error)
+            usable = not is_stale
+        except Exception as error:  # a reply that cannot be parsed counts as missing
+            if isinstance(error, REJECTIONS) and not replies:
+                is_stale = must_reconnect(error)
                 raise make_rejection(error) from error
-            await self.close()  # what broke one connection has probably broken all
+            await self.close()  # the cause has probably broken all connections
             milliseconds = self.attempt_timeout * 1000
             raise OutcomeUnknownError(
                 f"the store was asked, and did not answer within {milliseconds:.0f} ms, "
@@ -127,20 +131,20 @@ class AsyncConnectionPool:
             ) from error
         finally:
             timer.cancel()
-            # Also after a cancellation: an answer left unread must not meet the next command.
+            # Also after a cancellation: the next command must not read an old reply.
             if usable:
                 self._idle.append(connection)
             else:
                 await connection.disconnect(nowait=True)
-                if stale:
-                    await self.close()  # the idle ones lead to the same server
-        return answers
+                if is_stale:
+                    await self.close()  # idle connections lead to the same server
+        return replies
 
     async def close(self) -> None:
-        """Close the idle connections; the store stays usable and dials anew."""
+        """Close the idle connections; the pool stays usable, and connects again."""
         while self._idle:
             connection = self._idle.pop()
-            # Not by way of TLS's farewell, which a loop that ends has no time for.
+            # Without TLS's closing handshake, for which a loop that ends has no time.
             if connection._writer is not None:
                 connection._writer.transport.abort()
             await connection.disconnect(nowait=True)
@@ -164,10 +168,10 @@ class AsyncConnectionPool:
                 raise
             if isinstance(error, REJECTIONS):
                 raise make_rejection(error) from error
-            # An attempt that hangs says less than the last one that failed.
-            known = self._last_error if isinstance(error, TimeoutError) else None
-            self._last_error = known or error
-            raise self._factory.unavailable(self._last_error, self.attempt_timeout) from error
+            # The last attempt that failed says more about the cause than one that hangs.
+            cause = self._last_error if isinstance(error, TimeoutError) else None
+            self._last_error = cause or error
+            raise self._factory.make_unavailable(self._last_error, self.attempt_timeout) from error
         self._last_error = None
         return connection
 
@@ -176,10 +180,10 @@ async def _check_fsync(connection: Any) -> None:
     await connection.send_packed_command(
         pack_commands(connection, WAITAOF_PROBE), check_health=False
     )
-    answers: list[Any] = []
+    replies: list[Any] = []
     for _ in WAITAOF_PROBE:
         try:
-            answers.append(await connection.read_response())
+            replies.append(await connection.read_response())
         except ResponseError as error:
-            answers.append(error)
-    check_fsync(answers)
+            replies.append(error)
+    check_fsync(replies)

@@ -1,4 +1,4 @@
-"""Reasons why a connection to the store could not be made, each with its remedy."""
+"""Causes of failed connections to the store, each with its remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CERTIFICATES = {
 }
 _UNTRUSTED = ("is not from a CA that is trusted", "name the file of its CA in ssl_ca_certs")
 
-# By a word in OpenSSL's reason. An alert is what the server says of us.
+# By a word in OpenSSL's reason. The server sends an alert.
 _REASONS = {
     "CERTIFICATE_REQUIRED": (
         "the server wants a client certificate",
@@ -27,7 +27,7 @@ _REASONS = {
         "the server ended the TLS handshake",
         "if it wants a client certificate, name it in ssl_certfile and ssl_keyfile",
     ),
-    "PROTOCOL_VERSION": ("the two have no TLS version in common", "see ssl_min_version"),
+    "PROTOCOL_VERSION": ("client and server have no TLS version in common", "see ssl_min_version"),
     "ALERT": (
         "the server does not accept the client certificate",
         "name one that it trusts in ssl_certfile and ssl_keyfile",
@@ -50,31 +50,31 @@ _CLOSED = "Connection closed by server"
 
 
 def find_cause(error: BaseException, *, secure: bool) -> tuple[str, str]:
-    """Return why a connection could not be made, and what to do about it, if that is known.
+    """Return why connecting failed, and what to do about it, or ``""`` if that is unknown.
 
-    :param secure: whether TLS was tried.
+    :param secure: whether TLS was used.
     """
-    for one in _chain(error):
-        if isinstance(one, ssl.SSLCertVerificationError):
-            said, remedy = _CERTIFICATES.get(one.verify_code, _UNTRUSTED)
-            return f"the server's certificate {said} ({one.verify_message})", remedy
-        if isinstance(one, ssl.SSLError):
+    for link in _chain(error):
+        if isinstance(link, ssl.SSLCertVerificationError):
+            problem, remedy = _CERTIFICATES.get(link.verify_code, _UNTRUSTED)
+            return f"the server's certificate {problem} ({link.verify_message})", remedy
+        if isinstance(link, ssl.SSLError):
             for word, found in _REASONS.items():
-                if word in (one.reason or ""):
+                if word in (link.reason or ""):
                     return found
-        if isinstance(one, (*_ENDED, InvalidResponse)) or _CLOSED in str(one):
+        if isinstance(link, (*_ENDED, InvalidResponse)) or _CLOSED in str(link):
             if secure:
                 remedy = "if it wants a client certificate, name it in ssl_certfile and ssl_keyfile"
                 return "the server ended the TLS handshake", f"{remedy}; otherwise see its log"
-            said = "the server closed the connection, or does not speak Redis's protocol"
-            return said, "if the port speaks TLS, use rediss://"
-        if isinstance(one, TimeoutError | RedisTimeoutError):
+            cause = "the server closed the connection, or does not speak Redis's protocol"
+            return cause, "if the port speaks TLS, use rediss://"
+        if isinstance(link, TimeoutError | RedisTimeoutError):
             return "nothing answers", "if the port does not speak TLS, use redis://" * secure
     return str(error) or "nothing answers", ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Return the error that is at the bottom first: redis-py's say less."""
+    """Yield the chain of causes, the root cause first: redis-py's own errors say less."""
     if error is not None:
         yield from _chain(error.__cause__ or error.__context__)
         yield error

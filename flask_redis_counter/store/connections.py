@@ -1,7 +1,7 @@
-"""How connections to the store are made: redis-py's own, but without its retries.
+"""Connections to the store: those of redis-py, without its retries.
 
-redis-py's clients repeat a command whose reply was lost, and so count it twice. Only its
-connections are used here, whoever made the client.
+redis-py's clients repeat a command whose reply was lost, which would count a hit twice. So only
+redis-py's connections are used here, also if a client is given.
 """
 
 from __future__ import annotations
@@ -33,40 +33,40 @@ Command: TypeAlias = Sequence[str | bytes | int]
 
 _CERT_REQS = ("none", "optional", "required")
 
-#: Asked on a new connection for durability=fsync. Nothing was written on it yet, so a server that
-#: knows WAITAOF answers at once.
+#: Commands sent on a new connection for durability=fsync. A server that supports WAITAOF replies
+#: immediately, because nothing was written on the connection.
 WAITAOF_PROBE: tuple[Command, ...] = (
     ("WAITAOF", 1, 0, 1),
     ("INFO", "server"),
     ("CONFIG GET", "appendfsync"),
 )
 
-#: The first Redis on which WAITAOF was seen to wait for the disk whatever appendfsync is.
+#: The first major version of Redis on which WAITAOF was seen to wait for the disk with every
+#: appendfsync.
 WAITING_REDIS = 8
 
-#: The share of a deadline that one connection, and one answer, may take: both fit in, and a
-#: second attempt where the first one got no answer.
+#: Share of the timeout that connecting may take, and again the replies: the rest is for a second
+#: attempt.
 ATTEMPT_SHARE = 0.4
 
 
 class ConnectionFactory:
-    """Makes connections to one store, and says why one could not be made.
+    """Makes connections to one store, and errors that explain why there is none.
 
     :param target: a URL (``redis://``, ``rediss://``, ``unix://``, ``valkey://``, ``valkeys://``)
-        or a ready client, whose address and credentials are taken over; the client itself is not
-        touched.
+        or a client of redis-py, whose address and credentials are copied; the client itself is
+        not changed.
     :param library: :mod:`redis` or :mod:`redis.asyncio`.
-    :param timeout: seconds that it may take to be connected, and the store to answer; None:
-        who uses it sees to that.
-    :raises ConfigurationError: the URL is malformed, or the client is none of the library's.
+    :param timeout: seconds that connecting and each reply may take; None: the caller has timeouts.
+    :raises ConfigurationError: the URL is invalid, or the target is not a client of the library.
     """
 
     def __init__(self, target: object, library: ModuleType, timeout: float | None) -> None:
-        pool = _pool_of(target, library)
+        pool = _redis_pool(target, library)
         kwargs = {
             name: value
             for name, value in pool.connection_kwargs.items()
-            # What redis-py 8 adds for its own pools.
+            # Internal options that redis-py 8 adds for its pools.
             if not name.startswith(("maint_notifications_", "orig_", "himport_"))
         }
         kwargs |= {
@@ -83,14 +83,14 @@ class ConnectionFactory:
         self._secure = issubclass(pool.connection_class, library.SSLConnection)
         _check_options(kwargs, secure=self._secure)
         if kwargs.get("ssl_cert_reqs") in ("none", CERT_NONE):
-            # redis-py 6.0 raises a ValueError here: OpenSSL checks no name without a certificate.
+            # redis-py 6.0 raises a ValueError otherwise: without a certificate no name is checked.
             kwargs.setdefault("ssl_check_hostname", False)
         self._connect = partial(pool.connection_class, **kwargs)
         problem = None
         try:
             self._connect()
-        except (TypeError, ValueError, RedisError) as error:  # a wrong option in the URL's query
-            problem = _option_in(error)
+        except (TypeError, ValueError, RedisError) as error:  # an invalid option in the URL's query
+            problem = _describe_option(error)
         if problem is not None:
             raise ConfigurationError("REDIS_URL", problem)
 
@@ -98,37 +98,40 @@ class ConnectionFactory:
         """Return a connection, not yet connected."""
         return self._connect()
 
-    def unavailable(self, error: BaseException, seconds: float) -> StoreUnavailableError:
-        """Return an error that says why there is no connection, and what to do about it."""
-        said, remedy = find_cause(error, secure=self._secure)
-        text = f"no connection to the store within {seconds * 1000:.0f} ms: {said}"
-        unavailable = StoreUnavailableError(f"{text}: {remedy}" if remedy else text)
+    def make_unavailable(self, error: BaseException, seconds: float) -> StoreUnavailableError:
+        """Return an error that says why there is no connection, and what to do about it.
+
+        :param error: raised by the attempt to connect.
+        :param seconds: that the attempt may have taken.
+        """
+        cause, remedy = find_cause(error, secure=self._secure)
+        message = f"no connection to the store within {seconds * 1000:.0f} ms: {cause}"
+        unavailable = StoreUnavailableError(f"{message}: {remedy}" if remedy else message)
         unavailable.remedy = remedy
         unavailable.__cause__ = error
         return unavailable
 
 
-def _pool_of(target: object, library: ModuleType) -> Any:
+def _redis_pool(target: object, library: ModuleType) -> Any:
     if isinstance(target, library.Redis):
         return target.connection_pool
     if not isinstance(target, str):
-        raise ConfigurationError(
-            "store",
-            f"{_kind_of(target)} is not a URL or a {library.__name__}.Redis{_remedy_for(target)}",
-        )
+        problem = f"{_describe_type(target)} is not a URL or a {library.__name__}.Redis"
+        raise ConfigurationError("store", problem + _remedy_for(target))
     url = check_url(target)
     if url.startswith("valkey"):
         url = f"redis{url.removeprefix('valkey')}"
-    problem = None
     try:
         return library.ConnectionPool.from_url(url)
-    except (ValueError, TypeError):  # its text may have a part of a password
-        problem = "its value has an option after the ? that redis-py does not read"
-    raise ConfigurationError("REDIS_URL", problem)
+    except (ValueError, TypeError):  # whose text may contain part of a password
+        pass
+    raise ConfigurationError(
+        "REDIS_URL", "its value has an option after the ? that redis-py cannot parse"
+    )
 
 
-def _kind_of(target: object) -> str:
-    """Return what a target is; never what it holds, which may be a password."""
+def _describe_type(target: object) -> str:
+    """Return a target's type, without its value, which may contain a password."""
     return f"a {type(target).__module__}.{type(target).__qualname__}".replace("builtins.", "")
 
 
@@ -143,15 +146,15 @@ def _remedy_for(target: object) -> str:
 
 
 def _check_options(kwargs: Mapping[str, Any], *, secure: bool) -> None:
-    """Raise a :class:`ConfigurationError` for an option of TLS that is known to be wrong."""
+    """Raise :class:`ConfigurationError` for a TLS option that is known to be invalid."""
     options = [name for name in kwargs if name.startswith("ssl_")]
     if options and not secure:
         raise ConfigurationError("REDIS_URL", f"{options[0]} is for TLS: write rediss://")
     flag = kwargs.get("ssl_cert_reqs")
     if isinstance(flag, str) and flag not in _CERT_REQS:
-        words = ", ".join(_CERT_REQS)
+        known = ", ".join(_CERT_REQS)
         raise ConfigurationError(
-            "REDIS_URL", f"ssl_cert_reqs is none of {words}: write none for CERT_NONE and None"
+            "REDIS_URL", f"ssl_cert_reqs is not one of {known}: write none for CERT_NONE and None"
         )
     for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
         if (path := kwargs.get(name)) is not None:
@@ -162,56 +165,56 @@ def _check_options(kwargs: Mapping[str, Any], *, secure: bool) -> None:
                 raise ConfigurationError("REDIS_URL", problem) from None
 
 
-def _option_in(error: Exception) -> str:
-    """Return the option that redis-py does not take, without any value."""
+def _describe_option(error: Exception) -> str:
+    """Return a message that names the option rejected by redis-py, without its value."""
     found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    return f"redis-py has no option {found[1]}" if found else "redis-py refuses one of its options"
+    return f"redis-py has no option {found[1]}" if found else "redis-py rejects one of its options"
 
 
-def check_fsync(answers: Sequence[Any]) -> None:
-    """Check that a store keeps what ``durability=fsync`` promises.
+def check_fsync(replies: Sequence[Any]) -> None:
+    """Check that a server supports ``durability=fsync``.
 
-    With appendfsync everysec, Valkey answers WAITAOF before the disk has the hit.
+    With appendfsync everysec, Valkey replies to WAITAOF before the hit is on disk.
 
-    :param answers: to :data:`WAITAOF_PROBE`, an error in the place of an answer that is one.
+    :param replies: the replies to :data:`WAITAOF_PROBE`; an error reply as redis-py's exception.
     :raises DurabilityUnsupportedError: it does not.
     """
-    waited, server, policy = answers
+    waited, server, policy = replies
     if isinstance(waited, NoPermissionError):
         raise DurabilityUnsupportedError(f"durability=fsync needs WAITAOF: {waited}") from waited
     if isinstance(waited, Exception):
         raise DurabilityUnsupportedError(
             f"durability=fsync needs Redis 7.2 or Valkey 7.2, with appendonly on: {waited}"
         ) from waited
-    known = isinstance(policy, list) and len(policy) == 2
-    told = server if isinstance(server, bytes) else b""
-    valkey = b"server_name:valkey" in told
-    version = re.search(rb"redis_version:(\d+)", told)
-    waits = version is not None and not valkey and int(version[1]) >= WAITING_REDIS
-    if waits or (known and policy[1] == b"always"):
+    has_policy = isinstance(policy, list) and len(policy) == 2
+    info = server if isinstance(server, bytes) else b""
+    is_valkey = b"server_name:valkey" in info
+    version = re.search(rb"redis_version:(\d+)", info)
+    waits = version is not None and not is_valkey and int(version[1]) >= WAITING_REDIS
+    if waits or (has_policy and policy[1] == b"always"):
         return
-    if known and valkey:
+    if has_policy and is_valkey:
         raise DurabilityUnsupportedError(
             f"durability=fsync needs appendfsync always on Valkey, and it is {policy[1].decode()}: "
             "its WAITAOF answers before the hit is on disk"
         )
     warn_once(
-        "durability=fsync is certain with appendfsync always, or on Redis 8, and here it cannot be "
-        "seen: set it, and let this user run INFO and CONFIG GET"
+        "durability=fsync needs appendfsync always, or Redis 8, and neither can be checked here: "
+        "set appendfsync always, and let this user run INFO and CONFIG GET"
     )
 
 
 def pack_commands(connection: Any, commands: Sequence[Command]) -> list[bytes]:
-    """Return commands as they go over a connection.
+    """Return commands encoded for a connection.
 
-    Those that count are packed here, in a quarter of the time that redis-py takes: that was more
-    than all else that is done for a batch. They are ASCII, whatever is asked for.
+    Commands that count (EVALSHA) are encoded here, in a quarter of the time of redis-py, which took
+    longer than all other steps of a batch. They are always ASCII.
 
     Format: https://redis.io/docs/latest/develop/reference/protocol-spec/
     """
     if any(command[0] != "EVALSHA" for command in commands):
-        packs: list[bytes] = connection.pack_commands(commands)
-        return packs
+        packed: list[bytes] = connection.pack_commands(commands)
+        return packed
     parts: list[str] = []
     for command in commands:
         parts.append(f"*{len(command)}\r\n")

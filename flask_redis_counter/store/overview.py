@@ -1,4 +1,4 @@
-"""Many counters at a glance and how their store fares, in two round trips, without I/O."""
+"""Many counters with their days, and the state of the store, in two round trips."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class CounterSummary:
     """A counter with its days.
 
     :ivar name: its name.
-    :ivar value: what it stands at; None: there is none of that name.
-    :ivar days: its last days, today's last.
-    :ivar error: why it cannot be read: its key, or that of its days, holds something else.
+    :ivar value: its value; None: it does not exist.
+    :ivar days: the last days, ending with today.
+    :ivar error: set if its key, or that of its days, holds something else.
     """
 
     name: str
@@ -33,9 +33,9 @@ class CounterSummary:
 class Overview:
     """Some counters, and their store.
 
-    :ivar counters: the counters, those that were asked for first.
-    :ivar more: whether others come after these.
-    :ivar store: the store; None: it may not be asked about itself.
+    :ivar counters: the counters; those requested by name come first.
+    :ivar more: whether there are counters after these.
+    :ivar store: the server's state; None: the user may not run INFO.
     """
 
     counters: list[CounterSummary]
@@ -45,13 +45,13 @@ class Overview:
 
 def overview(
     prefix: str,
-    wanted: Iterable[str],
+    requested: Iterable[str],
     after: str | None,
     limit: int,
     days: int,
 ) -> Operation[Overview]:
-    """Read counters that are asked for, and then those that come after a name."""
-    found = list(dict.fromkeys(wanted))
+    """Read counters by name, and then up to ``limit`` of those that come after a name."""
+    found = list(dict.fromkeys(requested))
     for name in found:
         counter_key(prefix, name)  # raise for an invalid name before anything is sent
     listing = [] if after is None else [names(prefix, after, limit + 1)]
@@ -75,9 +75,9 @@ def overview(
 def summary(name: str, key: str, days: int) -> Operation[CounterSummary]:
     """Read a counter with its days."""
     value, points = yield from gather(read(key, None), series(key, "day", days))
-    for answer in (value, points):
-        if isinstance(answer, NotAnIntegerError):
-            return CounterSummary(name, None, error=answer)
-        if isinstance(answer, CounterError):
-            raise answer
+    for reply in (value, points):
+        if isinstance(reply, NotAnIntegerError):
+            return CounterSummary(name, None, error=reply)
+        if isinstance(reply, CounterError):
+            raise reply
     return CounterSummary(name, value, tuple(points))

@@ -1,7 +1,7 @@
-"""The way to the store: one round trip, within a deadline, never twice.
+"""Connection pool for threads: round trips within a deadline.
 
-Nothing is sent again in here, and what went wrong is told apart by *when* it went wrong: before
-sending (not counted) or after (unknown).
+A command that may have been executed is never sent again here. The class of an error says when it
+occurred: before sending (not executed), or after (outcome unknown).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .connections import (
 )
 from .replies import REJECTIONS, is_reconnect_reply, make_rejection, must_reconnect
 
-#: How many attempts to connect may be under way at the most, all but one of them hanging.
+#: Limit of concurrent attempts to connect; more than one are made only if the others hang.
 MAX_CONNECTORS = 16
 
 
@@ -43,10 +43,9 @@ class ConnectionPool(ForkSafe):
 
     :param target: a URL or a ready :class:`redis.Redis`.
     :param timeout: seconds that one call may take.
-    :param durability: what the server must be able to do.
-    :ivar attempt_timeout: seconds of them that the store may take to answer, and as many to be
-        connected to.
-    :raises ConfigurationError: the URL is malformed, or the client is none of redis-py's.
+    :param durability: checked on each new connection.
+    :ivar attempt_timeout: seconds that connecting may take, and again the replies.
+    :raises ConfigurationError: the URL is invalid, or the target is not a client of redis-py.
     """
 
     def __init__(
@@ -60,64 +59,68 @@ class ConnectionPool(ForkSafe):
         self.enter()
 
     def read(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands that change nothing; no answer is the same as no connection to them.
+        """Send commands that change nothing, so that no outcome is unknown.
 
-        :raises StoreUnavailableError: no answer in time.
-        :raises StoreRejectedError: the server serves nothing at all.
+        :raises StoreUnavailableError: no connection or no reply in time.
+        :raises StoreRejectedError: the server rejects all commands (loading, no authentication).
         """
         try:
-            return self._call(commands, any)
+            return self._send_with_retry(commands, any)
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error.__cause__
 
     def execute(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in one round trip; an error answer stands in its place in the list.
+        """Send commands in one round trip; an error reply is a StoreRejectedError in the list.
 
-        :raises what :meth:`round_trip` does.
+        Raises the errors of :meth:`round_trip`.
         """
-        return self._call(commands, all)
+        return self._send_with_retry(commands, all)
 
-    def _call(
-        self, commands: Sequence[Command], enough: Callable[[Iterable[bool]], bool]
+    def _send_with_retry(
+        self, commands: Sequence[Command], condition: Callable[[Iterable[bool]], bool]
     ) -> list[Any]:
-        """Send commands, and once more on a new connection where enough of them need that."""
+        """Send commands, and retry once on a new connection if the replies ask for that.
+
+        :param condition: ``any`` or ``all`` of the replies must do so.
+        """
         deadline = time.monotonic() + self._timeout
         try:
-            answers = self.round_trip(lambda: commands, deadline)
+            replies = self.round_trip(lambda: commands, deadline)
         except StoreRejectedError as error:
             if not is_reconnect_reply(error):
                 raise
         else:
-            if not enough(map(is_reconnect_reply, answers)):
-                return answers
+            if not condition(map(is_reconnect_reply, replies)):
+                return replies
         return self.round_trip(lambda: commands, deadline)
 
     def round_trip(self, prepare: Callable[[], Sequence[Command]], deadline: float) -> list[Any]:
-        """Get a connection, send on it what ``prepare`` returns then, and return the answers.
+        """Get a connection, send commands on it, and return the replies.
 
-        :param deadline: when both must be over, by :func:`time.monotonic`.
+        :param prepare: called when there is a connection; returns the commands.
+        :param deadline: end of both steps, by :func:`time.monotonic`.
         :raises StoreUnavailableError: nothing was sent.
-        :raises StoreRejectedError: the server serves nothing at all (loading, no
+        :raises StoreRejectedError: the server rejects all commands (loading, no
             authentication).
-        :raises OutcomeUnknownError: it was sent and not every answer came.
+        :raises OutcomeUnknownError: the commands were sent, and a reply is missing.
         """
         self.enter()
         connection = self._acquire(deadline - self.attempt_timeout)
-        answers: list[Any] = []
-        usable = stale = False
+        replies: list[Any] = []
+        usable = is_stale = False
         try:
             commands = prepare()
             connection.send_packed_command(pack_commands(connection, commands))
             for _ in commands:
                 try:
-                    answers.append(connection.read_response())
+                    replies.append(connection.read_response())
                 except ResponseError as error:
-                    answers.append(make_rejection(error))
-                    stale = stale or must_reconnect(error)
-            usable = not stale
-        except Exception as error:  # an answer that cannot be parsed is none
-            if isinstance(error, REJECTIONS) and not answers:
-                stale = must_reconnect(error)
+                    replies.append(make_rejection(error))
+                    is_stale = is_stale or must_reconnect(error)
+            usable = not is_stale
+        except Exception as error:  # a reply that cannot be parsed counts as missing
+            if isinstance(error, REJECTIONS) and not replies:
+                is_stale = must_reconnect(error)
                 raise make_rejection(error) from error
             self._invalidate_idle()
             milliseconds = self.attempt_timeout * 1000
@@ -126,17 +129,17 @@ class ConnectionPool(ForkSafe):
                 f"or the connection broke: {error}"
             ) from error
         finally:
-            # Also after an interrupt: an answer left unread must not meet the next command.
+            # Also after an interrupt: the next command must not read an old reply.
             if usable:
                 self._release(connection)
             else:
                 connection.disconnect()
-                if stale:
-                    self.close()  # the idle ones lead to the same server
-        return answers
+                if is_stale:
+                    self.close()  # idle connections lead to the same server
+        return replies
 
     def close(self) -> None:
-        """Close the idle connections; the store stays usable and dials anew."""
+        """Close the idle connections; the pool stays usable, and connects again."""
         self.enter()
         with self._lock:
             closing = list(self._idle)
@@ -145,13 +148,13 @@ class ConnectionPool(ForkSafe):
             connection.disconnect()
 
     def _invalidate_idle(self) -> None:
-        # What broke one connection has probably broken the idle ones as well.
+        # The cause that broke one connection has probably broken the idle ones, too.
         self._down = True
         self.close()
 
     def _reset(self) -> None:
-        # A parent's sockets are closed here, and not shut down: redis-py compares process ids.
-        # Reentrant, for a hit in a signal handler.
+        # redis-py compares process ids: a child closes its parent's sockets without a shutdown.
+        # Reentrant, because a signal handler may count.
         self._lock = threading.RLock()
         self._idle: deque[Any] = deque()
         self._waiters: deque[Future[Any]] = deque()
@@ -159,7 +162,7 @@ class ConnectionPool(ForkSafe):
         self._connecting_since = 0.0
         self._connectors = 0
         self._down = False
-        self._last_error: BaseException | None = None  # why the last attempt to connect did
+        self._last_error: BaseException | None = None  # of the last attempt to connect
 
     def _acquire(self, deadline: float) -> Any:
         deadline = min(deadline, time.monotonic() + self.attempt_timeout)
@@ -168,11 +171,11 @@ class ConnectionPool(ForkSafe):
                 connection = self._idle.pop() if self._idle else None
                 if connection is None:
                     if self._down and self._waiters:
-                        # In an outage one request at a time finds out whether it is over; were
-                        # they all to wait, a server's threads would be used up.
-                        known = self._last_error or TimeoutError()
-                        away = self._factory.unavailable(known, self.attempt_timeout)
-                        raise StoreUnavailableError(f"still away: {away}") from known
+                        # Only one caller at a time waits during an outage. If all did, they would
+                        # use up the threads of a web server.
+                        cause = self._last_error or TimeoutError()
+                        error = self._factory.make_unavailable(cause, self.attempt_timeout)
+                        raise StoreUnavailableError(f"still down: {error}") from cause
                     waiter = self._enqueue_waiter()
             if connection is None:
                 if self._connector is threading.current_thread():
@@ -183,7 +186,7 @@ class ConnectionPool(ForkSafe):
             connection.disconnect()
 
     def _release(self, connection: Any) -> None:
-        """Hand a connection to who waits longest for one, so that nobody starves."""
+        """Give a connection to the longest waiting caller, or keep it as idle."""
         with self._lock:
             if self._waiters:
                 self._waiters.popleft().set_result(connection)
@@ -193,18 +196,18 @@ class ConnectionPool(ForkSafe):
     def _enqueue_waiter(self) -> Future[Any]:
         waiter: Future[Any] = Future()
         self._waiters.append(waiter)
-        # In a thread of its own because resolving a host name knows no time-out. One is enough,
-        # but for one that hangs: the store may be back before the resolver gives up.
+        # A thread connects, because resolving a host name has no timeout. Another one is started
+        # only if it hangs: the store may be back before the resolver gives up.
         hangs = time.monotonic() - self._connecting_since > self.attempt_timeout / 2
         if self._connector is None or (hangs and self._connectors < MAX_CONNECTORS):
             connector = threading.Thread(target=self._connect_loop, daemon=True)
             try:
                 connector.start()
-            except RuntimeError as error:  # the system has no thread to spare
+            except RuntimeError as error:  # the system is out of threads
                 if threading.main_thread().is_alive():
                     self._waiters.remove(waiter)
                     raise StoreUnavailableError(f"no connection to the store: {error}") from error
-                # Since Python 3.12 no thread starts while the interpreter ends: this one connects.
+                # Python 3.12 starts no thread while the interpreter exits: connect in this one.
                 connector = threading.current_thread()
             self._connector = connector
             self._connecting_since = time.monotonic()
@@ -220,11 +223,11 @@ class ConnectionPool(ForkSafe):
             raise DurabilityUnsupportedError(str(error)) from error
         except REJECTIONS as error:
             raise make_rejection(error) from error
-        except Exception as error:  # a host name, for one, can fail with a UnicodeError
+        except Exception as error:  # a host name may raise a UnicodeError, for instance
             self._invalidate_idle()
-            # An attempt that hangs says less than the last one that failed.
-            known = self._last_error if isinstance(error, TimeoutError) else None
-            raise self._factory.unavailable(known or error, self.attempt_timeout) from error
+            # The last attempt that failed says more about the cause than one that hangs.
+            cause = self._last_error if isinstance(error, TimeoutError) else None
+            raise self._factory.make_unavailable(cause or error, self.attempt_timeout) from error
         finally:
             if connection is None:
                 self._cancel_wait(waiter)
@@ -233,11 +236,11 @@ class ConnectionPool(ForkSafe):
         with self._lock:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-            elif waiter.done() and waiter.exception() is None:  # served in the last moment
+            elif waiter.done() and waiter.exception() is None:  # got one just after the timeout
                 self._idle.append(waiter.result())
 
     def _connect_loop(self) -> None:
-        """Make connections for as long as somebody waits for one."""
+        """Make connections while there are waiting callers."""
         while True:
             with self._lock:
                 current = self._connector is threading.current_thread()
@@ -246,17 +249,17 @@ class ConnectionPool(ForkSafe):
                     self._connectors -= 1
                     return
                 self._connecting_since = time.monotonic()
-                present = list(self._waiters)
+                waiters = list(self._waiters)
             try:
                 connection = self._factory()
                 connection.connect()
                 if self._durability == "fsync":
                     _check_fsync(connection)
             except BaseException as error:
-                # Who came later has a right to an attempt of its own: the store may be back.
+                # Callers that came during the attempt get another one: the store may be back.
                 with self._lock:
                     self._last_error = error
-                    for waiter in present:
+                    for waiter in waiters:
                         if waiter in self._waiters:
                             self._waiters.remove(waiter)
                             waiter.set_exception(error)
@@ -268,17 +271,17 @@ class ConnectionPool(ForkSafe):
 
 def _check_fsync(connection: Any) -> None:
     connection.send_packed_command(pack_commands(connection, WAITAOF_PROBE))
-    answers: list[Any] = []
+    replies: list[Any] = []
     for _ in WAITAOF_PROBE:
         try:
-            answers.append(connection.read_response())
+            replies.append(connection.read_response())
         except ResponseError as error:
-            answers.append(error)
-    check_fsync(answers)
+            replies.append(error)
+    check_fsync(replies)
 
 
 def _is_fresh(connection: Any) -> bool:
-    # A connection that the server closed reads as ready (end of file), or raises.
+    # can_read() of a connection that the server closed is true (end of file), or raises.
     try:
         return not connection.can_read(timeout=0)
     except (RedisError, OSError):

@@ -1,4 +1,4 @@
-"""Hears of hits as they are counted, over one connection to the store, in one event loop."""
+"""Subscriber (Redis pub/sub) to changes of counters: one connection in one event loop."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from .connections import ConnectionFactory
 from .keys import CounterKeys, name_from_channel
 from .replies import REJECTIONS, make_rejection
 
-#: Seconds for which a counter that rang is left alone: one that is hit all the time would ring
-#: with each batch, in every process that hears it.
+#: Seconds between two notifications for a counter. Without a throttle, a busy counter would notify
+#: every subscribed process of each batch.
 THROTTLE = 0.25
 
-#: Seconds of silence after which the store is asked for a sign of life, and may take to give it.
+#: Seconds without a message after which a PING is sent, and that its reply may take.
 KEEPALIVE_INTERVAL = 15.0
 
 #: Seconds between attempts to connect: at most 0.25 after the first failure, and at most 4.
 BACKOFF = Backoff(0.25, 4.0)
 
-#: Seconds that a connection may take.
+#: Seconds that connecting may take.
 CONNECT_TIMEOUT = 2.0
 
 _log = logging.getLogger(__name__)
 
 
 class CounterSubscriber:
-    """Rings when a counter may have another value: hit, set, or not heard of for a while.
+    """Calls back when the value of a counter may have changed.
 
-    Never raises; while the store is away it does not ring, and for what was missed when it is back.
+    Never raises. After an outage of the store, it calls back for each counter, because messages may
+    have been missed.
 
     :param store: a URL.
-    :param on_change: called with the name, in the event loop.
+    :param on_change: called with the name of a counter, in the event loop.
     """
 
     def __init__(self, store: str, on_change: Callable[[str], None]) -> None:
@@ -47,10 +48,10 @@ class CounterSubscriber:
         self._throttled: set[str] = set()
         self._connection: Any = None
         self._listener: asyncio.Task[None] | None = None
-        self._log_throttle = LogThrottle(_log, "there is news of hits again")
+        self._log_throttle = LogThrottle(_log, "notifications of hits arrive again")
 
     def subscribe(self, key: str) -> None:
-        """Ring for the counter of this key, from now on; the first time as soon as it does."""
+        """Call back for the counter of this key, at first when the subscription is confirmed."""
         channel = CounterKeys(key).live
         self._channels.add(channel)
         self._send("SUBSCRIBE", channel)
@@ -58,7 +59,7 @@ class CounterSubscriber:
             self._listener = asyncio.get_running_loop().create_task(self._listen())
 
     def unsubscribe(self, key: str) -> None:
-        """Ring for it no more; who wants nothing has no connection."""
+        """Stop calling back for it; without any subscription, the connection is closed."""
         channel = CounterKeys(key).live
         self._channels.discard(channel)
         self._send("UNSUBSCRIBE", channel)
@@ -83,10 +84,10 @@ class CounterSubscriber:
                 failures = 0
                 self._log_throttle.recovered()
                 await self._read_messages(connection)
-            except Exception as error:  # a host name, for one, can fail with a UnicodeError
+            except Exception as error:  # a host name may raise a UnicodeError, for instance
                 shown = make_rejection(error) if isinstance(error, REJECTIONS) else error
-                said = "no news of hits: %s"
-                self._log_throttle.log(logging.INFO, said, str(shown) or type(error).__name__)
+                message = "no notifications of hits: %s"
+                self._log_throttle.log(logging.INFO, message, str(shown) or type(error).__name__)
             finally:
                 if self._connection is connection:
                     self._connection = None
@@ -96,16 +97,16 @@ class CounterSubscriber:
             await asyncio.sleep(BACKOFF.delay(failures))
 
     async def _read_messages(self, connection: Any) -> None:
-        asked = False
+        pinged = False
         while True:
-            answer = await connection.read_response(timeout=KEEPALIVE_INTERVAL)
-            if answer is None:
-                if asked:
-                    raise TimeoutError("the store gives no sign of life")
+            reply = await connection.read_response(timeout=KEEPALIVE_INTERVAL)
+            if reply is None:
+                if pinged:
+                    raise TimeoutError("no reply to PING")
                 self._send("PING")
-            asked = answer is None
-            if isinstance(answer, list) and answer[0] in (b"message", b"subscribe"):
-                self._notify(answer[1].decode(), answer[0] == b"message")
+            pinged = reply is None
+            if isinstance(reply, list) and reply[0] in (b"message", b"subscribe"):
+                self._notify(reply[1].decode(), reply[0] == b"message")
 
     def _notify(self, channel: str, message: bool) -> None:
         if channel not in self._channels or channel in self._throttled:
@@ -122,7 +123,7 @@ class CounterSubscriber:
         if connection is self._connection and channel in self._throttled:
             self._throttled.discard(channel)
             if channel in self._channels:
-                # It rings when this is confirmed: for what was missed.
+                # The confirmation calls back, for messages that were missed.
                 self._send("SUBSCRIBE", channel)
 
     def _send(self, *command: str) -> None:

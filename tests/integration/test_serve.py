@@ -250,7 +250,7 @@ def test_folder_in_use(serve, tmp_path):
     serve(f"--data-dir={tmp_path / 'data'}").ready()
     other = serve(f"--data-dir={tmp_path / 'data'}")
     assert other.wait() == 2
-    assert "in use by another process; end that" in lines(other)[-1]
+    assert "in use by another process; stop it" in lines(other)[-1]
 
 
 def test_port_in_use(serve, server, tmp_path):

@@ -144,7 +144,7 @@ def test_in_an_outage_one_at_a_time_waits(store, connection):
         trying = pool.submit(ask, store)
         wait_until(lambda: len(store._waiters) == 1, what="one in line")
         begun = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match="still away"):
+        with pytest.raises(StoreUnavailableError, match="still down"):
             ask(store)
         assert time.monotonic() - begun < 0.5
         connection.decide(None)
@@ -169,7 +169,7 @@ def test_an_attempt_that_hangs_tells_why_the_last_one_failed(store, connection):
     with ThreadPoolExecutor(1) as pool:
         trying = pool.submit(ask, store)
         wait_until(lambda: len(store._waiters) == 1, what="one in line")
-        with pytest.raises(StoreUnavailableError, match=r"still away: .* expired"):
+        with pytest.raises(StoreUnavailableError, match=r"still down: .* expired"):
             ask(store)
         with pytest.raises(StoreUnavailableError, match="expired"):
             trying.result(5)
