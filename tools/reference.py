@@ -106,7 +106,7 @@ def errors() -> str:
 def rights() -> str:
     """Return the rights that each feature needs of the store's user, and all of them together."""
     rows = [
-        (feature.name, feature.without, f"`{acl_rules('counter:', [feature.name])}`")
+        (feature.name, feature.consequence, f"`{acl_rules('counter:', [feature.name])}`")
         for feature in FEATURES.values()
     ]
     usual = [name for name in FEATURES if name not in ("fsync", "replica")]
