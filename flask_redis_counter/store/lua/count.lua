@@ -1,71 +1,81 @@
--- Counts: on the counter, and then on its day, its hour and its visitors of the day.
+-- Counts on a counter, and on its day, its hour and its visitors of the day. Prepended to hit.lua
+-- and hit_once.lua, which call count().
 --
--- KEYS: the counter; a record of the script that calls this; the counter's days; the hours of
---       the day; the names of all counters; where a process leaves out visitors of which it has
---       told, or tells of some, the mark of each process that has; where it tells, the visitors of
---       the day and their salt; and where hits are screened, whom the counter has counted when, and
---       when each client has used up its rate
--- ARGV: one of that script's; the amount; the hour, as 2026-11-23T15; how many counters there
---       may be; with a sixth key that process, or '', and its mark. Where it tells of visitors: 1
---       where it leaves out others, 0 where the mark is a new one; a secret; and what each visitor
---       is known by. Where hits are screened, instead of the latter: the longest of the whiles
---       below, the seconds that a client waits for its next hit, how many seconds it may be ahead,
---       and for each hit its visitor or '', its amount, the while in which the visitor counts once
---       or 0, and its client or ''
+-- KEYS: 1  the counter
+--       2  the record of the calling script
+--       3  days
+--       4  hours of the day
+--       5  names of all counters
+--       6  marks of the processes that have reported visitors (if the process caches visitors)
+--       7  visitors of the day, 8 their salt (if visitors are reported, or hits are screened)
+--       9  when each visitor was counted, 10 arrival times of the clients (if hits are screened)
+-- ARGV: 1  an argument of the calling script
+--       2  the amount
+--       3  the hour: 2026-11-23T15
+--       4  limit of the number of counters
+--       5  the process, or '', 6 its mark (with KEYS[6])
+--       7  1 if visitors reported before are left out, 0 if the mark is new (with KEYS[7])
+--       8  a candidate for the salt (with KEYS[7])
+--       9… the visitors. If hits are screened instead:
+--       9  the longest visitor window, in seconds
+--       10 seconds per hit of the rate limit
+--       11 the rate limit's burst, in seconds
+--       12… for each hit four: the visitor or '', the amount, the visitor window in seconds or 0,
+--          the client or ''
 
--- Seconds that a record lives on after its last use.
+-- Seconds after which a record expires, counted from its last use.
 local LIFE = 86400
 
 -- REPLY_DIGITS in outcome.py.
 local COUNTED, DUPLICATE, RATE_LIMITED = '0', '2', '3'
 
--- What the counter stands at, false where it does not, or holds something else; and the record.
+-- The counter's value (false if it does not exist, or has another type), and the record.
 local before, record = unpack(redis.call('MGET', KEYS[1], KEYS[2]))
 
--- The first part of what describes a hit that could not be recorded, and the error.
+-- The first detail of a hit that could not be recorded, with its error.
 local skipped
 
-local function skip(part, error)
+local function add_skipped(part, error)
     skipped = skipped or part .. ': ' .. (type(error) == 'table' and error.err or tostring(error))
 end
 
--- What only some hits need is made for those: a function takes as long as a tenth of a command.
-local names, counted_at, used_up, now = {}, {}, {}, nil
-local screened, meet, remember, disguised, replicate
+-- Functions that few hits need are created only for those: one takes a tenth of a command's time.
+local hashes, counted_at, arrivals, now = {}, {}, {}, nil
+local screen, add_visitors, save_screening, hash_visitor, replicate
 
 if KEYS[7] then
-    -- Keeps what follows out of the append-only file, or lets it in again. Compatible servers may
-    -- lack the function.
-    function replicate(whether)
+    -- Turns replication and the append-only file off or on for the next commands. Compatible
+    -- servers may lack set_repl.
+    function replicate(enabled)
         if redis.set_repl then
-            redis.set_repl(whether and redis.REPL_ALL or redis.REPL_NONE)
+            redis.set_repl(enabled and redis.REPL_ALL or redis.REPL_NONE)
         end
     end
 
-    -- Answers what a visitor is known by today. The salt is kept out of the append-only file, and
-    -- lasts until the day ends.
-    function disguised(visitor)
-        if names[visitor] then
-            return names[visitor]
+    -- Returns the salted hash of a visitor. The salt is not written to the append-only file, and
+    -- expires when the day ends.
+    function hash_visitor(visitor)
+        if hashes[visitor] then
+            return hashes[visitor]
         end
         local salt = redis.call('GET', KEYS[8])
         if not salt then
             salt = ARGV[8]
             local left = 86400 - redis.call('TIME')[1] % 86400
             replicate(false)
-            local kept = redis.pcall('SET', KEYS[8], salt, 'EX', left)
+            local reply = redis.pcall('SET', KEYS[8], salt, 'EX', left)
             replicate(true)
-            if type(kept) == 'table' and kept.err then
-                error(kept.err, 0)
+            if type(reply) == 'table' and reply.err then
+                error(reply.err, 0)
             end
         end
-        names[visitor] = redis.sha1hex(salt .. visitor)
-        return names[visitor]
+        hashes[visitor] = redis.sha1hex(salt .. visitor)
+        return hashes[visitor]
     end
 
-    -- Remembers whom it has seen on the last day that had visitors, and of the days before it how
-    -- many there were.
-    function meet(day, visitors)
+    -- Adds visitors to the HyperLogLog of the last day that had any. When a new day begins, the
+    -- number of the last one is stored first.
+    function add_visitors(day, visitors)
         local last = redis.call('HGET', KEYS[3], 'last')
         if last and last > day then
             return
@@ -78,7 +88,7 @@ if KEYS[7] then
             redis.call('HSET', KEYS[3], 'last', day)
         end
         for i, visitor in ipairs(visitors) do
-            visitors[i] = disguised(visitor)
+            visitors[i] = hash_visitor(visitor)
         end
         redis.call('PFADD', KEYS[7], unpack(visitors))
         if ARGV[5] ~= '' and ARGV[7] == '0' then
@@ -89,36 +99,36 @@ if KEYS[7] then
 end
 
 if KEYS[9] then
-    -- Whether a client comes too often, and if not, that it has come: the generic cell rate
-    -- algorithm (ITU-T I.371), with the time at which its hits so far are used up.
-    local function comes_too_often(client)
-        local interval, ahead = tonumber(ARGV[10]), tonumber(ARGV[11])
-        local free = used_up[client] or tonumber(redis.call('ZSCORE', KEYS[10], client) or 0)
-        free = math.max(free, now) + interval
-        if free - now > ahead + 0.000001 then
+    -- Returns whether a client exceeds its rate limit, and if not, takes note of its hit: generic
+    -- cell rate algorithm (ITU-T I.371), with the theoretical arrival time of its next hit.
+    local function exceeds_rate(client)
+        local interval, burst = tonumber(ARGV[10]), tonumber(ARGV[11])
+        local arrival = arrivals[client] or tonumber(redis.call('ZSCORE', KEYS[10], client) or 0)
+        arrival = math.max(arrival, now) + interval
+        if arrival - now > burst + 0.000001 then
             return true
         end
-        used_up[client] = free
+        arrivals[client] = arrival
         return false
     end
 
-    -- Decides which hits count. Answers the sum of their amounts, nil where there is none, their
+    -- Decides which hits count. Returns the sum of their amounts (nil if none counts), their
     -- visitors, and a digit for each hit.
-    function screened()
+    function screen()
         local time = redis.call('TIME')
         now = time[1] + time[2] / 1000000
-        local sum, visitors, said = 0, {}, ''
+        local sum, visitors, verdicts = 0, {}, ''
         for i = 12, #ARGV, 4 do
-            local visitor, amount, once_in, client = unpack(ARGV, i, i + 3)
-            local name = once_in ~= '0' and disguised(visitor)
+            local visitor, amount, window, client = unpack(ARGV, i, i + 3)
+            local hash = window ~= '0' and hash_visitor(visitor)
             local verdict = COUNTED
-            if once_in ~= '0' then
-                local last = counted_at[name] or redis.call('ZSCORE', KEYS[9], name)
-                if last and now - last < tonumber(once_in) then
+            if window ~= '0' then
+                local last = counted_at[hash] or redis.call('ZSCORE', KEYS[9], hash)
+                if last and now - last < tonumber(window) then
                     verdict = DUPLICATE
                 end
             end
-            if verdict == COUNTED and client ~= '' and comes_too_often(client) then
+            if verdict == COUNTED and client ~= '' and exceeds_rate(client) then
                 verdict = RATE_LIMITED
             end
             if verdict == COUNTED then
@@ -126,22 +136,22 @@ if KEYS[9] then
                 if visitor ~= '' then
                     visitors[#visitors + 1] = visitor
                 end
-                if once_in ~= '0' then
-                    counted_at[name] = now
+                if window ~= '0' then
+                    counted_at[hash] = now
                 end
             end
-            said = said .. verdict
+            verdicts = verdicts .. verdict
         end
-        if not string.find(said, COUNTED, 1, true) then
-            return nil, visitors, said
-        elseif not string.find(said, '[^' .. COUNTED .. ']') then
-            return ARGV[2], visitors, said -- with all its digits
+        if not string.find(verdicts, COUNTED, 1, true) then
+            return nil, visitors, verdicts
+        elseif not string.find(verdicts, '[^' .. COUNTED .. ']') then
+            return ARGV[2], visitors, verdicts -- a Lua number may lose digits
         end
-        return string.format('%.0f', sum), visitors, said
+        return string.format('%.0f', sum), visitors, verdicts
     end
 
-    -- Keeps what the next screening asks for. What clients use up is of no interest to a disk.
-    function remember()
+    -- Stores the state for the next screening. Arrival times are not written to disk.
+    function save_screening()
         if next(counted_at) then
             for visitor, at in pairs(counted_at) do
                 redis.call('ZADD', KEYS[9], at, visitor)
@@ -149,9 +159,9 @@ if KEYS[9] then
             redis.call('ZREMRANGEBYSCORE', KEYS[9], '-inf', now - ARGV[9])
             redis.call('EXPIRE', KEYS[9], ARGV[9])
         end
-        if next(used_up) then
+        if next(arrivals) then
             replicate(false)
-            for client, at in pairs(used_up) do
+            for client, at in pairs(arrivals) do
                 redis.call('ZADD', KEYS[10], at, client)
             end
             redis.call('ZREMRANGEBYSCORE', KEYS[10], '-inf', now)
@@ -159,63 +169,63 @@ if KEYS[9] then
         end
     end
 else
-    function screened()
+    function screen()
         return ARGV[2], {unpack(ARGV, 9)}, ''
     end
 end
 
--- Records what describes a hit that has counted. Nothing in here may end in an error.
-local function describe(amount, visitors, made, value)
+-- Records the details of a hit that has counted. It must not raise errors.
+local function record_details(amount, visitors, created, value)
     local day, hour = string.sub(ARGV[3], 1, 10), string.sub(ARGV[3], 12)
     local today = redis.pcall('HINCRBY', KEYS[3], day, amount)
     local this_hour = redis.pcall('HINCRBY', KEYS[4], hour, amount)
     local first = today == tonumber(amount)
     if type(today) == 'table' or type(this_hour) == 'table' then
-        skip('days', type(today) == 'table' and today or this_hour)
+        add_skipped('days', type(today) == 'table' and today or this_hour)
     end
     if first then
-        local kept = redis.pcall('EXPIRE', KEYS[4], 8 * 86400)
-        if type(kept) == 'table' then
-            skip('days', kept)
+        local reply = redis.pcall('EXPIRE', KEYS[4], 8 * 86400)
+        if type(reply) == 'table' then
+            add_skipped('days', reply)
         end
     end
     -- Once a day, because another client may have made the counter.
-    if made or first then
-        local kept = redis.pcall('ZADD', KEYS[5], 0, string.match(KEYS[1], '{(.*)}$'))
-        if type(kept) == 'table' then
-            skip('names', kept)
+    if created or first then
+        local reply = redis.pcall('ZADD', KEYS[5], 0, string.match(KEYS[1], '{(.*)}$'))
+        if type(reply) == 'table' then
+            add_skipped('names', reply)
         end
     end
     if visitors[1] then
-        local done, error = pcall(meet, day, visitors)
-        if not done then
-            skip('visitors', error)
+        local ok, error = pcall(add_visitors, day, visitors)
+        if not ok then
+            add_skipped('visitors', error)
         end
     end
-    if remember then
-        local done, error = pcall(remember)
-        if not done then
+    if save_screening then
+        local ok, error = pcall(save_screening)
+        if not ok then
             replicate(true)
-            skip('rates and reloads', error)
+            add_skipped('rates and reloads', error)
         end
     end
-    -- For the listeners of /live; without any it costs half a microsecond.
+    -- For the listeners of /live; half a microsecond if there are none.
     local published = redis.pcall('PUBLISH', KEYS[1] .. ':live', value)
     if type(published) == 'table' then
-        skip('live', published)
+        add_skipped('live', published)
     end
 end
 
--- Counts, and writes the record: the value between two texts. Answers the value as a string; an
--- error has changed nothing.
+-- Counts, and writes the record: before_value, the value, after_value. Returns the value as a
+-- string, or an error reply that has changed nothing.
 --
--- Redis does not undo a script that fails. So the record, without which a repeat would count
--- again, comes first, and where it fails the same command takes the increment back.
+-- Redis does not roll back a script that fails. So the record, without which a repeat would count
+-- again, is written right after the increment; if that fails, the increment is taken back.
 local function count(amount, visitors, before_value, after_value)
     if not amount then
         return redis.call('GET', KEYS[1]) or '0'
     end
-    -- The mark is gone when the visitors are: the counter was deleted, the store restored.
+    -- The mark disappears with the visitors: the counter was deleted, or the store restored.
     if KEYS[6] and (ARGV[7] or '1') == '1' then
         local mark = redis.pcall('HGET', KEYS[6], ARGV[5])
         if mark ~= ARGV[6] and type(mark) ~= 'table' then
@@ -223,33 +233,33 @@ local function count(amount, visitors, before_value, after_value)
         end
     end
     local limit = tonumber(ARGV[4])
-    local made = not before and redis.call('EXISTS', KEYS[1]) == 0
-    if made and limit == 0 then
+    local created = not before and redis.call('EXISTS', KEYS[1]) == 0
+    if created and limit == 0 then
         return redis.error_reply('UNKNOWN there is no such counter, and a hit makes none')
     end
-    if made and redis.call('ZCARD', KEYS[5]) >= limit then
+    if created and redis.call('ZCARD', KEYS[5]) >= limit then
         return redis.error_reply('TOOMANY there are as many counters as there may be')
     end
     local sum = redis.pcall('INCRBY', KEYS[1], amount)
     if type(sum) == 'table' then
         return sum
     end
-    -- A Lua number loses digits beyond 2^53; the key has them.
+    -- A Lua number loses digits beyond 2^53; GET does not.
     local value = string.format('%.0f', sum)
     if #value > 15 then
         value = redis.pcall('GET', KEYS[1])
     end
-    local kept = value
+    local reply = value
     if type(value) ~= 'table' then
-        kept = redis.pcall('SET', KEYS[2], before_value .. value .. after_value, 'EX', LIFE)
+        reply = redis.pcall('SET', KEYS[2], before_value .. value .. after_value, 'EX', LIFE)
     end
-    if type(kept) == 'table' and kept.err then
+    if type(reply) == 'table' and reply.err then
         redis.call('INCRBY', KEYS[1], '-' .. amount)
-        if made then
+        if created then
             redis.pcall('DEL', KEYS[1])
         end
-        return kept
+        return reply
     end
-    describe(amount, visitors, made, value)
+    record_details(amount, visitors, created, value)
     return value
 end

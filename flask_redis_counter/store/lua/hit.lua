@@ -1,17 +1,17 @@
 -- Counts a batch of hits once, however often it is sent: each writer numbers its batches, and a
--- number that was seen gets the answer that it got (RIFL, Lee et al., SOSP 2015).
+-- repeated number gets the first reply (RIFL, Lee et al., SOSP 2015).
 --
--- KEYS[2]: the writer's record, which holds its last number and the answer to it
--- ARGV[1]: the batch's number, a colon and a random word, which is another one in a copied process
--- Answers the value; behind a colon, where hits are screened, what became of each; and behind a
--- space, where something of them could not be recorded, what that was.
+-- KEYS[2]: the writer's record: its last number, and the reply to it
+-- ARGV[1]: the batch's number, a colon and a random word, which differs in a copied process
+-- Replies with VALUE[:DIGITS][ SKIPPED]: DIGITS has the verdict on each hit if hits are screened,
+-- SKIPPED names a detail that could not be recorded, with the error.
 if record then
     local batch, answer = string.match(record, '^(%S+) (%S+)$')
     if batch == ARGV[1] and answer == 'refused' then
         return redis.error_reply('ERR increment or decrement would overflow')
     end
     if batch == ARGV[1] then
-        -- A write, so that WAITAOF and WAIT behind a repeat wait for what the first one wrote.
+        -- A write, so that WAITAOF and WAIT after a repeat wait for the first batch's writes.
         redis.call('EXPIRE', KEYS[2], LIFE)
         return answer
     end
@@ -23,17 +23,17 @@ if record then
         return redis.error_reply('STALE this writer has sent later batches')
     end
 end
-local amount, visitors, said = screened()
-local verdicts = said ~= '' and ':' .. said or ''
-local value = count(amount, visitors, ARGV[1] .. ' ', verdicts)
+local amount, visitors, verdicts = screen()
+local suffix = verdicts ~= '' and ':' .. verdicts or ''
+local value = count(amount, visitors, ARGV[1] .. ' ', suffix)
 if type(value) == 'table' then
     if string.find(value.err, 'overflow') then
-        -- Its hits come again, each by itself: a late repeat of them all must not count as well.
+        -- Its hits are sent again one by one: a late repeat of the batch must not count, too.
         redis.call('SET', KEYS[2], ARGV[1] .. ' refused', 'EX', LIFE)
     end
     return value
 end
-local answer = value .. verdicts
+local answer = value .. suffix
 if not amount then
     redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. answer, 'EX', LIFE)
 end

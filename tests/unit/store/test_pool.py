@@ -1,4 +1,4 @@
-"""Who gets a connection, and who is told that there is none."""
+"""The connection pool: waiting for connections, errors, and connections that are dropped."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ HANG = OSError("hangs until the end of the test")
 
 
 class ScriptedConnection:
-    """A connection whose attempts to connect a test decides upon."""
+    """A connection whose attempts to connect end as a test decides."""
 
     attempts: int
     decisions: list[Exception | None]
@@ -57,13 +57,13 @@ class ScriptedConnection:
 
     @classmethod
     def decide(cls, *decisions):
-        """Let the next attempts end."""
+        """Decide the next attempts."""
         with cls.decided:
             cls.decisions.extend(decisions)
             cls.decided.notify_all()
 
     def can_read(self, timeout):
-        """Be fresh."""
+        """Have nothing to read."""
         return False
 
     def pack_commands(self, commands):
@@ -74,17 +74,17 @@ class ScriptedConnection:
         """Send nothing."""
 
     def read_response(self):
-        """Answer who answers."""
+        """Reply with this connection."""
         return self
 
     def disconnect(self):
-        """Remember it."""
+        """Record the call."""
         self.disconnected = True
 
 
 @pytest.fixture
 def connection():
-    """A class of connections of this test's own."""
+    """A new class of scripted connections."""
     kind = type(
         "Connection",
         (ScriptedConnection,),
@@ -96,24 +96,24 @@ def connection():
 
 @pytest.fixture
 def store(connection):
-    """A store that uses them."""
+    """A pool of scripted connections."""
     pool = redis.ConnectionPool(connection_class=connection)
     return ConnectionPool(redis.Redis(connection_pool=pool), timeout=2)
 
 
-def ask(store):
-    """Send one command and return its answer."""
+def send_ping(store):
+    """Send one command and return its reply: the connection."""
     (answer,) = store.execute([("PING",)])
     return answer
 
 
-def test_one_attempt_at_a_time(store, connection):
-    """However many wait, one connection is made at a time, and one failure answers them all."""
+def test_pool_makes_one_attempt_at_a_time(store, connection):
+    """One connection is made at a time for all waiting callers, and its failure is that of all."""
     with ThreadPoolExecutor(8) as pool:
-        calls = [pool.submit(ask, store)]
+        calls = [pool.submit(send_ping, store)]
         wait_until(lambda: connection.attempts == 1, what="the first attempt")
-        calls += [pool.submit(ask, store) for _ in range(7)]
-        wait_until(lambda: len(store._waiters) == 8, what="eight in line")
+        calls += [pool.submit(send_ping, store) for _ in range(7)]
+        wait_until(lambda: len(store._waiters) == 8, what="eight waiters")
         assert connection.attempts == 1
         connection.decide(OSError("no"), OSError("no"))
         for call in calls:
@@ -122,130 +122,130 @@ def test_one_attempt_at_a_time(store, connection):
     assert connection.attempts == 2
 
 
-def test_who_comes_later_gets_an_attempt_of_its_own(store, connection):
-    """A failure that began before a caller came says nothing about now."""
+def test_later_caller_gets_another_attempt(store, connection):
+    """A caller that comes during an attempt does not fail with it."""
     with ThreadPoolExecutor(2) as pool:
-        early = pool.submit(ask, store)
+        early = pool.submit(send_ping, store)
         wait_until(lambda: connection.attempts == 1, what="the first attempt")
-        late = pool.submit(ask, store)
-        wait_until(lambda: len(store._waiters) == 2, what="two in line")
+        late = pool.submit(send_ping, store)
+        wait_until(lambda: len(store._waiters) == 2, what="two waiters")
         connection.decide(OSError("still away"), None)
         with pytest.raises(StoreUnavailableError):
             early.result(5)
         assert isinstance(late.result(5), connection)
 
 
-def test_in_an_outage_one_at_a_time_waits(store, connection):
-    """The others are answered at once, and all are served when the store is back."""
+def test_one_caller_at_a_time_waits_during_an_outage(store, connection):
+    """The other callers fail immediately, and all get connections when the store is back."""
     connection.decide(OSError("away"))
     with pytest.raises(StoreUnavailableError, match="away"):
-        ask(store)
+        send_ping(store)
     with ThreadPoolExecutor(1) as pool:
-        trying = pool.submit(ask, store)
-        wait_until(lambda: len(store._waiters) == 1, what="one in line")
+        trying = pool.submit(send_ping, store)
+        wait_until(lambda: len(store._waiters) == 1, what="one waiter")
         begun = time.monotonic()
         with pytest.raises(StoreUnavailableError, match="still down"):
-            ask(store)
+            send_ping(store)
         assert time.monotonic() - begun < 0.5
         connection.decide(None)
         assert isinstance(trying.result(5), connection)
-    assert isinstance(ask(store), connection)
+    assert isinstance(send_ping(store), connection)
 
 
-def test_an_attempt_that_hangs_does_not_keep_others_from_trying(store, connection):
-    """A resolver may take many seconds to give up; the store may be back long before."""
+def test_hanging_attempt_does_not_block_others(store, connection):
+    """Another attempt starts if one hangs: a resolver may take many seconds to give up."""
     connection.decide(HANG, None)
     with pytest.raises(StoreUnavailableError):
-        ask(store)
-    assert isinstance(ask(store), connection)
+        send_ping(store)
+    assert isinstance(send_ping(store), connection)
     assert connection.attempts == 2
 
 
-def test_an_attempt_that_hangs_tells_why_the_last_one_failed(store, connection):
-    """It says more than that nothing answers; and so does who need not wait."""
+def test_hanging_attempt_reports_the_last_error(store, connection):
+    """The error names the cause of the last failed attempt, also for callers that do not wait."""
     connection.decide(OSError("certificate has expired"), HANG)
     with pytest.raises(StoreUnavailableError, match="expired"):
-        ask(store)
+        send_ping(store)
     with ThreadPoolExecutor(1) as pool:
-        trying = pool.submit(ask, store)
-        wait_until(lambda: len(store._waiters) == 1, what="one in line")
+        trying = pool.submit(send_ping, store)
+        wait_until(lambda: len(store._waiters) == 1, what="one waiter")
         with pytest.raises(StoreUnavailableError, match=r"still down: .* expired"):
-            ask(store)
+            send_ping(store)
         with pytest.raises(StoreUnavailableError, match="expired"):
             trying.result(5)
     connection.decide(None)
-    assert isinstance(ask(store), connection)
+    assert isinstance(send_ping(store), connection)
     assert store._last_error is None
 
 
-def test_attempts_that_hang_are_bounded(connection):
-    """An outage does not pile up threads."""
+def test_hanging_attempts_are_limited(connection):
+    """An outage starts at most MAX_CONNECTORS threads."""
     pool = redis.ConnectionPool(connection_class=connection)
     store = ConnectionPool(redis.Redis(connection_pool=pool), timeout=0.02)
     connection.decide(*[HANG] * 49)
     for _ in range(30):
         with pytest.raises(StoreUnavailableError):
-            ask(store)
+            send_ping(store)
     assert connection.attempts == MAX_CONNECTORS
 
 
-def test_a_connection_that_comes_back_goes_to_who_waits_longest(store, connection):
-    """A thread that has just finished does not take it again past the others."""
+def test_released_connection_goes_to_the_longest_waiter(store, connection):
+    """A thread that releases a connection does not get it again before the waiting ones."""
     connection.decide(None)
     first = store._acquire(time.monotonic() + 1)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(ask, store)
-        wait_until(lambda: len(store._waiters) == 1, what="one in line")
+        waiting = pool.submit(send_ping, store)
+        wait_until(lambda: len(store._waiters) == 1, what="one waiter")
         store._release(first)
         assert waiting.result(5) is first
     assert list(store._idle) == [first]
 
 
-def test_who_gives_up_leaves_the_line(store, connection):
-    """A deadline that passes leaves nobody in line, and a late connection is kept for others."""
+def test_timeout_removes_the_waiter(store, connection):
+    """A timeout leaves no waiter behind, and a late connection becomes idle."""
     begun = time.monotonic()
     with pytest.raises(StoreUnavailableError, match="800 ms"):
-        ask(store)
+        send_ping(store)
     assert 0.7 < time.monotonic() - begun < 1.3
     assert not store._waiters
     connection.decide(None)
     wait_until(lambda: store._idle, what="the late connection")
-    assert isinstance(ask(store), connection)
+    assert isinstance(send_ping(store), connection)
     assert connection.attempts == 1
 
 
-def test_a_connection_that_is_not_fresh_is_not_used(store, connection):
-    """What the server closed meanwhile is dropped, and a new connection is made."""
+def test_closed_connection_is_replaced(store, connection):
+    """An idle connection that the server closed is dropped, and a new one is made."""
     connection.decide(None, None)
-    first = ask(store)
+    first = send_ping(store)
     first.can_read = lambda timeout: True
-    second = ask(store)
+    second = send_ping(store)
     assert second is not first
     assert first.disconnected
 
 
 @pytest.mark.parametrize("error", [ValueError("zz"), RecursionError(), OSError("reset")])
-def test_an_answer_that_cannot_be_read_is_none(store, connection, error):
-    """Whatever it raises, it was sent: unknown, and the connection is not used again."""
+def test_unreadable_reply_is_an_unknown_outcome(store, connection, error):
+    """Any exception after sending means unknown, and the connection is not used again."""
     connection.decide(None)
     one = store._acquire(time.monotonic() + 1)
     store._release(one)
     one.read_response = lambda: (_ for _ in ()).throw(error)
     with pytest.raises(OutcomeUnknownError):
-        ask(store)
+        send_ping(store)
     assert one.disconnected
 
 
-def test_an_answer_that_is_no_integer_is_no_success(connection):
-    """A hit's value is an integer, or the outcome is unknown."""
+def test_reply_that_is_not_an_integer_is_an_unknown_outcome(connection):
+    """A hit's outcome is unknown if the reply is not an integer."""
     connection.decide(None)
     pool = redis.ConnectionPool(connection_class=connection)
     with pytest.raises(OutcomeUnknownError, match="no integer"):
         RedisCounter(redis.Redis(connection_pool=pool)).hit("visits")
 
 
-def test_no_thread_to_spare(store, connection, monkeypatch):
-    """A store error like any other, that leaves nobody in line."""
+def test_pool_without_threads_raises_a_store_error(store, connection, monkeypatch):
+    """StoreUnavailableError is raised if no thread can be started, and no waiter is left."""
 
     def start(thread):
         raise RuntimeError("can't start new thread")
@@ -253,14 +253,14 @@ def test_no_thread_to_spare(store, connection, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
         with pytest.raises(StoreUnavailableError, match="new thread"):
-            ask(store)
+            send_ping(store)
     assert not store._waiters
     connection.decide(None)
-    assert isinstance(ask(store), connection)
+    assert isinstance(send_ping(store), connection)
 
 
-def test_an_error_closes_the_idle_connections(store, connection):
-    """What broke one connection has probably broken all."""
+def test_broken_connection_closes_the_idle_ones(store, connection):
+    """An error on one connection closes the idle ones, which are probably broken, too."""
     connection.decide(None, None)
     one, two = store._acquire(time.monotonic() + 1), store._acquire(time.monotonic() + 1)
     store._release(one)
@@ -271,7 +271,7 @@ def test_an_error_closes_the_idle_connections(store, connection):
 
     two.read_response = broken
     with pytest.raises(Exception, match="reset"):
-        ask(store)
+        send_ping(store)
     assert one.disconnected
     assert two.disconnected
     assert not store._idle
@@ -287,8 +287,8 @@ def test_an_error_closes_the_idle_connections(store, connection):
         ResponseError("UNBLOCKED force unblock from blocking operation"),
     ],
 )
-def test_a_connection_whose_server_serves_nothing_any_more(store, connection, error):
-    """It and the idle ones are dropped, and the commands go out on a new one, once."""
+def test_rejecting_server_is_connected_to_again(store, connection, error):
+    """All connections are dropped, and the commands are sent once on a new one."""
     connection.decide(None, None, None)
     one, two = store._acquire(time.monotonic() + 1), store._acquire(time.monotonic() + 1)
     store._release(one)
@@ -298,17 +298,17 @@ def test_a_connection_whose_server_serves_nothing_any_more(store, connection, er
         raise error
 
     two.read_response = refuse
-    third = ask(store)
+    third = send_ping(store)
     assert third not in (one, two)
     assert one.disconnected
     assert two.disconnected
     third.read_response = refuse
     connection.decide(None)
-    assert isinstance(ask(store), connection)
+    assert isinstance(send_ping(store), connection)
 
 
-def test_a_server_that_goes_on_serving_nothing(store, connection):
-    """It is asked once more, and then its answer is the error."""
+def test_rejection_after_reconnecting_is_raised(store, connection):
+    """The commands are sent twice; then the rejection is raised."""
 
     def refuse(_):
         raise BusyLoadingError("Redis is loading the dataset in memory")
@@ -316,19 +316,19 @@ def test_a_server_that_goes_on_serving_nothing(store, connection):
     connection.read_response = refuse
     connection.decide(None, None)
     with pytest.raises(StoreRejectedError, match="loading"):
-        ask(store)
+        send_ping(store)
     assert connection.attempts == 2
 
 
 @pytest.mark.parametrize("url", ["redis://host/zero", "redis://", "http://host", "redis://host:0"])
-def test_a_url_that_names_no_store(url):
-    """Also without Flask: redis-py would count in another database, or on another host."""
+def test_pool_rejects_an_invalid_url(url):
+    """ConnectionPool raises ConfigurationError: redis-py would use another database or host."""
     with pytest.raises(ConfigurationError, match="its value"):
         ConnectionPool(url, timeout=0.5)
 
 
-def test_a_hit_goes_out_as_redis_py_would_pack_it():
-    """To the byte, also with several at once and with what a token may hold."""
+def test_pack_commands_packs_hits_as_redis_py_does():
+    """The bytes are equal, also for several hits, and for all characters of idempotency keys."""
     connection = redis.connection.Connection()
     idempotency_key = ScriptCall.for_hit(PendingHit("counter:{a}", 3, ' "~%{}'), "w", 1, ' "~%{}')
     plain = ScriptCall.for_hit(
