@@ -81,11 +81,11 @@ class BaseCounter(ForkSafe):
         metrics: HitMetrics | None,
         visitors: VisitorCache | None,
     ) -> None:
-        self.prefix = check_prefix(prefix)
-        self.timeout = check_timeout(timeout)
+        self.prefix: str = check_prefix(prefix)
+        self.timeout: float = check_timeout(timeout)
         self.durability = check_durability(durability)
-        self.metrics = metrics or HitMetrics()
-        self.visitors = visitors or VisitorCache()
+        self.metrics: HitMetrics = metrics or HitMetrics()
+        self.visitors: VisitorCache = visitors or VisitorCache()
         self.spool = spool
         super().__init__()
 

@@ -192,7 +192,7 @@ class IdempotencyKeyReusedError(CounterError):
             f"the idempotency key was used for a hit of amount {amount}; this hit was not "
             "counted: use a new key for each hit"
         )
-        self.amount = int(amount)
+        self.amount: int = int(amount)
 
 
 class NotAnIntegerError(CounterError):

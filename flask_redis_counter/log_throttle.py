@@ -59,7 +59,7 @@ class LogThrottle:
         self._lock = threading.Lock()
         self._numbers = count(1)
         self._last_number = 0
-        self.lasts = False
+        self.lasts: bool = False
         self._level = logging.WARNING
         self._next_line: float = 0
         self._next_recovery: float = 0

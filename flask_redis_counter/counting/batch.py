@@ -63,9 +63,9 @@ class Batch:
         sync_timeout_ms: int,
         is_probe: bool,
     ) -> None:
-        self.hits = hits
+        self.hits: list[PendingHit] = hits
         #: When the deadline of the one who carries it is over.
-        self.deadline = hits[-1].deadline
+        self.deadline: float = hits[-1].deadline
         self._writer = writer
         self._sequence = sequence
         self._durability = durability
@@ -85,7 +85,7 @@ class Batch:
         # Whether a hit of a call that was sent has gone, and may wait in a spool with it.
         self._hit_expired = False
         #: Whether another process has the same writer; its combiner is to take another one.
-        self.is_copied = False
+        self.is_copied: bool = False
 
     @property
     def is_sent(self) -> bool:

@@ -69,16 +69,16 @@ class ScriptCall:
         hour: str,
         sender: str = "",
     ) -> None:
-        self.key = key
-        self.amount = amount
-        self.writer = writer
-        self.sequence = sequence
-        self.idempotency_key = idempotency_key
-        self.hour = hour
+        self.key: str = key
+        self.amount: int = amount
+        self.writer: str = writer
+        self.sequence: int = sequence
+        self.idempotency_key: str | None = idempotency_key
+        self.hour: str = hour
         # Tells a repeat of this call from another hit with the same token, and from the call of a
         # copied process with the same writer and number: copies do not share the system's
         # generator, and Python's secrets takes twice as long.
-        self.sender = sender or os.urandom(8).hex()
+        self.sender: str = sender or os.urandom(8).hex()
         self.hits: list[PendingHit] = []
         self._limit = UNLIMITED
         # Visitors that the store is told of; it knows the others if it still has the mark.

@@ -96,27 +96,27 @@ class PendingHit:
         limits: Limits = NO_LIMITS,
         reported: ReportedVisitors | None = None,
     ) -> None:
-        self.key = key
-        self.amount = amount
-        self.idempotency_key = idempotency_key
-        self.started_at = 0.0
-        self.deadline = deadline
-        self.visitor = visitor
-        self.reported = reported
-        self.client = client
-        self.limits = limits
-        self.visitor_window = 0
+        self.key: str = key
+        self.amount: int = amount
+        self.idempotency_key: str | None = idempotency_key
+        self.started_at: float = 0.0
+        self.deadline: float = deadline
+        self.visitor: str | None = visitor
+        self.reported: ReportedVisitors | None = reported
+        self.client: str | None = client
+        self.limits: Limits = limits
+        self.visitor_window: int = 0
         self.rate: RateLimit | None = None
         if limits.needs_screening:
             self.visitor_window = (limits.visitor_window or 0) if visitor is not None else 0
             self.rate = limits.rate if client is not None else None
         self.batch: Any = None
         self.call: ScriptCall | None = None
-        self.is_leader = False
+        self.is_leader: bool = False
         self.value: int | None = None
         self.error: CounterError | None = None
-        self.replayed = False
-        self.counted = True
+        self.replayed: bool = False
+        self.counted: bool = True
         self.waiter: Any = None
 
     @property

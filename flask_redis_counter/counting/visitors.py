@@ -36,7 +36,7 @@ class ReportedVisitors:
 
     def __init__(self, cache: VisitorCache) -> None:
         self._cache = cache
-        self.cache_id = cache.cache_id
+        self.cache_id: str = cache.cache_id
         self._day = ""
         self._expires_at = 0.0
         self._start_empty()
@@ -55,7 +55,7 @@ class ReportedVisitors:
     def add(self, visitors: Iterable[str | None], mark: str) -> None:
         """Remember visitors that the store was told of, together with a mark."""
         if mark == self.mark:
-            self.is_marked = True
+            self.is_marked: bool = True
             before = len(self.hashes)
             self.hashes.update(visitors)
             self._cache.grow(len(self.hashes) - before)
@@ -68,7 +68,7 @@ class ReportedVisitors:
     def _start_empty(self) -> None:
         # A new set: calls that are on their way have the old one, with the old mark.
         self.hashes: set[str | None] = set()
-        self.mark = secrets.token_hex(8)
+        self.mark: str = secrets.token_hex(8)
         self.is_marked = False
 
 
@@ -87,7 +87,7 @@ class VisitorCache(ForkSafe):
     """
 
     def __init__(self) -> None:
-        self.cache_id = ""
+        self.cache_id: str = ""
         self._counters: dict[str, ReportedVisitors] = {}
         self._size = 0
         super().__init__()

@@ -66,7 +66,7 @@ class Spool(ForkSafe):
             raise ConfigurationError(
                 "COUNTER_SPOOL_MAX_MB", f"{printable(megabytes)} is no integer from 1 to 10000"
             )
-        self.path = Path(folder).absolute() / "spool.sqlite3"
+        self.path: Path = Path(folder).absolute() / "spool.sqlite3"
         self._database = SpoolDatabase(self.path, megabytes)
         self._outage_log = LogThrottle(_log, "the store takes hits again")
         self._full_log = LogThrottle(_log, "hits are written down again")

@@ -91,7 +91,7 @@ class GoatCounterExport:
     def __init__(self, lines: Iterable[str]) -> None:
         self._rows = csv_rows(lines)
         self._views = PageViews()
-        self.bots = 0
+        self.bots: int = 0
 
     def __iter__(self) -> Iterator[CounterRecord | InvalidRecord]:
         """Read all rows; yield an error for each invalid one, and then the counters."""

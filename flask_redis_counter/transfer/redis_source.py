@@ -33,7 +33,7 @@ class RedisSource:
         self._store = ConnectionPool(check_url(url), timeout=timeout)
         parts = parse_url(url)  # type: ignore[no-untyped-call]
         place = parts.get("path") or f"{parts.get('host', 'localhost')}:{parts.get('port', 6379)}"
-        self.address = f"{place}/{parts.get('db', 0)}"
+        self.address: str = f"{place}/{parts.get('db', 0)}"
 
     def size(self) -> int:
         """Return the number of its keys.

@@ -72,7 +72,7 @@ class Transfer:
     def __init__(
         self, store: str | redis.Redis, *, prefix: str = DEFAULT_PREFIX, timeout: float = 10
     ) -> None:
-        self.prefix = check_prefix(prefix)
+        self.prefix: str = check_prefix(prefix)
         self._store = ConnectionPool(store, timeout=timeout)
 
     def size(self) -> int:

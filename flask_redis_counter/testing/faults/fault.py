@@ -98,7 +98,7 @@ class Fault(AbstractContextManager[None]):
         replica: int | None = None,
     ) -> None:
         self.name = name
-        self.targets = frozenset({service} if targets is None else targets)
+        self.targets: frozenset[str] = frozenset({service} if targets is None else targets)
         self.replica = replica
         self._stack = stack
         self._service = service

@@ -65,9 +65,9 @@ class ComposeStack(Stack):
         super().__init__(endpoint)
         self.project = project
         self.host = host
-        self.files = tuple(str(Path(file).absolute()) for file in files)
+        self.files: tuple[str, ...] = tuple(str(Path(file).absolute()) for file in files)
         self._file_options = [f"--file={file}" for file in self.files]
-        self.command = [*_COMPOSE, "--project-name", project, *self._file_options]
+        self.command: list[str] = [*_COMPOSE, "--project-name", project, *self._file_options]
         self._scale = dict(scale or {})
         self._build = "--build" if build else "--no-build"
         self._isolated: dict[str, list[networks.Attachment]] = {}

@@ -87,7 +87,7 @@ class Proxy:
     def __init__(
         self, backends: Sequence[int | str], *, host: str = "127.0.0.1", port: int = 0
     ) -> None:
-        self.backends = [_parse_address(backend) for backend in backends]
+        self.backends: list[tuple[str, int]] = [_parse_address(backend) for backend in backends]
         self._turns = itertools.count()
         self._fault: NetworkFault | None = None
         self._amount = 0.0

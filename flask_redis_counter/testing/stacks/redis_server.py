@@ -26,7 +26,7 @@ class RedisServerProcess(Process):
     def __init__(
         self, folder: Path, *, binary: str | None = None, options: Sequence[str] = ()
     ) -> None:
-        self.port = free_port()
+        self.port: int = free_port()
         command = [binary or server_binary(), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(folder), "--appendonly", "yes", "--save", ""]
         command += ["--appendfsync", "always", *options]

@@ -46,7 +46,7 @@ class LoadGenerator:
     ) -> None:
         self.counter = counter
         self.clients = clients
-        self.history = History()
+        self.history: History = History()
         self._url = urlsplit(url)
         self._with_idempotency_key = with_idempotency_key
         self._finishing = threading.Event()
