@@ -382,7 +382,7 @@ def test_import_reports_refused_counters(run, client, tmp_path):
     (tmp_path / "file").write_text("name,value\na,1\nvisits,1\n")
     out, err = run("import", "file", "--add", code=1)
     assert out.splitlines()[1:] == ["       1 made", "       1 could not be changed"]
-    assert err.startswith("Error: visits: the key 'counter:{visits}' holds")
+    assert err.startswith("Error: visits: the key 'counter:{visits}' does not hold an integer")
 
 
 def test_import_warns_of_max_counters(run):
