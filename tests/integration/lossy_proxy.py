@@ -1,4 +1,4 @@
-"""A network that swallows replies."""
+"""A proxy that drops replies."""
 
 import socket
 import threading
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 class LossyProxy:
-    """Forwards to a server, and swallows replies when told to.
+    """Forwards to a server, and drops replies on request.
 
     :param port: the server's, on 127.0.0.1.
     """
@@ -24,12 +24,12 @@ class LossyProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lose(self, replies: int, *, hold: bool) -> None:
-        """Swallow the next replies to scripts and INCR; hold the connections, or close them."""
+        """Drop the next replies to scripts and INCR; hold the connections, or close them."""
         self._holds = hold
         self._losses = replies
 
     def close(self) -> None:
-        """Close everything."""
+        """Close the listener and all connections."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -64,7 +64,7 @@ class LossyProxy:
     ) -> None:
         with client, suppress(OSError):
             while data := backend.recv(65536):
-                if counts.is_set() and self._swallow():
+                if counts.is_set() and self._drop():
                     if not self._holds:
                         break
                     continue
@@ -72,7 +72,7 @@ class LossyProxy:
                 client.sendall(data)
             client.shutdown(socket.SHUT_RDWR)  # closing would wait for the other thread's recv
 
-    def _swallow(self) -> bool:
+    def _drop(self) -> bool:
         with self._lock:
             if self._losses == 0:
                 return False

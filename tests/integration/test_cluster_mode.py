@@ -17,13 +17,13 @@ def cluster(start_server):
     server = start_server("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     with redis.Redis.from_url(server.url) as client:
         client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-        # Any answer but CLUSTERDOWN.
+        # Any reply except CLUSTERDOWN.
         wait_until(lambda: client.get("a") is None, what="the cluster")
         yield client, server.url
 
 
-def test_a_cluster_refuses_each_hit(cluster):
-    """hit says why, nothing is counted, and check_ready says it beforehand."""
+def test_hit_on_a_cluster_is_rejected(cluster):
+    """hit and check_ready raise an error that names Redis Cluster, and nothing is counted."""
     client, url = cluster
     with RedisCounter(url, timeout=10) as counter:
         with pytest.raises(StoreRejectedError, match="Redis Cluster is not supported") as caught:

@@ -1,4 +1,4 @@
-"""A primary that was demoted, and other servers that answer and take no hits."""
+"""Demoted primaries, and other servers that reply but take no hits."""
 
 import asyncio
 import shutil
@@ -29,24 +29,24 @@ class Pair:
         self._wait_for_replica(0)
 
     def demote(self):
-        """Let them change places; the connections to the old primary stay open."""
-        # What the replica has not got by now would be lost, as in each failover.
+        """Swap the roles; connections to the old primary stay open."""
+        # Hits that the replica does not have by now would be lost, as in each failover.
         self._clients[0].set("in step", 1)
         wait_until(lambda: self._clients[0].wait(1, 1000) == 1, what="a replica in step")
         self._clients[1].replicaof("NO", "ONE")
         self._clients[0].replicaof("127.0.0.1", self.replica.port)
         self._wait_for_replica(1)
 
-    def lead_to_the_new_primary(self):
-        """Let new connections go there, as after a change in DNS."""
+    def switch_to_new_primary(self):
+        """Route new connections to the new primary, as after a change in DNS."""
         self.proxy.backends = [("127.0.0.1", self.replica.port)]
 
     def value(self):
-        """Return what the new primary holds."""
+        """Return the value on the new primary."""
         return int(self._clients[1].get(KEY))
 
     def close(self):
-        """Close all that is open."""
+        """Close the proxy and the clients."""
         self.proxy.close()
         for client in self._clients:
             client.close()
@@ -61,98 +61,98 @@ class Pair:
 
 @pytest.fixture
 def pair(start_server):
-    """Two servers."""
+    """A primary and its replica."""
     pair = Pair(start_server)
     yield pair
     pair.close()
 
 
 @pytest.mark.parametrize("idempotency_key", [None, "t"])
-def test_a_demoted_primary_is_left(pair, idempotency_key):
-    """The first hit after the change finds the new primary, and counts there."""
+def test_hits_move_to_the_new_primary(pair, idempotency_key):
+    """The first hit after a failover connects to the new primary, and counts there."""
     with RedisCounter(pair.url, timeout=5) as counter, ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(lambda _: counter.hit("visits").value, range(50)))
+        values = list(pool.map(lambda _: counter.hit("visits").value, range(50)))
         pair.demote()
-        pair.lead_to_the_new_primary()
-        told.append(counter.hit("visits", idempotency_key=idempotency_key).value)
-        told += pool.map(lambda _: counter.hit("visits").value, range(50))
-        assert sorted(told) == list(range(1, 102))
+        pair.switch_to_new_primary()
+        values.append(counter.hit("visits", idempotency_key=idempotency_key).value)
+        values += pool.map(lambda _: counter.hit("visits").value, range(50))
+        assert sorted(values) == list(range(1, 102))
         assert pair.value() == 101
 
 
-def test_a_demoted_primary_is_left_with_asyncio(pair):
+def test_hits_move_to_the_new_primary_with_asyncio(pair):
     """The same, awaited."""
 
     async def count():
         async with AsyncRedisCounter(pair.url, timeout=5) as counter:
-            told = await asyncio.gather(*[counter.hit("visits") for _ in range(50)])
+            values = await asyncio.gather(*[counter.hit("visits") for _ in range(50)])
             pair.demote()
-            pair.lead_to_the_new_primary()
-            told += await asyncio.gather(*[counter.hit("visits") for _ in range(50)])
+            pair.switch_to_new_primary()
+            values += await asyncio.gather(*[counter.hit("visits") for _ in range(50)])
             await counter.set("visits", 100)
-            return [hit.value for hit in told]
+            return [hit.value for hit in values]
 
     assert sorted(asyncio.run(count())) == list(range(1, 101))
     assert pair.value() == 100
 
 
 def test_changes_and_reads_find_the_new_primary(pair):
-    """A change that was refused is made there; what is read after it is read there."""
+    """set, delete and value use the new primary after a rejection by the old one."""
     with RedisCounter(pair.url, timeout=5) as counter:
         counter.hit("visits")
         pair.demote()
-        pair.lead_to_the_new_primary()
+        pair.switch_to_new_primary()
         assert counter.set("visits", 7) == 1
         assert counter.value("visits") == 7
     with RedisCounter(pair.url, timeout=5) as counter:
         assert counter.delete("visits") == 7
 
 
-def test_while_there_is_no_primary(pair):
-    """Not counted, within the deadline, and one at a time finds out; then hits count again."""
+def test_hits_without_a_primary_are_not_counted(pair):
+    """Hits fail within the timeout while there is no primary, and count again afterwards."""
     with RedisCounter(pair.url, timeout=0.5) as counter, ThreadPoolExecutor(10) as pool:
-        told = [counter.hit("visits").value]
+        values = [counter.hit("visits").value]
         pair.demote()
         with within(0.5 + SLACK), pytest.raises(StoreRejectedError, match="read only replica"):
             counter.hit("visits")
         with within(0.5 + SLACK):
-            told += pool.map(lambda _: outcome(lambda: counter.hit("visits")), range(30))
-        assert set(told[1:]) == {"not_counted"}
-        pair.lead_to_the_new_primary()
-        told.append(wait_until(lambda: counter.hit("visits").value, what="a hit"))
-        check(told, pair.value())
+            values += pool.map(lambda _: outcome(lambda: counter.hit("visits")), range(30))
+        assert set(values[1:]) == {"not_counted"}
+        pair.switch_to_new_primary()
+        values.append(wait_until(lambda: counter.hit("visits").value, what="a hit"))
+        check(values, pair.value())
         assert pair.value() == 2
 
 
-def test_while_there_is_no_primary_with_asyncio(pair):
+def test_hits_without_a_primary_are_not_counted_with_asyncio(pair):
     """The same, awaited."""
 
     async def count():
         async with AsyncRedisCounter(pair.url, timeout=0.5) as counter:
-            told = [await awaited_outcome(counter.hit("visits"))]
+            values = [await awaited_outcome(counter.hit("visits"))]
             pair.demote()
             with within(0.5 + SLACK):
                 hits = [awaited_outcome(counter.hit("visits")) for _ in range(30)]
-                told += await asyncio.gather(*hits)
-            assert set(told[1:]) == {"not_counted"}
-            pair.lead_to_the_new_primary()
+                values += await asyncio.gather(*hits)
+            assert set(values[1:]) == {"not_counted"}
+            pair.switch_to_new_primary()
             async with asyncio.timeout(10):
-                while told[-1] in (
+                while values[-1] in (
                     "not_counted",
                     "unknown",
-                ):  # on a busy machine dialling takes its time
-                    told.append(await awaited_outcome(counter.hit("visits")))
-            return told
+                ):  # connecting takes longer on a busy machine
+                    values.append(await awaited_outcome(counter.hit("visits")))
+            return values
 
     check(asyncio.run(count()), pair.value())
 
 
-def test_a_primary_that_is_demoted_while_a_hit_waits_for_its_replica(pair):
-    """`UNBLOCKED` says that it waits in vain: the hit is not told to be on the replica."""
+def test_hit_waiting_for_a_replica_survives_a_demotion(pair):
+    """`UNBLOCKED` does not count as a replica's confirmation; the hit is sent again."""
     with RedisCounter(pair.url, timeout=3, durability="replica") as counter:
         assert counter.hit("visits").value == 1
         pair.demote()
-        pair.lead_to_the_new_primary()
+        pair.switch_to_new_primary()
         assert counter.hit("visits").value == 2
     assert pair.value() == 2
 
@@ -161,10 +161,10 @@ def test_a_primary_that_is_demoted_while_a_hit_waits_for_its_replica(pair):
 def ready(own_server, client_of):
     """Return the status of `/readyz` on this server, with settings."""
 
-    def ask(**config):
+    def get(**config):
         return client_of(REDIS_URL=own_server.url, COUNTER_TIMEOUT=2, **config).get("/readyz")
 
-    return ask
+    return get
 
 
 FAULTS = {
@@ -179,8 +179,8 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_ready_means_that_a_hit_would_be_taken(own_server, ready, fault):
-    """Where a hit would be refused, it says so, and changes nothing."""
+def test_readyz_fails_if_a_hit_would_be_rejected(own_server, ready, fault):
+    """/readyz and check_ready fail if the store would reject a hit, and change nothing."""
     with (
         redis.Redis.from_url(own_server.url) as client,
         RedisCounter(own_server.url, timeout=5) as counter,
@@ -202,8 +202,8 @@ def test_ready_means_that_a_hit_would_be_taken(own_server, ready, fault):
             asyncio.run(check_ready())
 
 
-def test_ready_and_a_disk_that_fails(start_server, tmp_path, client_of):
-    """A server whose snapshot failed takes no writes, and is not ready."""
+def test_readyz_fails_if_the_disk_failed(start_server, tmp_path, client_of):
+    """/readyz fails on a server whose last snapshot failed: it takes no writes."""
     server = start_server("--appendonly", "no", "--save", "3600 1")
     web = client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=2)
     with (
@@ -221,8 +221,8 @@ def test_ready_and_a_disk_that_fails(start_server, tmp_path, client_of):
         assert "rejects hits" in problem(web.get("/readyz"), 503)["detail"]
 
 
-def test_ready_with_a_replica_to_wait_for(pair, client_of):
-    """With `durability=replica` a hit needs one."""
+def test_readyz_fails_without_a_replica_to_wait_for(pair, client_of):
+    """/readyz needs a replica with `durability=replica`."""
     alone = {"COUNTER_TIMEOUT": 1, "COUNTER_DURABILITY": "replica"}
     web = client_of(REDIS_URL=pair.primary.url, **alone)
     wait_until(lambda: web.get("/readyz").status_code == 200, what="that it is ready")
@@ -230,8 +230,8 @@ def test_ready_with_a_replica_to_wait_for(pair, client_of):
     wait_until(lambda: web.get("/readyz").status_code == 503, what="that it is not ready")
 
 
-def test_ready_with_a_spool(own_server, tmp_path):
-    """What the store refuses is written down: that is ready, and says so."""
+def test_readyz_with_a_spool_reports_spooling(own_server, tmp_path):
+    """/readyz is ready with a spool if the store rejects hits, and says that they are spooled."""
     app = create_app(
         {
             "REDIS_URL": own_server.url,

@@ -1,4 +1,4 @@
-"""Hits that wait for the disk or for a replica."""
+"""durability=fsync and durability=replica: hits that wait for the disk or a replica."""
 
 import asyncio
 
@@ -18,8 +18,8 @@ def waits(client, command):
     return client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"]
 
 
-def test_hits_that_wait_for_the_disk(server, client):
-    """WAITAOF is sent with each hit, and the values are right; an old server is unsuitable."""
+def test_fsync_waits_for_the_disk(server, client):
+    """fsync sends WAITAOF with each hit; a server without it is rejected."""
     with RedisCounter(server.url, durability="fsync", timeout=3) as counter:
         if not knows_waitaof(client):
             with pytest.raises(DurabilityUnsupportedError, match="fsync") as caught:
@@ -35,7 +35,7 @@ def test_hits_that_wait_for_the_disk(server, client):
         assert waits(client, "waitaof") - before == 7
 
 
-def test_hits_that_wait_for_the_disk_with_asyncio(server, client):
+def test_fsync_waits_for_the_disk_with_asyncio(server, client):
     """The same, awaited."""
 
     async def count():
@@ -51,8 +51,8 @@ def test_hits_that_wait_for_the_disk_with_asyncio(server, client):
     assert waits(client, "waitaof") > 3
 
 
-def test_a_server_without_a_file_is_unsuitable(start_server):
-    """With `appendonly no` nothing can be waited for: not counted."""
+def test_fsync_rejects_a_server_without_append_only_file(start_server):
+    """fsync rejects a server with `appendonly no`: not counted."""
     store = start_server("--appendonly", "no")
     with RedisCounter(store.url, durability="fsync", timeout=3) as counter:
         with pytest.raises(DurabilityUnsupportedError, match="appendonly"):
@@ -62,8 +62,8 @@ def test_a_server_without_a_file_is_unsuitable(start_server):
         assert client.dbsize() == 0
 
 
-def test_a_server_that_answers_before_the_disk_has_it(server, client):
-    """Valkey's WAITAOF does, unless appendfsync is always: not counted, and the error says so."""
+def test_fsync_rejects_a_server_that_replies_too_early(server, client):
+    """fsync rejects Valkey without appendfsync always, whose WAITAOF replies too early."""
     if not knows_waitaof(client) or client.info("server").get("server_name") != "valkey":
         pytest.skip("not Valkey")
 
@@ -89,8 +89,8 @@ def test_a_server_that_answers_before_the_disk_has_it(server, client):
         client.config_set("appendfsync", policy)
 
 
-def test_a_server_whose_policy_cannot_be_read(server, client, caplog):
-    """Hits count, and the log says once that nothing shows whether the disk has them.
+def test_fsync_warns_if_appendfsync_cannot_be_read(server, client, caplog):
+    """Hits count, and one warning says that it is unknown whether they are on disk.
 
     Redis 8 waits for the disk under any policy, so nothing is logged there.
     """
@@ -112,8 +112,8 @@ def test_a_server_whose_policy_cannot_be_read(server, client, caplog):
     assert len(lines) == (0 if waits else 1)
 
 
-def test_no_replica(server, client):
-    """The hit counts and reaches no replica: unknown, within the deadline, and counted once."""
+def test_hit_without_a_replica_is_unknown(server, client):
+    """A hit that reaches no replica is unknown, within the timeout, and counts once."""
     with RedisCounter(server.url, timeout=10) as counter:
         counter.hit("other")  # the server knows the script: loading it would take half of the time
     with (
@@ -125,8 +125,8 @@ def test_no_replica(server, client):
     assert client.get(KEY) == b"1"
 
 
-def test_a_replica(server, client, start_server):
-    """With a replica the hit is on it when the answer comes."""
+def test_hit_is_on_the_replica_when_it_returns(server, client, start_server):
+    """A hit is on the replica when hit returns."""
     primary = ["--replicaof", f"127.0.0.1 {server.port}", "--repl-diskless-sync-delay", "0"]
     client.config_set("repl-diskless-sync-delay", 0)
     replica = start_server(*primary)

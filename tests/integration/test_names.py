@@ -1,4 +1,4 @@
-"""Which counters there are, how many there may be, and how one goes."""
+"""names, max_counters and delete."""
 
 import asyncio
 
@@ -19,8 +19,8 @@ NAMES = "counter:{}:names"
 NONE_NEW, ONE, TWO = (Limits(max_counters=number) for number in range(3))
 
 
-def test_names_are_those_of_counters(counter, client):
-    """Those that were hit or set, each once, sorted, whatever else the store holds."""
+def test_names_returns_counters_only(counter, client):
+    """names returns each counter that was hit or set once, sorted, and no other key."""
     for name in ("b", "a", "A.b_c-1", "a"):
         counter.hit(name)
     counter.hit("token", idempotency_key="t")
@@ -34,24 +34,24 @@ def test_names_are_those_of_counters(counter, client):
     assert counter.names(after="token") == counter.names(limit=0) == []
 
 
-def test_names_of_thousands(counter, client):
-    """Many steps miss none."""
+def test_names_returns_thousands(counter, client):
+    """names reads many pages without missing a name."""
     expected = sorted(f"n{i}" for i in range(3000))
     client.zadd(NAMES, dict.fromkeys(expected, 0))
     assert counter.names() == expected
     assert counter.names(limit=1500) == expected[:1500]
 
 
-def test_a_counter_that_another_client_has_made(counter, client):
-    """It is known from its first hit on, and counts on."""
+def test_names_lists_a_foreign_counter_after_its_first_hit(counter, client):
+    """A counter that another client created is listed from its first hit on, and counts on."""
     client.set(KEY, 41)
     assert counter.names() == []
     assert counter.hit("visits", limits=NONE_NEW).value == 42
     assert counter.names() == ["visits"]
 
 
-def test_no_more_than_so_many(counter, client):
-    """A hit that would make one too many changes nothing; those that are there count."""
+def test_max_counters_limits_new_counters(counter, client):
+    """A hit that would exceed max_counters changes nothing; existing counters count."""
     assert counter.hit("a", limits=TWO).value == 1
     assert counter.hit("b", limits=TWO, idempotency_key="t").value == 1
     before = sorted(client.keys())
@@ -71,15 +71,15 @@ def test_no_more_than_so_many(counter, client):
     assert counter.names() == ["a", "b", "c"]
 
 
-def test_how_many_there_may_be_is_a_number():
-    """It is said at once of one that is none."""
+def test_max_counters_must_be_an_integer():
+    """Limits raises an error for an invalid max_counters."""
     for limit in (-1, 1.5, True, "7"):
         with pytest.raises(InvalidAmountError):
             Limits(max_counters=limit)
 
 
-def test_delete(counter, client):
-    """All that describes it goes, and what counts once stays counted once."""
+def test_delete_removes_all_records(counter, client):
+    """delete removes all records of a counter, but a repeated hit still does not count."""
     counter.hit("visits", 5, idempotency_key="t", visitor="someone")
     counter.hit("other", visitor="someone")
     assert counter.delete("visits") == 5
@@ -95,13 +95,13 @@ def test_delete(counter, client):
 
 
 def test_delete_keeps_all_digits(counter):
-    """A Lua number would lose some."""
+    """delete returns all digits, which a Lua number would lose."""
     counter.set("visits", MAX)
     assert counter.delete("visits") == MAX
 
 
-def test_what_is_no_counter_is_not_deleted(counter, client):
-    """Nor what lies beside it."""
+def test_delete_keeps_a_key_that_is_not_a_counter(counter, client):
+    """delete raises an error for a key that is not a counter, and keeps its records."""
     counter.hit("visits")
     client.set(KEY, "text")
     before = sorted(client.keys())
@@ -110,7 +110,7 @@ def test_what_is_no_counter_is_not_deleted(counter, client):
     assert sorted(client.keys()) == before
 
 
-def test_asyncio(server, client):
+def test_names_and_delete_with_asyncio(server, client):
     """The same, awaited."""
 
     async def count():

@@ -1,4 +1,4 @@
-"""Many counters at once, and what their store says of itself."""
+"""overview and store_info: many counters, and the state of their store."""
 
 import asyncio
 
@@ -22,8 +22,8 @@ def names(overview):
     return [counter.name for counter in overview.counters]
 
 
-def test_counters_with_their_days(counter, client):
-    """Those that are asked for first, then a page of the others, with value and days."""
+def test_overview_has_counters_with_their_days(counter, client):
+    """overview returns the requested counters, then a page of the others, with their days."""
     for number, name in enumerate("dcba", start=1):
         counter.hit(name, number, visitor="someone")
     overview = counter.overview(["c", "none"], after="", limit=3, days=2)
@@ -39,8 +39,8 @@ def test_counters_with_their_days(counter, client):
     assert names(counter.overview()) == []
 
 
-def test_two_round_trips(counter, client, monkeypatch):
-    """However many counters there are; one where nothing is listed."""
+def test_overview_takes_two_round_trips(counter, client, monkeypatch):
+    """overview takes two round trips for any number of counters, and one without a listing."""
     for number in range(30):
         counter.hit(f"c{number:02}")
     trips = []
@@ -56,8 +56,8 @@ def test_two_round_trips(counter, client, monkeypatch):
 
 
 @pytest.mark.parametrize("key", [KEY, f"{KEY}:days"])
-def test_one_that_holds_something_else(counter, client, key):
-    """It has an error, and the others are read."""
+def test_overview_reads_past_a_key_of_another_type(counter, client, key):
+    """A counter whose key holds something else has an error; the others are read."""
     counter.hit("other")
     client.lpush(key, "text")
     visits, other = counter.overview(["visits", "other"]).counters
@@ -65,16 +65,16 @@ def test_one_that_holds_something_else(counter, client, key):
     assert (visits.value, other.value, other.error) == (None, 1, None)
 
 
-def test_what_is_outside_the_rules(counter):
-    """It is said, and not taken for a counter that is not there."""
+def test_overview_rejects_invalid_arguments(counter):
+    """overview raises an error for an invalid name or period."""
     with pytest.raises(InvalidNameError):
         counter.overview(["a b"])
     with pytest.raises(InvalidPeriodError):
         counter.overview(["visits"], days=0)
 
 
-def test_about_the_store(counter, client, server):
-    """What it is, how long and how full."""
+def test_store_info_has_the_fields_of_info(counter, client, server):
+    """store_info returns the server's version, uptime and memory."""
     about = counter.store_info()
     facts = client.info()
     assert about.server == facts.get("server_name", "redis").capitalize()
@@ -91,8 +91,8 @@ def test_about_the_store(counter, client, server):
         client.config_set("maxmemory", 0)
 
 
-def test_a_store_that_may_not_be_asked_about_itself(counter, client, server):
-    """The counters are read all the same."""
+def test_overview_without_the_right_to_run_info(counter, client, server):
+    """overview reads the counters; store is None."""
     client.acl_setuser("mute", enabled=True, nopass=True, keys="*", commands=["+@all", "-info"])
     counter.hit("visits")
     url = server.url.replace("//", "//mute:x@")
@@ -105,8 +105,8 @@ def test_a_store_that_may_not_be_asked_about_itself(counter, client, server):
     assert overview.counters[0].value == 1
 
 
-def test_a_store_that_may_not_be_asked_for_names(counter, client, server):
-    """It is an error, not a list without names."""
+def test_overview_without_the_right_to_list_names(counter, client, server):
+    """overview raises an error instead of returning an empty list."""
     commands = ["+@all", "-zrangebylex"]
     client.acl_setuser("nameless", enabled=True, nopass=True, keys="*", commands=commands)
     with (
@@ -117,8 +117,8 @@ def test_a_store_that_may_not_be_asked_for_names(counter, client, server):
     client.acl_deluser("nameless")
 
 
-def test_no_store():
-    """It is an error."""
+def test_overview_without_a_store():
+    """overview raises StoreUnavailableError if the store is down."""
     with RedisCounter(nowhere()) as counter:
         with pytest.raises(StoreUnavailableError):
             counter.overview(["visits"])
@@ -126,7 +126,7 @@ def test_no_store():
             counter.store_info()
 
 
-def test_asyncio(server, client):
+def test_overview_with_asyncio(server, client):
     """The same, awaited."""
 
     async def look():

@@ -1,4 +1,4 @@
-"""Users of the store that may not run a command, and servers that lack one."""
+"""Store users without a right, and servers that lack a command."""
 
 import secrets
 import threading
@@ -26,19 +26,19 @@ SCREENED = {
 
 @pytest.fixture
 def features(client):
-    """Return the features that this server can have."""
+    """The features that this server supports."""
     return [name for name in FEATURES if name != "fsync" or knows_waitaof(client)]
 
 
 @pytest.fixture
 def rights(features):
-    """Return the rights that all of them need."""
+    """The rights that all of them need."""
     return sorted({right for name in features for right in FEATURES[name].rights})
 
 
 @pytest.fixture
 def user(server, client, features):
-    """Make users that have all rights but one, and return their URL."""
+    """A function that creates a user with all rights except one, and returns the URL."""
     made = []
 
     def make(missing=None):
@@ -54,7 +54,7 @@ def user(server, client, features):
 
 
 def error_of(action):
-    """Return the error that something ends with, None where it does not."""
+    """Return the error that an action raises, or None."""
     try:
         action()
     except CounterError as error:
@@ -85,8 +85,8 @@ ACTIONS = {
 
 
 @pytest.mark.parametrize("value", [None, 3, 10**16])
-def test_an_error_has_changed_nothing(user, client, rights, value):
-    """Whatever a user may not do: where an error says that nothing was counted, nothing was."""
+def test_not_counted_error_has_changed_nothing(user, client, rights, value):
+    """An error with the outcome not_counted has changed nothing, for each missing right."""
     urls = {right: user(right) for right in rights}
     refused = set()
     for right, action in product(rights, ACTIONS):
@@ -99,7 +99,7 @@ def test_an_error_has_changed_nothing(user, client, rights, value):
         with RedisCounter(urls[right], timeout=10) as counter:
             error = error_of(partial(ACTIONS[action], counter, urls[right]))
         if error is not None:
-            # With a token an earlier attempt may have counted; this one has not.
+            # With an idempotency key an earlier attempt may have counted; this one has not.
             assert error.outcome == "not_counted" or action == "hit with a token", (right, action)
             left = contents(client)
             left.pop(f"{KEY}:salt".encode(), None)
@@ -108,8 +108,8 @@ def test_an_error_has_changed_nothing(user, client, rights, value):
     assert {"evalsha", "set", "incrby", "del"} - refused == set()
 
 
-def test_a_token_counts_once_without_the_right_to_record_it(user, client):
-    """Each attempt is refused, and takes back what it has counted."""
+def test_hit_with_key_is_taken_back_without_the_right_to_record_it(user, client):
+    """Each attempt is rejected, and its increment is taken back."""
     with RedisCounter(user("set"), timeout=10) as counter:
         client.set(KEY, MAX - 5)
         for _ in range(3):
@@ -119,13 +119,13 @@ def test_a_token_counts_once_without_the_right_to_record_it(user, client):
 
 
 def doctor(url, **settings):
-    """Return what doctor finds beside what is well, by subject."""
+    """Return the results of doctor that are not ok, by subject."""
     environment = {"REDIS_URL": url, "COUNTER_TIMEOUT": "10", **settings}
     return {one.subject: one for one in run_checks(environment) if one.status != "ok"}
 
 
 def everything(url):
-    """Use each feature, and return what it leads to."""
+    """Use each feature, and return the results."""
     limits = Limits(rate=RateLimit(2, 3600))
     with RedisCounter(url, timeout=10) as counter, Transfer(url) as transfer:
         hits = [counter.hit("a", 10**16, visitor=v, client="c", limits=limits) for v in ("v", "w")]
@@ -155,8 +155,8 @@ def everything(url):
         )
 
 
-def test_the_smallest_rules(user, server, client, features):
-    """With them all features work as they do without rules, and doctor has nothing to say."""
+def test_acl_rules_are_sufficient(user, server, client, features):
+    """With acl_rules all features work as without rules, and doctor finds no problem."""
     client.config_set("appendonly", "yes")
     client.config_set("appendfsync", "always")
     url = user()
@@ -175,8 +175,8 @@ def test_the_smallest_rules(user, server, client, features):
     assert doctor(url, COUNTER_DURABILITY=durability, **used) == {}
 
 
-def test_doctor_names_each_right_that_is_missing(user, client, rights):
-    """And a remedy that has it."""
+def test_doctor_names_each_missing_right(user, client, rights):
+    """doctor names each missing right, and a remedy that grants it."""
     used = {"COUNTER_RATE_LIMIT": "100/60", "COUNTER_ADMIN_KEY": "k" * 16}
     durability = {"wait": "replica", "waitaof": "fsync"}
     for right in rights:
@@ -188,8 +188,8 @@ def test_doctor_names_each_right_that_is_missing(user, client, rights):
         assert any(f"+{right}" in one.remedy.split() for one in said) or right == "info", right
 
 
-def test_a_hit_that_is_not_all_recorded(user, client, caplog):
-    """It counts, and the log says once for each cause what is missing."""
+def test_hit_without_details_counts_and_is_logged(user, client, caplog):
+    """A hit counts if a detail cannot be recorded, and each cause is logged once."""
     log_throttle._warned.clear()
     missing = {"pfadd": "visitors", "hincrby": "days", "zadd": "names", "publish": "live"}
     for right in missing:
@@ -205,8 +205,8 @@ def test_a_hit_that_is_not_all_recorded(user, client, caplog):
     assert "rates and reloads" in caplog.records[-1].getMessage()
 
 
-def test_an_export_says_what_it_leaves_out(user, client):
-    """A counter without a name in the list; and that nothing says whether there is one."""
+def test_export_reports_what_it_leaves_out(user, client):
+    """An export reports unlisted counters, and that it could not look for them."""
     url = user("zadd")
     with RedisCounter(url, timeout=10) as counter:
         counter.hit("visits")
@@ -220,7 +220,7 @@ def test_an_export_says_what_it_leaves_out(user, client):
 
 @pytest.fixture
 def compatible():
-    """A server that is only compatible: it lacks `redis.set_repl`."""
+    """A compatible server that lacks `redis.set_repl` (fakeredis)."""
     server = fakeredis.TcpFakeServer(("127.0.0.1", 0), server_type="redis")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -230,8 +230,8 @@ def compatible():
     thread.join()
 
 
-def test_a_compatible_server(compatible):
-    """Hits under a rate count as often as it allows, and what is refused is not stored."""
+def test_rate_limit_on_a_compatible_server(compatible):
+    """A rate limit holds on a compatible server, and rejected hits are not stored."""
     limits = Limits(rate=RateLimit(3, 60))
     with RedisCounter(compatible, timeout=10) as counter:
         for value in (1, 2, 3):
@@ -244,7 +244,7 @@ def test_a_compatible_server(compatible):
 
 
 def test_doctor_on_a_compatible_server(compatible):
-    """It says what the server lacks."""
+    """doctor names the commands that the server lacks."""
     found = doctor(compatible)
     assert "info" in found["information"].message
     assert "use a server" in found["information"].remedy

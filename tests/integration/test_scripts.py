@@ -1,4 +1,4 @@
-"""The two scripts, run by hand and by a counter: answers, records, restarts."""
+"""The scripts hit.lua and hit_once.lua: replies, records, restarts."""
 
 import pytest
 import redis
@@ -15,7 +15,7 @@ from .support import KEY, MAX
 
 @pytest.fixture
 def commands(client):
-    """What runs the two scripts by hand."""
+    """A function that runs one of the two scripts."""
     for script in (HIT, HIT_ONCE):
         client.execute_command(*script.load())
 
@@ -28,8 +28,8 @@ def commands(client):
     return run
 
 
-def test_a_repeated_number_gets_its_answer_again(commands, client):
-    """It does not count, and an older number neither counts nor has an answer."""
+def test_repeated_sequence_number_gets_the_same_reply(commands, client):
+    """A repeated number does not count; an older one is an error."""
     assert commands(HIT, "writer:w", 1, 5) == b"5"
     assert commands(HIT, "writer:w", 1, 5) == b"5"
     assert commands(HIT, "writer:v", 1, 2) == b"7"
@@ -42,8 +42,8 @@ def test_a_repeated_number_gets_its_answer_again(commands, client):
     assert client.get(KEY) == b"9"
 
 
-def test_a_number_of_a_copied_writer(commands, client):
-    """Another word behind the same number neither counts nor has an answer; its own has both."""
+def test_sequence_number_of_a_copied_writer_is_rejected(commands, client):
+    """The same number with another random word is an error, and does not count."""
     assert commands(HIT, "writer:w", "1:me", 5) == commands(HIT, "writer:w", "1:me", 5) == b"5"
     assert client.get(f"{KEY}:writer:w") == b"1:me 5"
     with pytest.raises(redis.ResponseError, match="TAKEN"):
@@ -56,8 +56,8 @@ def test_a_number_of_a_copied_writer(commands, client):
     assert client.get(KEY) == b"6"
 
 
-def test_a_repeated_token_gets_its_answer_again(commands, client):
-    """The sender is told that it counted, everybody else that it is a replay."""
+def test_repeated_idempotency_key_gets_the_same_reply(commands, client):
+    """The reply says 0 (counted) to the sender, and 1 (replayed) to all others."""
     assert commands(HIT_ONCE, "token:t", "me", 5) == [b"5", 0]
     assert commands(HIT_ONCE, "token:t", "me", 5) == [b"5", 0]
     assert commands(HIT_ONCE, "token:t", "you", 5) == [b"5", 1]
@@ -68,7 +68,7 @@ def test_a_repeated_token_gets_its_answer_again(commands, client):
 
 @pytest.mark.parametrize("start", [2**53 - 1, 2**53, 10**15 - 1, MAX - 2, -(2**63), -(2**53) - 2])
 def test_large_values_keep_all_digits(commands, client, counter, start):
-    """A Lua number would lose some, in the answer and in the record of it."""
+    """Reply and record keep all digits, which a Lua number would lose."""
     client.set(KEY, start)
     assert commands(HIT, "writer:w", 1, 1) == commands(HIT, "writer:w", 1, 1)
     assert client.get(f"{KEY}:writer:w") == b"1 %d" % (start + 1)
@@ -78,8 +78,8 @@ def test_large_values_keep_all_digits(commands, client, counter, start):
 
 
 @pytest.mark.parametrize(("script", "arguments"), [(HIT, (2, 1)), (HIT_ONCE, ("me", 1))])
-def test_a_refusal_changes_nothing(commands, client, script, arguments):
-    """The counter is what it was."""
+def test_script_error_changes_nothing(commands, client, script, arguments):
+    """A script that fails leaves the counter unchanged."""
     for held in ("text", str(MAX)):
         client.set(KEY, held)
         with pytest.raises(redis.ResponseError, match=r"not an integer|overflow"):
@@ -89,7 +89,7 @@ def test_a_refusal_changes_nothing(commands, client, script, arguments):
 
 
 def executed(client, commands):
-    """Return the answers to commands as the store does."""
+    """Return the replies to commands as the connection pool does."""
     answers = []
     for command in commands:
         try:
@@ -101,8 +101,8 @@ def executed(client, commands):
     return answers
 
 
-def test_a_call_that_was_split_counts_nothing_later(commands, client):
-    """Where a counter is reset after an overflow, a late packet must not count its hits again."""
+def test_split_batch_does_not_count_later(commands, client):
+    """A late repeat of a batch that overflowed does not count after the counter was reset."""
     client.set(KEY, MAX - 1)
     batcher = Batcher()
     hits = [PendingHit(KEY, 1, None, 9.0), PendingHit(KEY, 1, None, 9.0)]
@@ -119,7 +119,7 @@ def test_a_call_that_was_split_counts_nothing_later(commands, client):
 
 
 def test_records_expire_and_counters_do_not(counter, client):
-    """What is kept beside a counter is gone a day after its last use."""
+    """Records expire a day after their last use; counters do not."""
     counter.hit("visits")
     counter.hit("visits", idempotency_key="a token")
     assert client.ttl(KEY) == -1
@@ -134,14 +134,14 @@ def test_records_expire_and_counters_do_not(counter, client):
 
 
 def test_one_small_record_a_writer(counter, client):
-    """A thousand hits leave one record behind."""
+    """A thousand hits of a writer leave one record."""
     for _ in range(100):
         counter.hit("visits")
     assert len(list(client.scan_iter(f"{KEY}:writer:*"))) == 1
 
 
-def test_scripts_that_are_flushed(counter, client):
-    """They are loaded again, and the hit counts once."""
+def test_flushed_scripts_are_loaded_again(counter, client):
+    """A hit after SCRIPT FLUSH loads the scripts, and counts once."""
     values = []
     for _ in range(5):
         values.append(counter.hit("visits").value)
@@ -151,8 +151,8 @@ def test_scripts_that_are_flushed(counter, client):
     assert values == list(range(1, 11))
 
 
-def test_a_server_that_restarts(own_server):
-    """It knows the scripts no more, and all the records: a repeat does not count."""
+def test_restarted_server_knows_the_records(own_server):
+    """A server that restarts loses the scripts, but not the records: a repeat does not count."""
     with RedisCounter(own_server.url, timeout=3) as counter:
         for number in (1, 2, 3):
             assert counter.hit("visits").value == 2 * number - 1

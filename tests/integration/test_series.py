@@ -19,14 +19,14 @@ DAYS = f"{KEY}:days"
 
 
 class Clock:
-    """What time it is for the counter, not for the store."""
+    """The clock of the counter, but not of the store."""
 
     def __init__(self, monkeypatch, text):
         self.set(text)
         monkeypatch.setattr("flask_redis_counter.series.now", lambda: self._seconds)
 
     def set(self, text):
-        """Let it be another time."""
+        """Set the time."""
         self._seconds = datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
@@ -41,8 +41,8 @@ def days(counter, days):
     return [(point.hits, point.visitors) for point in counter.series("visits", days=days)]
 
 
-def test_days_and_hours(counter, clock):
-    """Each hit is in the day and the hour that it came in; others are zero."""
+def test_series_has_days_and_hours(counter, clock):
+    """series has each hit in its day and its hour; all others are zero."""
     counter.hit("visits", 2)
     counter.hit("visits", idempotency_key="t")
     counter.hit("visits", idempotency_key="t")
@@ -64,8 +64,8 @@ def test_days_and_hours(counter, clock):
     assert counter.series("other", days=1) == [SeriesPoint(november[3], 0, 0)]
 
 
-def test_visitors_of_a_day(counter, client, clock):
-    """Each counts once a day, however often it comes; a day that is over keeps its number."""
+def test_series_has_the_visitors_of_a_day(counter, client, clock):
+    """A visitor counts once a day; a past day keeps its number."""
     for visitor in ("a", "b", "a", None):
         counter.hit("visits", visitor=visitor)
     counter.hit("visits", idempotency_key="t", visitor="c")
@@ -92,7 +92,7 @@ def test_many_visitors(counter, clock):
 
 
 def test_visitors_that_share_a_batch(client, server, counter, clock):
-    """They are told apart, though their hits count together."""
+    """Visitors whose hits count in one batch are counted separately."""
     hits = [PendingHit(KEY, 1, None, visitor=visitor) for visitor in "abca"]
     batch = Batch(hits, "writer", 1, "memory", 0, is_probe=False)
     client.execute_command(*HIT.load())
@@ -101,8 +101,8 @@ def test_visitors_that_share_a_batch(client, server, counter, clock):
     assert days(counter, 1) == [(4, 3)]
 
 
-def test_what_is_kept_of_a_visitor(own_server, tmp_path):
-    """A hash with a salt that is gone with the day, and never in the append-only file."""
+def test_visitor_is_stored_as_a_salted_hash(own_server, tmp_path):
+    """Only a hash is stored; its salt expires with the day, and is not in the append-only file."""
     with RedisCounter(own_server.url) as counter, redis.Redis.from_url(own_server.url) as client:
         counter.hit("visits", visitor="203.0.113.7")
         salt = client.get(f"{KEY}:salt")
@@ -118,16 +118,16 @@ def test_what_is_kept_of_a_visitor(own_server, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["days", "hours:2026-11-23", "visitors", "salt"])
-def test_what_describes_hits_keeps_none_from_counting(counter, client, clock, key):
-    """A key of another kind, which somebody else has put there."""
+def test_hit_counts_if_its_details_cannot_be_recorded(counter, client, clock, key):
+    """A hit counts if the key of its days, hours or visitors has another type."""
     client.lpush(f"{KEY}:{key}", "text")
     assert counter.hit("visits", visitor="a").value == 1
     assert counter.hit("visits", idempotency_key="t", visitor="a").value == 2
     assert client.get(KEY) == b"2"
 
 
-def test_a_day_whose_sum_is_too_large(counter, client, clock):
-    """The counter counts on, and the day stays what it was."""
+def test_hit_counts_if_its_day_overflows(counter, client, clock):
+    """The counter counts, and the day keeps its number."""
     counter.hit("visits", MAX)
     counter.reset("visits")
     assert counter.hit("visits", 5).value == 5
@@ -135,14 +135,14 @@ def test_a_day_whose_sum_is_too_large(counter, client, clock):
 
 
 def test_hours_are_kept_for_a_week(counter, client, clock):
-    """And days for good."""
+    """Hours expire after a week; days do not."""
     counter.hit("visits")
     assert 7 * 86400 < client.ttl(f"{KEY}:hours:2026-11-23") <= 8 * 86400
     assert client.ttl(DAYS) == -1
 
 
-def test_a_hit_that_waited_counts_on_its_own_day(own_server, tmp_path, clock):
-    """Also where several days wait, and with a token."""
+def test_spooled_hit_counts_on_its_own_day(own_server, tmp_path, clock):
+    """A spooled hit counts on the day it arrived, also with an idempotency key."""
     spool = Spool(tmp_path / "spool")
     with RedisCounter(own_server.url, spool=spool) as counter:
         own_server.stop()
@@ -166,13 +166,13 @@ def test_a_hit_that_waited_counts_on_its_own_day(own_server, tmp_path, clock):
     ("unit", "length"),
     [("week", 1), (None, 1), ("day", 0), ("day", 3661), ("hour", 8), ("day", 1.0), ("day", True)],
 )
-def test_what_is_no_span(counter, unit, length):
-    """It is said, and nothing is asked."""
+def test_series_rejects_an_invalid_period(counter, unit, length):
+    """series raises InvalidPeriodError, and sends nothing."""
     with pytest.raises(InvalidPeriodError):
         counter.series("visits", unit=unit, days=length)
 
 
-def test_asyncio(server, client, clock):
+def test_series_with_asyncio(server, client, clock):
     """The same, awaited."""
 
     async def count():

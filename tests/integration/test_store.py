@@ -1,4 +1,4 @@
-"""What is known when a store fails, on real servers: sent or not sent, and in time."""
+"""Errors of hits when the store fails, on real servers: sent or not sent, within the timeout."""
 
 import signal
 import time
@@ -21,15 +21,15 @@ TIMEOUT = 0.5
 
 
 def timed(operation):
-    """Return what an operation raises, and check that it does so within the deadline."""
-    # The caller looks at what it is.
+    """Return the exception of an operation, and check that it is raised within the timeout."""
+    # The caller checks its class.
     with within(TIMEOUT + 0.1), pytest.raises(Exception) as caught:  # noqa: PT011
         operation()
     return caught.value
 
 
-def test_nobody_listens():
-    """A refused connection: not counted."""
+def test_hit_on_a_closed_port_is_not_counted():
+    """hit raises StoreUnavailableError if the connection is refused: not counted."""
     counter = RedisCounter(nowhere())
     error = timed(lambda: counter.hit("visits"))
     assert isinstance(error, StoreUnavailableError)
@@ -37,22 +37,22 @@ def test_nobody_listens():
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 64])
-def test_a_name_that_does_not_resolve(host):
-    """An unknown or impossible host: not counted, within the deadline."""
+def test_hit_on_an_unknown_host_is_not_counted(host):
+    """hit raises StoreUnavailableError for an unknown or invalid host, within the timeout."""
     counter = RedisCounter(f"redis://{host}/0")
     assert isinstance(timed(lambda: counter.hit("visits")), StoreUnavailableError)
 
 
-def test_a_resolver_that_hangs(monkeypatch):
-    """Looking up a name has no time-out of its own; the deadline holds all the same."""
+def test_hit_keeps_the_timeout_while_the_resolver_hangs(monkeypatch):
+    """hit keeps its timeout, although resolving a host name has none."""
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: time.sleep(1.5))
     counter = RedisCounter("redis://slow.invalid/0")
     for _ in range(2):
         assert isinstance(timed(lambda: counter.hit("visits")), StoreUnavailableError)
 
 
-def test_a_lost_reply_is_unknown_and_sent_once(client, store, server):
-    """A server that hangs during a hit: plain redis-py may count twice, this counter never."""
+def test_lost_reply_is_unknown_and_counted_once(client, store, server):
+    """A hit during which the server hangs is unknown; redis-py might count it twice."""
     counter = RedisCounter(store)
     counter.hit("visits")
     sleeps(server, 1)
@@ -62,20 +62,20 @@ def test_a_lost_reply_is_unknown_and_sent_once(client, store, server):
     assert client.get(KEY) == b"2"
 
 
-def test_a_frozen_server(own_server):
-    """A server that accepts nothing: in time, and never a false «not counted» once sent."""
+def test_hit_on_a_frozen_server_is_unknown_once_sent(own_server):
+    """A hit that was sent to a frozen server is unknown; the next one is not sent."""
     counter = RedisCounter(own_server.url)
     assert counter.hit("visits").value == 1
     own_server.signal(signal.SIGSTOP)
     assert isinstance(timed(lambda: counter.hit("visits")), OutcomeUnknownError)
-    # The connection is gone by now; a new one is not answered, so nothing is sent.
+    # The connection was closed; a new one gets no reply, so nothing is sent.
     assert isinstance(timed(lambda: counter.hit("visits")), StoreUnavailableError)
     own_server.signal(signal.SIGCONT)
     assert counter.hit("visits").value in (2, 3)
 
 
-def test_a_read_without_an_answer_changed_nothing(own_server):
-    """Reads are never unknown."""
+def test_read_without_a_reply_is_never_unknown(own_server):
+    """A read without a reply raises StoreUnavailableError: it changed nothing."""
     counter = RedisCounter(own_server.url)
     counter.hit("visits")
     for read in (lambda: counter.value("visits"), counter.names, counter.ping):
@@ -87,8 +87,8 @@ def test_a_read_without_an_answer_changed_nothing(own_server):
         assert error.outcome == "not_counted"
 
 
-def test_a_restarted_server_counts_with_the_next_hit(own_server):
-    """Connections that the server closed are noticed before anything is sent on them."""
+def test_next_hit_counts_on_a_restarted_server(own_server):
+    """A connection that the server closed is detected before a hit is sent on it."""
     with RedisCounter(own_server.url) as counter:
         assert counter.hit("visits").value == 1
         own_server.kill()
@@ -97,8 +97,8 @@ def test_a_restarted_server_counts_with_the_next_hit(own_server):
         assert counter.hit("visits").value == 2
 
 
-def test_a_network_that_is_cut(own_server):
-    """Behind a network that drops everything: unknown once, then not counted."""
+def test_hit_on_an_isolated_server_is_unknown_once_sent(own_server):
+    """On a network that drops all packets, the first hit is unknown, the next not counted."""
     network = Proxy([own_server.port])
     counter = RedisCounter(f"redis://127.0.0.1:{network.port}/0")
     assert counter.hit("visits").value == 1
@@ -110,8 +110,8 @@ def test_a_network_that_is_cut(own_server):
     network.close()
 
 
-def test_credentials(own_server):
-    """A missing password is refused, a right one works, in a URL and in a client."""
+def test_hit_needs_the_right_password(own_server):
+    """A missing or wrong password is rejected; the right one works in a URL and in a client."""
     with redis.Redis.from_url(own_server.url) as admin:
         admin.config_set("requirepass", "s:e/c@ret")
     place = f"127.0.0.1:{own_server.port}/0"
@@ -124,8 +124,8 @@ def test_credentials(own_server):
     assert RedisCounter(client).hit("visits").value == 2
 
 
-def test_a_read_only_replica_refuses(own_server):
-    """READONLY means that nothing was executed."""
+def test_hit_on_a_replica_is_not_counted(own_server):
+    """READONLY means not counted: nothing was executed."""
     with redis.Redis.from_url(own_server.url) as admin:
         admin.replicaof("127.0.0.1", free_port())
         error = timed(lambda: RedisCounter(own_server.url).hit("visits"))
@@ -133,8 +133,8 @@ def test_a_read_only_replica_refuses(own_server):
     assert error.outcome == "not_counted"
 
 
-def test_a_server_with_too_many_clients(own_server):
-    """It answers before it closes the connection: not counted, and the cause is said."""
+def test_hit_on_a_server_with_too_many_clients_is_not_counted(own_server):
+    """The server replies before it closes the connection: not counted, and the error says why."""
     with redis.Redis.from_url(own_server.url) as admin:
         admin.config_set("maxclients", 1)
         error = timed(lambda: RedisCounter(own_server.url).hit("visits"))

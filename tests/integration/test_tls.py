@@ -1,4 +1,4 @@
-"""TLS that does not come about: each error names its cause and the remedy, as doctor does."""
+"""Failed TLS handshakes: the error names the cause and the remedy, as doctor does."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ trustme = pytest.importorskip("trustme")
 
 
 class TLSServer(Process):
-    """A redis-server that speaks TLS alone."""
+    """A redis-server that listens with TLS only."""
 
     def __init__(self, folder, name, *options):
         self.port = free_port()
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ports(folder):
-    """Servers by what they ask for, and their ports."""
+    """The ports of TLS servers, by their configuration."""
     if shutil.which("redis-server") is None:
         pytest.skip("no redis-server on this machine")
     no_client = "--tls-auth-clients", "no"
@@ -102,10 +102,10 @@ FAULTS = {
 
 
 def errors_of(url):
-    """Return what a hit says on a thread and awaited, and what doctor says."""
+    """Return the errors of a hit, of an awaited one, and of doctor."""
     with RedisCounter(url, timeout=2) as counter, pytest.raises(CounterError) as caught:
         counter.hit("visits")
-    said = [caught.value]
+    errors = [caught.value]
 
     async def count():
         async with AsyncRedisCounter(url, timeout=2) as awaited:
@@ -113,37 +113,39 @@ def errors_of(url):
 
     with pytest.raises(CounterError) as caught:
         asyncio.run(count())
-    said.append(caught.value)
-    assert [error.outcome for error in said] == ["not_counted"] * 2
+    errors.append(caught.value)
+    assert [error.outcome for error in errors] == ["not_counted"] * 2
     found = run_checks({"REDIS_URL": url, "COUNTER_TIMEOUT": "2"})
     [failure] = [finding for finding in found if finding.status == "failure"]
-    return [*map(str, said), f"{failure.message}: {failure.remedy}"]
+    return [*map(str, errors), f"{failure.message}: {failure.remedy}"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_handshake_that_fails(ports, folder, fault):
-    """Not counted, and the error says why and what to do."""
+def test_failed_handshake_names_cause_and_remedy(ports, folder, fault):
+    """The hit is not counted, and the error says why and what to do."""
     server, options, expected = FAULTS[fault]
     url = f"rediss://localhost:{ports[server]}/0{options.format(folder=folder)}"
-    for said in errors_of(url):
-        assert re.search(expected, said), said
+    for message in errors_of(url):
+        assert re.search(expected, message), message
 
 
-def test_a_port_that_speaks_tls(ports):
-    """Without TLS: it is named."""
-    for said in errors_of(f"redis://localhost:{ports['server']}/0"):
-        assert re.search("closed the connection.*if the port speaks TLS, use rediss://", said), said
+def test_tls_port_without_tls_is_named(ports):
+    """A connection without TLS to a TLS port is an error that suggests rediss://."""
+    for message in errors_of(f"redis://localhost:{ports['server']}/0"):
+        assert re.search("closed the connection.*if the port speaks TLS, use rediss://", message), (
+            message
+        )
 
 
-def test_a_port_that_does_not_speak_tls(server):
-    """With TLS it answers nothing, or nonsense."""
-    for said in errors_of(f"rediss://localhost:{server.port}/0"):
-        assert re.search("TLS.*use redis://|handshake", said), said
+def test_plain_port_with_tls_is_named(server):
+    """A TLS connection to a port without TLS is an error that suggests redis://."""
+    for message in errors_of(f"rediss://localhost:{server.port}/0"):
+        assert re.search("TLS.*use redis://|handshake", message), message
 
 
 @pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
-def test_tls_on_both_sides(ports, folder, scheme):
-    """A certificate for each: hits count, and a loop that ends leaves no socket open."""
+def test_hits_count_with_client_certificates(ports, folder, scheme):
+    """Hits count with mutual TLS, and a loop that ends leaves no socket open."""
     options = f"?ssl_ca_certs={folder}/ca.pem" + CLIENT.format(folder=folder)
     url = f"{scheme}://localhost:{ports['mutual']}/0{options}"
     with RedisCounter(url, timeout=10) as counter:
@@ -153,7 +155,7 @@ def test_tls_on_both_sides(ports, folder, scheme):
     assert [asyncio.run(counter.hit("visits")).value for _ in range(3)] == [2, 3, 4]
 
 
-def test_no_check_of_the_certificate(ports):
+def test_ssl_cert_reqs_none_accepts_any_certificate(ports):
     """`ssl_cert_reqs=none` accepts a certificate for another host, from an unknown CA."""
     url = f"rediss://localhost:{ports['elsewhere']}/0?ssl_cert_reqs=none"
     with RedisCounter(url, timeout=10) as counter:
@@ -164,8 +166,8 @@ def test_no_check_of_the_certificate(ports):
 
 
 @pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
-def test_a_file_that_is_missing(option):
-    """It is named, before anything is connected."""
+def test_missing_certificate_file_is_named(option):
+    """A certificate file that does not exist is named before connecting."""
     with pytest.raises(ConfigurationError, match=f"{option} names .*/nope.pem: No such file"):
         RedisCounter(f"rediss://localhost/0?{option}=/nope.pem")
 
@@ -184,18 +186,18 @@ def test_a_file_that_is_missing(option):
         ("http://h/0", "valkey://"),
     ],
 )
-def test_a_url_that_says_something_else(url, expected):
-    """The sentence says what to write, and shows nothing of the password."""
+def test_invalid_url_is_explained_without_the_password(url, expected):
+    """The error says what to write, and does not contain the password."""
     with pytest.raises(ConfigurationError, match=expected) as caught:
         RedisCounter(url)
     assert not re.search("pa|ss@", str(caught.value).replace("password", ""))
 
 
-def test_a_wrong_password(own_server):
-    """The server's words, and how a percent sign is written."""
+def test_wrong_password_is_explained(own_server):
+    """The error contains the server's message, and says how to write a percent sign."""
     with redis.Redis.from_url(own_server.url) as admin:
         admin.config_set("requirepass", "100%41")
-    for said in errors_of(f"redis://:100%41@127.0.0.1:{own_server.port}/0"):
-        assert re.search("password", said), said
+    for message in errors_of(f"redis://:100%41@127.0.0.1:{own_server.port}/0"):
+        assert re.search("password", message), message
     with RedisCounter(f"valkey://:100%2541@127.0.0.1:{own_server.port}/0") as counter:
         assert counter.hit("visits").value == 1

@@ -1,4 +1,4 @@
-"""What a server says of itself decides whether its WAITAOF can be believed."""
+"""check_fsync: which servers support durability=fsync."""
 
 import pytest
 from redis.exceptions import NoPermissionError, ResponseError
@@ -19,7 +19,7 @@ def _forget_warnings():
 
 
 def policy(word):
-    """Return the answer to CONFIG GET."""
+    """Return the reply to CONFIG GET."""
     return [b"appendfsync", word]
 
 
@@ -27,15 +27,15 @@ def policy(word):
     ("server", "word"),
     [(REDIS_8, b"everysec"), (REDIS_8, b"no"), (REDIS_7, b"always"), (VALKEY, b"always")],
 )
-def test_a_server_that_waits(server, word, caplog):
-    """Redis 8 does always, the others with appendfsync always."""
+def test_check_fsync_accepts_a_server_that_waits(server, word, caplog):
+    """check_fsync accepts Redis 8, and other servers with appendfsync always."""
     check_fsync([[0, 0], server, policy(word)])
     assert caplog.messages == []
 
 
 @pytest.mark.parametrize("word", [b"everysec", b"no"])
-def test_a_valkey_that_does_not_wait(word):
-    """It is refused, with the remedy."""
+def test_check_fsync_rejects_a_valkey_that_does_not_wait(word):
+    """check_fsync rejects Valkey with another appendfsync, and names the remedy."""
     with pytest.raises(DurabilityUnsupportedError, match="appendfsync always on Valkey"):
         check_fsync([[0, 0], VALKEY, policy(word)])
 
@@ -44,8 +44,8 @@ def test_a_valkey_that_does_not_wait(word):
     ("server", "word"),
     [(REDIS_7, policy(b"everysec")), (VALKEY, DENIED), (DENIED, DENIED), (DENIED, policy(b"no"))],
 )
-def test_a_server_that_cannot_be_judged(server, word, caplog):
-    """Once it is logged that nothing shows whether it waits."""
+def test_check_fsync_warns_once_of_an_unknown_server(server, word, caplog):
+    """check_fsync logs one warning if it cannot tell whether the server waits."""
     check_fsync([[0, 0], server, word])
     check_fsync([[0, 0], server, word])
     (message,) = caplog.messages
@@ -53,10 +53,10 @@ def test_a_server_that_cannot_be_judged(server, word, caplog):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [(DENIED, "needs WAITAOF: no permission"), (ResponseError("unknown command"), "appendonly on")],
 )
-def test_a_server_without_the_command(error, said):
-    """It is refused, and so is a user who may not wait."""
-    with pytest.raises(DurabilityUnsupportedError, match=said):
+def test_check_fsync_rejects_a_server_without_waitaof(error, message):
+    """check_fsync rejects a server without WAITAOF, and a user who may not run it."""
+    with pytest.raises(DurabilityUnsupportedError, match=message):
         check_fsync([error, REDIS_8, policy(b"always")])
