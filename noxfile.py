@@ -221,10 +221,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check the types, including those that a caller of the library sees (mypy, strict)."""
-    install(session, "server,embedded,testing,traces", "mypy", "types-requests", "nox", "fastapi")
+    """Check the types, and that the public API has complete ones (mypy, strict; pyright)."""
+    tools = ("mypy", "pyright[nodejs]", "types-requests", "nox", "fastapi")
+    install(session, "server,embedded,testing,traces", *tools)
     session.run("mypy")
     session.run("mypy", "--strict", "tests/typing", "noxfile.py", "bench")
+    session.run("python", "-m", "tools.public_types")
 
 
 @nox.session(default=False, python=PYTHONS, tags=["tests"])

@@ -65,6 +65,14 @@ def test_submodule_exports_exist(module):
     assert all(hasattr(public, name) for name in public.__all__)
 
 
+def test_typing_example_uses_each_public_name():
+    """tests/typing/use.py, which mypy checks, imports and uses each name but those for tests."""
+    text = (Path(__file__).parents[1] / "typing" / "use.py").read_text("utf-8")
+    for module in ("", ".errors", ".transfer", ".stats"):
+        for name in import_module(f"flask_redis_counter{module}").__all__:
+            assert len(re.findall(rf"\b{name}\b", text)) >= 2, name
+
+
 def test_every_error_is_public():
     """Each class of the tree is exported, documented, drawn in the tree and a CounterError."""
     errors = [
