@@ -10,7 +10,7 @@ from redis.connection import parse_url
 from ..errors import CounterError, NotAnIntegerError, StoreRejectedError
 from ..store.operation import Operation, run
 from ..store.pool import ConnectionPool
-from ..store.replies import parse_integer
+from ..store.replies import parse_integer, raise_for_error
 from ..validation import check_name, check_url
 from .records import CounterRecord, InvalidRecord
 
@@ -123,15 +123,13 @@ class RedisSource:
 
 def _count_keys() -> Operation[int]:
     (reply,) = yield [("DBSIZE",)]
-    if isinstance(reply, StoreRejectedError):
-        raise reply
+    raise_for_error(reply)
     return int(reply)
 
 
 def _scan(cursor: bytes, pattern: str) -> Operation[tuple[bytes, list[bytes]]]:
     (reply,) = yield [("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE_SIZE)]
-    if isinstance(reply, StoreRejectedError):
-        raise reply
+    raise_for_error(reply)
     next_cursor, keys = reply
     return next_cursor, keys
 

@@ -24,7 +24,7 @@ from ..store.keys import CounterKeys, counter_key, counter_pattern, name_from_ke
 from ..store.operation import Operation, gather, run
 from ..store.pool import ConnectionPool
 from ..store.queries import names
-from ..store.replies import parse_integer, translate_error
+from ..store.replies import parse_integer, raise_for_error, translate_error
 from ..store.scripts import IMPORT
 from ..validation import DEFAULT_PREFIX, NAME, check_prefix
 from .importing import ImportStatus, OnConflict, import_counter
@@ -213,16 +213,14 @@ def _split_batches(records: Iterable[CounterRecord]) -> Iterator[list[CounterRec
 
 def _count_names(prefix: str) -> Operation[int]:
     (reply,) = yield [("ZCARD", names_key(prefix))]
-    if isinstance(reply, StoreRejectedError):
-        raise reply
+    raise_for_error(reply)
     return int(reply)
 
 
 def _scan_unlisted(prefix: str, cursor: int) -> Operation[tuple[int, list[str]]]:
     """Scan a page of keys; return the next cursor, and the counters missing from the names."""
     (reply,) = yield [("SCAN", cursor, "MATCH", counter_pattern(prefix), "COUNT", 1000)]
-    if isinstance(reply, StoreRejectedError):
-        raise reply
+    raise_for_error(reply)
     next_cursor, keys = reply
     found = [name for name in (name_from_key(key.decode()) for key in keys) if NAME.fullmatch(name)]
     if not found:

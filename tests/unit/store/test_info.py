@@ -1,0 +1,65 @@
+"""The server's INFO."""
+
+import pytest
+
+from flask_redis_counter.errors import StoreRejectedError
+from flask_redis_counter.store.info import (
+    durability_warnings,
+    parse_info,
+    parse_server,
+    read_info,
+)
+from flask_redis_counter.store.operation import gather, run
+
+REDIS = b"# Server\r\nredis_version:8.0.2\r\nexecutable:/a:b\r\n"
+VALKEY = b"# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n"
+
+
+def test_parse_info_splits_at_the_first_colon():
+    """parse_info returns the fields of a section, without its headline."""
+    assert parse_info(REDIS) == {"redis_version": "8.0.2", "executable": "/a:b"}
+
+
+@pytest.mark.parametrize(
+    ("section", "server"), [(REDIS, ("Redis", "8.0.2")), (VALKEY, ("Valkey", "9.1.2"))]
+)
+def test_parse_server_returns_name_and_version(section, server):
+    """parse_server returns the version of Valkey, not that of the Redis it is compatible with."""
+    assert parse_server(parse_info(section)) == server
+
+
+def test_read_info_merges_sections():
+    """read_info reads its sections in one round trip, and returns the fields of all."""
+    sent = []
+
+    def send(commands):
+        sent.append(commands)
+        return [REDIS, b"used_memory:5\r\n"]
+
+    info = run(read_info("server", "memory"), send)
+    assert (info["redis_version"], info["used_memory"]) == ("8.0.2", "5")
+    assert sent == [[("INFO", "server"), ("INFO", "memory")]]
+
+
+def test_read_info_raises_a_rejection():
+    """read_info raises the error of a user who may not run INFO."""
+    error = StoreRejectedError("no permission")
+    with pytest.raises(StoreRejectedError):
+        run(read_info("server"), lambda _: [error])
+    assert run(gather(read_info("server")), lambda _: [error]) == [error]
+
+
+@pytest.mark.parametrize(
+    ("memory", "persistence", "config", "settings"),
+    [
+        (b"maxmemory_policy:noeviction", b"aof_enabled:1", [b"appendfsync", b"always"], []),
+        (b"", b"aof_enabled:1", [b"appendfsync", b"everysec"], ["appendfsync"]),
+        (b"", b"aof_enabled:0", [b"appendfsync", b"always"], ["appendonly"]),
+        (b"maxmemory_policy:allkeys-lru", b"aof_enabled:1", None, ["maxmemory-policy", "config"]),
+    ],
+)
+def test_durability_warnings_name_the_setting(memory, persistence, config, settings):
+    """durability_warnings has a warning for each setting that may lose acknowledged hits."""
+    config = StoreRejectedError("no permission") if config is None else config
+    found = run(durability_warnings(), lambda _: [memory, persistence, config])
+    assert list(found) == settings
