@@ -225,7 +225,7 @@ def test_json_log(serve, server):
     [
         ({"REDIS_PORT": "none"}, [], "REDIS_PORT: 'none'"),
         ({"REDIS_URL": "redis://localhost/0?colour=red"}, [], "REDIS_URL: "),
-        ({"COUNTER_NAME": "a b"}, [], "COUNTER_NAME: 'a b'"),
+        ({"COUNTER_NAME": "a b"}, [], "COUNTER_NAME: invalid counter name 'a b'"),
         ({"REDIS_URL": "rediss://localhost/0?ssl_cert_reqs=bogus"}, [], "REDIS_URL: "),
         ({"REDIS_PASSWORD": "secret"}, [], "REDIS_PASSWORD: is set, but no Redis"),
         ({"REDIS_HOST": "a"}, ["--data-dir=b"], "--data-dir: is for the embedded store"),
