@@ -1,4 +1,4 @@
-"""Named counters for asyncio: what :class:`RedisCounter` does, awaited."""
+"""Named counters for asyncio, with the methods of :class:`RedisCounter` as coroutines."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 
 
 class _Loop:
-    """What a counter has in one event loop: connections, and a writer of its own."""
+    """State of a counter in one event loop: connections, and a dispatcher."""
 
     __slots__ = ("dispatcher", "pool")
 
@@ -67,15 +67,21 @@ class _Loop:
 class AsyncRedisCounter(BaseCounter):
     """Counters that count each hit once, for asyncio.
 
-    Arguments, guarantees and errors are those of :class:`RedisCounter`. Hits of one event loop
-    that arrive together share a round trip. A hit whose task is cancelled may have counted.
+    Arguments, guarantees and errors are those of :class:`RedisCounter`. Concurrent hits of one
+    event loop share a round trip. A hit whose task is cancelled may have counted.
 
-    Thread-safe: each event loop that uses the counter has connections of its own and is another
-    writer, also where several run at once or one after the other, as with Flask's async views.
-    They are closed when the loop ends.
+    .. code-block:: python
 
-    :param store: a URL, or a ready :class:`redis.asyncio.Redis`, whose address and
-        credentials are taken over. With a spool it must be a URL: a thread replays it.
+        async with AsyncRedisCounter("redis://localhost:6379/0") as counter:
+            hit = await counter.hit("visits")
+            print(f"visit number {hit.value}")
+
+    Thread-safe. Each event loop has its own connections and writer id, also if several loops run at
+    once or one after the other, as with Flask's async views. The connections are closed when the
+    loop ends.
+
+    :param store: a URL, or a ready :class:`redis.asyncio.Redis`, from which the address and
+        credentials are taken. With a spool it must be a URL, because a thread replays the spool.
     """
 
     def __init__(
@@ -103,7 +109,7 @@ class AsyncRedisCounter(BaseCounter):
         )
         if spool is not None:
             if not isinstance(store, str):
-                raise ConfigurationError("store", "with a spool it must be a URL")
+                raise ConfigurationError("store", "must be a URL if there is a spool")
             self._replay_pool = ConnectionPool(
                 store, timeout=self.timeout, durability=self.durability
             )
@@ -129,7 +135,13 @@ class AsyncRedisCounter(BaseCounter):
         client: str | None = None,
         limits: Limits = NO_LIMITS,
     ) -> Hit:
-        """Count; see :meth:`RedisCounter.hit`."""
+        """Count a hit; see :meth:`RedisCounter.hit`.
+
+        .. code-block:: python
+
+            hits = await asyncio.gather(*(counter.hit(name) for name in names))
+            values = {hit.name: hit.value for hit in hits}
+        """
         key = counter_key(self.prefix, name)
         if self._pid != os.getpid():  # self.enter(), on the hot path
             self.enter()
@@ -150,7 +162,7 @@ class AsyncRedisCounter(BaseCounter):
     async def value(self, name: str, default: _T) -> int | _T: ...
     async def value(self, name: str, default: Any = 0) -> Any:
         """Read a counter; see :meth:`RedisCounter.value`."""
-        return await self._ask(queries.read(counter_key(self.prefix, name), default))
+        return await self._read(queries.read(counter_key(self.prefix, name), default))
 
     @overload
     async def values(self, names: Iterable[str]) -> dict[str, int]: ...
@@ -163,16 +175,16 @@ class AsyncRedisCounter(BaseCounter):
     ) -> dict[str, Any]:
         """Read many counters in one round trip; see :meth:`RedisCounter.values`."""
         keys = {name: counter_key(self.prefix, name) for name in names}
-        return await self._ask(queries.read_many(keys, default, invalid))
+        return await self._read(queries.read_many(keys, default, invalid))
 
     async def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[SeriesPoint]:
         """Return the hits of the last days; see :meth:`RedisCounter.series`."""
-        return await self._ask(queries.series(counter_key(self.prefix, name), unit, days))
+        return await self._read(queries.series(counter_key(self.prefix, name), unit, days))
 
     async def set(
         self, name: str, value: int, *, max_counters: int | None = None, if_absent: bool = False
     ) -> int | None:
-        """Set a counter and return the value that it had; see :meth:`RedisCounter.set`."""
+        """Set a counter and return its previous value; see :meth:`RedisCounter.set`."""
         operation = queries.set_value(
             counter_key(self.prefix, name),
             check_integer(value, MIN_VALUE),
@@ -182,7 +194,7 @@ class AsyncRedisCounter(BaseCounter):
         return await run_async(operation, self._here().pool.execute)
 
     async def reset(self, name: str) -> int | None:
-        """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
+        """Set a counter to 0 and return its previous value; raises the errors of :meth:`set`."""
         return await self.set(name, 0)
 
     async def delete(self, name: str) -> int | None:
@@ -192,24 +204,24 @@ class AsyncRedisCounter(BaseCounter):
 
     async def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""
-        return await self._ask(queries.names(self.prefix, after, limit))
+        return await self._read(queries.names(self.prefix, after, limit))
 
     async def ping(self) -> None:
         """Ask the store for a sign of life; see :meth:`RedisCounter.ping`."""
-        await self._ask(queries.ping())
+        await self._read(queries.ping())
 
     async def check_ready(self) -> None:
-        """Check that the store would take a hit; see :meth:`RedisCounter.check_ready`."""
+        """Check that the store would accept a hit; see :meth:`RedisCounter.check_ready`."""
         attempt_timeout = self._here().pool.attempt_timeout * SYNC_SHARE
-        await self._ask(queries.check_ready(self.prefix, self.durability, attempt_timeout))
+        await self._read(queries.check_ready(self.prefix, self.durability, attempt_timeout))
 
     async def durability_warnings(self) -> list[str]:
-        """Return how the store is set up to lose hits; see :meth:`RedisCounter.risks`."""
-        return list((await self._ask(info.durability_warnings())).values())
+        """Return warnings; see :meth:`RedisCounter.durability_warnings`."""
+        return list((await self._read(info.durability_warnings())).values())
 
     async def store_info(self) -> StoreInfo:
-        """Return what the store says of itself; see :meth:`RedisCounter.about`."""
-        return await self._ask(info.store_info())
+        """Return facts about the store; see :meth:`RedisCounter.store_info`."""
+        return await self._read(info.store_info())
 
     async def overview(
         self,
@@ -219,11 +231,11 @@ class AsyncRedisCounter(BaseCounter):
         limit: int = 20,
         days: int = 30,
     ) -> Overview:
-        """Read many counters and about the store; see :meth:`RedisCounter.overview`."""
-        return await self._ask(overview.overview(self.prefix, names, after, limit, days))
+        """Read counters and the store's info; see :meth:`RedisCounter.overview`."""
+        return await self._read(overview.overview(self.prefix, names, after, limit, days))
 
     async def aclose(self) -> None:
-        """End the replayer and close this loop's idle connections; the counter stays usable."""
+        """Stop the replayer and close idle connections; see :meth:`RedisCounter.close`."""
         if self.spool is not None:
             await asyncio.to_thread(stop_replayer, self.spool)
         await self._here().pool.close()
@@ -236,7 +248,7 @@ class AsyncRedisCounter(BaseCounter):
         await self.aclose()
 
     def _here(self) -> _Loop:
-        """Return what belongs to the running loop, in this process."""
+        """Return the state of the running loop, in this process."""
         self.enter()
         return self._loops.get()
 
@@ -244,5 +256,5 @@ class AsyncRedisCounter(BaseCounter):
         self._loops.enter()
         super()._reset()
 
-    async def _ask(self, operation: Operation[_T]) -> _T:
+    async def _read(self, operation: Operation[_T]) -> _T:
         return await run_async(operation, self._here().pool.read)

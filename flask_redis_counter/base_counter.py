@@ -1,4 +1,4 @@
-"""Arguments, attributes and the spool: the part that the counters for threads and asyncio share."""
+"""Base class of the counters for threads and for asyncio: arguments, attributes, spool."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def load_options(
 class BaseCounter(ForkSafe):
     """Base class of :class:`RedisCounter` and :class:`AsyncRedisCounter`."""
 
-    # Connections of the replayer, which is a thread; set by a subclass that has a spool.
+    # Connections of the replayer thread; a subclass sets it if there is a spool.
     _replay_pool: ConnectionPool
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Named counters in a Redis-compatible store. No Flask in here."""
+"""Named counters in a Redis-compatible store, for threads. Does not need Flask."""
 
 from __future__ import annotations
 
@@ -38,27 +38,34 @@ _T = TypeVar("_T")
 
 
 class RedisCounter(BaseCounter):
-    """Counters that count each hit once and never hide that one was lost.
+    """Counters that count each hit once, and report each hit whose outcome is unknown.
 
-    A hit that gets no answer is sent again under the same number, which the store counts once,
-    until the deadline is over. Hits that arrive together share a round trip.
+    A hit without a reply is sent again with the same sequence number, which the store counts once,
+    until the timeout is over. Concurrent hits share a round trip.
 
-    Thread-safe, also with gevent; a forked child may go on using it, also of a fork in C (uWSGI).
-    Opens no connection until it is used.
+    .. code-block:: python
+
+        with RedisCounter("redis://localhost:6379/0") as counter:
+            hit = counter.hit("visits")
+            print(f"visit number {hit.value} of {counter.value('visits')}")
+
+    Thread-safe, also with gevent. Forked processes can use it, also after a fork in C (uWSGI).
+    Opens connections when it is first used.
 
     :param store: a URL (``redis://``, ``rediss://``, ``unix://``) or a ready
-        :class:`redis.Redis`, whose address and credentials are taken over. redis-py's
-        own retries are off either way, because each may count once more.
-    :param prefix: what the keys begin with, 0 to 64 of ``A-Z a-z 0-9 . _ : / -``.
-    :param timeout: seconds that a call may take at the most, 0.01 to 60.
-    :param durability: what a hit waits for: ``memory``, the server's answer; ``fsync``, its
-        disk (Redis 7.2 or Valkey, with ``appendonly``); ``replica``, one replica.
-    :param spool: where a hit is written down that the store did not take, to be counted once
-        when it does; None: the hit fails.
-    :param metrics: what takes note of what becomes of the hits; None: one of its own.
-    :param visitors: cache of the visitors that the store was told of, to be shared by the
-        counters of a process; None: one of its own.
-    :ivar metrics: the same; its ``reading()`` are numbers for a monitor.
+        :class:`redis.Redis`, from which the address and credentials are taken. The retries of
+        redis-py are disabled, because a retried hit could count twice.
+    :param prefix: prefix of the keys, 0 to 64 characters of ``A-Z a-z 0-9 . _ : / -``.
+    :param timeout: maximum seconds for a call, 0.01 to 60.
+    :param durability: where a hit must be stored before it is acknowledged: ``memory`` of the
+        server; ``fsync``, its disk (Redis 7.2 or Valkey, with ``appendonly``); ``replica``, one
+        replica.
+    :param spool: file for hits that the store does not accept, which are counted later; None:
+        such a hit fails.
+    :param metrics: records the outcomes of hits; None: create one.
+    :param visitors: cache of reported visitors, which the counters of a process can share; None:
+        create one.
+    :ivar metrics: metrics of the hits; see :meth:`HitMetrics.snapshot`.
     :raises ConfigurationError: an argument is malformed or out of bounds.
     """
 
@@ -113,37 +120,46 @@ class RedisCounter(BaseCounter):
         limits: Limits = NO_LIMITS,
         ask: bool = True,
     ) -> Hit:
-        """Count.
+        """Count a hit.
 
-        :param name: the counter, created where it does not exist.
-        :param amount: how many at once, 1 to 2**63 - 1.
+        .. code-block:: python
+
+            try:
+                value = counter.hit("visits", idempotency_key=key).value
+            except CounterError as error:
+                value = None
+                print(f"{error.outcome}: {error}")
+
+        :param name: name of the counter, which is created if it does not exist.
+        :param amount: number to add, 1 to 2**63 - 1.
         :param idempotency_key: key of this hit, 1 to 255 printable ASCII characters. Hits of a
-            counter with the same key count once and get the same value, in whatever process,
+            counter with the same key count once and get the same value, in all processes,
             until a day after the last of them.
-        :param visitor: what tells who it is from others, such as an address, for
-            :meth:`series`. Only a hash of it is kept, salted anew each day; a hit that waited
-            in a spool has none.
-        :param client: what tells who sends it from others, such as an address, for a rate.
-        :param limits: what it is counted under. A hit that waited in a spool always counts.
-        :param ask: False: do not ask the store, because it is known to be away: the hit goes to
-            the spool, or fails as one that did not reach the store.
-        :raises InvalidNameError: the name is outside the rules.
-        :raises InvalidAmountError: the amount is outside its bounds.
-        :raises InvalidIdempotencyKeyError: the token is outside the rules.
-        :raises CounterNotFoundError: not counted: the terms let a hit make no counter.
-        :raises TooManyCountersError: not counted: there are as many as the terms allow.
+        :param visitor: identifies the visitor, e.g. by an address, for :meth:`series`. Only a hash
+            is sent, and salted each day; a spooled hit has no visitor.
+        :param client: identifies the client, e.g. by an address, for a rate limit.
+        :param limits: limits for the hit. A spooled hit always counts.
+        :param ask: False if the store is known to be down: the hit is spooled, or fails as one that
+            did not reach the store.
+        :raises InvalidNameError: the name is invalid.
+        :raises InvalidAmountError: the amount is out of bounds.
+        :raises InvalidIdempotencyKeyError: the idempotency key is invalid.
+        :raises CounterNotFoundError: not counted: the limits do not allow to create a counter.
+        :raises TooManyCountersError: not counted: there are as many counters as the limits allow.
         :raises RateLimitExceededError: not counted: the client exceeds the rate limit.
-        :raises IdempotencyMemoryError: not counted: the store has no memory for another token.
-        :raises IdempotencyKeyReusedError: not counted: the token was used with another amount.
+        :raises IdempotencyMemoryError: not counted: the store has no memory for another
+            idempotency key.
+        :raises IdempotencyKeyReusedError: not counted: the idempotency key was used with another
+            amount.
         :raises StoreUnavailableError: not counted: the store was not reached in time.
-        :raises StoreRejectedError: not counted: the store is full, read-only, loading …
-        :raises OutcomeUnknownError: perhaps counted: the store was asked and did not answer.
-            With a token, also where this call did not reach the store, because one before it
-            may have; the same call again finds out.
-        :raises HitSpooledError: not yet counted: it waits in the spool. With a spool, one of the
-            three above says that the spool is full, or that its disk refuses.
-        :raises NotAnIntegerError: not counted: the key holds something else.
-        :raises CounterOverflowError: not counted: the value would pass 2**63 - 1.
+        :raises StoreRejectedError: not counted: the store is full, read-only, loading, etc.
+        :raises OutcomeUnknownError: perhaps counted: the store did not answer. With an idempotency
+            key also if this call did not reach the store, because an earlier call may have; repeat
+            the call to find out.
+        :raises HitSpooledError: not counted yet: the hit is in the spool. With a spool, the three
+            errors above mean that the spool is full, or that its disk fails.
+        :raises NotAnIntegerError: not counted: the key holds another type.
+        :raises CounterOverflowError: not counted: the value would exceed 2**63 - 1.
         """
         key = counter_key(self.prefix, name)
         self.enter()
@@ -154,7 +170,9 @@ class RedisCounter(BaseCounter):
             self._dispatcher.count(pending)
         else:
             pending.started_at = time.monotonic()
-            pending.error = StoreUnavailableError("the store was away a moment ago: not asked")
+            pending.error = StoreUnavailableError(
+                "the store was down a moment ago; this hit was not sent"
+            )
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 self._add_to_spool(self.spool, pending)
@@ -168,12 +186,12 @@ class RedisCounter(BaseCounter):
     def value(self, name: str, default: Any = 0) -> Any:
         """Read a counter.
 
-        :param default: what to return for a counter that does not exist.
-        :raises InvalidNameError: the name is outside the rules.
-        :raises NotAnIntegerError: the key holds something else.
-        :raises StoreError: the store did not answer in time, or refused.
+        :param default: returned if the counter does not exist.
+        :raises InvalidNameError: the name is invalid.
+        :raises NotAnIntegerError: the key holds another type.
+        :raises StoreError: the store did not answer in time, or rejected the command.
         """
-        return self._ask(queries.read(counter_key(self.prefix, name), default))
+        return self._read(queries.read(counter_key(self.prefix, name), default))
 
     @overload
     def values(self, names: Iterable[str]) -> dict[str, int]: ...
@@ -186,44 +204,43 @@ class RedisCounter(BaseCounter):
     ) -> dict[str, Any]:
         """Read many counters in one round trip.
 
-        :param default: what to return for one that does not exist.
-        :param invalid: what to return for one whose key holds something else, if anything.
-        :raises InvalidNameError: a name is outside the rules.
-        :raises NotAnIntegerError: one of the keys does, and nothing is to stand for it.
-        :raises StoreError: the store did not answer in time, or refused.
+        :param default: value of a counter that does not exist.
+        :param invalid: value of a counter whose key holds another type; by default an error.
+        :raises InvalidNameError: a name is invalid.
+        :raises NotAnIntegerError: a key holds another type, and ``invalid`` is not given.
+        :raises StoreError: the store did not answer in time, or rejected the command.
         """
         keys = {name: counter_key(self.prefix, name) for name in names}
-        return self._ask(queries.read_many(keys, default, invalid))
+        return self._read(queries.read_many(keys, default, invalid))
 
     def series(self, name: str, *, unit: Unit = "day", days: int = 30) -> list[SeriesPoint]:
-        """Return the hits of the last days, today's last, or of each hour of them.
+        """Return the hits of each of the last days, or of each hour of them; today is last.
 
-        In UTC, by the clock of the process that took the hit; a day without hits is a zero.
-        :meth:`set` and :meth:`reset` leave them alone.
+        In UTC, by the clock of the process that counted the hit; a day without hits is a zero.
+        :meth:`set` and :meth:`reset` do not change it.
 
         :param unit: ``day`` or ``hour``.
-        :param days: how far to go back, today included: 1 to 3660 days, 1 to 7 by hour.
-        :raises InvalidNameError: the name is outside the rules.
-        :raises InvalidPeriodError: the unit or the days are outside the rules.
-        :raises StoreError: the store did not answer in time, or refused.
+        :param days: number of days including today: 1 to 3660, or 1 to 7 by hour.
+        :raises InvalidNameError: the name is invalid.
+        :raises InvalidPeriodError: the unit or the days are out of bounds.
+        :raises StoreError: the store did not answer in time, or rejected the command.
         """
-        return self._ask(queries.series(counter_key(self.prefix, name), unit, days))
+        return self._read(queries.series(counter_key(self.prefix, name), unit, days))
 
     def set(
         self, name: str, value: int, *, max_counters: int | None = None, if_absent: bool = False
     ) -> int | None:
-        """Set a counter and return the value that it had, None where it did not exist.
+        """Set a counter; return its previous value, or None if it did not exist.
 
         :param value: -2**63 to 2**63 - 1.
-        :param max_counters: make the counter only while there are fewer than so many; None:
-            always.
-        :param if_absent: set it only where it does not exist.
-        :raises CounterExistsError: it does.
-        :raises InvalidNameError: the name is outside the rules.
-        :raises InvalidAmountError: the value is outside its bounds.
-        :raises TooManyCountersError: there is none of that name, and there are too many.
-        :raises NotAnIntegerError: the key holds something else, and was left as it is.
-        :raises StoreError: the store did not answer in time, or refused; ``counted``
+        :param max_counters: create the counter only if there are fewer than this; None: always.
+        :param if_absent: set the counter only if it does not exist.
+        :raises CounterExistsError: the counter exists, with ``if_absent``.
+        :raises InvalidNameError: the name is invalid.
+        :raises InvalidAmountError: the value is out of bounds.
+        :raises TooManyCountersError: the counter does not exist, and there are ``max_counters``.
+        :raises NotAnIntegerError: the key holds another type, and was not changed.
+        :raises StoreError: the store did not answer in time, or rejected it; ``outcome``
             says whether the counter may have been set.
         """
         operation = queries.set_value(
@@ -235,17 +252,17 @@ class RedisCounter(BaseCounter):
         return run(operation, self._pool.execute)
 
     def reset(self, name: str) -> int | None:
-        """Set a counter to 0 and return the value that it had; raises what :meth:`set` does."""
+        """Set a counter to 0 and return its previous value; raises the errors of :meth:`set`."""
         return self.set(name, 0)
 
     def delete(self, name: str) -> int | None:
-        """Delete a counter and what describes it; return its value, None where there was none.
+        """Delete a counter with its records; return its value, or None if it did not exist.
 
-        A repeat of a hit that had counted still does not count.
+        Idempotency keys stay: a repeated hit does not count again.
 
-        :raises InvalidNameError: the name is outside the rules.
-        :raises NotAnIntegerError: the key holds something else, and was left as it is.
-        :raises StoreError: the store did not answer in time, or refused; ``counted``
+        :raises InvalidNameError: the name is invalid.
+        :raises NotAnIntegerError: the key holds another type, and was not changed.
+        :raises StoreError: the store did not answer in time, or rejected it; ``outcome``
             says whether the counter may have been deleted.
         """
         operation = queries.delete(counter_key(self.prefix, name))
@@ -254,45 +271,45 @@ class RedisCounter(BaseCounter):
     def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.
 
-        A counter whose key another client has made is among them once it was hit or set here.
+        A counter whose key another client created is included after its first hit or set here.
 
-        :param after: only those that come after this name.
-        :param limit: not more than so many; None: all, in steps that keep to the deadline each.
-        :raises StoreError: the store did not answer in time, or refused.
+        :param after: only names after this one.
+        :param limit: maximum number of names; None: all, in steps with the timeout each.
+        :raises StoreError: the store did not answer in time, or rejected the command.
         """
-        return self._ask(queries.names(self.prefix, after, limit))
+        return self._read(queries.names(self.prefix, after, limit))
 
     def ping(self) -> None:
-        """Ask the store for a sign of life.
+        """Check that the store answers.
 
-        :raises StoreError: it did not answer in time, or refused.
+        :raises StoreError: the store did not answer in time, or rejected the command.
         """
-        self._ask(queries.ping())
+        self._read(queries.ping())
 
     def check_ready(self) -> None:
-        """Check that the store would take a hit, without counting.
+        """Check that the store would accept a hit, without counting.
 
-        It would not where it is a read-only replica, full, without a disk or the replicas that
-        it needs, or where the user may not run the commands that count.
+        It would not if it is a read-only replica, is full, lacks the disk or the replicas that it
+        needs, or if the user may not run the commands of a hit.
 
-        :raises StoreError: it did not answer in time, or would refuse.
+        :raises StoreError: the store did not answer in time, or would reject a hit.
         """
         attempt_timeout = self._pool.attempt_timeout * SYNC_SHARE
-        self._ask(queries.check_ready(self.prefix, self.durability, attempt_timeout))
+        self._read(queries.check_ready(self.prefix, self.durability, attempt_timeout))
 
     def durability_warnings(self) -> list[str]:
-        """Return in words how the store is set up to lose hits that it acknowledged.
+        """Return warnings about settings of the store that may lose acknowledged hits.
 
-        :raises StoreError: it did not answer in time.
+        :raises StoreError: the store did not answer in time.
         """
-        return list(self._ask(info.durability_warnings()).values())
+        return list(self._read(info.durability_warnings()).values())
 
     def store_info(self) -> StoreInfo:
-        """Return what the store says of itself.
+        """Return server, version, memory and persistence of the store.
 
-        :raises StoreError: it did not answer in time, or refused.
+        :raises StoreError: the store did not answer in time, or rejected the command.
         """
-        return self._ask(info.store_info())
+        return self._read(info.store_info())
 
     def overview(
         self,
@@ -302,27 +319,27 @@ class RedisCounter(BaseCounter):
         limit: int = 20,
         days: int = 30,
     ) -> Overview:
-        """Read many counters with their days, and about the store, in two round trips.
+        """Read many counters with their days, and the store's info, in two round trips.
 
-        :param names: counters to begin with.
-        :param after: and those that come after this name; None: no others.
-        :param limit: not more than so many of the latter.
-        :param days: how far to go back, today included: 1 to 3660 days.
-        :raises InvalidNameError: a name is outside the rules.
-        :raises InvalidPeriodError: the days are outside the rules.
-        :raises StoreError: the store did not answer in time, or refused.
+        :param names: first counters of the result.
+        :param after: add the counters after this name; None: add none.
+        :param limit: maximum number of counters to add.
+        :param days: number of days including today: 1 to 3660.
+        :raises InvalidNameError: a name is invalid.
+        :raises InvalidPeriodError: the days are out of bounds.
+        :raises StoreError: the store did not answer in time, or rejected the command.
         """
-        return self._ask(overview.overview(self.prefix, names, after, limit, days))
+        return self._read(overview.overview(self.prefix, names, after, limit, days))
 
     def start_replaying(self) -> None:
-        """Begin to count what waits in the spool; otherwise this process's first request does.
+        """Start to replay the spool now, rather than with the first call in this process.
 
-        For a process that forks no others: a thread that writes to the spool must not be copied.
+        Only for a process that does not fork: a thread that writes to the spool must not be copied.
         """
         self.enter()
 
     def close(self) -> None:
-        """End the replayer and close the idle connections; the counter stays usable."""
+        """Stop the replayer and close idle connections. The counter can still be used."""
         if self.spool is not None:
             stop_replayer(self.spool)
         self._pool.close()
@@ -335,12 +352,12 @@ class RedisCounter(BaseCounter):
         self.close()
 
     def _reset(self) -> None:
-        # Another process is another writer, and carries nothing of its parent's.
+        # A forked process is another writer, and has no hits of its parent.
         self._dispatcher = Dispatcher(
             self._pool, timeout=self.timeout, durability=self.durability, metrics=self.metrics
         )
         super()._reset()
 
-    def _ask(self, operation: Operation[_T]) -> _T:
+    def _read(self, operation: Operation[_T]) -> _T:
         self.enter()
         return run(operation, self._pool.read)

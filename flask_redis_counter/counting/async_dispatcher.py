@@ -1,4 +1,4 @@
-"""Carries batches in an event loop: one task while there is something to carry."""
+"""Sends batches in an event loop, from one task that runs while there are hits."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .metrics import HitMetrics
 
 
 class AsyncDispatcher:
-    """Sends hits in batches over one store, in its event loop: there it is one writer.
+    """Sends hits of one event loop in batches over one connection pool.
 
-    :param timeout: seconds that one hit may take.
-    :param durability: what a hit waits for.
-    :param metrics: takes note of what was sent and answered.
+    :param timeout: seconds for one hit.
+    :param durability: where a hit must be stored before it counts as acknowledged.
+    :param metrics: records round trips and outcomes.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class AsyncDispatcher:
         self._timer: asyncio.TimerHandle | None = None
 
     async def count(self, hit: PendingHit) -> None:
-        """Count, and give the hit its outcome, within the deadline."""
+        """Send a hit and set its outcome, within the timeout."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         hit.started_at = now
@@ -50,7 +50,7 @@ class AsyncDispatcher:
             return
         hit.waiter = loop.create_future()
         if batch is None and (self._sender_task is None or self._sender_task.done()):
-            batch = self._batcher.in_flight  # who carried the last one was cancelled
+            batch = self._batcher.in_flight  # the sender task was cancelled
         if batch is not None:
             self._sender_task = loop.create_task(self._send_all(batch))
         if self._timer is None:
@@ -65,24 +65,23 @@ class AsyncDispatcher:
         while batch is not None:
             try:
                 await self._send_until_answered(batch)
-            except BaseException:  # cancelled, for one where the loop comes to its end
+            except BaseException:  # e.g. cancelled at the end of the loop
                 if batch.is_sent:
                     batch.mark_unknown()
                 raise
             finally:
                 batch.expire(math.inf)
-                # Where the loop was blocked for long, another has taken over.
-                ours = self._batcher.in_flight is batch
+                # False if another task took over after the loop was blocked for long.
+                still_sender = self._batcher.in_flight is batch
                 self._batcher.finish(batch)
                 _wake(batch.hits)
-            batch = self._batcher.in_flight if ours else None
+            batch = self._batcher.in_flight if still_sender else None
 
     async def _send_until_answered(self, batch: Batch) -> None:
-        """Send a batch until it is answered, or there is no time for another attempt."""
+        """Send a batch until it is answered or there is no time for another attempt."""
         loop = asyncio.get_running_loop()
-        deadline = batch.hits[
-            -1
-        ].deadline  # who joins it later, while the store is away, fails with it
+        # Hits that join later, while the store is down, fail together with the last one of now.
+        deadline = batch.hits[-1].deadline
         while True:
             try:
                 replies = await self._pool.round_trip(batch.commands, deadline)
@@ -99,7 +98,7 @@ class AsyncDispatcher:
             await asyncio.sleep(delay)
 
     def _expire_overdue(self) -> None:
-        """Let go of those whose deadline is over; one timer for all, most never need it."""
+        """Expire the hits whose deadline is over. One timer for all hits, which most never need."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         waiting = self._batcher.pending()

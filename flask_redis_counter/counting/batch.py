@@ -1,8 +1,8 @@
-"""The hits that one round trip carries, and what becomes of them.
+"""Hits that are sent in one round trip, repeated until it is answered.
 
-Each batch has its writer's next number, and the script answers a number that it has seen with
-the answer that it gave (RIFL: Lee et al., "Implementing Linearizability at Large Scale and Low
-Latency", SOSP 2015). So a batch may be sent again until it is answered, and counts once.
+Each batch has the next sequence number of its writer. The script replies to a number that it has
+seen with its first reply (RIFL: Lee et al., "Implementing Linearizability at Large Scale and Low
+Latency", SOSP 2015). So a batch can be sent several times, and counts once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BACKOFF = Backoff(0.01, 0.1, jitter=1)
 
 
 class Batch:
-    """The hits that one round trip carries, sent again until it is answered or given up."""
+    """Hits that are sent in one round trip, until it is answered or given up."""
 
     __slots__ = (
         "_answered",
@@ -64,46 +64,46 @@ class Batch:
         is_probe: bool,
     ) -> None:
         self.hits: list[PendingHit] = hits
-        #: When the deadline of the one who carries it is over.
+        #: Deadline of the leader, who sends the batch.
         self.deadline: float = hits[-1].deadline
         self._writer = writer
         self._sequence = sequence
         self._durability = durability
         self._sync_timeout_ms = sync_timeout_ms
-        # Until it is first sent, hits may still leave it.
+        # None until the batch is first sent; until then hits can still expire.
         self._calls: list[ScriptCall] | None = None
         self._loading = False
         self._resending_visitors = False
         self._failures = 0
-        # Whether it is to find out if an outage is over: at once, and not until the deadline.
+        # Whether the batch tests if an outage is over: it gives up at the first failure.
         self._is_probe = is_probe
         self._error: StoreError | None = None
         self._gave_up = False
         self._answered = False
-        # Whether an attempt may have been executed without our knowing.
+        # Whether the store may have executed an attempt whose reply was lost.
         self._maybe_executed = False
-        # Whether a hit of a call that was sent has gone, and may wait in a spool with it.
+        # Whether a hit expired after its call was sent: the spool may hold that call.
         self._hit_expired = False
-        #: Whether another process has the same writer; its combiner is to take another one.
+        #: Whether another process uses the same writer; the batcher then takes a new one.
         self.is_copied: bool = False
 
     @property
     def is_sent(self) -> bool:
-        """Whether it may have reached the store."""
+        """Whether the batch may have reached the store."""
         return self._calls is not None
 
     @property
     def done(self) -> bool:
-        """Whether nothing of it is left to be sent."""
+        """Whether nothing is left to send."""
         return self._gave_up or self._calls == []
 
     @property
     def outage(self) -> CounterError | None:
-        """The last error, where all attempts were in vain: no store, or one that takes no hits."""
+        """The last error if all attempts failed: no store, or a store that accepts no hits."""
         return self._error if self._failures > 0 and not self._answered else None
 
     def commands(self) -> list[Command]:
-        """Return what to send now; from here on nobody leaves it any more."""
+        """Return the commands of the next attempt. From the first call on, hits cannot leave."""
         if self._calls is None:
             self._calls = self._make_calls()
         commands = [call.command() for call in self._calls]
@@ -116,9 +116,9 @@ class Batch:
         return commands
 
     def apply_replies(self, replies: list[Any]) -> list[ScriptCall]:
-        """Take the answers to :meth:`commands`, an error of the store standing in its place.
+        """Resolve hits from the replies to :meth:`commands`, errors among them.
 
-        Returns the calls whose hits have got their outcome by it.
+        Returns the calls whose hits now have an outcome.
         """
         synced = self._durability == "memory" or _is_synced(replies.pop())
         loaded, self._loading = self._loading, False
@@ -151,50 +151,47 @@ class Batch:
         return resolved
 
     def record_failure(self, error: StoreError) -> None:
-        """Take note of an attempt that failed as a whole."""
+        """Record the error of an attempt that failed as a whole."""
         self._failures += 1
-        # What a server said explains more than that no other was found in its place.
-        told = isinstance(self._error, StoreRejectedError)
-        if not (told and isinstance(error, StoreUnavailableError)):
+        # The reply of a server explains more than a later failure to connect.
+        has_reply = isinstance(self._error, StoreRejectedError)
+        if not (has_reply and isinstance(error, StoreUnavailableError)):
             self._error = error
         if isinstance(error, OutcomeUnknownError):
             self._maybe_executed = True
         elif isinstance(error, StoreRejectedError) and not is_transient(error.__cause__):
             self._answered = True
-            # A new connection introduces itself again: the password may have been another one.
-            again = isinstance(error.__cause__, AuthenticationError) and self._failures == 1
-            self._gave_up = not again
+            # A new connection authenticates again: the password may have been changed.
+            retry = isinstance(error.__cause__, AuthenticationError) and self._failures == 1
+            self._gave_up = not retry
         else:
             self._gave_up = self._is_probe
 
     def mark_unknown(self) -> None:
-        """Take note that a hit is gone, and was told that an attempt may have been executed."""
+        """Record that a hit ended with the outcome "unknown" while the batch goes on."""
         self._maybe_executed = self._hit_expired = True
 
     def next_delay(self) -> float:
-        """Return how many seconds to wait before the next attempt: exponential, full jitter."""
+        """Return the seconds to wait before the next attempt: exponential, full jitter."""
         if self._failures <= 1 and (self._loading or self._resending_visitors or self.is_copied):
             return 0.0
         return BACKOFF.delay(self._failures)
 
     def expire(self, deadline: float) -> None:
-        """Let the hits fail with what is known that have no outcome yet.
+        """Set the error of pending hits whose deadline is over; of all if the batch is done.
 
-        :param deadline: only those whose deadline is over then; all, where there is no use in
-            going on.
+        :param deadline: hits with this deadline or an earlier one expire.
         """
         if self._calls == []:
-            return  # all are settled
-        error = self._as_unknown(
-            self._error or StoreUnavailableError("there was no time to ask the store")
-        )
+            return  # all hits have an outcome
+        error = self._as_unknown(self._error or StoreUnavailableError("no time to reach the store"))
         if (
             self.is_sent
             and not self.done
             and any(hit.is_pending and hit.deadline > deadline for hit in self.hits)
         ):
-            # Others go on with the same call, amounts and all.
-            error = OutcomeUnknownError(f"given up, and others go on with it: {error}")
+            # The other hits continue with the same call, which includes this hit's amount.
+            error = OutcomeUnknownError(f"deadline over, but the batch continues: {error}")
         for hit in self.hits:
             if hit.is_pending and (hit.deadline <= deadline or self.done):
                 hit.error = error
@@ -204,7 +201,7 @@ class Batch:
         single: list[ScriptCall] = []
         for hit in self.hits:
             if hit.error is not None:
-                continue  # it left
+                continue  # expired
             call = calls.get(hit.key)
             if hit.idempotency_key is not None:
                 single.append(
@@ -219,24 +216,24 @@ class Batch:
         return [*calls.values(), *single]
 
     def _separate_call(self, hit: PendingHit) -> ScriptCall:
-        # A number stands for one call of a counter; a token of its own tells this one apart.
+        # A sequence number identifies one call per counter; this one has its own idempotency key.
         return ScriptCall.for_hit(hit, self._writer, self._sequence, secrets.token_hex(8))
 
     def _handle_rejection(
         self, call: ScriptCall, error: StoreRejectedError, loaded: bool
     ) -> list[ScriptCall]:
-        """Return the calls that are to be sent in place of one that the store refused."""
+        """Return the calls to send instead of one that the store rejected."""
         if isinstance(error.__cause__, NoScriptError):
             self._loading = True
             self._error = (
-                StoreRejectedError("the store does not take the script that counts")
+                StoreRejectedError("the store does not accept the counting script")
                 if loaded
-                else StoreUnavailableError("there was no time to load the script that counts")
+                else StoreUnavailableError("no time to load the counting script")
             )
             return [call]
         if str(error.__cause__).startswith("FORGOTTEN"):
             self._resending_visitors = True
-            self._error = StoreUnavailableError("there was no time to tell the store of visitors")
+            self._error = StoreUnavailableError("no time to send the visitors again")
             call.resend_visitors()
             return [call]
         if is_transient(error.__cause__):
@@ -245,10 +242,12 @@ class Batch:
         if is_taken(error) or is_stale(error):
             self.is_copied = True
             if not (self._hit_expired if is_taken(error) else self._maybe_executed):
-                # No attempt of ours has counted, and none will: the store keeps the numbers.
+                # No attempt of this process counted, and none will: the store rejects the number.
                 return [call.for_writer(secrets.token_hex(8))]
         if len(call.hits) > 1 and "would overflow" in str(error):
-            return [self._separate_call(hit) for hit in call.hits]  # as many as there is room for
+            return [
+                self._separate_call(hit) for hit in call.hits
+            ]  # as many count as there is room for
         outcome = translate_script_error(error, call.key)
         if isinstance(outcome, OutcomeUnknownError):
             self._maybe_executed = True
@@ -258,7 +257,7 @@ class Batch:
         return []
 
     def _as_unknown(self, error: CounterError) -> CounterError:
-        """Return the error, or unknown where an earlier attempt may have been executed."""
+        """Return the error, or "unknown" if an earlier attempt may have been executed."""
         if not self._maybe_executed or isinstance(error, OutcomeUnknownError):
             return error
         unknown = OutcomeUnknownError(f"an earlier attempt was not answered; then: {error}")
@@ -267,6 +266,6 @@ class Batch:
 
 
 def _is_synced(answer: Any) -> bool:
-    if isinstance(answer, list):  # WAITAOF: on how many disks here, and on how many replicas'
+    if isinstance(answer, list):  # WAITAOF: number of local disks and of replicas
         answer = answer[0]
     return isinstance(answer, int) and answer >= 1

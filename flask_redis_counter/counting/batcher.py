@@ -1,7 +1,7 @@
-"""Hits that arrive together leave together: one batch in flight, the next one gathering.
+"""Collects concurrent hits into batches, of which one is in flight at a time.
 
-A pure state machine: no I/O, no clock, no threads in here. A driver carries the batches, tells
-what became of them, and wakes those who wait; there is one for threads and one for asyncio.
+A pure state machine without I/O, clock and threads. A dispatcher sends the batches, reports their
+results, and wakes the callers; there is one for threads and one for asyncio.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from ..validation import Durability
 from .batch import Batch
 from .hit import PendingHit
 
-#: How many hits one batch takes at the most; what is left over makes the next one.
+#: Maximum number of hits in a batch; the others are queued for the next one.
 MAX_HITS = 1000
 
-#: The share of the time for an answer that the server may spend on disk or replica: its answer is
-#: to come in time also when that takes too long.
+#: Share of the time for an attempt that the server may wait for its disk or replica. The rest is
+#: for the reply, which must also arrive in time if that wait times out.
 SYNC_SHARE = 0.8
 
 
 class Batcher:
-    """Gathers hits into batches, of which one is in flight at a time.
+    """Queue of hits, and the batch in flight.
 
-    It is one writer. A batch that is given up without an answer makes it another one: whatever
-    of that batch is still on its way counts under an identity that nobody uses any more. So does a
-    batch that tells of another process with the same identity.
+    Each batcher has a random writer id. It takes a new one after a batch without a reply, so that
+    a delayed packet of that batch cannot collide with later batches, and after a reply that says
+    that another process uses the same writer id.
 
-    Its methods are for one caller at a time: a driver with threads holds a lock.
+    Not thread-safe: the dispatcher for threads holds a lock.
 
-    :param durability: what a hit waits for.
-    :param sync_timeout_ms: milliseconds that the store may take over that.
+    :param durability: where a hit must be stored before it counts as acknowledged.
+    :param sync_timeout_ms: milliseconds that the server may wait for its disk or replica.
     """
 
     def __init__(self, durability: Durability = "memory", sync_timeout_ms: int = 0) -> None:
@@ -45,27 +45,27 @@ class Batcher:
 
     @property
     def in_flight(self) -> Batch | None:
-        """The batch in flight."""
+        """The batch in flight, or None."""
         return self._in_flight
 
     def add(self, hit: PendingHit, now: float) -> Batch | None:
-        """Take a hit in; return the batch to carry at once, or None: wait to be woken.
+        """Add a hit; return the batch to send now, or None if the caller must wait.
 
-        :raises StoreUnavailableError: the store is away; one batch at a time finds out whether
-            it still is, so that an outage does not use up a server's threads.
+        :raises StoreUnavailableError: the store is down. Only one batch at a time probes it, so
+            that an outage does not block all threads of a server.
         """
         in_flight = self._in_flight
         if in_flight is None and not self._queue:
             return self._dispatch([hit])
         if in_flight is not None and now > in_flight.deadline + 1:
-            # Who carried it is gone without a word: an interrupt in an unlucky place.
+            # The leader ended without finish(), e.g. by an exception of a signal handler.
             self._in_flight = in_flight = None
             self._rotate_writer()
         if in_flight is None:
-            # It leads what is to fly now, however many wait: the others are not awake.
+            # This hit becomes the leader, because the callers of the queued hits are asleep.
             return self._dispatch([*self._take(MAX_HITS - 1), hit])
         if self._outage is not None:
-            raise StoreUnavailableError(f"still away, as a moment ago: {self._outage}")
+            raise StoreUnavailableError(f"the store is still down: {self._outage}")
         if in_flight.is_sent or len(in_flight.hits) >= MAX_HITS:
             self._queue.append(hit)
         else:
@@ -79,21 +79,22 @@ class Batcher:
         return [hit for hit in (*in_flight, *self._queue) if hit.is_pending]
 
     def expire(self, hit: PendingHit) -> None:
-        """Let a hit go whose deadline is over, with what is known of it."""
+        """Set the error of a hit whose deadline is over."""
         if hit.is_pending:
             if hit.batch is None:
                 self._queue.remove(hit)
             if hit.batch is None or not hit.batch.is_sent:
                 hit.error = StoreUnavailableError("no connection to the store in time")
             else:
-                hit.error = OutcomeUnknownError("the store was asked, and did not answer in time")
-                # Who hears so may have it settled later: no other hit of it may hear «refused».
+                hit.error = OutcomeUnknownError("the store did not answer in time")
+                # The batch may still count, e.g. from the spool: no other hit of it may end
+                # with "not counted".
                 hit.batch.mark_unknown()
 
     def finish(self, batch: Batch) -> list[PendingHit]:
-        """Take note that nobody carries a batch any more; return whom to wake, leader first.
+        """End the leadership of a batch; return the hits to wake, the next leader first.
 
-        Where some of its hits still have time, the youngest takes it over.
+        The newest hit that is still pending becomes the next leader of the batch.
         """
         if batch is not self._in_flight:
             return [hit for hit in batch.hits if not hit.is_leader]
@@ -134,12 +135,12 @@ class Batcher:
         )
         for hit in hits:
             hit.batch = batch
-        # The youngest carries it: nobody's deadline is over before the others'.
+        # The newest hit leads, because its deadline is the last.
         hits[-1].is_leader = True
         self._in_flight = batch
         return batch
 
     def _rotate_writer(self) -> None:
-        """Be another writer from now on."""
+        """Take a new writer id."""
         self._writer = secrets.token_hex(8)
         self._sequence = 0

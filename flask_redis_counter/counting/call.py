@@ -1,4 +1,4 @@
-"""A hit, and the script's call that counts it, alone or together with others."""
+"""One call of a counting script, for one hit or for several hits of a counter."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from ..validation import MAX_VALUE
 from .hit import PendingHit
 from .visitors import ReportedVisitors
 
-#: The largest sum of amounts that a script in Lua has all digits of.
+#: Largest integer that Lua represents exactly.
 MAX_LUA_INTEGER = 2**53 - 1
 
 #: The outcome of a screened hit, as a digit in the reply of a script.
 COUNTED, REPLAYED, DUPLICATE, RATE_LIMITED = REPLY_DIGITS
 
 
-# The visitors that the store knows where it does not have the mark.
+# Visitors that the store knows if it does not have the mark: none.
 _NOT_MARKED: Container[str | None] = ()
 
 
 class ScriptCall:
-    """One call of a script: the hits of a counter that count together, or one with a token."""
+    """One call of a script: several hits of a counter, or one hit with an idempotency key."""
 
     __slots__ = (
         "_known",
@@ -75,27 +75,27 @@ class ScriptCall:
         self.sequence: int = sequence
         self.idempotency_key: str | None = idempotency_key
         self.hour: str = hour
-        # Tells a repeat of this call from another hit with the same token, and from the call of a
-        # copied process with the same writer and number: copies do not share the system's
-        # generator, and Python's secrets takes twice as long.
+        # Distinguishes a repeat of this call from another hit with the same idempotency key, and
+        # from the call of a copied process with the same writer and sequence number. From
+        # os.urandom, which copied processes do not share; secrets takes twice as long.
         self.sender: str = sender or os.urandom(8).hex()
         self.hits: list[PendingHit] = []
         self._limit = UNLIMITED
-        # Visitors that the store is told of; it knows the others if it still has the mark.
+        # Visitors to send. The store knows the others if it still has the mark.
         self._visitors: dict[str, None] = {}
         self._reported: ReportedVisitors | None = None
         self._mark = ""
         self._known: Container[str | None] = _NOT_MARKED
         self._screened = False
         self._rate: RateLimit | None = None
-        # The percentage of the store's memory from which on the token is refused.
+        # Percentage of the store's memory limit from which new idempotency keys are rejected.
         self._memory_share: int | None = None
 
     @classmethod
     def for_hit(
         cls, hit: PendingHit, writer: str, sequence: int, idempotency_key: str | None
     ) -> Self:
-        """Return a call for one hit, to which others may be added."""
+        """Return a call for one hit; :meth:`add` adds others."""
         call = cls(hit.key, 0, writer, sequence, idempotency_key, current_hour())
         call._limit = hit.limits.counter_limit
         if hit.idempotency_key is not None:
@@ -104,14 +104,14 @@ class ScriptCall:
         return call
 
     def for_writer(self, writer: str) -> Self:
-        """Return a call of another writer, for the same hits."""
+        """Return a call for the same hits from another writer."""
         call = type(self).for_hit(self.hits[0], writer, 1, None)
         for hit in self.hits[1:]:
             call.add(hit)
         return call
 
     def can_add(self, hit: PendingHit) -> bool:
-        """Whether a hit may count together with the others."""
+        """Return whether a hit can be counted by this call."""
         if not (self._screened or hit.rate or hit.visitor_window):
             return self.amount + hit.amount <= MAX_VALUE
         if self._rate is not None and hit.rate not in (None, self._rate):
@@ -119,11 +119,11 @@ class ScriptCall:
         return self.amount + hit.amount <= MAX_LUA_INTEGER
 
     def add(self, hit: PendingHit) -> None:
-        """Let a hit count together with the others."""
+        """Add a hit to this call."""
         self.amount += hit.amount
         self.hits.append(hit)
         hit.call = self
-        # Most visitors are known; this is the hot path.
+        # Hot path: most visitors are known.
         if (visitor := hit.visitor) is not None and (
             hit.reported is not self._reported or visitor not in self._known
         ):
@@ -135,7 +135,7 @@ class ScriptCall:
             self._rate = self._rate or hit.rate
 
     def resend_visitors(self) -> None:
-        """Tell the store of all visitors the next time: it does not have the mark."""
+        """Send all visitors with the next attempt, because the store does not have the mark."""
         if self._reported is not None:
             self._reported.clear(self._mark)
             self._mark = self._reported.mark
@@ -143,7 +143,7 @@ class ScriptCall:
         self._visitors = dict.fromkeys(hit.visitor for hit in self.hits if hit.visitor is not None)
 
     def command(self) -> Command:
-        """Return the command, the same each time but after :meth:`resend_visitors`."""
+        """Return the command. It changes only after :meth:`resend_visitors`."""
         day = self.hour[:10]
         keys: tuple[str, ...] = hit_keys(self.key, day)
         more: Iterable[str | int] = ()
@@ -159,7 +159,7 @@ class ScriptCall:
                 _salt_seed(day),
                 *visitors,
             )
-        elif self._reported is not None:  # it knows all visitors, if it has the mark
+        elif self._reported is not None:  # the store knows all visitors if it has the mark
             keys += (get_keys(self.key).told,)
             more = (self._reported.cache_id, self._mark)
         if self._screened:
@@ -176,7 +176,7 @@ class ScriptCall:
         return HIT.evalsha((self.key, record, *keys), f"{self.sequence}:{self.sender}", *counted)
 
     def _screening_arguments(self) -> Iterator[str | int]:
-        """Return what the scripts decide by which hits count."""
+        """Yield the arguments by which the script decides for each hit whether it counts."""
         yield max(hit.visitor_window for hit in self.hits)
         rate = self._rate or RateLimit(1, 1)
         yield f"{rate.seconds / rate.hits:.6f}"
@@ -187,7 +187,7 @@ class ScriptCall:
             yield from (visitor or "", hit.amount, hit.visitor_window, client or "")
 
     def _add_visitor(self, visitor: str, reported: ReportedVisitors | None) -> None:
-        """Tell the store of a visitor, unless it knows the visitor if it has the mark."""
+        """Send a visitor, unless the store knows it if it has the mark."""
         if reported is not None and self._reported is None:
             reported.renew(self.hour)
             self._reported, self._mark = reported, reported.mark
@@ -196,14 +196,14 @@ class ScriptCall:
             self._visitors[visitor] = None
 
     def resolve(self, reply: Any) -> None:
-        """Give each hit its own value, or why it was left out.
+        """Set the value or the error of each hit from the reply of the script.
 
-        :raises OutcomeUnknownError: the answer is none that the script gives.
+        :raises OutcomeUnknownError: the reply is malformed.
         """
         try:
             value, digits = self._parse_reply(reply)
         except (TypeError, ValueError) as error:
-            raise OutcomeUnknownError(f"the answer is no integer: {reply!r:.100}") from error
+            raise OutcomeUnknownError(f"malformed reply: {reply!r:.100}") from error
         if digits:
             self._resolve_each(value, digits)
             return
@@ -234,9 +234,9 @@ class ScriptCall:
             self._reported.add(accepted, self._mark)
 
     def _parse_reply(self, reply: Any) -> tuple[int, str]:
-        """Return the value in an answer, and a digit for each hit, or none where all count."""
+        """Return the value, and one outcome digit for each hit; no digits if all counted."""
         if self.idempotency_key is not None:
-            if not isinstance(reply, list):  # the bytes of b"OK" are integers as well
+            if not isinstance(reply, list):  # b"OK" would unpack into integers
                 raise TypeError
             value, digit, *skipped = reply
             digits = str(int(digit))
@@ -257,26 +257,26 @@ class ScriptCall:
 
     def _warn_skipped(self, skipped: str) -> None:
         warn_skipped(skipped)
-        self._reported = None  # the store may have taken neither the visitors nor their mark
+        self._reported = None  # the store may have stored neither the visitors nor their mark
 
     def reject(self, error: CounterError) -> None:
-        """Let all its hits fail."""
+        """Set the error of all hits that have none."""
         for hit in self.hits:
             if hit.error is None:
                 hit.error = error
 
 
 def is_taken(error: BaseException | None) -> bool:
-    """Whether a copied process has used the number of a call, which then never counts."""
+    """Return whether a copied process used the sequence number: the call did not count."""
     return isinstance(error, StoreRejectedError) and str(error.__cause__).startswith("TAKEN")
 
 
 def is_stale(error: BaseException | None) -> bool:
-    """Whether the writer of a call went on to later numbers: once it was settled, or as a copy."""
+    """Return whether the writer has used later sequence numbers, by itself or as a copy."""
     return isinstance(error, StoreRejectedError) and str(error.__cause__).startswith("STALE")
 
 
 @lru_cache(maxsize=2)
 def _salt_seed(_day: str) -> str:
-    """Return what may become the salt of a day; nobody else knows it, and it is soon forgotten."""
+    """Return a random candidate for the salt of a day; the store keeps the first one it gets."""
     return secrets.token_hex(16)

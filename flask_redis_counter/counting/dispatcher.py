@@ -1,4 +1,4 @@
-"""Carries batches with the threads that brought the hits; under gevent, with its greenlets."""
+"""Sends batches from the threads (or gevent greenlets) that call ``hit()``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .metrics import HitMetrics
 
 
 class Dispatcher:
-    """Sends hits in batches over one store.
+    """Sends hits in batches over one connection pool.
 
-    There is no thread in here: the one whose hit leads a batch carries it, and wakes the
-    others with their answers. So a lone hit waits for nobody, and nothing is left running.
+    It has no thread of its own: the caller of the leading hit sends the batch and wakes the
+    other callers. So a lone hit waits for no other thread.
 
-    :param timeout: seconds that one hit may take.
-    :param durability: what a hit waits for.
-    :param metrics: takes note of what was sent and answered.
+    :param timeout: seconds for one hit.
+    :param durability: where a hit must be stored before it counts as acknowledged.
+    :param metrics: records round trips and outcomes.
     """
 
     def __init__(
@@ -38,13 +38,15 @@ class Dispatcher:
         self._leader_thread: int | None = None
 
     def count(self, hit: PendingHit) -> None:
-        """Count, and give the hit its outcome, within the deadline."""
+        """Send a hit and set its outcome, within the timeout."""
         now = time.monotonic()
         hit.started_at = now
         hit.deadline = now + self._timeout
         if not self._lock.acquire(timeout=self._timeout):
-            # A signal handler's, on top of a hit of this thread that holds the lock.
-            hit.error = StoreUnavailableError("interrupted a hit, and cannot count before it")
+            # Called by a signal handler that interrupted a hit of this thread, which has the lock.
+            hit.error = StoreUnavailableError(
+                "cannot count inside a signal handler that interrupted another hit"
+            )
             return
         try:
             batch = self._batcher.add(hit, now)
@@ -57,14 +59,14 @@ class Dispatcher:
         finally:
             self._lock.release()
         if batch is None and self._leader_thread == threading.get_ident():
-            self._abandon(hit)  # a hit in a signal handler, on top of the one that would wake it
+            self._abandon(hit)  # in a signal handler that interrupted the leader
         elif batch is None:
             self._wait(hit)
         if hit.is_leader and hit.error is None and hit.batch is not None:
             self._lead_batch(hit, hit.batch)
 
     def _wait(self, hit: PendingHit) -> None:
-        """Wait for the outcome, or for being the one who leads."""
+        """Wait for the outcome, or until this hit becomes the leader."""
         woken = False
         try:
             woken = hit.waiter.acquire(timeout=max(0.0, hit.deadline - time.monotonic()))
@@ -97,7 +99,7 @@ class Dispatcher:
             _wake(woken)
 
     def _send_until_answered(self, hit: PendingHit, batch: Batch) -> None:
-        """Send a batch until it is answered, or there is no time for another attempt."""
+        """Send a batch until it is answered or there is no time for another attempt."""
 
         deadline = hit.deadline
 
@@ -130,5 +132,5 @@ class Dispatcher:
 def _wake(hits: list[PendingHit]) -> None:
     for hit in hits:
         if hit.waiter is not None:
-            with suppress(RuntimeError):  # another has woken it already
+            with suppress(RuntimeError):  # already woken
                 hit.waiter.release()

@@ -1,4 +1,4 @@
-"""A hit: on its way, and as its caller gets it."""
+"""A hit: while it is pending, and as the result for its caller."""
 
 from __future__ import annotations
 
@@ -22,14 +22,21 @@ if TYPE_CHECKING:
 # A named tuple, because the hot path makes one for each hit: it takes 40 % of the time that a
 # frozen dataclass takes. So the order of the fields is public API.
 class Hit(NamedTuple):
-    """One visit that was counted.
+    """Result of a hit.
 
-    :ivar name: the counter's name.
-    :ivar value: the value that this hit brought the counter to; no other hit gets the same.
-    :ivar replayed: whether an earlier hit with the same token had counted, and this is its
-        answer once more.
-    :ivar counted: whether it counted: not where its visitor had, of late (``visitor_window``); the
-        value is then what the counter stands at.
+    .. code-block:: python
+
+        hit = counter.hit("visits", idempotency_key="order-4711")
+        print(f"visit number {hit.value}")
+        if hit.replayed:
+            print("this order was counted before")
+
+    :ivar name: name of the counter.
+    :ivar value: value of the counter after this hit; unique among the hits that counted.
+    :ivar replayed: True if an earlier hit with the same idempotency key counted; ``value`` is
+        the value of that hit.
+    :ivar counted: False if the visitor was already counted within ``visitor_window``; ``value``
+        is then the current value.
     """
 
     name: str
@@ -42,24 +49,24 @@ class Hit(NamedTuple):
 
 
 class PendingHit:
-    """A hit on its way.
+    """A hit and its outcome, from the call of ``hit()`` until its return.
 
-    :ivar started_at: when the driver took it in, by the driver's clock.
-    :ivar deadline: when its time is over, by the same clock.
-    :ivar visitor: what tells who it is from others, None where nobody asks.
-    :ivar client: what tells who sends it from others, None where nobody asks.
-    :ivar reported: the visitors that the store need not be told of; None: it is told each time.
-    :ivar limits: under which it counts.
-    :ivar visitor_window: within how many seconds its visitor counts once; 0: each time.
-    :ivar rate: how often its client may count; None: as often as it likes.
-    :ivar batch: the batch that it goes with, once it does.
-    :ivar call: the script's call that counts it, once it was sent.
-    :ivar is_leader: whether it is up to this hit's driver to carry that batch.
-    :ivar value: what it brought the counter to, once that is known.
-    :ivar error: why it did not, otherwise.
-    :ivar replayed: whether another hit with its token had counted.
-    :ivar counted: whether it counted, once there is a value; not where its visitor had.
-    :ivar waiter: for the driver, to wake who waits for it.
+    :ivar started_at: start of the hit, by the clock of the dispatcher.
+    :ivar deadline: end of the time for the hit, by the same clock.
+    :ivar visitor: hash of the visitor, or None.
+    :ivar client: hash of the client, for rate limits, or None.
+    :ivar reported: visitors that need not be sent to the store; None: send the visitor each time.
+    :ivar limits: limits for the hit.
+    :ivar visitor_window: seconds within which the visitor counts once; 0: no window.
+    :ivar rate: rate limit of the client, or None.
+    :ivar batch: batch of the hit, or None while it is queued.
+    :ivar call: call of the script, or None before the batch is first sent.
+    :ivar is_leader: whether the caller of this hit sends the batch.
+    :ivar value: value of the counter after the hit, or None.
+    :ivar error: reason why there is no value, or None.
+    :ivar replayed: whether an earlier hit with the same idempotency key counted.
+    :ivar counted: False if the visitor was already counted within the window.
+    :ivar waiter: lock or future that the dispatcher releases to wake the caller.
     """
 
     __slots__ = (
@@ -121,11 +128,11 @@ class PendingHit:
 
     @property
     def is_pending(self) -> bool:
-        """Whether it has no outcome yet."""
+        """Whether the hit has no outcome yet."""
         return self.value is None and self.error is None
 
     def result(self) -> int:
-        """Return its value, or raise why there is none."""
+        """Return the value of the hit, or raise its error."""
         if self.error is not None:
             raise _copy_error(
                 self.error if self.idempotency_key is None else _as_retried(self.error)
@@ -144,7 +151,7 @@ def make_pending_hit(
     limits: Limits,
     visitors: VisitorCache,
 ) -> PendingHit:
-    """Return a hit that may be sent; raises what :meth:`RedisCounter.hit` does before sending."""
+    """Check the arguments of :meth:`.RedisCounter.hit` and return a hit that can be sent."""
     return PendingHit(
         key,
         check_integer(amount, 1),
@@ -152,7 +159,7 @@ def make_pending_hit(
         visitor=None if visitor is None else hash_visitor(visitor),
         client=None if client is None else hash_visitor(client),
         limits=limits,
-        # Where a visitor counts once in a while, the store has to hear of each hit.
+        # With a visitor_window, the store needs the visitor of each hit.
         reported=visitors.for_counter(key)
         if visitor is not None and limits.visitor_window is None
         else None,
@@ -160,21 +167,21 @@ def make_pending_hit(
 
 
 def _as_retried(error: CounterError) -> CounterError:
-    """Return what an error says of a hit that may have been sent before, under its token."""
+    """Return the error for a hit with an idempotency key, which may have been sent before."""
     unsent = isinstance(error, StoreUnavailableError | StoreRejectedError)
     if not unsent or isinstance(error, DurabilityUnsupportedError):
         return error
     unknown = OutcomeUnknownError(
-        f"this attempt did not count, and whether one before it did, the store knows: {error}"
+        f"this attempt was not counted; an earlier one with the same key may have been: {error}"
     )
     unknown.__cause__ = error
     return unknown
 
 
 def _copy_error(error: CounterError) -> CounterError:
-    """Return an error of one's own: several threads must not raise the same object."""
-    own = type(error).__new__(type(error))
-    own.args = error.args
-    own.__dict__.update(error.__dict__)
-    own.__cause__ = error.__cause__
-    return own
+    """Return a copy of an error: several threads must not raise the same object."""
+    copy = type(error).__new__(type(error))
+    copy.args = error.args
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__ = error.__cause__
+    return copy

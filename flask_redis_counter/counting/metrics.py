@@ -1,8 +1,8 @@
-"""What became of hits, in numbers that only rise: what metrics are made of.
+"""Counts of hits by outcome, and other numbers for metrics. All numbers only rise.
 
-A meter is a row of 64-bit integers. With a folder it lies in a slot file there, mapped into memory:
-whoever has the folder can add up the meters of all processes, also of those that are gone, and
-counting costs no more than without. No fault of the disk keeps a hit from being counted.
+The numbers are a row of 64-bit integers. With a folder, the row is a memory-mapped slot file there,
+so that each process can add up the rows of all processes, also of ended ones, at no extra cost for
+a hit. A disk error never prevents a hit from being counted.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from .call import ScriptCall
     from .hit import PendingHit
 
-#: Seconds, the bounds between which the times of hits are counted.
+#: Upper bounds of the histogram of hit durations, in seconds.
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
-#: The bounds between which the sizes of batches are counted.
+#: Upper bounds of the histogram of hits in a batch.
 BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 #: The outcomes, in the order of their numbers in a slot.
@@ -47,7 +47,7 @@ _LENGTH = _SIZES + len(BATCH_SIZES) + 1
 _BYTES = 8 * _LENGTH
 _MODULUS = 2**64
 
-#: Seconds between two looks whether the slot file is still there, or can be had again.
+#: Seconds between two checks that the slot file still exists, or can be created again.
 SLOT_CHECK_INTERVAL = 1.0
 
 _log = logging.getLogger(__name__)
@@ -55,19 +55,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MetricsSnapshot:
-    """The numbers of one meter, or of several together.
+    """The numbers of one process, or the sums of several.
 
     :ivar outcomes: the number of hits by :class:`.Outcome`.
-    :ivar amount_total: the sum of the amounts of those that counted.
-    :ivar duration_total: seconds that all hits took together.
-    :ivar durations: how many took up to each of :data:`DURATIONS`, and not up to the one before
-        it; the last number is of those that took longer.
-    :ivar round_trips: how many have settled hits.
-    :ivar failed_round_trips: how many have not: there was no answer in time, or an error.
-    :ivar batched_hits: how many hits the former have settled.
-    :ivar batch_sizes: how many of them settled up to each of :data:`BATCH_SIZES`, as above.
-    :ivar replayed_hits: how many hits were counted that had waited in a spool.
-    :ivar replayed_amount: the sum of their amounts.
+    :ivar amount_total: sum of the amounts of the hits that counted.
+    :ivar duration_total: sum of the durations of all hits, in seconds.
+    :ivar durations: number of hits in each bucket of the histogram: up to each of
+        :data:`DURATIONS` and above the bound before it; the last bucket has no bound.
+    :ivar round_trips: number of round trips that gave hits an outcome.
+    :ivar failed_round_trips: number of round trips that did not: no reply in time, or an error.
+    :ivar batched_hits: number of hits in ``round_trips``.
+    :ivar batch_sizes: number of ``round_trips`` by their hits, in buckets of
+        :data:`BATCH_SIZES`.
+    :ivar replayed_hits: number of spooled hits that were counted.
+    :ivar replayed_amount: sum of the amounts of ``replayed_hits``.
     """
 
     outcomes: dict[Outcome, int]
@@ -83,14 +84,13 @@ class MetricsSnapshot:
 
 
 class HitMetrics(ForkSafe):
-    """The numbers of this process; a forked child begins its own.
+    """The numbers of this process; a forked child starts with its own.
 
-    Thread-safe. Numbers begin anew beyond 2**64 - 1.
+    Thread-safe. Numbers wrap around after 2**64 - 1.
 
-    :param folder: where its slot file lies, made where it does not exist; None: in memory alone.
-        Where the folder cannot be used, a line in the log says so, and the numbers are in memory
-        until it can.
-    :param service: what tells the service from others that use the same folder.
+    :param folder: folder of the slot file, created if it does not exist; None: memory only.
+        While the folder cannot be used, the numbers are kept in memory, and the log says so.
+    :param service: identifies the service among others that use the same folder.
     """
 
     def __init__(self, folder: str | Path | None = None, *, service: str = "") -> None:
@@ -100,9 +100,9 @@ class HitMetrics(ForkSafe):
         self.enter()
 
     def record_batch(self, calls: Sequence[ScriptCall], now: float) -> None:
-        """Take note of the hits that one round trip has settled.
+        """Record the hits that got their outcome from one round trip.
 
-        :param now: the current time of the clock that ``started_at`` of the hits is of.
+        :param now: current time, by the clock of ``started_at`` of the hits.
         """
         if not calls:
             self.record_failed_round_trip()
@@ -118,7 +118,7 @@ class HitMetrics(ForkSafe):
                 batched_hits += len(call.hits)
                 for hit in call.hits:
                     if hit.value is None:
-                        continue  # its own caller has heard of an error, and takes note
+                        continue  # its own caller records the error
                     if not hit.counted:
                         numbers[_SKIPPED] += 1
                     elif hit.replayed:
@@ -137,13 +137,13 @@ class HitMetrics(ForkSafe):
             numbers[_SIZES + bisect_left(BATCH_SIZES, batched_hits)] += 1
 
     def record_failed_round_trip(self) -> None:
-        """Take note of one that has settled none."""
+        """Record a round trip that gave no hit an outcome."""
         self.enter()
         with self._lock:
             self._numbers[_FAILED_ROUND_TRIPS] += 1
 
     def record_failure(self, hit: PendingHit, now: float) -> None:
-        """Take note of a hit that has an error; ``now`` as above."""
+        """Record a hit that has an error; ``now`` as in :meth:`record_batch`."""
         outcome = Outcome.NOT_COUNTED if hit.error is None else hit.error.outcome
         duration = max(0.0, now - hit.started_at)
         self.enter()
@@ -155,20 +155,20 @@ class HitMetrics(ForkSafe):
             self._numbers[_DURATIONS + bisect_left(DURATIONS, duration)] += 1
 
     def record_replay(self, hits: int, amount: int) -> None:
-        """Take note of hits that had waited in a spool."""
+        """Record spooled hits that were counted."""
         self.enter()
         with self._lock:
             self._numbers[_REPLAYED_HITS] += hits
             self._numbers[_REPLAYED_AMOUNT] = (self._numbers[_REPLAYED_AMOUNT] + amount) % _MODULUS
 
     def snapshot(self) -> MetricsSnapshot:
-        """Return the numbers: with a folder, those of all processes that share it."""
+        """Return the numbers; with a folder, the sums over all processes that share it."""
         self.enter()
         with self._lock:
             if self._slots is None:
                 return _snapshot(self._numbers)
             self._check_slot(time.monotonic())
-        columns = zip(*(array("Q", row) for row in self._slots.rows()), strict=True)
+        columns = zip(*(array("Q", row) for row in self._slots.read_rows()), strict=True)
         return _snapshot([sum(column) % _MODULUS for column in columns] or self._numbers)
 
     def _reset(self) -> None:
@@ -180,7 +180,7 @@ class HitMetrics(ForkSafe):
         self._check_slot(time.monotonic())
 
     def _check_slot(self, now: float) -> None:
-        """Claim a slot where there is none, or no longer, and count on in it."""
+        """Claim a slot if there is none or its file was removed, and add the numbers to it."""
         self._next_check = now + SLOT_CHECK_INTERVAL
         if self._slots is None or (self._slot is not None and not self._slot.is_lost()):
             return
@@ -193,7 +193,7 @@ class HitMetrics(ForkSafe):
             self._slot_log.log(
                 logging.WARNING,
                 "COUNTER_METRICS_DIR cannot be used, and lacks the numbers of this process until "
-                "it can (%s): make room, or name a folder that it may write to",
+                "it can (%s): free disk space, or set it to a writable folder",
                 error,
             )
             return
@@ -204,9 +204,9 @@ class HitMetrics(ForkSafe):
 
 
 def claim_slot(folder: str | Path, service: str) -> None:
-    """Find out whether a process could claim a slot of a folder now.
+    """Check that a process can claim a slot of a folder.
 
-    :raises OSError: it could not.
+    :raises OSError: the folder cannot be used.
     """
     _slots(folder, service).claim()
 

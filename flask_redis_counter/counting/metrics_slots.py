@@ -1,8 +1,8 @@
-"""Slot files: each a row of bytes that one live process maps into its memory, one after another.
+"""Slot files, each of which is memory-mapped by at most one live process at a time.
 
-A process holds an ``flock`` on its slot, which the system releases when the process ends, however
-it ends. The next process takes over a slot that is free, with the numbers in it. So there are as
-many files as there were processes at the same time, and their sum does not fall.
+A process holds an ``flock`` on its slot, which the system releases when the process ends. The next
+process takes over a free slot with its numbers. So there are as many files as there were concurrent
+processes, and the sum over all files never falls.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import NamedTuple
 class Slot(NamedTuple):
     """A slot file of this process.
 
-    :ivar path: where it is.
-    :ivar inode: its inode number.
-    :ivar memory: its bytes; the lock lasts as long as this mapping.
+    :ivar path: path of the file.
+    :ivar inode: inode number of the file.
+    :ivar memory: mapping of the file; the lock lasts as long as the mapping.
     """
 
     path: Path
@@ -32,21 +32,21 @@ class Slot(NamedTuple):
     memory: mmap.mmap
 
     def is_lost(self) -> bool:
-        """Return whether the file was removed, and with it what others can read."""
+        """Return whether the file was removed, so that other processes cannot read it."""
         try:
             return self.path.stat().st_ino != self.inode
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:
-            return False  # not readable at the moment
+            return False  # temporarily not readable
 
 
 class SlotFolder:
-    """The slots of one service in a folder; other services may have theirs beside them.
+    """The slots of one service in a folder, which several services can share.
 
-    :param folder: where they are, made where it does not exist.
-    :param service: what tells the service from others.
-    :param size: bytes of a slot.
+    :param folder: path of the folder, created if it does not exist.
+    :param service: identifies the service.
+    :param size: size of a slot in bytes.
     """
 
     def __init__(self, folder: Path, service: str, size: int) -> None:
@@ -55,23 +55,23 @@ class SlotFolder:
         self._size = size
 
     def claim(self) -> Slot:
-        """Return a slot that no live process has, with what is in it, or a new one of zeros.
+        """Return a slot that no live process uses, with its numbers, or a new one with zeros.
 
         :raises OSError: the folder cannot be used, or its disk is full.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in self._paths():
-            # One that another process has, or that cannot be opened, is left alone.
+            # Skip slots that another process uses, or that cannot be opened.
             with suppress(OSError):
-                return self._mapped(path, os.O_RDWR)
+                return self._map(path, os.O_RDWR)
         path = self._folder / f"{self._prefix}-{secrets.token_hex(4)}.meter"
         try:
-            return self._mapped(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            return self._map(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         except OSError:
             path.unlink(missing_ok=True)
             raise
 
-    def rows(self) -> Iterator[bytes]:
+    def read_rows(self) -> Iterator[bytes]:
         """Yield the bytes of each slot."""
         for path in self._paths():
             with suppress(OSError):  # removed meanwhile
@@ -82,17 +82,17 @@ class SlotFolder:
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob(f"{self._prefix}-*.meter"))
 
-    def _mapped(self, path: Path, flags: int) -> Slot:
+    def _map(self, path: Path, flags: int) -> Slot:
         file = os.open(path, flags, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             facts = os.fstat(file)
-            if facts.st_size != self._size:  # new, never finished, or another version's
+            if facts.st_size != self._size:  # new, incomplete, or of another version
                 os.ftruncate(file, 0)
-                # Written, because a hole that the disk has no room for kills who writes to it.
+                # Written, because storing to a hole on a full disk ends the process (SIGBUS).
                 if os.pwrite(file, bytes(self._size), 0) != self._size:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-            # The mapping keeps a duplicate of the descriptor, and the lock with it.
+            # The mapping keeps a duplicate of the descriptor, and so the lock.
             return Slot(path, facts.st_ino, mmap.mmap(file, self._size))
         finally:
             os.close(file)

@@ -1,4 +1,4 @@
-"""State that belongs to one event loop, for objects that are used from several."""
+"""State per event loop, for objects that are used from several event loops."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _T = TypeVar("_T")
 
 
 class PerLoop(ForkSafe, Generic[_T]):
-    """One state for each event loop, made when it is first used there.
+    """One state for each event loop, created at its first use there.
 
-    Thread-safe. A loop that ends takes its state with it: an asynchronous generator waits for
-    that, because finalising these is all that asyncio lets others do at a loop's end
-    (``shutdown_asyncgens``; ``asyncio.run`` and asgiref call it).
+    Thread-safe. The state is closed when its loop ends: a suspended asynchronous generator does it,
+    because asyncio has no other hook for the end of a loop (``shutdown_asyncgens``, called by
+    ``asyncio.run`` and asgiref).
 
-    :param create: makes the state, in its loop.
-    :param close: closes it, in its loop.
+    :param create: creates the state, in its loop.
+    :param close: closes the state, in its loop.
     """
 
     def __init__(self, create: Callable[[], _T], close: Callable[[_T], Awaitable[None]]) -> None:
@@ -34,7 +34,7 @@ class PerLoop(ForkSafe, Generic[_T]):
         self.enter()
 
     def get(self) -> _T:
-        """Return the state of the running loop; after :meth:`enter`, which its owner calls."""
+        """Return the state of the running loop. The owner calls :meth:`enter` before."""
         loop = asyncio.get_running_loop()
         last = self._last
         if last is not None and last[0] is loop:
@@ -47,10 +47,10 @@ class PerLoop(ForkSafe, Generic[_T]):
             return [state for state, _ in self._states.values()]
 
     def _reset(self) -> None:
-        # Closing a parent's connection here would take it out of the selector that both share.
+        # Keep the parent's connections: closing one would remove it from the shared selector.
         self._inherited.append(self._states)
         self._lock = threading.Lock()
-        # The states refer to their loops, and so does this: no other loop can have the same id.
+        # The states keep their loops alive, so no other loop can have the same id.
         self._states = {}
         self._last: tuple[asyncio.AbstractEventLoop, _T] | None = None
 
@@ -58,13 +58,13 @@ class PerLoop(ForkSafe, Generic[_T]):
         with self._lock:
             found = self._states.get(loop)
             if found is None:
-                # A loop that was closed without finalising its generators.
+                # Loops that were closed without finalising their generators.
                 for closed in [loop for loop in self._states if loop.is_closed()]:
                     del self._states[closed]
                 state = self._create()
                 waiting = _close_with_loop(weakref.ref(self), loop, state, self._close)
                 with suppress(StopIteration):
-                    waiting.__anext__().send(None)  # up to its yield, where the loop knows it
+                    waiting.__anext__().send(None)  # up to its yield, so that the loop registers it
                 found = self._states[loop] = (state, waiting)
         self._last = (loop, found[0])
         return found[0]

@@ -1,4 +1,4 @@
-"""Per-process cache of the visitors that the store was told of."""
+"""Per-process cache of the visitors that were already reported to the store."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from functools import lru_cache
 from .. import series
 from ..forking import ForkSafe
 
-#: How many visitors are remembered; beyond that the store is told of all of them once more.
+#: Maximum number of cached visitors; beyond it the cache is emptied.
 MAX_VISITORS = 20_000
 
-#: Seconds after which the store is told of all of them once more.
+#: Seconds after which all visitors of a counter are reported again.
 TTL = 60
 
 
 @lru_cache(maxsize=4096)
 def hash_visitor(visitor: str) -> str:
-    """Return a hash of a visitor; nothing else of it leaves the process."""
+    """Return a hash of a visitor, the only thing about the visitor that leaves the process."""
     return hashlib.blake2b(visitor.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 class ReportedVisitors:
-    """Hashes of the visitors of one counter that the store was told of.
+    """Hashes of the visitors of one counter that were reported to the store.
 
-    :ivar hashes: the visitors.
-    :ivar mark: the store keeps it beside the visitors, and loses it together with them.
-    :ivar is_marked: whether the store has taken the mark.
-    :ivar cache_id: names the cache in the store.
+    :ivar hashes: hashes of the visitors.
+    :ivar mark: random value that the store keeps with the visitors, and loses with them.
+    :ivar is_marked: whether the store has acknowledged the mark.
+    :ivar cache_id: identifies the cache in the store.
     """
 
     __slots__ = ("_cache", "_day", "_expires_at", "cache_id", "hashes", "is_marked", "mark")
@@ -42,9 +42,9 @@ class ReportedVisitors:
         self._start_empty()
 
     def renew(self, hour: str) -> None:
-        """Empty the set when the TTL is over or the day has changed.
+        """Empty the set if the TTL is over or the day has changed.
 
-        :param hour: the hour of the hits that are about to be counted, as ``2026-11-23T15``.
+        :param hour: hour of the next hits, as ``2026-11-23T15``.
         """
         now = series.now()
         if now >= self._expires_at or hour[:10] != self._day:
@@ -53,7 +53,7 @@ class ReportedVisitors:
             self._start_empty()
 
     def add(self, visitors: Iterable[str | None], mark: str) -> None:
-        """Remember visitors that the store was told of, together with a mark."""
+        """Add visitors that were reported to the store together with a mark."""
         if mark == self.mark:
             self.is_marked: bool = True
             before = len(self.hashes)
@@ -61,29 +61,29 @@ class ReportedVisitors:
             self._cache.grow(len(self.hashes) - before)
 
     def clear(self, mark: str) -> None:
-        """Forget all of them, because the store does not have that mark."""
+        """Remove all visitors, because the store does not have the mark."""
         if mark == self.mark:
             self._start_empty()
 
     def _start_empty(self) -> None:
-        # A new set: calls that are on their way have the old one, with the old mark.
+        # A new set: calls in flight keep the old set with the old mark.
         self.hashes: set[str | None] = set()
         self.mark: str = secrets.token_hex(8)
         self.is_marked = False
 
 
 class VisitorCache(ForkSafe):
-    """Visitors that the store was told of, so that it is not told of them with each hit.
+    """Cache of reported visitors, so that not every hit sends its visitor.
 
-    Another process may take them from the store at any time: it deletes a counter, or flushes or
-    restores the store. So a hit that leaves its visitor out carries a mark instead, which the
-    store keeps with the visitors; where that is missing it refuses the hit, which is then sent
-    with its visitor. A snapshot that is younger than :data:`TTL` may bring the mark back, and
-    not the latest visitors: these are left out until the TTL is over.
+    Another process may remove visitors from the store at any time: it deletes a counter, or flushes
+    or restores the store. So a hit without its visitor carries a mark, which the store keeps with
+    the visitors. If the mark is missing, the store rejects the hit, which is then sent with its
+    visitor. Restoring a snapshot that is younger than :data:`TTL` may restore the mark without the
+    latest visitors; these are missing until the TTL is over.
 
     Thread-safe. Meant to be shared by all counters of a process.
 
-    :ivar cache_id: names this cache in the store; another one in a forked child.
+    :ivar cache_id: identifies this cache in the store; a forked child has its own.
     """
 
     def __init__(self) -> None:
@@ -94,12 +94,12 @@ class VisitorCache(ForkSafe):
         self.enter()
 
     def for_counter(self, key: str) -> ReportedVisitors:
-        """Return the visitors of the counter with this key; after :meth:`enter`."""
+        """Return the reported visitors of a counter by its key. Call :meth:`enter` before."""
         reported = self._counters.get(key)
         return self._add(key) if reported is None else reported
 
     def grow(self, visitors: int) -> None:
-        """Add to the size of the cache; beyond :data:`MAX_VISITORS` the cache is emptied."""
+        """Add to the size of the cache, which is emptied beyond :data:`MAX_VISITORS`."""
         self._size += visitors
         if self._size > MAX_VISITORS:
             self._size = 0

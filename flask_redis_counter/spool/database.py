@@ -1,4 +1,4 @@
-"""The file of the spool: one SQLite database, synced at each commit, set aside when corrupt."""
+"""The SQLite file of the spool: synced at each commit, quarantined if it is corrupt."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import TypeVar
 from ..errors import SpoolError
 from ..forking import ForkSafe, around_fork
 
-#: Seconds to wait for other threads and processes that are writing.
+#: Seconds to wait for other threads and processes that write.
 BUSY_TIMEOUT = 2.0
 
 #: Seconds between two attempts to lock a file.
 LOCK_RETRY_DELAY = 0.01
 
-#: Pages of the file, of 4 KiB, that are kept for emptying it when it is full.
+#: Pages of 4 KiB that are reserved for deleting rows when the file is full.
 SPARE_PAGES = 64
 
 _VERSION = 3
@@ -49,20 +49,20 @@ _log = logging.getLogger(__name__)
 
 
 class SpoolDatabase(ForkSafe):
-    """A database for all threads and processes that name the same file.
+    """A database that several threads and processes can share.
 
-    The file is open during a transaction only. SQLite keeps the locks of a process in its memory,
-    and a forked child that inherits an open file believes that they are its own.
+    The file is open only during a transaction: SQLite keeps the locks of a process in its memory,
+    so a forked child that inherits an open file would treat them as its own.
 
-    :param path: where it lies.
-    :param megabytes: how large it may grow.
+    :param path: path of the file.
+    :param megabytes: maximum size of the file.
     """
 
     def __init__(self, path: Path, megabytes: int) -> None:
         self.path = path
         self._megabytes = megabytes
         self._in_transaction = self._forked_in_transaction = False
-        # The file that was opened last, and the one that was checked, by their inodes.
+        # Inodes of the file that was opened last, and of the file that was checked.
         self._opened_inode = self._checked_inode = 0
         super().__init__()
         self.enter()
@@ -76,9 +76,9 @@ class SpoolDatabase(ForkSafe):
         adds: bool = False,
         wait: float | None = None,
     ) -> _T:
-        """Do some work in a transaction, durable when this returns.
+        """Run a function in a transaction, which is durable when this returns.
 
-        :param adds: whether it makes the file larger, and is refused when that is full.
+        :param adds: whether the function adds rows, which fails if the file is full.
         :param wait: seconds to wait for other threads and processes; by default
             :data:`BUSY_TIMEOUT`.
         :raises SpoolError: the file is full, locked for too long, or cannot be read or written.
@@ -101,12 +101,12 @@ class SpoolDatabase(ForkSafe):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        # A copy from the middle of a transaction has SQLite's locks, and perhaps its mutexes.
+        # A fork during a transaction copies SQLite's locks, and perhaps a locked mutex.
         self._forked_in_transaction = self._forked_in_transaction or self._in_transaction
         self._in_transaction = False
 
     def _before_fork(self) -> None:
-        # A fork of Python's waits for the end of a transaction.
+        # os.fork() waits for the end of a transaction.
         if self._lock.acquire(timeout=BUSY_TIMEOUT):
             self._locked_for_fork = True
 
@@ -137,7 +137,7 @@ class SpoolDatabase(ForkSafe):
     @contextmanager
     def _transaction(self, database: sqlite3.Connection, adds: bool) -> Iterator[None]:
         (size,) = database.execute("PRAGMA page_size").fetchone()
-        # Room to empty it that nothing which is added may take.
+        # The spare pages are only for deleting.
         pages = self._megabytes * 1024 * 1024 // size + (0 if adds else SPARE_PAGES)
         database.execute(f"PRAGMA max_page_count = {pages}")
         database.execute("BEGIN IMMEDIATE")
@@ -153,10 +153,10 @@ class SpoolDatabase(ForkSafe):
         database = sqlite3.connect(self.path, timeout=_seconds_left(deadline), isolation_level=None)
         try:
             self._opened_inode = self.path.stat().st_ino
-            # Not WAL, which is emptied each time that the last process closes it.
+            # Not WAL, which is checkpointed each time the last process closes it.
             database.execute("PRAGMA journal_mode = TRUNCATE")
             database.execute("PRAGMA synchronous = FULL")
-            # Drawn by the system: SQLite's own generator may be a copy of another process's.
+            # Not SQLite's random generator, whose state a forked process copies.
             database.create_function("new_id", 0, lambda: secrets.token_hex(8))
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version != _VERSION or self._opened_inode != self._checked_inode:
@@ -178,7 +178,7 @@ class SpoolDatabase(ForkSafe):
 
     @contextmanager
     def _quarantine_lock(self, deadline: float) -> Iterator[None]:
-        """Let one process at a time set the file aside."""
+        """Lock against other processes that quarantine the file."""
         with self.path.with_suffix(".lock").open("w") as lock:
             while True:
                 try:
@@ -191,7 +191,7 @@ class SpoolDatabase(ForkSafe):
             yield
 
     def _quarantine(self, error: sqlite3.DatabaseError, deadline: float) -> None:
-        """Move a corrupt file out of the way, unless another process has done so already."""
+        """Rename a corrupt file, unless another process has already done so."""
         with self._quarantine_lock(deadline):
             if not self._is_current():
                 return
@@ -200,8 +200,8 @@ class SpoolDatabase(ForkSafe):
                 with suppress(FileNotFoundError):
                     Path(f"{self.path}{end}").replace(f"{quarantined}{end}")
         _log.critical(
-            "the spool was corrupt (%s); it was set aside as %s, and the hits that it held are "
-            "NOT counted; a new one takes its place",
+            "the spool was corrupt (%s); it was renamed to %s, and its hits are NOT counted; "
+            "a new spool takes its place",
             error,
             quarantined,
         )

@@ -1,4 +1,4 @@
-"""Counts what waits in a spool, once the store takes it."""
+"""Replays spooled hits when the store is up again."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .spool import Spool
 #: Seconds between attempts while the store is down: at most 0.1 after the first, and at most 2.
 BACKOFF = Backoff(0.1, 2.0)
 
-#: Seconds between two looks at a spool that was empty: another process may have died since; and
-#: between two attempts at hits that the store refuses: somebody has to mend it first.
+#: Seconds between two checks of an empty spool, to which another process may have added hits before
+#: it ended, and between two attempts to replay hits that the store rejects.
 IDLE_INTERVAL = 5.0
 
 _log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ _replayers: WeakKeyDictionary[Spool, Replayer] = WeakKeyDictionary()
 
 
 def get_replayer(spool: Spool, pool: ConnectionPool, metrics: HitMetrics) -> Replayer:
-    """Return the replayer of a spool, started where this process has none yet."""
-    # No lock: a forked child could find it held. setdefault is atomic.
+    """Return the replayer of a spool, and start it if this process has none."""
+    # No lock, which a forked child could inherit locked; setdefault is atomic.
     replayer = _replayers.get(spool)
     if replayer is None:
         replayer = _replayers.setdefault(spool, Replayer(spool, pool, metrics))
@@ -39,16 +39,16 @@ def get_replayer(spool: Spool, pool: ConnectionPool, metrics: HitMetrics) -> Rep
 
 
 def stop_replayer(spool: Spool) -> None:
-    """End the replayer of a spool, where there is one; what still waits is for the next."""
+    """Stop the replayer of a spool, if there is one. Pending hits stay in the spool."""
     replayer = _replayers.pop(spool, None)
     if replayer is not None:
         replayer.stop()
 
 
 class Replayer(ForkSafe):
-    """A thread that replays a spool to a store, one in each process that uses the spool.
+    """Thread that replays a spool to a store; each process that uses the spool has one.
 
-    Several may replay one spool, in several processes: each row counts once all the same.
+    Several processes can replay one spool at the same time: each row counts once.
     """
 
     def __init__(self, spool: Spool, pool: ConnectionPool, metrics: HitMetrics) -> None:
@@ -59,15 +59,15 @@ class Replayer(ForkSafe):
         super().__init__()
 
     def start(self) -> None:
-        """Start the thread, where this process has none yet."""
+        """Start the thread, if this process has none."""
         self.enter()
 
     def wake(self) -> None:
-        """Let it look at once."""
+        """Let the thread check the spool now."""
         self._wake_event.set()
 
     def stop(self) -> None:
-        """End the thread; a copied process has none of its parent's to wait for."""
+        """Stop the thread and wait for its end. A forked process has no thread of its parent."""
         self.enter()
         self._stop_event.set()
         self._wake_event.set()
@@ -80,7 +80,7 @@ class Replayer(ForkSafe):
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError as error:  # the system has none to spare, or the interpreter ends
+        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
             _log.warning("spooled hits wait for the next process: %s", error)
 
     def _run(self) -> None:
@@ -95,7 +95,7 @@ class Replayer(ForkSafe):
                 self._stop_event.wait(BACKOFF.delay(failures))
 
     def _replay_all(self) -> bool:
-        """Replay, and return whether the store took or refused each hit that waited."""
+        """Replay the spool; return whether the store counted or rejected each hit."""
         try:
             if self._spool.pending_hits() == 0:
                 self._error_log.recovered()
@@ -103,7 +103,7 @@ class Replayer(ForkSafe):
                 return True
             counted, amount = run(self._spool.replay(), self._pool.execute)
         except StoreError:
-            return False  # said where the hit was spooled
+            return False  # logged when the hit was spooled
         except SpoolError as error:
             self._error_log.log(logging.ERROR, "spooled hits wait: %s", error)
             return False

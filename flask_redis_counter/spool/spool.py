@@ -1,10 +1,10 @@
-"""Where hits wait on disk while the store is away.
+"""Hits on disk while the store is down.
 
-One SQLite file (WAL, synced at each commit) for all processes of a service. Each row is one call
-of a counting script with an identity of its own, so that it counts once however often, and by
-whichever process, it is replayed: hits that were never sent gather in one open row for each
-counter, which is sealed with a new identity before it is first sent; a batch whose outcome is
-unknown keeps the identity that it was sent with; a client's token is one already.
+One SQLite file, synced at each commit, for all processes of a service. Each row is one call of a
+counting script with its own identity, so that it counts once, however often and by whichever
+process it is replayed. Hits that were never sent are added up in one open row per counter and hour,
+which gets a new identity before it is first sent. A batch with an unknown outcome keeps its
+identity. An idempotency key is an identity.
 """
 
 from __future__ import annotations
@@ -41,35 +41,33 @@ from ..store.scripts import HIT, HIT_ONCE, RECORD_TTL
 from ..validation import MAX_VALUE
 from .database import BUSY_TIMEOUT, SpoolDatabase
 
-#: How many rows one round trip replays.
+#: Maximum number of rows that one round trip replays.
 MAX_ROWS = 500
 
-#: Seconds after which a row that was sent can no longer be settled: the store may have forgotten
-#: its identity. An hour less than it remembers, for clocks that differ.
+#: Seconds after its first attempt within which a row can be replayed: after that, the store may
+#: have deleted its record. One hour less than RECORD_TTL, for clocks that differ.
 REPLAY_WINDOW = RECORD_TTL - 3600
 
 _log = logging.getLogger(__name__)
 
 
 class Spool(ForkSafe):
-    """A file in which hits wait; for all threads and processes that name the same folder.
+    """A file of hits to count later, shared by all threads and processes that use its folder.
 
-    :param folder: where the file lies, made where it does not exist; on a disk that outlives
-        the process.
-    :param megabytes: how large the file may grow, 1 to 10,000; a hit that no longer fits is
-        refused.
+    :param folder: folder of the file, created if it does not exist, on a persistent disk.
+    :param megabytes: maximum size of the file, 1 to 10,000; a hit that does not fit is rejected.
     :raises ConfigurationError: the folder cannot be used, or the size is out of bounds.
     """
 
     def __init__(self, folder: str | Path, *, megabytes: int = 64) -> None:
         if not isinstance(megabytes, int) or not 1 <= megabytes <= 10_000:
             raise ConfigurationError(
-                "COUNTER_SPOOL_MAX_MB", f"{printable(megabytes)} is no integer from 1 to 10000"
+                "COUNTER_SPOOL_MAX_MB", f"{printable(megabytes)} is not an integer from 1 to 10000"
             )
         self.path: Path = Path(folder).absolute() / "spool.sqlite3"
         self._database = SpoolDatabase(self.path, megabytes)
         self._outage_log = LogThrottle(_log, "the store takes hits again")
-        self._full_log = LogThrottle(_log, "hits are written down again")
+        self._full_log = LogThrottle(_log, "hits are spooled again")
         self._rejection_log = LogThrottle(_log, "the store takes all spooled hits again")
         super().__init__()
         self.enter()
@@ -79,43 +77,46 @@ class Spool(ForkSafe):
         except (OSError, SpoolError) as error:
             if getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 _log.error("no hit can be spooled for now: %s", error)
-                return  # what the store takes is counted all the same
+                return  # hits that the store accepts are still counted
             raise ConfigurationError("COUNTER_SPOOL_DIR", f"cannot be used: {error}") from error
 
     def add(self, hit: PendingHit) -> None:
-        """Let a hit that the store did not take be counted later, and give it that outcome.
+        """Add a hit that the store did not accept, and set its error to HitSpooledError.
 
-        It waits :data:`BUSY_TIMEOUT` at the most for other threads and processes that write.
+        Waits for other threads and processes that write, up to :data:`BUSY_TIMEOUT` seconds.
         """
         self.enter()
         if isinstance(hit.error, OutcomeUnknownError) and is_stale(hit.error.__cause__):
-            return  # the store can no longer tell whether it counted
+            return  # the store can no longer say whether the hit counted
         try:
             self._write_hit(hit, time.monotonic() + BUSY_TIMEOUT)
         except SpoolError as error:
-            self._full_log.log(logging.ERROR, "hits are not written down: %s", error)
+            self._full_log.log(logging.ERROR, "hits are not spooled: %s", error)
         except CounterError as error:
             hit.error = error
         else:
             self._full_log.recovered()
-            message = "hits are written down in %s: %s"
+            message = "hits are spooled in %s: %s"
             self._outage_log.log(logging.WARNING, message, self.path, hit.error)
-            spooled = HitSpooledError("the hit waits here for the store, and will be counted once")
+            spooled = HitSpooledError(
+                "the hit is spooled, and will be counted once the store is up"
+            )
             spooled.__cause__ = hit.error
             hit.error = spooled
 
     def _write_hit(self, hit: PendingHit, deadline: float) -> None:
-        """Write a hit down that the store did not take; it is on disk when this returns.
+        """Write a hit; it is on disk when this returns.
 
-        :raises SpoolError: it is not: the spool is full or busy, or its disk refuses.
-        :raises OutcomeUnknownError: another thread writes it down, and did not finish in time.
-        :raises IdempotencyKeyReusedError: its token waits here for a hit of another amount.
+        :raises SpoolError: not written: the spool is full or busy, or its disk fails.
+        :raises OutcomeUnknownError: another thread is writing the hit, and did not finish in time.
+        :raises IdempotencyKeyReusedError: the spool has a hit with the same idempotency key and
+            another amount.
         """
         entry = _Entry(hit)
         self._queue.append(entry)
         if self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
-                if not entry.done:  # not by the one who had the lock before, either
+                if not entry.done:  # may have been written by the thread that had the lock before
                     self._write_entries(self._take_queued(), max(0.0, deadline - time.monotonic()))
             finally:
                 self._lock.release()
@@ -125,7 +126,7 @@ class Spool(ForkSafe):
             raise entry.error
 
     def pending_hits(self) -> int:
-        """Return how many hits wait.
+        """Return the number of hits that are not counted yet.
 
         :raises SpoolError: the file cannot be read.
         """
@@ -136,11 +137,11 @@ class Spool(ForkSafe):
         return int(hits)
 
     def replay(self) -> Operation[tuple[int, int]]:
-        """Count what waits, as far as the store takes it.
+        """Count the spooled hits that the store accepts.
 
-        Returns how many hits that were, and the sum of their amounts.
+        Returns the number of counted hits, and the sum of their amounts.
 
-        :raises StoreError: the store does not answer, or takes nothing; all still waits.
+        :raises StoreError: the store does not answer or rejects all; the hits stay in the spool.
         :raises SpoolError: the file cannot be read or written.
         """
         counted = amount = last = 0
@@ -159,7 +160,7 @@ class Spool(ForkSafe):
         return counted, amount
 
     def recovered(self) -> None:
-        """Log that nothing waits any more, where the store did not take hits."""
+        """Log that the spool is empty, if an outage was logged before."""
         self._outage_log.recovered()
         self._rejection_log.recovered()
 
@@ -169,7 +170,7 @@ class Spool(ForkSafe):
 
     def _take_queued(self) -> list[_Entry]:
         entries: list[_Entry] = []
-        with suppress(IndexError):  # others take back theirs meanwhile
+        with suppress(IndexError):  # other threads may withdraw theirs meanwhile
             for _ in range(len(self._queue)):
                 entries.append(self._queue.popleft())
         return entries
@@ -180,13 +181,13 @@ class Spool(ForkSafe):
         except ValueError:
             if not entry.done:
                 raise OutcomeUnknownError(
-                    "the disk of the spool did not answer in time: the hit may count later"
+                    "the disk of the spool did not answer in time: the hit may be counted later"
                 ) from None
         else:
             raise SpoolError(f"the spool {self.path} is busy: its disk did not answer in time")
 
     def _write_entries(self, entries: list[_Entry], wait: float) -> None:
-        """Write several down in one transaction: they share the wait for the disk."""
+        """Write several hits in one transaction, so that they share one disk sync."""
 
         def write(database: sqlite3.Connection) -> None:
             for entry in entries:
@@ -202,7 +203,7 @@ class Spool(ForkSafe):
             entry.error = error or entry.error
 
     def _claim_rows(self, after: int) -> list[_Row]:
-        """Return the next rows to send; from here on nothing is added to them."""
+        """Mark the next rows as sent and return them. No hits are added to them after that."""
 
         def seal(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
             now = time.time()
@@ -225,13 +226,13 @@ class Spool(ForkSafe):
         return [_Row(*row) for row in self._database.run_transaction(seal)]
 
     def _release_rows(self, rows: list[_Row]) -> None:
-        """Take back that rows were sent: the store was not reached, or took nothing."""
-        fresh = [(row.id,) for row in rows if row.is_new]
+        """Mark rows as not sent: the store was not reached, or rejected the whole round trip."""
+        unsent = [(row.id,) for row in rows if row.is_new]
         update = "UPDATE entry SET sent = NULL WHERE id = ?"
-        self._database.run_transaction(lambda database: database.executemany(update, fresh))
+        self._database.run_transaction(lambda database: database.executemany(update, unsent))
 
     def _settle_rows(self, rows: list[_Row], replies: list[Any]) -> list[_Row]:
-        """Delete what was counted, and return it; what the store refuses waits on."""
+        """Delete the rows that counted, and return them; rejected rows stay."""
         settled: list[_Row] = []
         dropped: list[_Row] = []
         conflicting: list[_Row] = []
@@ -243,15 +244,17 @@ class Spool(ForkSafe):
                 conflicting.append(row)
                 continue
             error = translate_error(reply, row.call.key)
-            if isinstance(error, IdempotencyKeyReusedError):  # and so it never will be
+            if isinstance(error, IdempotencyKeyReusedError):  # it can never be counted
                 _log.error("a spooled hit of %s was dropped, not counted: %s", row.call.key, error)
                 dropped.append(row)
             else:
-                message = "%d spooled hits of %s wait on: %s"
+                message = (
+                    "%d spooled hits of %s are rejected by the store, and stay in the spool: %s"
+                )
                 self._rejection_log.log(logging.ERROR, message, row.hits, row.call.key, error)
 
         def delete(database: sqlite3.Connection) -> list[_Row]:
-            # Another process may have replayed a row as well, and says so itself.
+            # Another process may have replayed and deleted a row, and reports it itself.
             remove = "DELETE FROM entry WHERE id = ?"
             ours = [row for row in settled if database.execute(remove, (row.id,)).rowcount]
             database.executemany(remove, [(row.id,) for row in dropped])
@@ -265,7 +268,7 @@ class Spool(ForkSafe):
 class _Row:
     """A row to replay.
 
-    :ivar is_new: whether it was never sent before.
+    :ivar is_new: whether the row was never sent before.
     """
 
     __slots__ = ("call", "hits", "id", "is_new")
@@ -279,19 +282,19 @@ class _Row:
 
 
 class _Entry:
-    """A hit to be written down: what identifies it, and what became of it."""
+    """A hit to write, with the columns of its row; ``done`` and ``error`` are the result."""
 
     __slots__ = ("_columns", "_is_new", "done", "error")
 
     def __init__(self, hit: PendingHit) -> None:
         self.done = False
         self.error: CounterError | None = None
-        # What was refused for certain begins anew: its writer goes on to other numbers.
+        # A hit that certainly did not count gets a new identity.
         call = hit.call if isinstance(hit.error, OutcomeUnknownError) else None
         hour = current_hour() if call is None else call.hour
         self._is_new = False
         if hit.idempotency_key is not None:
-            # The token is the identity, whatever was sent before.
+            # The idempotency key is the identity, whether or not the hit was sent before.
             sent = None if call is None else time.time()
             self._columns = (
                 hit.key,
@@ -305,7 +308,7 @@ class _Entry:
                 sent,
             )
         elif call is not None:
-            # All of the batch's hits of this counter: each of them writes the same row.
+            # All hits of this call; each of them writes the same row.
             self._columns = (
                 *(call.key, call.writer, call.sequence, call.idempotency_key or "", call.sender),
                 *(call.amount, len(call.hits), hour, time.time()),
@@ -335,17 +338,19 @@ class _Entry:
             (*self._columns, room),
         )
         if cursor.rowcount == 0:
-            self.error = SpoolError("the amounts that wait would leave the signed 64-bit range")
+            self.error = SpoolError(
+                "the sum of the spooled amounts would exceed a signed 64-bit integer"
+            )
 
 
 def _expire_rows(database: sqlite3.Connection, before: float) -> None:
-    """Keep rows from being sent whose identity the store may have forgotten since."""
+    """Exclude rows from replay whose record the store may have deleted."""
     old = (before,)
     for key, hits in database.execute(
         "SELECT key, hits FROM entry WHERE sent >= 0 AND sent <= ?", old
     ):
         _log.critical(
-            "%d spooled hits of %s were sent a day ago without an answer: they may have counted, "
+            "%d spooled hits of %s were sent a day ago without a reply: they may have counted, "
             "and are not sent again",
             hits,
             key,

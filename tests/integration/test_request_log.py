@@ -116,7 +116,7 @@ def test_spooling_is_not_a_failure(client_of, tmp_path, caplog):
     for _ in range(3):
         assert web.get("/count").status_code == 202
     assert not lines(caplog)
-    assert caplog.text.count("hits are written down") == 1
+    assert caplog.text.count("hits are spooled") == 1
 
 
 @pytest.mark.parametrize("path", ["/count", "/", "/counters/a%20b", "/nowhere"])

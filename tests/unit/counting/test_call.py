@@ -182,7 +182,7 @@ def test_an_answer_for_other_hits(answer):
 def test_an_answer_that_is_none(answer, idempotency_key):
     """The error shows it, shortened, and has its cause."""
     call = ScriptCall.for_hit(hit_of(), "w", 1, idempotency_key)
-    with pytest.raises(OutcomeUnknownError, match="the answer is no integer: ") as caught:
+    with pytest.raises(OutcomeUnknownError, match="malformed reply: ") as caught:
         call.resolve(answer)
     assert str(caught.value).endswith(repr(answer))
     assert isinstance(caught.value.__cause__, TypeError | ValueError | IndexError)
@@ -202,7 +202,9 @@ def test_a_failure_of_a_hit_with_a_token(kind):
         hit.error = said
     with pytest.raises(kind, match=r"^said$"):
         plain.result()
-    with pytest.raises(OutcomeUnknownError, match=r"this attempt did not count.*: said") as caught:
+    with pytest.raises(
+        OutcomeUnknownError, match=r"this attempt was not counted.*: said"
+    ) as caught:
         once.result()
     assert caught.value.__cause__ is said
 

@@ -142,8 +142,8 @@ def test_a_file_that_is_no_spool(file, caplog, content, reason):
     (record,) = caplog.records
     assert record.levelname == "CRITICAL"
     assert record.message == (
-        f"the spool was corrupt ({reason}); it was set aside as {aside}, and the hits that it "
-        "held are NOT counted; a new one takes its place"
+        f"the spool was corrupt ({reason}); it was renamed to {aside}, and its hits are NOT "
+        "counted; a new spool takes its place"
     )
     assert asked(file, "PRAGMA user_version") == [(3,)]
 

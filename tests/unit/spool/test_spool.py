@@ -96,7 +96,7 @@ def test_the_file(tmp_path, monkeypatch):
 def test_a_size_out_of_bounds(tmp_path, megabytes):
     """The error names the setting and the value."""
     with pytest.raises(
-        ConfigurationError, match=f"^COUNTER_SPOOL_MAX_MB: {megabytes!r} is no integer"
+        ConfigurationError, match=f"^COUNTER_SPOOL_MAX_MB: {megabytes!r} is not an integer"
     ):
         Spool(tmp_path, megabytes=megabytes)
     assert not list(tmp_path.iterdir())
@@ -131,7 +131,7 @@ def test_a_full_disk_at_the_start(tmp_path, monkeypatch, caplog):
         assert "no hit can be spooled for now: the spool" in caplog.text
         assert kept(spool).error is AWAY
         assert kept(spool).error is AWAY
-        assert caplog.text.count("hits are not written down: the spool") == 1
+        assert caplog.text.count("hits are not spooled: the spool") == 1
     assert is_spooled(kept(spool))
 
 
@@ -333,7 +333,8 @@ def test_a_row_that_the_store_refuses(spool, caplog):
     kept(spool, "text", 2)
     kept(spool)
     assert replayed(spool, server) == 1
-    assert f"2 spooled hits of text wait on: {NotAnIntegerError('text')}" in caplog.messages
+    message = "2 spooled hits of text are rejected by the store, and stay in the spool: "
+    assert f"{message}{NotAnIntegerError('text')}" in caplog.messages
     assert "dropped" not in caplog.text
     assert spool.pending_hits() == 2
     assert rows(spool, "key, amount") == [("text", 3)]
@@ -435,7 +436,7 @@ def test_what_is_too_old(spool, caplog):
     assert replayed(spool, server) == 1
     assert server.values == {"orders": 1}
     assert caplog.messages[1:2] == [
-        "2 spooled hits of visits were sent a day ago without an answer: they may have counted, "
+        "2 spooled hits of visits were sent a day ago without a reply: they may have counted, "
         "and are not sent again"
     ]
     assert spool.pending_hits() == 0
@@ -449,7 +450,7 @@ def test_amounts_that_no_counter_holds(spool, caplog):
     kept(spool, amount=MAX_VALUE - 1)
     assert kept(spool, amount=2).error is AWAY
     assert caplog.messages[1:] == [
-        "hits are not written down: the amounts that wait would leave the signed 64-bit range"
+        "hits are not spooled: the sum of the spooled amounts would exceed a signed 64-bit integer"
     ]
     assert is_spooled(kept(spool))
     assert kept(spool).error is AWAY
@@ -467,9 +468,9 @@ def test_the_log_of_an_outage(spool, caplog):
         kept(spool)
         replayed(spool, Server())
     assert [record.message for record in caplog.records] == [
-        f"hits are written down in {spool.path}: {AWAY}",
+        f"hits are spooled in {spool.path}: {AWAY}",
         "the store takes hits again (suppressed before this: 3 similar lines)",
-        f"hits are written down in {spool.path}: {AWAY}",
+        f"hits are spooled in {spool.path}: {AWAY}",
     ]
 
 
@@ -481,7 +482,7 @@ def test_hits_that_the_store_refuses_are_few_lines(spool, caplog):
         answers = [b"", b"", *[refused] * rows]
         run(spool.replay(), lambda _, answers=answers: answers)
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
-    assert "wait on: the store refused: OOM" in caplog.text
+    assert "stay in the spool: the store refused: OOM" in caplog.text
     replayed(spool, Server())
     spool.recovered()
     assert caplog.messages[2:] == [

@@ -240,7 +240,7 @@ def test_reply_that_is_not_an_integer_is_an_unknown_outcome(connection):
     """A hit's outcome is unknown if the reply is not an integer."""
     connection.decide(None)
     pool = redis.ConnectionPool(connection_class=connection)
-    with pytest.raises(OutcomeUnknownError, match="no integer"):
+    with pytest.raises(OutcomeUnknownError, match="malformed reply"):
         RedisCounter(redis.Redis(connection_pool=pool)).hit("visits")
 
 
