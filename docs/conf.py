@@ -12,7 +12,7 @@ from sphinx.environment import BuildEnvironment
 
 sys.path.append(str(Path(__file__).parents[1]))  # for tools; the package is the installed one
 
-from tools.reference import filled
+from tools.reference import fill_references
 
 project = "flask-redis-counter"
 author = "The flask-redis-counter developers"
@@ -21,7 +21,7 @@ version = release = installed(project)
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 nitpicky = True
-# Needs no internet: what is described elsewhere is named, and not linked. Nor is what is private.
+# The build works offline: references to other packages and to private names are not links.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!flask_redis_counter).*"),
     ("py:mod", ".*"),
@@ -34,7 +34,7 @@ autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 
-# The public module of each name; errors that the package exports, too, are described in theirs.
+# Public module of each name. Errors are described in `errors`, also those that the root exports.
 PUBLIC_MODULES = {
     name: module
     for module in (
@@ -62,7 +62,7 @@ linkcheck_anchors = False  # some pages make theirs with scripts
 
 
 def _fill(app: Sphinx, name: str, source: list[str]) -> None:
-    source[0] = filled(source[0])
+    source[0] = fill_references(source[0])
 
 
 def _find_public(
@@ -82,6 +82,6 @@ def _find_public(
 
 
 def setup(app: Sphinx) -> None:
-    """Put the generated references into their pages."""
+    """Insert the generated references, and resolve names in their public modules."""
     app.connect("source-read", _fill)
     app.connect("missing-reference", _find_public)

@@ -1,6 +1,6 @@
-"""The reference pages of the docs, made of what the code itself goes by, as Markdown.
+"""The reference sections of the docs, generated from the code as Markdown.
 
-``docs/conf.py`` puts them where a page says ``<!-- reference: settings -->`` and the like.
+``docs/conf.py`` inserts them in place of comments such as ``<!-- reference: settings -->``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _METHODS = ("get", "head", "post", "put", "delete")
 
 
 def settings(known: Iterable[Setting] = SETTINGS.values()) -> str:
-    """Return a section for each setting: where the store is, and what the counters do."""
+    """Return a section for each setting: first those of the store, then those of the counters."""
     groups: dict[str, list[str]] = {"Where the store is": [], "What the counters do": []}
     of_store, of_counters = groups.values()
     for setting in known:
@@ -40,45 +40,45 @@ def commands(
         ("flask counter", counter_group),
     ),
 ) -> str:
-    """Return a section for each command, with what its ``--help`` says; once where two have it."""
-    told: list[click.Command] = []
-    return _join(_join(_helps(name, command, None, told)) for name, command in groups)
+    """Return a section with the ``--help`` of each command; a command of two groups has one."""
+    described: list[click.Command] = []
+    return _join(_join(_helps(name, command, None, described)) for name, command in groups)
 
 
 def _helps(
-    name: str, command: click.Command, parent: click.Context | None, told: list[click.Command]
+    name: str, command: click.Command, parent: click.Context | None, described: list[click.Command]
 ) -> Iterator[str]:
     options = {**command.context_settings, "max_content_width": 80}
     context = click.Context(command, parent, name, **options)
     title = f"{'##' if parent is None else '###'} {context.command_path}"
     yield f"{title}\n\n```text\n{command.get_help(context)}\n```"
-    told.append(command)
+    described.append(command)
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
             one = command.get_command(context, inner)
-            if one is not None and not one.hidden and one not in told:
-                yield from _helps(inner, one, context, told)
+            if one is not None and not one.hidden and one not in described:
+                yield from _helps(inner, one, context, described)
 
 
-def http(described: Mapping[str, Any] | None = None) -> str:
-    """Return a section for each operation of the service, its problems, and its documents."""
-    described = document() if described is None else described
+def http(api: Mapping[str, Any] | None = None) -> str:
+    """Return sections for the operations of the service, its problems and its documents."""
+    api = document() if api is None else api
     operations = [
         (f"{method.upper()} {path}", methods[method])
-        for path, methods in described["paths"].items()
+        for path, methods in api["paths"].items()
         for method in _METHODS
         if method in methods
     ]
     problems = {
-        status: _told(one)
+        status: _description(one)
         for _, operation in operations
         for status, one in operation["responses"].items()
         if _is_problem(status)
     }
-    documents = described["components"]["schemas"]
+    documents = api["components"]["schemas"]
     return _join(
         [
-            described["info"]["description"].strip(),
+            api["info"]["description"].strip(),
             "## Operations",
             *(_operation(title, operation) for title, operation in operations),
             "## Problems",
@@ -93,7 +93,7 @@ def http(described: Mapping[str, Any] | None = None) -> str:
 
 
 def errors() -> str:
-    """Return the tree of the errors, and what has autodoc describe each."""
+    """Return the tree of the errors, and an autodoc directive for each."""
     _, tree = (error_tree.__doc__ or "").split("\n\n", 1)
     classes = [
         f".. autoexception:: flask_redis_counter.errors.{name}\n   :show-inheritance:"
@@ -104,7 +104,7 @@ def errors() -> str:
 
 
 def rights() -> str:
-    """Return the rights that each feature needs of the store's user, and all of them together."""
+    """Return the ACL rules that each feature needs, and all rules together."""
     rows = [
         (feature.name, feature.consequence, f"`{acl_rules('counter:', [feature.name])}`")
         for feature in FEATURES.values()
@@ -112,8 +112,8 @@ def rights() -> str:
     usual = [name for name in FEATURES if name not in ("fsync", "replica")]
     return _join(
         [
-            _table(("feature", "without a right of it", "ACL rules"), rows),
-            "All of them, but `fsync` and `replica`:",
+            _table(("feature", "without these rules", "ACL rules"), rows),
+            "All rules except those of `fsync` and `replica`:",
             f"```text\nACL SETUSER counter on >PASSWORD {acl_rules('counter:', usual)}\n```",
         ]
     )
@@ -122,22 +122,22 @@ def rights() -> str:
 def _operation(title: str, operation: Mapping[str, Any]) -> str:
     parts = [f"### {title}", operation["summary"] + "."]
     if "security" in operation:
-        parts.append("Takes the admin key: `Authorization: Bearer …`.")
+        parts.append("Needs the admin key: `Authorization: Bearer …`.")
     if "parameters" in operation:
         rows = [
-            (f"`{one['name']}`", one["in"], _told(one), _words(one["schema"]))
+            (f"`{one['name']}`", one["in"], _description(one), _words(one["schema"]))
             for one in operation["parameters"]
         ]
-        parts.append(_table(("parameter", "in", "what it says", "value"), rows))
+        parts.append(_table(("parameter", "in", "description", "value"), rows))
     if "requestBody" in operation:
         parts.append(f"The body: {_forms(operation['requestBody']['content'])}.")
     answers = operation["responses"].items()
     rows = [
-        (_status(status), _told(one), _forms(one.get("content", {})))
+        (_status(status), _description(one), _forms(one.get("content", {})))
         for status, one in answers
         if not _is_problem(status)
     ]
-    parts.append(_table(("answer", "when", "forms"), rows))
+    parts.append(_table(("response", "when", "media types"), rows))
     problems = [status for status, _ in answers if _is_problem(status)]
     if problems:
         parts.append(f"[Problems](#problems): {', '.join(problems)}.")
@@ -160,14 +160,18 @@ def _forms(content: Mapping[str, Any]) -> str:
 
 
 def _document(name: str, schema: Mapping[str, Any]) -> str:
-    parts = [f"### {name}", _told(schema)]
+    parts = [f"### {name}", _description(schema)]
     if "properties" in schema:
         required = schema.get("required", ())
         rows = [
-            (f"`{member}`" + ("" if member in required else ", if any"), _told(one), _words(one))
+            (
+                f"`{member}`" + ("" if member in required else " (optional)"),
+                _description(one),
+                _words(one),
+            )
             for member, one in _members(schema)
         ]
-        parts.append(_table(("member", "what it says", "value"), rows))
+        parts.append(_table(("member", "description", "value"), rows))
     else:
         parts.append(f"Value: {_words(schema)}.")
     return _join(part for part in parts if part)
@@ -182,7 +186,7 @@ def _members(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
     yield from found.items()
 
 
-def _told(described: Mapping[str, Any]) -> str:
+def _description(described: Mapping[str, Any]) -> str:
     return str(described.get("description", ""))
 
 
@@ -233,8 +237,8 @@ def _join(parts: Iterable[str]) -> str:
     return "\n\n".join(parts)
 
 
-#: What a page may ask for.
-PAGES: dict[str, Callable[[], str]] = {
+#: Sections by the name in the comment.
+SECTIONS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "commands": commands,
     "http": http,
@@ -243,8 +247,8 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
-def filled(text: str) -> str:
-    """Return a page with the references that it asks for."""
-    for name, page in PAGES.items():
-        text = text.replace(f"<!-- reference: {name} -->", page())
+def fill_references(text: str) -> str:
+    """Return a page with its references in place of the comments."""
+    for name, render in SECTIONS.items():
+        text = text.replace(f"<!-- reference: {name} -->", render())
     return text

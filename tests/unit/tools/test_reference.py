@@ -49,14 +49,14 @@ def test_settings_and_their_defaults():
 
 def test_every_setting_is_there():
     """With all that the code says of it."""
-    text = reference.filled((DOCS / "configuration.md").read_text("utf-8"))
+    text = reference.fill_references((DOCS / "configuration.md").read_text("utf-8"))
     for setting in SETTINGS.values():
         assert f"### {setting.name}\n\n{setting.help}\n\n" in text
 
 
 def test_every_operation_is_there():
     """Once, with the link to each document that it has."""
-    text = reference.filled((DOCS / "http.md").read_text("utf-8"))
+    text = reference.fill_references((DOCS / "http.md").read_text("utf-8"))
     operations = [
         f"{method.upper()} {path}"
         for path, methods in document()["paths"].items()
@@ -94,10 +94,10 @@ def test_an_operation_in_words():
     )
     assert page == (
         "A service.\n\n## Operations\n\n### GET /it\n\nLook.\n\n"
-        "Takes the admin key: `Authorization: Bearer …`.\n\n"
-        "| parameter | in | what it says | value |\n| --- | --- | --- | --- |\n"
+        "Needs the admin key: `Authorization: Bearer …`.\n\n"
+        "| parameter | in | description | value |\n| --- | --- | --- | --- |\n"
         "| `by` | query | Day \\| hour. | `day` or `hour` |\n\n"
-        "| answer | when | forms |\n| --- | --- | --- |\n"
+        "| response | when | media types |\n| --- | --- | --- |\n"
         "| 200 OK | Seen. | `application/json` ([Seen](#seen)), `text/html` |\n\n"
         "[Problems](#problems): 404.\n\n"
         "## Problems\n\n| status | when |\n| --- | --- |\n| 404 Not Found | There is none. |\n\n"
@@ -125,8 +125,8 @@ def test_a_schema_in_words(schema, words):
     """Whatever the description uses."""
     page = reference.http(described(schemas={"It": {"properties": {"x": schema}}}))
     assert page.endswith(
-        f"### It\n\n| member | what it says | value |\n| --- | --- | --- |\n"
-        f"| `x`, if any |  | {words} |"
+        f"### It\n\n| member | description | value |\n| --- | --- | --- |\n"
+        f"| `x` (optional) |  | {words} |"
     )
 
 
@@ -146,12 +146,12 @@ def test_a_member_of_a_variant_is_told():
     }
     page = reference.http(described(schemas={"Hit": hit}))
     assert "### Hit\n\nA hit.\n\n" in page
-    assert "| `name` |  | string |\n| `why`, if any |  | `bot` |" in page
+    assert "| `name` |  | string |\n| `why` (optional) |  | `bot` |" in page
 
 
 def test_every_command_is_there():
     """With its path and its help; one that is hidden is not."""
-    text = reference.filled((DOCS / "commands.md").read_text("utf-8"))
+    text = reference.fill_references((DOCS / "commands.md").read_text("utf-8"))
     told = [
         f"{path} {name}"
         for path in ("flask-redis-counter", "flask counter")
@@ -183,7 +183,7 @@ def test_library_reference_of_the_root_is_complete():
 
 def library_entries(module):
     """Return the names that library.md describes as names of a module."""
-    text = reference.filled((DOCS / "library.md").read_text("utf-8"))
+    text = reference.fill_references((DOCS / "library.md").read_text("utf-8"))
     names, current = [], ""
     for directive, name in re.findall(r"^\.\. ([\w:]+):: ([\w.]+)$", text, re.M):
         if directive == "currentmodule":
@@ -197,7 +197,7 @@ def library_entries(module):
 
 def test_every_feature_has_its_rights():
     """And one line has them all, with the keys and the channels."""
-    text = reference.filled((DOCS / "operating.md").read_text("utf-8"))
+    text = reference.fill_references((DOCS / "operating.md").read_text("utf-8"))
     for name in FEATURES:
         assert re.search(rf"^\| {name} \|.*~counter:\* .*\+", text, re.M), name
     (line,) = re.findall(r"^ACL SETUSER counter on >PASSWORD (.*)$", text, re.M)
@@ -206,6 +206,8 @@ def test_every_feature_has_its_rights():
 
 def test_a_page_gets_what_it_asks_for():
     """And keeps the rest."""
-    page = reference.filled("# A\n\n<!-- reference: commands -->\n\nB <!-- reference: none -->")
+    page = reference.fill_references(
+        "# A\n\n<!-- reference: commands -->\n\nB <!-- reference: none -->"
+    )
     assert page.startswith("# A\n\n## flask-redis-counter\n")
     assert page.endswith("\n\nB <!-- reference: none -->")
