@@ -21,7 +21,7 @@ def docker_compose_file():
 SEEDED_FIXTURE = """
 @pytest.fixture(scope="session")
 def seeded(shared_stack):
-    shared_stack.store(shared_stack.services()[0], "SET", "seed", "sown")
+    shared_stack.run_redis_command(shared_stack.services()[0], "SET", "seed", "sown")
     return shared_stack
 """
 
@@ -69,7 +69,7 @@ def stack_endpoint():
     return Endpoint("{0}", 80)
 
 def test_endpoint(stack):
-    assert stack.entry.service == "{0}"
+    assert stack.endpoint.service == "{0}"
     with open("hits", "a") as hits:
         print(stack.run_redis_command("redis", "INCR", "hits"), file=hits)
 """

@@ -43,7 +43,7 @@ def list_config_files(project: str) -> set[str]:
         "ps",
         "--all",
         f"--filter=label={_LABEL}.project={project}",
-        f'--format={{{{.Label "{_LABEL}.config_files"}}}}',
+        f'--format={{{{.Label "{_LABEL}.project.config_files"}}}}',
     )
     return set(output.splitlines())
 
