@@ -131,7 +131,10 @@ def test_layout_check_finds_errors(stack, open_window):
             document.querySelector("main").style.width = "500px";
             document.querySelector(".lead").textContent = document.querySelector("h1").innerText;
             document.links[0].firstChild.nextSibling.remove();
-            document.querySelector("data.number").innerHTML = "1,2<br>34";
+            // A copy, which live.js does not update.
+            const number = document.querySelector("data.number").cloneNode();
+            number.innerHTML = "1,2<br>34";
+            document.querySelector("data.number").replaceWith(number);
         }"""
     )
     wait_until(lambda: window.look()["images"][0]["width"] == 0, what="the image is gone")
