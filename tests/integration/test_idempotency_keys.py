@@ -84,7 +84,7 @@ def test_a_repeat_that_does_not_reach_the_store_is_unknown():
             lambda idempotency_key: counter.hit("visits", idempotency_key=idempotency_key),
             lambda idempotency_key: asyncio.run(count(idempotency_key)),
         ):
-            with pytest.raises(OutcomeUnknownError, match="this attempt did not count"):
+            with pytest.raises(OutcomeUnknownError, match="this attempt was not counted"):
                 hit("t")
             with pytest.raises(StoreError) as caught:
                 hit(None)

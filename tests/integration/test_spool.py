@@ -158,7 +158,7 @@ def test_a_row_that_the_store_refuses_holds_nobody_up(own_server, spool, counter
         spooled(lambda: counter.hit("text"))
         spooled(lambda: counter.hit("visits"))
         own_server.start()
-        wait_until(lambda: "counter:{text} wait on" in caplog.text, what="a loud log")
+        wait_until(lambda: "counter:{text} are rejected" in caplog.text, what="a loud log")
         assert spool.pending_hits() == 1
         client.delete("counter:{text}")
         emptied(spool)
