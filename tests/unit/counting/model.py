@@ -1,4 +1,4 @@
-"""The threads and the network around combiners, and the moves that they make."""
+"""Threads and a network around batchers, and the moves that they can make."""
 
 from redis.exceptions import BusyLoadingError
 
@@ -46,7 +46,7 @@ class Carrier:
 
 
 class Writer:
-    """A combiner with the threads around it, as `Dispatcher` has them."""
+    """A batcher with the threads that use it, as in `Dispatcher`."""
 
     def __init__(self, durability):
         self.batcher = Batcher(durability, 100)
