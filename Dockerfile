@@ -19,8 +19,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1
 LABEL org.opencontainers.image.title="flask-redis-counter" \
       org.opencontainers.image.description="The visit counter that does not lie" \
-      org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.version="0.1.0"
+      org.opencontainers.image.licenses="MIT"
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin counter \
  && install -d -o 10001 -g 10001 /spool
 COPY --from=build /venv /venv

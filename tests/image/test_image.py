@@ -73,7 +73,7 @@ def test_image_configuration(image):
     assert not config.get("Entrypoint")
     assert "5000/tcp" in config["ExposedPorts"]
     labels = config["Labels"]
-    for label in ("title", "description", "licenses", "version"):
+    for label in ("title", "description", "licenses"):
         assert labels[f"org.opencontainers.image.{label}"]
 
 

@@ -67,9 +67,3 @@ def test_pre_commit_versions():
     assert versions
     linters = re.search(r"^LINTERS = \[(.*?)\]", NOXFILE, re.M | re.S)
     assert set(versions) <= set(re.findall('"(.*?)"', linters[1]))
-
-
-def test_image_version():
-    """The image's label has the version of setup.cfg, which a release checks as well."""
-    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
-    assert f'image.version="{SETUP["metadata"]["version"]}"' in dockerfile
