@@ -38,7 +38,7 @@ FEATURES = {
         _feature(
             "hits",
             "ping evalsha script|load mget exists zcard incrby set get expire",
-            "hits are refused, or counters are not read",
+            "hits are rejected, or counters are not read",
         ),
         _feature(
             "days",
@@ -58,7 +58,7 @@ FEATURES = {
         _feature(
             "rates",
             "time get set zscore zadd zremrangebyscore expire",
-            "COUNTER_RATE_LIMIT and COUNTER_VISITOR_WINDOW have no effect, or hits are refused",
+            "COUNTER_RATE_LIMIT and COUNTER_VISITOR_WINDOW have no effect, or hits are rejected",
         ),
         _feature(
             "live",
@@ -81,8 +81,8 @@ FEATURES = {
             "info config|get time",
             "the durability of the store's data is unknown",
         ),
-        _feature("fsync", "waitaof info config|get", "COUNTER_DURABILITY=fsync cannot be kept"),
-        _feature("replica", "wait", "COUNTER_DURABILITY=replica cannot be kept"),
+        _feature("fsync", "waitaof info config|get", "COUNTER_DURABILITY=fsync does not work"),
+        _feature("replica", "wait", "COUNTER_DURABILITY=replica does not work"),
     )
 }
 

@@ -31,11 +31,11 @@ class AsyncConnectionPool:
 
     The pool is created in that loop, and used only there.
 
-    :param factory: makes connections, without timeouts: redis-py would start a task for each
+    :param factory: creates connections without timeouts: redis-py would start a task for each
         command. The pool has timeouts for whole round trips.
     :param timeout: seconds that one call may take.
     :param durability: checked on each new connection.
-    :ivar attempt_timeout: seconds that connecting may take, and again the replies.
+    :ivar attempt_timeout: seconds for connecting, and again for the replies.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class AsyncConnectionPool:
     ) -> list[Any]:
         """Send commands, and retry once on a new connection if the replies ask for that.
 
-        :param condition: ``any`` or ``all`` of the replies must do so.
+        :param condition: ``any`` or ``all``: how many of the replies must ask for it.
         """
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
@@ -126,7 +126,7 @@ class AsyncConnectionPool:
             await self.close()  # the cause has probably broken all connections
             milliseconds = self.attempt_timeout * 1000
             raise OutcomeUnknownError(
-                f"the store was asked, and did not answer within {milliseconds:.0f} ms, "
+                f"the command was sent, but the store did not reply within {milliseconds:.0f} ms, "
                 f"or the connection broke: {str(error) or type(error).__name__}"
             ) from error
         finally:
@@ -144,7 +144,7 @@ class AsyncConnectionPool:
         """Close the idle connections; the pool stays usable, and connects again."""
         while self._idle:
             connection = self._idle.pop()
-            # Without TLS's closing handshake, for which a loop that ends has no time.
+            # Without TLS's closing handshake: an event loop that is ending would not finish it.
             if connection._writer is not None:
                 connection._writer.transport.abort()
             await connection.disconnect(nowait=True)
@@ -168,7 +168,7 @@ class AsyncConnectionPool:
                 raise
             if isinstance(error, REJECTIONS):
                 raise make_rejection(error) from error
-            # The last attempt that failed says more about the cause than one that hangs.
+            # The error of the last failed attempt is more specific than this timeout.
             cause = self._last_error if isinstance(error, TimeoutError) else None
             self._last_error = cause or error
             raise self._factory.make_unavailable(self._last_error, self.attempt_timeout) from error

@@ -11,7 +11,7 @@ class Backoff:
     """Delays between attempts, which double with each failure up to a maximum.
 
     :ivar initial: longest delay after the first failure, in seconds.
-    :ivar maximum: longest delay at all, in seconds.
+    :ivar maximum: longest delay after any number of failures, in seconds.
     :ivar jitter: share of the delay that is random, so that many clients do not try at the same
         time: 0.5 is from half the delay to all of it, 1 from 0 ("full jitter").
     """

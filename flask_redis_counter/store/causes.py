@@ -12,33 +12,33 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 _CERTIFICATES = {
     9: ("is not valid yet", "set the clocks of both machines"),
     10: ("has expired", "renew it"),
-    62: ("is for another host name", "connect by a name that it has"),
-    64: ("is for another address", "connect by a name or an address that it has"),
+    62: ("is for another host name", "connect by a name in the certificate"),
+    64: ("is for another address", "connect by a name or an address in the certificate"),
 }
-_UNTRUSTED = ("is not from a CA that is trusted", "name the file of its CA in ssl_ca_certs")
+_UNTRUSTED = ("is not from a CA that is trusted", "set ssl_ca_certs to the file of its CA")
 
 # By a word in OpenSSL's reason. The server sends an alert.
 _REASONS = {
     "CERTIFICATE_REQUIRED": (
         "the server wants a client certificate",
-        "name it in ssl_certfile and ssl_keyfile",
+        "set ssl_certfile and ssl_keyfile to its files",
     ),
     "ALERT_HANDSHAKE_FAILURE": (
         "the server ended the TLS handshake",
-        "if it wants a client certificate, name it in ssl_certfile and ssl_keyfile",
+        "if it wants a client certificate, set ssl_certfile and ssl_keyfile",
     ),
     "PROTOCOL_VERSION": ("client and server have no TLS version in common", "see ssl_min_version"),
     "ALERT": (
         "the server does not accept the client certificate",
-        "name one that it trusts in ssl_certfile and ssl_keyfile",
+        "set ssl_certfile and ssl_keyfile to one that the server trusts",
     ),
     "KEY_VALUES_MISMATCH": (
         "ssl_keyfile is not the key of ssl_certfile",
-        "name the two files that belong together",
+        "set both to files that belong together",
     ),
     "NO_CERTIFICATE_OR_CRL_FOUND": (
         "ssl_ca_certs holds no certificate",
-        "name a file in PEM format",
+        "set it to a file in PEM format",
     ),
     "PEM": ("a file of ssl_certfile or ssl_keyfile is not in PEM format", "convert it"),
     "WRONG_VERSION_NUMBER": ("the port does not speak TLS", "use redis://, or its TLS port"),
@@ -64,8 +64,8 @@ def find_cause(error: BaseException, *, secure: bool) -> tuple[str, str]:
                     return found
         if isinstance(link, (*_ENDED, InvalidResponse)) or _CLOSED in str(link):
             if secure:
-                remedy = "if it wants a client certificate, name it in ssl_certfile and ssl_keyfile"
-                return "the server ended the TLS handshake", f"{remedy}; otherwise see its log"
+                remedy = "if it wants a client certificate, set ssl_certfile and ssl_keyfile"
+                return "the server ended the TLS handshake", f"{remedy}; otherwise read its log"
             cause = "the server closed the connection, or does not speak Redis's protocol"
             return cause, "if the port speaks TLS, use rediss://"
         if isinstance(link, TimeoutError | RedisTimeoutError):
@@ -74,7 +74,7 @@ def find_cause(error: BaseException, *, secure: bool) -> tuple[str, str]:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the chain of causes, the root cause first: redis-py's own errors say less."""
+    """Yield the chain of causes, the root cause first: redis-py's own errors are less specific."""
     if error is not None:
         yield from _chain(error.__cause__ or error.__context__)
         yield error

@@ -1,7 +1,7 @@
 """Connections to the store: those of redis-py, without its retries.
 
 redis-py's clients repeat a command whose reply was lost, which would count a hit twice. So only
-redis-py's connections are used here, also if a client is given.
+redis-py's connections are used here, even if a client is given.
 """
 
 from __future__ import annotations
@@ -41,17 +41,16 @@ WAITAOF_PROBE: tuple[Command, ...] = (
     ("CONFIG GET", "appendfsync"),
 )
 
-#: The first major version of Redis on which WAITAOF was seen to wait for the disk with every
-#: appendfsync.
+#: The first major version of Redis on which WAITAOF was seen to wait for the disk with every value
+#: of appendfsync.
 WAITING_REDIS = 8
 
-#: Share of the timeout that connecting may take, and again the replies: the rest is for a second
-#: attempt.
+#: Share of the timeout for connecting, and again for the replies. The rest is for a second attempt.
 ATTEMPT_SHARE = 0.4
 
 
 class ConnectionFactory:
-    """Makes connections to one store, and errors that explain why there is none.
+    """Creates connections to one store, and errors that explain why connecting failed.
 
     :param target: a URL (``redis://``, ``rediss://``, ``unix://``, ``valkey://``, ``valkeys://``)
         or a client of redis-py, whose address and credentials are copied; the client itself is
@@ -99,10 +98,10 @@ class ConnectionFactory:
         return self._connect()
 
     def make_unavailable(self, error: BaseException, seconds: float) -> StoreUnavailableError:
-        """Return an error that says why there is no connection, and what to do about it.
+        """Return an error with the cause of a failed connection, and its remedy.
 
         :param error: raised by the attempt to connect.
-        :param seconds: that the attempt may have taken.
+        :param seconds: the timeout of the attempt.
         """
         cause, remedy = find_cause(error, secure=self._secure)
         message = f"no connection to the store within {seconds * 1000:.0f} ms: {cause}"

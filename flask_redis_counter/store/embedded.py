@@ -56,7 +56,7 @@ _log = logging.getLogger(__name__)
 
 
 class EmbeddedValkey:
-    """A Valkey server with its data in a folder, behind a Unix socket in there.
+    """A Valkey server with its data and its Unix socket in one folder.
 
     Acknowledged hits are on disk (append-only file, ``appendfsync always``). The server is
     restarted if it dies. Only one process at a time may use a folder.

@@ -84,7 +84,7 @@ def store_info() -> Operation[StoreInfo]:
 
 
 def durability_warnings() -> Operation[dict[str, str]]:
-    """Return by which of its settings the server may lose what it acknowledged, and how."""
+    """Return a warning for each server setting that may lose acknowledged hits."""
     # Managed servers often allow INFO, but not CONFIG.
     *sections, config = yield [
         ("INFO", "memory"),
@@ -100,7 +100,7 @@ def durability_warnings() -> Operation[dict[str, str]]:
     if policy != "noeviction":
         found["maxmemory-policy"] = (
             f"maxmemory-policy is {policy}: when its memory is full, the store deletes counters, "
-            "or what keeps a repeated hit from counting twice; noeviction refuses hits instead"
+            "or records without which a repeated hit counts twice; with noeviction it rejects hits"
         )
     if info.get("aof_enabled") == "0":
         found["appendonly"] = (
@@ -109,7 +109,7 @@ def durability_warnings() -> Operation[dict[str, str]]:
     elif isinstance(config, list) and config[1:] in ([b"everysec"], [b"no"]):
         found["appendfsync"] = (
             f"appendfsync is {config[1].decode()}: when the store dies while its disk is slow, or "
-            "the power fails, the hits of the last seconds are lost; always loses none"
+            "the power fails, the hits of the last seconds are lost; with always, none are lost"
         )
     elif isinstance(config, StoreRejectedError):
         found["config"] = (

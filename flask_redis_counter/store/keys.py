@@ -2,7 +2,7 @@
 
 The key of a counter is ``PREFIX{NAME}``, and the keys of its own records begin with it: the braces
 make them one hash slot of a cluster. Keys shared by all counters of a prefix begin with
-``PREFIX{}``, which no counter has, because no name is empty.
+``PREFIX{}``, which is no counter's key, because a name is never empty.
 
 The scripts in ``lua/`` get their keys as ``KEYS``, and derive three strings from them: a counter's
 name from its key, its channel (:attr:`CounterKeys.live`), and ``PREFIX{}:room`` from the key of the
@@ -74,9 +74,9 @@ class CounterKeys:
     :ivar days: hits and visitors by day (hash).
     :ivar visitors: visitors of the last day that had any (HyperLogLog).
     :ivar salt: the day's salt, with which visitors are hashed (string).
-    :ivar told: by process, the mark that says that it has reported visitors (hash).
+    :ivar told: the marks of the processes that have reported visitors (hash).
     :ivar seen: when each visitor was counted, for ``visitor_window`` (sorted set).
-    :ivar imported: by source, the values that were imported from it (hash).
+    :ivar imported: the values that were imported, by source (hash).
     :ivar live: the channel on which a change of the value is published.
     """
 

@@ -34,7 +34,7 @@ from .connections import (
 )
 from .replies import REJECTIONS, is_reconnect_reply, make_rejection, must_reconnect
 
-#: Limit of concurrent attempts to connect; more than one are made only if the others hang.
+#: Maximum concurrent attempts to connect. Another one starts only if the others hang.
 MAX_CONNECTORS = 16
 
 
@@ -44,7 +44,7 @@ class ConnectionPool(ForkSafe):
     :param target: a URL or a ready :class:`redis.Redis`.
     :param timeout: seconds that one call may take.
     :param durability: checked on each new connection.
-    :ivar attempt_timeout: seconds that connecting may take, and again the replies.
+    :ivar attempt_timeout: seconds for connecting, and again for the replies.
     :raises ConfigurationError: the URL is invalid, or the target is not a client of redis-py.
     """
 
@@ -81,7 +81,7 @@ class ConnectionPool(ForkSafe):
     ) -> list[Any]:
         """Send commands, and retry once on a new connection if the replies ask for that.
 
-        :param condition: ``any`` or ``all`` of the replies must do so.
+        :param condition: ``any`` or ``all``: how many of the replies must ask for it.
         """
         deadline = time.monotonic() + self._timeout
         try:
@@ -125,7 +125,7 @@ class ConnectionPool(ForkSafe):
             self._invalidate_idle()
             milliseconds = self.attempt_timeout * 1000
             raise OutcomeUnknownError(
-                f"the store was asked, and did not answer within {milliseconds:.0f} ms, "
+                f"the command was sent, but the store did not reply within {milliseconds:.0f} ms, "
                 f"or the connection broke: {error}"
             ) from error
         finally:
@@ -225,7 +225,7 @@ class ConnectionPool(ForkSafe):
             raise make_rejection(error) from error
         except Exception as error:  # a host name may raise a UnicodeError, for instance
             self._invalidate_idle()
-            # The last attempt that failed says more about the cause than one that hangs.
+            # The error of the last failed attempt is more specific than this timeout.
             cause = self._last_error if isinstance(error, TimeoutError) else None
             raise self._factory.make_unavailable(cause or error, self.attempt_timeout) from error
         finally:

@@ -74,7 +74,7 @@ def make_rejection(error: Exception) -> StoreRejectedError:
     """Return redis-py's exception for an error reply as ours, without the command's arguments."""
     if "with args beginning with" in str(error):
         error.args = (_ARGUMENTS.sub("", str(error)),)
-    message = f"the store refused: {error}"
+    message = f"the store rejected the command: {error}"
     # Before authentication, a server limits the length of commands.
     if isinstance(error, AuthenticationError) or "unauthenticated" in str(error):
         message += " (correct the user name and the password; in a URL write % as %25, # as %23)"
@@ -108,16 +108,16 @@ def translate_error(error: StoreRejectedError, key: str) -> CounterError:
         return CounterNotFoundError(name_from_key(key), ", and this hit may not create it")
     if "TOOMANY there" in message:
         return TooManyCountersError(
-            f"there is no counter {name_from_key(key)!r}, and no room for one"
+            f"there is no counter {name_from_key(key)!r}, and the maximum number of counters exists"
         )
     return error
 
 
 def translate_script_error(error: StoreRejectedError, key: str) -> CounterError:
-    """Return the error that a script's error reply stands for: not changed, or unknown.
+    """Return the error for a script's error reply: nothing changed, or outcome unknown.
 
-    Only errors that are known to precede every change mean that nothing was changed. Any other may
-    come from a proxy that lost the reply.
+    Nothing was changed only if the error is known to precede every change. Any other may come from
+    a proxy that lost the reply.
     """
     translated = translate_error(error, key)
     cause = error.__cause__
@@ -131,8 +131,8 @@ def translate_script_error(error: StoreRejectedError, key: str) -> CounterError:
 def must_reconnect(error: BaseException | None) -> bool:
     """Return whether an error reply concerns this connection only; nothing was executed.
 
-    The server became a replica, forgot the login, or is loading its data. A new connection finds
-    the primary if the store's host name has moved to it.
+    The server became a replica, no longer accepts the login, or is loading its data. A new
+    connection reaches the primary if the store's host name now points to it.
     """
     if isinstance(error, (ReadOnlyError, BusyLoadingError, ClusterDownError, AuthenticationError)):
         return True
@@ -146,7 +146,7 @@ def is_reconnect_reply(reply: object) -> bool:
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Return whether an error reply will soon be another one; nothing was executed."""
+    """Return whether the command may succeed if it is sent again soon; nothing was executed."""
     if isinstance(error, AuthenticationError):
         return False
     return (

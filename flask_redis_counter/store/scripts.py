@@ -1,6 +1,6 @@
 """The Lua scripts in ``lua/``, and the commands that run them.
 
-An error reply of any of them means that nothing was changed.
+If a script replies with an error, no counter was changed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from importlib.resources import files
 
 from .connections import Command
 
-#: Seconds after which the record of a writer or of an idempotency key expires: ``LIFE`` in
-#: ``count.lua``.
+#: Seconds after its last use until the record of a writer or of an idempotency key expires:
+#: ``LIFE`` in ``count.lua``.
 RECORD_TTL = 24 * 60 * 60
 
 
@@ -29,15 +29,15 @@ class Script:
         self._digest = hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324  # Redis wants it
 
     def evalsha(self, keys: Sequence[str], *arguments: str | int) -> Command:
-        """Return the command that runs the script by its digest, once the server knows it."""
+        """Return the command that runs the script by its digest, once the server has loaded it."""
         return ("EVALSHA", self._digest, len(keys), *keys, *arguments)
 
     def eval(self, keys: Sequence[str], *arguments: str | int) -> Command:
-        """Return the command that runs the script and contains its text."""
+        """Return the command that sends the script's text and runs it."""
         return ("EVAL", self.text, len(keys), *keys, *arguments)
 
     def load(self) -> Command:
-        """Return the command that makes the script known to the server."""
+        """Return the command that loads the script into the server."""
         return ("SCRIPT LOAD", self.text)
 
 

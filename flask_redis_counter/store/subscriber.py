@@ -19,10 +19,10 @@ from .replies import REJECTIONS, make_rejection
 #: every subscribed process of each batch.
 THROTTLE = 0.25
 
-#: Seconds without a message after which a PING is sent, and that its reply may take.
+#: Seconds without a message after which a PING is sent, and the timeout of its reply.
 KEEPALIVE_INTERVAL = 15.0
 
-#: Seconds between attempts to connect: at most 0.25 after the first failure, and at most 4.
+#: Delays between attempts to connect: up to 0.25 s after the first failure, later up to 4 s.
 BACKOFF = Backoff(0.25, 4.0)
 
 #: Seconds that connecting may take.
@@ -51,7 +51,7 @@ class CounterSubscriber:
         self._log_throttle = LogThrottle(_log, "notifications of hits arrive again")
 
     def subscribe(self, key: str) -> None:
-        """Call back for the counter of this key, at first when the subscription is confirmed."""
+        """Call back for the counter with this key, first when the subscription is confirmed."""
         channel = CounterKeys(key).live
         self._channels.add(channel)
         self._send("SUBSCRIBE", channel)
@@ -59,7 +59,7 @@ class CounterSubscriber:
             self._listener = asyncio.get_running_loop().create_task(self._listen())
 
     def unsubscribe(self, key: str) -> None:
-        """Stop calling back for it; without any subscription, the connection is closed."""
+        """Stop calling back for the counter with this key; close the connection after the last."""
         channel = CounterKeys(key).live
         self._channels.discard(channel)
         self._send("UNSUBSCRIBE", channel)

@@ -95,7 +95,7 @@ def executed(client, commands):
         try:
             answers.append(client.execute_command(*command))
         except redis.ResponseError as error:
-            refused = StoreRejectedError(f"the store refused: {error}")
+            refused = StoreRejectedError(f"the store rejected the command: {error}")
             refused.__cause__ = error
             answers.append(refused)
     return answers

@@ -4,7 +4,7 @@
 --
 -- KEYS: the counter; the names of all counters; its records
 local old = redis.call('GET', KEYS[1])
--- Not INCRBY 0, which a full store refuses: deleting must work there, because it frees memory.
+-- Not INCRBY 0, which a full store rejects: deleting must work there, because it frees memory.
 if old and old ~= '0' then
     local sign, digits = string.match(old, '^(%-?)([1-9]%d*)$')
     local limit = sign == '-' and '9223372036854775808' or '9223372036854775807'

@@ -2,7 +2,7 @@
 --
 -- KEYS[2]: the idempotency key's record: the amount, the sender and the value
 -- ARGV[1]: the sender, a random word; optionally a colon and the percentage of the store's memory
---          limit from which on new idempotency keys are refused
+--          limit at which new idempotency keys are rejected
 -- Replies with the value and a digit: 0 if the hit counted, 1 if the hit of another sender with the
 -- same key had counted, otherwise the verdict; and if a detail could not be recorded, its name and
 -- error.
@@ -23,7 +23,7 @@ if share then
     local has_room = redis.call('GET', key)
     if not has_room then
         local info = redis.pcall('INFO', 'memory')
-        has_room = '1' -- also if INFO does not say how full it is
+        has_room = '1' -- even if INFO does not report the memory in use
         if type(info) == 'string' then
             local used = string.match(info, '\nused_memory:(%d+)') or 0
             local limit = tonumber(string.match(info, '\nmaxmemory:(%d+)') or 0)

@@ -22,7 +22,7 @@ SILENT = OutcomeUnknownError("no answer")
 
 def refused(said, kind=ResponseError):
     """Return an error answer as the store makes it."""
-    error = StoreRejectedError(f"the store refused: {said}")
+    error = StoreRejectedError(f"the store rejected the command: {said}")
     error.__cause__ = kind(said)
     return error
 

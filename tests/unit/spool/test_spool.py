@@ -476,13 +476,13 @@ def test_the_log_of_an_outage(spool, caplog):
 
 def test_hits_that_the_store_refuses_are_few_lines(spool, caplog):
     """However often they are replayed."""
-    refused = StoreRejectedError("the store refused: OOM")
+    refused = StoreRejectedError("the store rejected the command: OOM")
     for rows in range(1, 11):
         kept(spool)
         answers = [b"", b"", *[refused] * rows]
         run(spool.replay(), lambda _, answers=answers: answers)
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
-    assert "stay in the spool: the store refused: OOM" in caplog.text
+    assert "stay in the spool: the store rejected the command: OOM" in caplog.text
     replayed(spool, Server())
     spool.recovered()
     assert caplog.messages[2:] == [
