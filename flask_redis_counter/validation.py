@@ -21,7 +21,7 @@ MIN_VALUE = -(2**63)
 DEFAULT_PREFIX = "counter:"
 DEFAULT_TIMEOUT = 0.5
 
-#: Acknowledgement that a hit waits for: the server's reply, its disk, or a replica.
+#: Where a hit must be stored before it is acknowledged: in memory, on disk, or on a replica.
 Durability: TypeAlias = Literal["memory", "fsync", "replica"]
 
 #: Longest name, in characters.
@@ -31,7 +31,7 @@ NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}")
 FORMAT_SUFFIXES = (".json", ".txt", ".svg")
 
 _NO_SUFFIX = "".join(rf"(?<!{re.escape(suffix)})" for suffix in FORMAT_SUFFIXES)
-#: Name of a counter that can be made and changed over HTTP: each URL then means one counter, for
+#: Name of a counter that can be created and changed over HTTP: each URL then means one counter, for
 #: all methods. "." and ".." are excluded because clients resolve them as path segments.
 URL_SAFE_NAME = re.compile(rf"(?!\.{{1,2}}(?:/|$)){NAME.pattern}{_NO_SUFFIX}")
 

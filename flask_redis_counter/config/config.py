@@ -25,23 +25,23 @@ class Config:
     :ivar enabled: whether the app's pages count and read.
     :ivar prefix: prefix of all keys in the store.
     :ivar timeout: seconds that a hit may take.
-    :ivar durability: acknowledgement that a hit waits for.
+    :ivar durability: where a hit must be stored before it is acknowledged.
     :ivar spool_dir: folder of the spool; None: hits are rejected during an outage.
     :ivar spool_max_mb: largest size of the spool, in megabytes.
-    :ivar fast_path: whether the service counts hits without Flask's dispatch.
+    :ivar fast_path: whether the service handles hits that get JSON without Flask's dispatch.
     :ivar limits: limits for hits on the app's own counter and by its views.
     :ivar named_limits: limits for hits on counters named in the URL.
-    :ivar max_counters: number of counters at which HTTP makes no more.
+    :ivar max_counters: number of counters at which requests over HTTP create no more.
     :ivar admin_key: key that allows setting and deleting over HTTP; None: not allowed.
     :ivar visitors: whether unique visitors are counted.
     :ivar respect_dnt: whether visitors that send ``DNT`` or ``Sec-GPC`` are not counted as such.
     :ivar ignore_bots: whether hits of known crawlers are skipped.
     :ivar trusted_proxies: proxies whose ``X-Forwarded-*`` headers are trusted.
-    :ivar root_path: path under which a proxy publishes the service: empty, or as ``/counter``.
+    :ivar root_path: path under which a proxy publishes the service, e.g. ``/counter``, or empty.
     :ivar ipv6_prefix: number of significant bits of a client's IPv6 address.
-    :ivar trusted_hosts: hosts that requests may be for; empty: any.
+    :ivar trusted_hosts: host names that are accepted in requests; empty: any.
     :ivar cors_origins: origins whose scripts may read counters and replies to hits.
-    :ivar max_listeners: most listeners to events, per worker process.
+    :ivar max_listeners: maximum number of listeners to live events, per worker process.
     :ivar show_store: whether the statistics page shows the state of the store.
     :ivar log_json: whether the log is JSON.
     :ivar access_log: whether the log has a line for each request.
@@ -89,7 +89,7 @@ class Config:
         overrides, are ignored.
 
         :param sources: mappings of settings; an earlier one wins.
-        :param store_given: whether the store is given otherwise, which overrides ``REDIS_…``.
+        :param store_given: whether the caller has a store, which overrides ``REDIS_…``.
         :raises ConfigurationError: a value is malformed, out of bounds or contradictory.
         """
         given: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from .settings import SETTINGS
 class SettingHint(NamedTuple):
     """A hint about the environment or about an app's configuration.
 
-    :ivar message: the finding; it has names only, and no values.
+    :ivar message: the finding, with names of settings, but no values.
     :ivar remedy: the action to take.
     """
 

@@ -2,7 +2,7 @@
 
 A Service or a linked container named ``redis`` sets ``REDIS_PORT=tcp://10.0.0.11:6379``, one
 named ``counter`` sets ``COUNTER_PORT``, ``COUNTER_NAME`` and more. Some have the name of a
-setting, but none is meant as one.
+setting, but are not meant to set it.
 
 Formats: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 and https://docs.docker.com/engine/network/links/#environment-variables
@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 #: Remedy of the hint about service links.
-REMEDY = "enableServiceLinks: false in the Pod's spec keeps them away"
+REMEDY = "set enableServiceLinks: false in the Pod's spec"
 
 # A service link is recognised by its name, or by its value if the name may be a setting's.
 _NAME = re.compile(
@@ -25,7 +25,7 @@ _VALUES = {"_PORT": re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]+"), "_NAME": re.co
 
 
 def is_service_link(name: str, value: Any) -> bool:
-    """Return whether an environment variable is a service link, also if a setting has its name."""
+    """Return whether an environment variable is a service link, even if a setting has its name."""
     if not isinstance(value, str):
         return False
     value_format = _VALUES.get(name[-5:])

@@ -135,7 +135,7 @@ def _root_path(given: Any) -> str:
 
 
 def is_root_path(text: str) -> bool:
-    """Return whether links may begin with this: a path of plain segments, without a host."""
+    """Return whether a text is a valid root path: plain segments, without a host."""
     return len(text) <= 255 and _ROOT_PATH.fullmatch(text) is not None
 
 
@@ -161,7 +161,7 @@ def _one_of(*words: str) -> Callable[[Any], str]:
 
 def _secret_file(given: Any) -> str:
     try:
-        # The last line end is the file's, not the secret's.
+        # The line end at the end of the file is not part of the secret.
         return Path(_string(given)).read_text("utf-8").removesuffix("\n").removesuffix("\r")
     except OSError as error:
         # The value may be the secret itself, given instead of its file.
@@ -230,8 +230,8 @@ SETTINGS = {
             "COUNTER_DURABILITY",
             check_durability,
             "memory",
-            "Acknowledgement that a hit waits for: `memory`, the store's reply; `fsync`, its "
-            "disk; `replica`, a replica.",
+            "When a hit is acknowledged: `memory`, when the store has executed it; `fsync`, when "
+            "it is on the store's disk; `replica`, when it is on a replica.",
         ),
         Setting(
             "COUNTER_ON_OUTAGE",
@@ -263,13 +263,13 @@ SETTINGS = {
             "COUNTER_AUTO_CREATE",
             _boolean,
             True,
-            "Whether a hit over HTTP makes a counter that does not exist: `true` or `false`.",
+            "Whether a hit over HTTP creates a counter that does not exist: `true` or `false`.",
         ),
         Setting(
             "COUNTER_MAX_COUNTERS",
             _integer(1, 1_000_000_000),
             10_000,
-            "Number of counters at which HTTP makes no more, 1 to 1000000000.",
+            "Number of counters at which requests over HTTP create no more, 1 to 1000000000.",
         ),
         Setting(
             "COUNTER_ADMIN_KEY",
@@ -288,7 +288,7 @@ SETTINGS = {
             "COUNTER_VISITORS",
             _boolean,
             True,
-            "Whether unique visitors are counted: `true` or `false`. They are told apart by a "
+            "Whether unique visitors are counted: `true` or `false`. They are identified by a "
             "hash of address and user agent, with a new salt each day.",
         ),
         Setting(
@@ -322,8 +322,8 @@ SETTINGS = {
             "COUNTER_IDEMPOTENCY_MEMORY",
             _integer(1, 100),
             80,
-            "Percentage of the store's memory limit (`maxmemory`), 1 to 100. From there on, hits "
-            "with a new idempotency key are rejected, so that other hits still count.",
+            "Percentage of the store's memory limit (`maxmemory`) at which hits with a new "
+            "idempotency key are rejected, so that other hits still count, 1 to 100.",
         ),
         Setting(
             "COUNTER_TRUSTED_PROXIES",
@@ -351,7 +351,7 @@ SETTINGS = {
             "COUNTER_TRUSTED_HOSTS",
             _hosts,
             (),
-            "Host names that requests may be for, without ports, separated by commas. "
+            "Host names that are accepted in requests, without ports, separated by commas. "
             "`.example.org` includes its subdomains. Empty: any.",
         ),
         Setting(
@@ -413,7 +413,7 @@ SETTINGS = {
             "COUNTER_METRICS_TOKEN_FILE",
             lambda given: _admin_key(_secret_file(given)),
             None,
-            "File that contains the token.",
+            "File that contains the metrics token.",
         ),
         Setting(
             "COUNTER_METRICS_DIR",
@@ -426,7 +426,7 @@ SETTINGS = {
             "COUNTER_FAST_PATH",
             _boolean,
             True,
-            "Whether the production server counts hits of programs without Flask's dispatch: "
+            "Whether the production server handles hits that get JSON without Flask's dispatch: "
             "`true` or `false`.",
         ),
     )

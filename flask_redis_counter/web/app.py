@@ -61,7 +61,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     state: ExtensionState = app.extensions[EXTENSION_KEY]
     if not state.config.enabled:
         raise ConfigurationError(
-            "COUNTER_ENABLED", "false is for apps: a service that counts nothing has no use"
+            "COUNTER_ENABLED", "false is only for apps with the extension, not for the service"
         )
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(counters.blueprint)
