@@ -19,7 +19,7 @@ from .embedded_store import embedded_fallback
 def doctor_command(ctx: click.Context, as_json: bool) -> None:
     """Check settings and store, and print a remedy for each problem.
 
-    Exit codes: 0 no problem was found, 1 there is something to do.
+    Exit codes: 0 no problem was found, 1 a warning or a failure was found.
     """
     with suppress(ConfigurationError):  # run_checks reports it
         ctx.with_resource(embedded_fallback(os.environ))

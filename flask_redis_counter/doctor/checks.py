@@ -39,7 +39,7 @@ MAX_CLOCK_DRIFT = 2.0
 
 _INFO_SECTIONS = ("server", "memory", "persistence", "replication", "keyspace")
 
-# Key, in the store's information, of the seconds by which its clock is ahead.
+# Key in the result of _read_info: the seconds by which the store's clock is ahead.
 _CLOCK_DRIFT = "clock_drift"
 
 # Subject and remedy of each durability warning, by the server's setting.
@@ -236,7 +236,7 @@ def _check_clock(_: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
         direction = "ahead of" if drift > 0 else "behind"
         message = f"the store's clock is {abs(drift):.1f} s {direction} this machine's"
         remedy = (
-            "synchronise both (NTP): this machine's clock decides the day of a hit, and the "
+            "synchronise both clocks (NTP): this machine's clock decides the day of a hit, and the "
             "store's clock when the day's data expires"
         )
         yield Diagnostic("warning", "clock", message, remedy)
@@ -253,7 +253,7 @@ def _check_memory(config: Config, info: Mapping[str, str]) -> Iterator[Diagnosti
         expiring = sum(map(int, re.findall(r"expires=(\d+)", " ".join(info.values()))))
         message = (
             f"{used / 1e6:.1f} of {limit / 1e6:.1f} MB: hits with a new idempotency key are "
-            f"refused, and all hits when it is full; {expiring} keys expire by themselves"
+            f"rejected, and all hits when memory is full; {expiring} keys expire by themselves"
         )
         remedy = (
             "raise maxmemory, or wait: an idempotency key is kept for a day after its last use, "
@@ -270,7 +270,7 @@ def _check_disk(_: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
     failed = [write for write, field in writes.items() if info.get(field, "ok") != "ok"]
     if failed:
         message = f"the last write {' and the last write '.join(failed)} failed"
-        remedy = "read its log: the disk may be full, or not writable"
+        remedy = "read the store's log: the disk may be full, or not writable"
         yield Diagnostic("failure", "disk", message, remedy)
 
 

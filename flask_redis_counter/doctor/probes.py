@@ -1,4 +1,4 @@
-"""Probes of the store, which write to it: each command, a hit, and the records of a hit."""
+"""Probes that write to the store: they run each command, send a hit, and check its records."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from ..store.operation import run
 from ..store.pool import ConnectionPool
 from .result import Diagnostic
 
+_READ_LOG = "read the store's log"
+
 
 def probe_features(
     config: Config, store: ConnectionPool, target: str | redis.Redis
@@ -33,7 +35,7 @@ def probe_features(
         with closing(ConnectionPool(target, timeout=config.timeout)) as subscriber:
             errors |= run(probe_channel(key), subscriber.read)
     except StoreError as error:
-        yield Diagnostic("warning", "rights", f"cannot be tested: {error}", "read its log")
+        yield Diagnostic("warning", "rights", f"cannot be tested: {error}", _READ_LOG)
         return
     used = _used_features(config)
     is_complete = True
@@ -71,7 +73,7 @@ def probe_hit(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]
 
 
 def probe_records(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
-    """Count once, and check that the day, the visitor and the name are recorded."""
+    """Send one hit, and check that its day, its visitor and the counter's name are recorded."""
     name = f"doctor-{secrets.token_hex(8)}"
     try:
         with _make_counter(config, target) as counter:
@@ -129,7 +131,7 @@ def _hit_remedy(config: Config, error: CounterError) -> str:
         "permission": acl_remedy(config),
         "can't run": acl_remedy(config),
         "maxmemory": "raise maxmemory, delete counters, or wait for idempotency keys to expire",
-        "snapshots": "read its log: the disk may be full",
+        "snapshots": f"{_READ_LOG}: the disk may be full",
         "read only replica": "set REDIS_URL to the primary",
     }
-    return next((remedy for text, remedy in remedies.items() if text in message), "read its log")
+    return next((remedy for text, remedy in remedies.items() if text in message), _READ_LOG)

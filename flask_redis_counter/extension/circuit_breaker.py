@@ -19,8 +19,8 @@ MAX_PAUSE = 5.0
 class CircuitBreaker:
     """The breaker of one app in one process. Closed means that the store may be asked.
 
-    A failure at once, such as a refused connection, opens it for next to no time: such calls
-    cost nothing.
+    An immediate failure, such as a refused connection, opens the breaker only for a moment: such
+    calls cost little time.
     """
 
     def __init__(self) -> None:

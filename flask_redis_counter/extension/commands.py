@@ -36,14 +36,14 @@ from ..store.queries import PAGE_SIZE
 from ..validation import MAX_VALUE, MIN_VALUE
 from .state import current_state
 
-# Errors in the command line or the settings, and not of the store.
+# Errors in the command line or the settings.
 _USAGE_ERRORS = (ConfigurationError, InvalidNameError, InvalidPeriodError)
 
 
 class CounterGroup(AppGroup):
     """A group of commands whose errors end with one line and an exit code.
 
-    :cvar program: how the group is called, for hints.
+    :cvar program: the command line that runs the group, for hints.
     """
 
     program = "flask counter"
@@ -56,8 +56,8 @@ class CounterGroup(AppGroup):
     def _hint(self, error: CounterError | OSError) -> str:
         """Return the next command to try, as the end of an error line."""
         if isinstance(error, StoreError):
-            return f"; {self.program} doctor says more"
-        return "; list shows all" if isinstance(error, CounterNotFoundError) else ""
+            return f"; run {self.program} doctor"
+        return f"; run {self.program} list" if isinstance(error, CounterNotFoundError) else ""
 
 
 counter_group = CounterGroup("counter", help="Read and change counters.")
@@ -82,7 +82,7 @@ _required_name = click.argument("name", shell_complete=_complete_name)
 @click.argument("names", nargs=-1, shell_complete=_complete_name)
 @_json
 def get(names: tuple[str, ...], as_json: bool) -> None:
-    """Print the values of NAMES, by default of the app's own counter."""
+    """Print the values of NAMES, by default of COUNTER_NAME."""
     state = current_state()
     default_names = () if names else (state.config.name,)
     found = state.counter.values(names or default_names, default=None)
@@ -104,7 +104,7 @@ def get(names: tuple[str, ...], as_json: bool) -> None:
 @click.option("--amount", type=click.IntRange(1, MAX_VALUE), default=1, show_default=True)
 @_json
 def hit(name: str | None, amount: int, as_json: bool) -> None:
-    """Count on NAME, and print the new value."""
+    """Add a hit to NAME, and print the new value."""
     state = current_state()
     result = state.counter.hit(state.name_or_default(name), amount)
     _print_value(result.name, result.value, as_json)
@@ -126,7 +126,7 @@ def set_(name: str, value: int, as_json: bool) -> None:
 def reset(name: str | None, as_json: bool) -> None:
     """Set NAME to 0, and print its previous value.
 
-    A counter that does not exist is made; its previous value is 0.
+    A counter that does not exist is created; its previous value is 0.
     """
     state = current_state()
     name = state.name_or_default(name)
@@ -137,7 +137,7 @@ def reset(name: str | None, as_json: bool) -> None:
 @_required_name
 @_json
 def delete(name: str, as_json: bool) -> None:
-    """Delete NAME and its days, and print its previous value."""
+    """Delete NAME with its days, and print its last value."""
     old = current_state().counter.delete(name)
     if old is None:
         raise CounterNotFoundError(name)
@@ -147,7 +147,7 @@ def delete(name: str, as_json: bool) -> None:
 @counter_group.command("series")
 @_optional_name
 @click.option("--by", "unit", type=click.Choice(["day", "hour"]), default="day", show_default=True)
-@click.option("--days", type=int, help="Number of days; by default 30, or 2 by hour.")
+@click.option("--days", type=int, help="Number of days; by default 30, or 2 with --by hour.")
 @_json
 def series(name: str | None, unit: Unit, days: int | None, as_json: bool) -> None:
     """Print the hits and visitors of NAME for the last days.
@@ -202,7 +202,7 @@ def list_(as_json: bool) -> None:
 def watch(names: tuple[str, ...], every: float, times: int | None, as_json: bool) -> None:
     """Print the values of NAMES repeatedly.
 
-    By default the value of the app's own counter. A terminal shows the values in place;
+    By default prints the value of COUNTER_NAME. On a terminal each update replaces the last;
     otherwise each update is a line.
     """
     state = current_state()
@@ -224,7 +224,7 @@ def watch(names: tuple[str, ...], every: float, times: int | None, as_json: bool
             else:
                 rates = [f"{(values[name] - previous[name]) / every:+.1f}/s" for name in values]
                 if drawn_lines:
-                    click.echo(f"\x1b[{drawn_lines}F\x1b[J", nl=False)  # erase them
+                    click.echo(f"\x1b[{drawn_lines}F\x1b[J", nl=False)  # erase the lines
                 columns = [list(values), list(map(str, values.values()))]
                 _print_columns(columns if update == 1 else [*columns, rates])
                 drawn_lines = len(values)
@@ -239,7 +239,7 @@ def watch(names: tuple[str, ...], every: float, times: int | None, as_json: bool
 def doctor(as_json: bool) -> None:
     """Check settings, store and views, and print a remedy for each problem.
 
-    Exit codes: 0 no problem was found, 1 there is something to do.
+    Exit codes: 0 no problem was found, 1 a warning or a failure was found.
     """
     print_report(_run_app_checks(), as_json)
 

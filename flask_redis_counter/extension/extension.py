@@ -274,7 +274,7 @@ def _read_values(state: ExtensionState, names: tuple[str, ...]) -> dict[str, int
     unread: dict[str, int | None] = dict.fromkeys(names)
     if not state.config.enabled:
         return unread
-    problem: object = "the store did not answer a moment ago, and is not asked again yet"
+    problem: object = "the store did not answer a moment ago; reads are paused"
     if not state.breaker.is_open():
         try:
             with _watch_outages(state):

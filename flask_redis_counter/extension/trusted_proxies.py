@@ -74,7 +74,7 @@ class TrustedProxies:
 
 @lru_cache(maxsize=4096)
 def client_key(address: str, ipv6_prefix: int) -> str:
-    """Return the key that tells a client from others: IPv4 address or IPv6 network.
+    """Return the key that identifies a client: IPv4 address or IPv6 network.
 
     A client has at least a /64 of IPv6, and changes its address within it. Spelling, zone and
     IPv4-mapped notation make no difference.

@@ -71,7 +71,7 @@ class VisitFilter:
         return _without_window(limits)
 
     def identify_client(self, peer: str, headers: HeaderGetter) -> str:
-        """Return the key that tells a client from others, see :func:`client_key`.
+        """Return the key that identifies a client, see :func:`client_key`.
 
         :param peer: address of the connection's other end.
         """

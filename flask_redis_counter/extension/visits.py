@@ -23,7 +23,7 @@ METHOD = "method"
 class HitRequest(NamedTuple):
     """The result of the visit filter for one request.
 
-    A named tuple and not a dataclass: the fast path makes one per hit.
+    A named tuple and not a dataclass, for speed: the fast path creates one per hit.
 
     :ivar skip_reason: why the request is not a visit: ``method`` (HEAD and OPTIONS), ``prefetch``
         or ``bot``; None if it is one.

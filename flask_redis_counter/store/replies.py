@@ -108,7 +108,8 @@ def translate_error(error: StoreRejectedError, key: str) -> CounterError:
         return CounterNotFoundError(name_from_key(key), ", and this hit may not create it")
     if "TOOMANY there" in message:
         return TooManyCountersError(
-            f"there is no counter {name_from_key(key)!r}, and the maximum number of counters exists"
+            f"there is no counter {name_from_key(key)!r}, and the maximum number of counters is "
+            "reached"
         )
     return error
 

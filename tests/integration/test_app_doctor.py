@@ -67,7 +67,7 @@ def test_outage_error_points_to_doctor():
     app = Flask("theirs")
     app.config["REDIS_URL"] = nowhere()
     FlaskRedisCounter(app)
-    assert "; flask counter doctor says more" in run(app, "hit", code=1)
+    assert "; run flask counter doctor" in run(app, "hit", code=1)
     found = findings(app, 1)
     assert found["store"]["state"] == "failure"
     assert app.config["REDIS_URL"].removeprefix("redis://") in found["store"]["said"]

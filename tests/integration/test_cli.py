@@ -54,7 +54,7 @@ def test_counter_commands(cli, server, client):
     assert cli("list", **where) == "home    1\norders  5\n"
     assert json.loads(cli("list", "--json", **where)) == {"home": 1, "orders": 5}
     assert cli("delete", "orders", **where) == "5\n"
-    assert "list shows all" in cli("get", "orders", code=1, **where)
+    assert "; run flask-redis-counter list" in cli("get", "orders", code=1, **where)
     assert cli("watch", "--times", "2", "--every", "0.1", **where) == "home 1\nhome 1\n"
     assert json.loads(cli("watch", "home", "--json", "--times", "1", **where)) == {"home": 1}
 
@@ -72,7 +72,7 @@ def test_list_reads_pages(cli, server, client):
 @pytest.mark.parametrize(
     ("arguments", "settings", "code", "message"),
     [
-        (["get"], {"REDIS_URL": nowhere()}, 1, "flask-redis-counter doctor says more"),
+        (["get"], {"REDIS_URL": nowhere()}, 1, "; run flask-redis-counter doctor"),
         (["get"], {"REDIS_URL": "nowhere"}, 2, "REDIS_URL: its value does not begin"),
         (["get", "a b"], {"REDIS_URL": nowhere()}, 2, "1 to 64 characters"),
         (["watch", "a b"], {"REDIS_URL": nowhere()}, 2, "1 to 64 characters"),

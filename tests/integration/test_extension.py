@@ -196,7 +196,7 @@ def test_commands(app, client):
         return result.output
 
     assert run("get") == "0\n"
-    message = "Error: there is no counter 'nothere'; list shows all\n"
+    message = "Error: there is no counter 'nothere'; run flask counter list\n"
     assert run("get", "nothere", code=1) == message
     assert run("hit") == "1\n"
     assert run("hit", "orders", "--amount", "41") == "41\n"
