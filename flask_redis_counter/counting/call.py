@@ -187,7 +187,7 @@ class ScriptCall:
             yield from (visitor or "", hit.amount, hit.visitor_window, client or "")
 
     def _add_visitor(self, visitor: str, reported: ReportedVisitors | None) -> None:
-        """Send a visitor, unless the store knows it if it has the mark."""
+        """Add a visitor, unless it was already reported together with the mark."""
         if reported is not None and self._reported is None:
             reported.renew(self.hour)
             self._reported, self._mark = reported, reported.mark

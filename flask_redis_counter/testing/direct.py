@@ -1,7 +1,7 @@
 """HTTP requests that ignore the environment's proxies and ``.netrc``.
 
-The functions are those of requests. A stack under test is local: a proxy could respond in its
-place, and ``.netrc`` could send it a password that belongs to another service.
+The functions have the names of those of requests. A stack under test is local: a proxy could
+respond in its place, and requests could send it a password from ``.netrc`` for another service.
 """
 
 from __future__ import annotations

@@ -264,7 +264,7 @@ def faults(stack: Stack, request: pytest.FixtureRequest) -> Faults:
 def nemesis(
     faults: Faults, pytestconfig: pytest.Config, request: pytest.FixtureRequest
 ) -> NemesisFactory:
-    """Make a nemesis: ``with nemesis({"redis killed": lambda: faults.killed("redis")}):``."""
+    """Create a nemesis: ``with nemesis({"redis killed": lambda: faults.killed("redis")}):``."""
 
     def make(kinds: FaultFactories, *, rate: float = 20.0) -> Nemesis:
         made = Nemesis(kinds, seed=pytestconfig.option.nemesis_seed, rate=rate)

@@ -10,10 +10,10 @@ from .stacks.compose import ComposeStack
 from .stacks.errors import StackError
 from .stacks.stack import Stack
 
-#: The stacks that a test used, each with the moment when the test began.
+#: The stacks that a test used, each with the time from which its logs are reported.
 _STACKS = pytest.StashKey[dict[Stack, float]]()
 
-#: The faults and the nemeses that a test made.
+#: The faults and the nemeses that a test created.
 _FAULTS = pytest.StashKey[list[Faults]]()
 _NEMESES = pytest.StashKey[list[Nemesis]]()
 
@@ -22,7 +22,7 @@ _NOTES = pytest.StashKey[list[str]]()
 
 
 def report_logs(item: pytest.Item, stack: Stack) -> None:
-    """Add a stack's logs to the report of a test, from now on."""
+    """Add the lines that a stack logs from now on to the report of a test."""
     item.stash.setdefault(_STACKS, {})[stack] = stack.mark()
 
 
@@ -57,7 +57,7 @@ def get_notes(config: pytest.Config) -> list[str]:
 
 
 def note_kept_stack(config: pytest.Config, stack: ComposeStack) -> None:
-    """Add a note on how to reach, attach and remove a stack that stays up."""
+    """Add a note on how to reach, use again and remove a stack that is kept running."""
     url = f" at {stack.url()}" if stack.endpoint else ""
     remove = [f"docker compose -p {stack.project} down --volumes"]
     if images := stack.images():

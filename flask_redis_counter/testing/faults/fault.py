@@ -40,7 +40,7 @@ class FaultRegistry:
     def __init__(self) -> None:
         self.history: list[Event] = []
         self._active: list[Fault] = []
-        self._lock = threading.Lock()  # a nemesis has a thread of its own
+        self._lock = threading.Lock()  # a nemesis uses another thread
 
     def acquire(self, fault: Fault) -> None:
         """Register a fault as active.
@@ -62,7 +62,7 @@ class FaultRegistry:
             self._active.append(fault)
 
     def release(self, fault: Fault) -> None:
-        """Unregister a fault, so that another one can have its targets."""
+        """Unregister a fault, so that another fault can break its targets."""
         with self._lock:
             self._active.remove(fault)
 
@@ -72,15 +72,15 @@ class FaultRegistry:
 
 
 class Fault(AbstractContextManager[None]):
-    """A fault that is active while its ``with`` block runs; for one use.
+    """A fault that is active while its ``with`` block runs. It can be used once.
 
     :param name: the name in the history.
     :param stack: the stack to break.
     :param service: the service to break, which must exist.
     :param inject: injects the fault, and returns when it is active.
-    :param clear: clears the fault, also if ``inject`` failed half way.
+    :param clear: clears the fault, even if ``inject`` failed before its end.
     :param check: gets the service's replicas, and raises an error if the fault is impossible.
-    :param targets: names that no other fault may have meanwhile; None: the service.
+    :param targets: names that no other active fault may have as a target; None: the service.
     :param replica: the only replica that has the fault; None: all of them.
     """
 

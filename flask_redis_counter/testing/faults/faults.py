@@ -28,7 +28,7 @@ class Faults:
     """Injects faults into a stack.
 
     Each method returns a context manager. The fault is active when the block begins, and is
-    cleared when the block ends, also after an exception. The exception propagates; if the fault
+    cleared when the block ends, even after an exception. The exception propagates; if the fault
     cannot be cleared, a note on the exception says so.
 
     A service, or a replica of it, can have one fault at a time, because clearing one of two would
@@ -51,7 +51,7 @@ class Faults:
         return self._down(f"{service} stopped", service, lambda: self.stack.stop(service))
 
     def killed(self, service: str, *, replica: int | None = None) -> FaultContext:
-        """Kill a service with SIGKILL, or one replica of it; start afterwards what was killed.
+        """Kill a service or one replica of it with SIGKILL; start it again afterwards.
 
         :param replica: its number, from 0; None: all of them.
         """

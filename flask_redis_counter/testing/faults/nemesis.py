@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeAlias
 
-#: Maximum duration of a fault in seconds, without the time of its commands. Short, so that a
-#: service with a timeout of half a second can hide many faults from its clients.
+#: Maximum duration of a fault in seconds, without the time that injecting and clearing it takes.
+#: Short, so that a service with a timeout of half a second outlasts some faults by retries.
 MAX_FAULT_SECONDS = 2.5
 
 #: The faults that a nemesis chooses from, by name. Each factory returns a context manager.
@@ -38,10 +38,10 @@ class Nemesis:
     block.
 
     :param kinds: the faults to choose from; each occurs once before one occurs again.
-    :param seed: the same seed makes the same plan.
+    :param seed: seed of the plan; the same seed gives the same plan.
     :param rate: average number of faults per minute, 1 to 600, without the time that injecting and
         clearing them takes.
-    :ivar done: the faults so far.
+    :ivar done: the steps whose faults were injected so far.
     """
 
     def __init__(self, kinds: FaultFactories, *, seed: int, rate: float = 20.0) -> None:
@@ -56,7 +56,7 @@ class Nemesis:
         self._thread: threading.Thread | None = None
 
     def plan(self) -> Iterator[Step]:
-        """Generate steps without end, the same each time."""
+        """Return an endless iterator of steps, the same in each call."""
         period = 60 / self.rate  # average seconds of a fault and its pause together
         longest = min(MAX_FAULT_SECONDS, period)
         return plan(self.kinds, self.seed, max_duration=longest, max_pause=2 * period - longest)
@@ -89,12 +89,12 @@ class Nemesis:
                     self._stopped.wait(step.duration)
                 if self._stopped.wait(step.pause):
                     return
-        except Exception as error:  # raised by __exit__, in the thread of the block
+        except Exception as error:  # __exit__ raises it in the thread of the block
             self._error = error
 
 
 class NemesisFactory(Protocol):
-    """The fixture ``nemesis``: makes a nemesis for one test."""
+    """The fixture ``nemesis``: creates a nemesis for one test."""
 
     def __call__(self, kinds: FaultFactories, *, rate: float = 20.0) -> Nemesis:
         """Return a nemesis that is not started yet.
@@ -107,7 +107,7 @@ class NemesisFactory(Protocol):
 def plan(
     kinds: Mapping[str, object], seed: int, *, max_duration: float, max_pause: float
 ) -> Iterator[Step]:
-    """Generate steps without end, the same for the same seed.
+    """Generate an endless sequence of steps, the same for the same seed.
 
     Each kind occurs once before one occurs again.
 

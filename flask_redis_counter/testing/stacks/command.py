@@ -41,7 +41,7 @@ def run_command(
     :param timeout: maximum duration in seconds.
     :param folder: the working directory; None: the current one.
     :raises StackError: the command cannot be started.
-    :raises StackTimeoutError: it took too long.
+    :raises StackTimeoutError: the command took too long.
     """
     try:
         done = subprocess.run(

@@ -75,8 +75,8 @@ class ComposeStack(Stack):
     def compose(self, *arguments: str) -> str:
         """Run ``docker compose`` on this project and return its standard output.
 
-        :raises StackError: it failed.
-        :raises StackTimeoutError: it took too long.
+        :raises StackError: the command failed.
+        :raises StackTimeoutError: the command took too long.
         """
         return run_docker(*self.command, *arguments)
 
@@ -120,7 +120,7 @@ class ComposeStack(Stack):
     def down(self, *, volumes: bool = False) -> None:
         """Remove containers and networks, and with ``volumes`` the data and the built images.
 
-        Images that the Compose file gives a name stay.
+        Images for which the Compose file sets a name are not removed.
         """
         self.compose("down", "--remove-orphans", *(["--volumes"] if volumes else []))
         if volumes and (images := self.images()):
@@ -166,7 +166,7 @@ class ComposeStack(Stack):
     def isolate(self, service: str) -> None:
         """Disconnect a service's containers from all their networks.
 
-        :raises StackError: one of them has no network of its own.
+        :raises StackError: a container has no network, or another one's or the machine's.
         """
         containers = self._require_containers(service)
         found = {one: networks.find_attachments(service, one) for one in containers}

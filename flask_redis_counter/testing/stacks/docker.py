@@ -26,15 +26,15 @@ COMMAND_TIMEOUT = 180.0
 #: Environment variable with the path of the proxy's script, for Compose files: ``${STACK_PROXY}``.
 PROXY_VARIABLE = "STACK_PROXY"
 
-#: Docker reports a container that was killed by a signal with 128 plus the signal's number.
+#: The exit code of a container that was killed by a signal is this plus the signal's number.
 _SIGNAL_OFFSET = 128
 
 
 def run_docker(*command: str) -> str:
-    """Run a command and return its standard output.
+    """Run a command as :func:`run_docker_command`, and return its standard output.
 
-    :raises StackError: it failed.
-    :raises StackTimeoutError: it took too long.
+    :raises StackError: the command failed.
+    :raises StackTimeoutError: the command took too long.
     """
     result = run_docker_command(command)
     if result.exit_code != 0:
@@ -45,8 +45,8 @@ def run_docker(*command: str) -> str:
 def run_docker_command(command: Sequence[str]) -> CommandResult:
     """Run a command with the environment that Compose files need, and return its result.
 
-    :raises StackError: it cannot be started.
-    :raises StackTimeoutError: it took too long.
+    :raises StackError: the command cannot be started.
+    :raises StackTimeoutError: the command took too long.
     """
     environment = {PROXY_VARIABLE: proxy_script()}
     return run_command(command, environment=environment, timeout=COMMAND_TIMEOUT)
@@ -54,10 +54,10 @@ def run_docker_command(command: Sequence[str]) -> CommandResult:
 
 @cache
 def proxy_script() -> str:
-    """Return the path of the proxy's script, readable for the user of any container.
+    """Return the path of the proxy's script, in a file that the user of any container can read.
 
-    If the package was installed under umask 077, it is a copy in the user's cache. The copy
-    stays, because a stack that is kept has it mounted.
+    If the package was installed under umask 077, the file is a copy in the user's cache. The copy
+    is not removed, because a stack that is kept running mounts it.
     """
     script = Path(proxy_module.__file__)
     if script.stat().st_mode & stat.S_IROTH:
@@ -99,7 +99,7 @@ def inspect(container: str) -> dict[str, Any]:
 
 def parse_replica(service: str, name: str, state: Mapping[str, Any]) -> Replica:
     """Return a replica from the ``State`` of ``docker inspect``."""
-    if state["Status"] in ("exited", "dead"):  # its health is from before
+    if state["Status"] in ("exited", "dead"):  # its health is out of date
         code = int(state["ExitCode"])
         code = _SIGNAL_OFFSET - code if code > _SIGNAL_OFFSET else code
         return Replica(service, name, state["Status"], code)

@@ -18,7 +18,7 @@ Attachment: TypeAlias = tuple[str, list[str]]
 def find_attachments(service: str, container: str) -> list[Attachment]:
     """Return the networks that a container can be disconnected from.
 
-    :raises StackError: it has no network of its own.
+    :raises StackError: the container has no network, or another one's or the machine's.
     """
     facts = inspect(container)
     mode, _, owner = facts["HostConfig"]["NetworkMode"].partition(":")

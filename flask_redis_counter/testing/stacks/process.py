@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .errors import StackError
 
-#: Timeout in seconds until a process must have ended after SIGTERM.
+#: Seconds within which a process must end after SIGTERM.
 STOP_TIMEOUT = 10.0
 
 
@@ -33,7 +33,7 @@ class Process:
         self._popen: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, unless it runs."""
+        """Start the process, unless it is already running."""
         if self.is_running():
             return
         with self._log.open("ab") as output:
@@ -47,37 +47,37 @@ class Process:
             )
 
     def is_running(self) -> bool:
-        """Return whether it runs, frozen or not."""
+        """Return whether the process is running, frozen or not."""
         return self._popen is not None and self._popen.poll() is None
 
     def is_frozen(self) -> bool:
-        """Return whether it is stopped by SIGSTOP."""
+        """Return whether the process is stopped by SIGSTOP."""
         stat = Path(f"/proc/{self.pid}/stat")
         return self.is_running() and stat.read_text().rpartition(")")[2].split()[0] == "T"
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
+        """The exit code, negative for a signal; None while the process is running."""
         return None if self._popen is None else self._popen.poll()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the whole group."""
+        """Send a signal to the whole process group."""
         if self._popen is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._popen.pid, number)
 
     @property
     def pid(self) -> int:
-        """The process id of the last start.
+        """The id of the process that was started last.
 
-        :raises StackError: it was never started.
+        :raises StackError: the process was never started.
         """
         return self._require_popen().pid
 
     def wait(self) -> int:
-        """Wait for its end and return its exit code.
+        """Wait for the end of the process and return its exit code.
 
-        :raises StackError: it did not end in time; it was killed.
+        :raises StackError: the process did not end in time, and was killed.
         """
         try:
             return self._require_popen().wait(STOP_TIMEOUT)
@@ -88,9 +88,9 @@ class Process:
             ) from None
 
     def stop(self) -> int:
-        """Stop it with SIGTERM and return its exit code.
+        """Stop the process with SIGTERM and return its exit code.
 
-        :raises StackError: it did not end in time; it was killed.
+        :raises StackError: the process did not end in time, and was killed.
         """
         self._require_popen().send_signal(signal.SIGTERM)
         return self.wait()
@@ -101,18 +101,18 @@ class Process:
         return self._popen
 
     def kill(self) -> None:
-        """Kill the whole group and wait for the end of the process."""
+        """Kill the whole process group and wait for the end of the process."""
         self.signal(signal.SIGKILL)
         if self._popen is not None:
             self._popen.wait()
 
     def log(self) -> str:
-        """Return its output since its first start."""
+        """Return the output since the first start."""
         return self._log.read_text("utf-8", "replace") if self._log.exists() else ""
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is not in use now."""
+    """Return a port of 127.0.0.1 that is currently not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -21,7 +21,7 @@ from .stack import Endpoint, Stack
 #: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
 
-#: Timeout in seconds of a command in a service's environment, and of a reply of a Redis server.
+#: Timeout in seconds of a command in a service's environment, and of a Redis server's reply.
 COMMAND_TIMEOUT = 60.0
 
 
@@ -30,7 +30,7 @@ class Program:
     """The program of a service.
 
     In its arguments and environment the placeholder ``{port}`` is the port to listen on,
-    ``{data}`` is a folder of its own, and ``{NAME}`` is the port of the service with that name.
+    ``{data}`` is a folder for its data, and ``{NAME}`` is the port of the service with that name.
 
     :ivar command: the program and its arguments.
     :ivar environment: variables in addition to this process's environment.

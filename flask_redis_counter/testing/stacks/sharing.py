@@ -18,7 +18,7 @@ __tracebackhide__ = True
 
 _FILE_NAME = "stacks.json"
 
-#: Makes the stack of a project, without starting it.
+#: Creates the stack object of a project, without starting the stack.
 MakeStack = Callable[[str], ComposeStack]
 
 
@@ -121,7 +121,7 @@ def _hold(
 
 
 def _find_free_name(project: str, records: dict[str, dict[str, Any]]) -> str:
-    """Return the name, with a number if another stack has it: Compose would replace that stack."""
+    """Return the name, with a number if another stack has that name: Compose would replace it."""
     taken = {record["project"] for record in records.values() if record["up"]}
     names = (project if n == 1 else f"{project}-{n}" for n in count(1))
     return next(name for name in names if name not in taken)

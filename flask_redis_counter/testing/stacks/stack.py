@@ -46,8 +46,8 @@ class Endpoint:
 class Stack(ABC):
     """Services that work together, as running programs.
 
-    As a context manager it is up inside the block, and removed completely afterwards, also if it
-    did not come up.
+    As a context manager it is up inside the block, and removed completely afterwards, even if it
+    did not start.
 
     :param endpoint: address of the stack, for :meth:`url` and :meth:`wait_ready`.
     """

@@ -1,6 +1,6 @@
 """Chaos test: clients count on a stack under random faults, and their history is checked.
 
-Three load generators run at once, each on a counter of its own. The clients of ``keyed`` send an
+Three load generators run at once, each on another counter. The clients of ``keyed`` send an
 ``Idempotency-Key`` and repeat a hit until it is acknowledged, so the counter must match the
 responses exactly. The clients of ``unkeyed`` send no key and never repeat a hit, so a missing
 response leaves an unknown outcome. The counter ``mixed`` has both kinds of clients. For each
@@ -92,7 +92,7 @@ def run_chaos(
 ) -> Report:
     """Let clients count on a stack under random faults, and check their history.
 
-    Logs the seed, each fault and the report. The same seed makes the same plan of faults.
+    Logs the seed, each fault and the report. The same seed gives the same plan of faults.
 
     :param stack: a stack that is up, with at least two replicas of ``web`` behind an endpoint
         whose address stays. No other client may use its counters ``keyed``, ``unkeyed`` and
@@ -166,7 +166,7 @@ def _run_clients(generators: Sequence[LoadGenerator], seed: int) -> Iterator[lis
                 generator.finish()
             unfinished = wait(clients, timeout=RECOVERY_TIMEOUT).not_done
         except WaitTimeoutError:
-            _check_clients(clients)  # the error of a client explains more
+            _check_clients(clients)  # the error of a client is more specific
             raise
         finally:
             for generator in generators:

@@ -4,7 +4,7 @@ It extends the checker of Jepsen's counter workload (``jepsen.checker/counter``)
 response lies between the hits that were acknowledged before the request, and those that were
 requested before the response. Here a hit returns a value as well, and may have an idempotency key.
 So the checker also requires that no two hits return the same value, that values do not go back,
-and that attempts with one idempotency key count once and return one value.
+and that attempts with the same idempotency key count once and return the same value.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-#: The outcome of a hit as its client knows it, spelled as the counter does. A type of its own,
+#: The outcome of a hit as its client knows it, spelled as in the counter package. A separate type,
 #: because the harness does not import the counter.
 Outcome: TypeAlias = Literal["counted", "not_counted", "unknown"]
 
