@@ -19,6 +19,8 @@ from flask_redis_counter.store.acl import FEATURES, acl_rules
 from flask_redis_counter.web.openapi.document import document
 
 _METHODS = ("get", "head", "post", "put", "delete")
+# Credentials by the name of their security scheme; an empty scheme makes them optional.
+_CREDENTIALS = {"admin": "the admin key", "metrics": "the metrics token, if one is set"}
 
 
 def settings(known: Iterable[Setting] = SETTINGS.values()) -> str:
@@ -121,8 +123,10 @@ def rights() -> str:
 
 def _operation(title: str, operation: Mapping[str, Any]) -> str:
     parts = [f"### {title}", operation["summary"] + "."]
-    if "security" in operation:
-        parts.append("Needs the admin key: `Authorization: Bearer …`.")
+    schemes = operation.get("security", [])
+    for scheme in (name for one in schemes for name in one):
+        verb = "Takes" if {} in schemes else "Needs"
+        parts.append(f"{verb} {_CREDENTIALS[scheme]}: `Authorization: Bearer …`.")
     if "parameters" in operation:
         rows = [
             (f"`{one['name']}`", one["in"], _description(one), _words(one["schema"]))

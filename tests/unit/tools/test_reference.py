@@ -105,6 +105,18 @@ def test_an_operation_in_words():
     )
 
 
+def test_operation_names_its_security_scheme():
+    """An operation names the metrics token instead of the admin key, and that it is optional."""
+    page = reference.http(described(security=[{}, {"metrics": []}]))
+    assert "Takes the metrics token, if one is set: `Authorization: Bearer …`." in page
+    assert "admin key" not in page
+
+
+def test_every_security_scheme_has_words():
+    """Each security scheme of the API has a credential in the reference."""
+    assert reference._CREDENTIALS.keys() == document()["components"]["securitySchemes"].keys()
+
+
 @pytest.mark.parametrize(
     ("schema", "words"),
     [
