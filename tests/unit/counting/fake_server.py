@@ -1,4 +1,4 @@
-"""What tests of hits that leave together need: a server with a ledger, and hits."""
+"""Test helpers for batches: a fake server that records what it counted, and hits."""
 
 import hashlib
 import math
@@ -16,19 +16,19 @@ from flask_redis_counter.store.scripts import HIT, HIT_ONCE
 from flask_redis_counter.validation import MAX_VALUE
 
 TIMEOUT = 10.0
-AWAY = StoreUnavailableError("nobody listens")
+AWAY = StoreUnavailableError("connection refused")
 SILENT = OutcomeUnknownError("no answer")
 
 
-def refused(said, kind=ResponseError):
-    """Return an error answer as the store makes it."""
-    error = StoreRejectedError(f"the store rejected the command: {said}")
-    error.__cause__ = kind(said)
+def make_refusal(message, kind=ResponseError):
+    """Return an error reply as the store raises it."""
+    error = StoreRejectedError(f"the store rejected the command: {message}")
+    error.__cause__ = kind(message)
     return error
 
 
 class Server:
-    """What the two scripts do, with a ledger of what each command has added."""
+    """A fake of the two scripts, with a ledger of the commands that counted."""
 
     def __init__(self, values=()):
         self.values = dict(values)
@@ -39,16 +39,16 @@ class Server:
         self.synced = 1
 
     def restart(self):
-        """Come back with the data and without the scripts."""
+        """Restart: keep the data and lose the scripts."""
         self.scripts.clear()
 
     def execute(self, commands):
-        """Return the answers to a round trip."""
+        """Return the replies to a round trip."""
         return [self._execute(command) for command in commands]
 
     def _execute(self, command):
         if self.loading:
-            return refused("Redis is loading the dataset in memory", BusyLoadingError)
+            return make_refusal("Redis is loading the dataset in memory", BusyLoadingError)
         if command[0] == "SCRIPT LOAD":
             digest = hashlib.sha1(command[1].encode()).hexdigest()  # noqa: S324
             self.scripts[digest] = command[1]
@@ -60,7 +60,7 @@ class Server:
         first, amount, hour, limit = described[3:]
         assert (len(hour), limit) == (13, UNLIMITED)
         if digest not in self.scripts:
-            return refused("NOSCRIPT No matching script", NoScriptError)
+            return make_refusal("NOSCRIPT No matching script", NoScriptError)
         if self.scripts[digest] == HIT.text:
             return self._hit(command, key, record, first, amount)
         assert self.scripts[digest] == HIT_ONCE.text
@@ -72,9 +72,9 @@ class Server:
             return answer
         last, this = (int(one.partition(":")[0]) for one in (batch, number))
         if last == this:
-            return refused("TAKEN this number was another batch's: the writer was copied")
+            return make_refusal("TAKEN this number was another batch's: the writer was copied")
         if last > this:
-            return refused("STALE this writer has sent later batches")
+            return make_refusal("STALE this writer has sent later batches")
         answer = self._incrby(command, key, amount)
         if isinstance(answer, bytes):
             self.records[record] = (number, answer)
@@ -84,7 +84,7 @@ class Server:
         if record in self.records:
             first, its_sender, answer = self.records[record]
             if first != amount:
-                return refused(f"TOKENREUSED the token stands for a hit of amount {first}")
+                return make_refusal(f"TOKENREUSED the token stands for a hit of amount {first}")
             return [answer, int(its_sender != sender)]
         answer = self._incrby(command, key, amount)
         if not isinstance(answer, bytes):
@@ -95,40 +95,40 @@ class Server:
     def _incrby(self, command, key, amount):
         value = self.values.get(key, 0)
         if not isinstance(value, int):
-            return refused("WRONGTYPE Operation against a key holding the wrong kind of value")
+            return make_refusal("WRONGTYPE Operation against a key holding the wrong kind of value")
         if value + amount > MAX_VALUE:
-            return refused("increment or decrement would overflow")
+            return make_refusal("increment or decrement would overflow")
         self.values[key] = value + amount
         self.ledger.append(command)
         return b"%d" % (value + amount)
 
 
-def hit_of(key="visits", amount=1, idempotency_key=None, deadline=TIMEOUT):
-    """Return a hit that arrives."""
+def make_hit(key="visits", amount=1, idempotency_key=None, deadline=TIMEOUT):
+    """Return a new hit."""
     return PendingHit(key, amount, idempotency_key, deadline)
 
 
-def added(batcher, *hits, now=0.0):
-    """Let hits arrive, and return the batch that one of them is to carry."""
+def add_hits(batcher, *hits, now=0.0):
+    """Add hits to a batcher, and return the batch that one of them must send, or None."""
     batches = [batcher.add(hit, now) for hit in hits]
     return next((batch for batch in batches if batch is not None), None)
 
 
-def carried(batcher, batch, server):
-    """Carry a batch to its end, and return whom to wake."""
+def send_until_done(batcher, batch, server):
+    """Send a batch until it is done, and return the hits to wake."""
     while not batch.done:
         batch.apply_replies(server.execute(batch.commands()))
     batch.expire(math.inf)
     return batcher.finish(batch)
 
 
-def given_up(batcher, batch, error):
-    """Let a batch fail until its deadline is over."""
+def fail_until_deadline(batcher, batch, error):
+    """Fail a batch with an error until its deadline is over."""
     batch.record_failure(error)
     batch.expire(TIMEOUT)
     batcher.finish(batch)
 
 
 def values(hits):
-    """Return the hits' outcomes."""
+    """Return the hits' values; raise the first error."""
     return [hit.result() for hit in hits]

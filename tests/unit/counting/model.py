@@ -1,4 +1,4 @@
-"""Threads and a network around batchers, and the moves that they can make."""
+"""A model of threads and a network around batchers, and the moves that they can make."""
 
 from redis.exceptions import BusyLoadingError
 
@@ -12,9 +12,9 @@ from .fake_server import TIMEOUT, Server
 
 
 class Attempt:
-    """One packet with commands: delivered never, once or often, now or later.
+    """One packet of commands, which may be delivered never, once or often, now or later.
 
-    No connection delivers twice what the server refused: only what was lost, or what it did.
+    A connection does not deliver refused commands twice, only lost or executed ones.
     """
 
     def __init__(self, commands):
@@ -24,19 +24,19 @@ class Attempt:
 
     @property
     def moves(self):
-        """Whether it may be delivered, once more or late."""
+        """Return whether the packet may be delivered, again or late."""
         done = self.answers or ()
         return self.lost or not any(isinstance(answer, StoreRejectedError) for answer in done)
 
     def deliver(self, server):
-        """Let the server execute it; the first answers are those that come back."""
+        """Execute the packet on the server; the sender gets the first replies."""
         answers = server.execute(self.commands)
         if self.answers is None:
             self.answers = answers
 
 
 class Carrier:
-    """A thread that carries a batch."""
+    """A thread that sends a batch."""
 
     def __init__(self, writer, hit):
         self.writer = writer
@@ -56,7 +56,7 @@ class Writer:
 
 
 class World:
-    """Writers, carriers and packets on a server, and what each hit was told."""
+    """Writers, carriers and packets on a server, and the outcome that each caller got."""
 
     def __init__(self):
         super().__init__()
@@ -68,7 +68,7 @@ class World:
         self.network = []
         self.hits = []
         self.seen = {}
-        self.went_with = {}
+        self.hits_by_command = {}
 
     def _restore(self, writer, back):
         copy = Writer(self.durability)
@@ -83,15 +83,15 @@ class World:
         try:
             batch = writer.batcher.add(hit, self.now)
         except StoreUnavailableError as error:
-            assert in_flight is not None, "an error at once though nobody finds out"
+            assert in_flight is not None, "an error at once without a probe in flight"
             hit.error = error
             self._returned(hit)
             return hit
         if batch is None:
             writer.waiting.append(hit)
         else:
-            # It returns with no outcome, or it carries the batch; nothing wakes it.
-            assert hit.is_leader, "told to carry a batch that another one leads"
+            # The hit returns at once or sends the batch; it does not sleep.
+            assert hit.is_leader, "add returned a batch to a hit that does not lead it"
             assert batch is hit.batch is writer.batcher.in_flight
             self.carriers.append(Carrier(writer, hit))
         return hit
@@ -104,7 +104,7 @@ class World:
             if hit.deadline <= self.now
         ]
 
-    def _let_go(self, writer, hit):
+    def _expire(self, writer, hit):
         (writer.elected if hit in writer.elected else writer.waiting).remove(hit)
         writer.batcher.expire(hit)
         woken = writer.batcher.finish(hit.batch) if hit.is_leader and hit.batch is not None else []
@@ -119,13 +119,13 @@ class World:
     def _idle(self):
         return [carrier for carrier in self.carriers if carrier.attempt is None]
 
-    def _asking(self):
+    def _waiting_for_replies(self):
         return [carrier for carrier in self.carriers if carrier.attempt is not None]
 
     def _answered(self):
         return [
             carrier
-            for carrier in self._asking()
+            for carrier in self._waiting_for_replies()
             if carrier.attempt.answers is not None and not carrier.attempt.lost
         ]
 
@@ -136,7 +136,7 @@ class World:
         commands = carrier.batch.commands()
         for call in carrier.batch._calls:
             # The same command always stands for the same hits.
-            assert self.went_with.setdefault(call.command(), call.hits) == call.hits
+            assert self.hits_by_command.setdefault(call.command(), call.hits) == call.hits
         carrier.attempt = Attempt(commands)
         self.network.append(carrier.attempt)
 
@@ -150,9 +150,9 @@ class World:
             carrier.batch.record_failure(answers[0])  # redis-py raises it, and the store with it
         else:
             carrier.batch.apply_replies(answers)
-        self._go_on(carrier)
+        self._continue(carrier)
 
-    def _go_on(self, carrier):
+    def _continue(self, carrier):
         assert 0 <= carrier.batch.next_delay() <= BACKOFF.maximum
         if carrier.batch.done:
             self._give_up(carrier, carrier.hit.deadline)
@@ -170,7 +170,7 @@ class World:
         self._wake(carrier.writer, woken)
         if was_in_flight:
             leading = [hit for hit in batch.hits if hit.is_pending and hit.is_leader]
-            assert leading or not any(hit.is_pending for hit in batch.hits), "left alone"
+            assert leading or not any(hit.is_pending for hit in batch.hits), "no leader"
 
     def _wake(self, writer, woken):
         for hit in woken:
@@ -182,9 +182,9 @@ class World:
                     self._returned(hit)
 
     def _returned(self, hit):
-        """Remember what the caller of a hit was told."""
+        """Remember the outcome that the caller of a hit got."""
         try:
-            told = hit.result(), hit.replayed
+            outcome = hit.result(), hit.replayed
         except CounterError as error:
-            told = error.outcome
-        assert self.seen.setdefault(hit, told) == told
+            outcome = error.outcome
+        assert self.seen.setdefault(hit, outcome) == outcome

@@ -1,4 +1,4 @@
-"""What becomes of a batch: its calls, their answers, refusals and repeats."""
+"""Batch: its calls, their replies, refusals and repeats."""
 
 import pytest
 from redis.exceptions import (
@@ -33,56 +33,61 @@ from .fake_server import (
     SILENT,
     TIMEOUT,
     Server,
-    added,
-    carried,
-    hit_of,
-    refused,
+    add_hits,
+    make_hit,
+    make_refusal,
+    send_until_done,
     values,
 )
 
-NOSCRIPT = refused("NOSCRIPT No matching script", NoScriptError)
+NOSCRIPT = make_refusal("NOSCRIPT No matching script", NoScriptError)
 
 
-def test_each_counter_is_a_call():
-    """Hits of several counters share a round trip, and a bad key harms no other."""
+def test_batch_has_one_call_per_counter():
+    """Hits of several counters share a round trip; an invalid key fails only its own hits."""
     batcher, server = Batcher(), Server({"text": "text"})
-    hits = [hit_of("a"), hit_of("text"), hit_of("b", 3), hit_of("a")]
-    batch = added(batcher, *hits)
+    hits = [make_hit("a"), make_hit("text"), make_hit("b", 3), make_hit("a")]
+    batch = add_hits(batcher, *hits)
     assert len(batch.commands()) == 3
-    carried(batcher, batch, server)
+    send_until_done(batcher, batch, server)
     assert values([hits[0], hits[2], hits[3]]) == [1, 3, 2]
     with pytest.raises(NotAnIntegerError):
         hits[1].result()
 
 
-def test_a_hit_with_a_token_is_a_call_of_its_own():
-    """The same token counts once, in this batch and in later ones; others count beside it."""
+def test_batch_has_one_call_per_idempotency_key():
+    """A key counts once in this and later batches; other hits count beside it."""
     batcher, server = Batcher(), Server()
-    hits = [hit_of(), hit_of(idempotency_key="one"), hit_of(), hit_of(idempotency_key="two")]
-    batch = added(batcher, *hits)
+    hits = [
+        make_hit(),
+        make_hit(idempotency_key="one"),
+        make_hit(),
+        make_hit(idempotency_key="two"),
+    ]
+    batch = add_hits(batcher, *hits)
     assert len(batch.commands()) == 3
-    carried(batcher, batch, server)
+    send_until_done(batcher, batch, server)
     assert values(hits) == [1, 3, 2, 4]
-    again = hit_of(idempotency_key="one")
-    carried(batcher, batcher.add(again, 0.0), server)
+    again = make_hit(idempotency_key="one")
+    send_until_done(batcher, batcher.add(again, 0.0), server)
     assert (again.result(), again.replayed) == (3, True)
     assert server.values == {"visits": 4}
 
 
-def test_a_token_twice_in_one_batch():
-    """One of the two counted, and the other is told that it is a replay."""
+def test_idempotency_key_twice_in_one_batch_counts_once():
+    """One of the two hits is counted; the other is marked as replayed."""
     batcher, server = Batcher(), Server()
-    hits = [hit_of(idempotency_key="one"), hit_of(idempotency_key="one")]
-    carried(batcher, added(batcher, *hits), server)
+    hits = [make_hit(idempotency_key="one"), make_hit(idempotency_key="one")]
+    send_until_done(batcher, add_hits(batcher, *hits), server)
     assert values(hits) == [1, 1]
     assert [hit.replayed for hit in hits] == [False, True]
 
 
-def test_a_token_with_another_amount():
-    """It stands for what it counted first; nothing else counts under it."""
+def test_idempotency_key_with_another_amount_is_refused():
+    """The key stands for its first hit; a hit of another amount raises an error."""
     batcher, server = Batcher(), Server()
-    hits = [hit_of(idempotency_key="one", amount=2), hit_of(idempotency_key="one")]
-    carried(batcher, added(batcher, *hits), server)
+    hits = [make_hit(idempotency_key="one", amount=2), make_hit(idempotency_key="one")]
+    send_until_done(batcher, add_hits(batcher, *hits), server)
     assert hits[0].result() == 2
     with pytest.raises(IdempotencyKeyReusedError) as caught:
         hits[1].result()
@@ -91,37 +96,37 @@ def test_a_token_with_another_amount():
 
 
 def test_a_batch_that_is_sent_again_counts_once():
-    """The number is the same, and so is the answer."""
-    batcher, server, hit = Batcher(), Server(), hit_of()
+    """A repeated batch has the same number and gets the same reply."""
+    batcher, server, hit = Batcher(), Server(), make_hit()
     batch = batcher.add(hit, 0.0)
     batch.apply_replies(server.execute(batch.commands()))  # the scripts are not loaded
     server.execute(batch.commands())
     batch.record_failure(SILENT)
-    carried(batcher, batch, server)
+    send_until_done(batcher, batch, server)
     assert hit.result() == 1
     assert server.values == {"visits": 1}
 
 
 def test_a_late_packet_counts_nothing():
-    """What arrives after its batch was settled, and another one after it, is stale."""
+    """A packet that arrives after a later batch of its writer is refused as stale."""
     batcher, server = Batcher(), Server()
-    carried(batcher, added(batcher, hit_of()), server)
-    batch = added(batcher, hit_of())
+    send_until_done(batcher, add_hits(batcher, make_hit()), server)
+    batch = add_hits(batcher, make_hit())
     late = batch.commands()
     batch.record_failure(SILENT)
-    carried(batcher, batch, server)
+    send_until_done(batcher, batch, server)
     server.execute(late)
-    carried(batcher, added(batcher, hit_of()), server)
+    send_until_done(batcher, add_hits(batcher, make_hit()), server)
     (answer,) = server.execute(late)
     assert "STALE" in str(answer)
     assert server.values == {"visits": 3}
 
 
-def test_an_overflow_of_several_splits():
-    """As many hits count as there is room for; the others are told that they did not."""
+def test_overflow_of_several_hits_splits_their_call():
+    """The hits that fit count; each of the others raises CounterOverflowError."""
     batcher, server = Batcher(), Server({"visits": MAX_VALUE - 5})
-    hits = [hit_of(amount=amount) for amount in (3, 4, 2, 1)]
-    carried(batcher, added(batcher, *hits), server)
+    hits = [make_hit(amount=amount) for amount in (3, 4, 2, 1)]
+    send_until_done(batcher, add_hits(batcher, *hits), server)
     assert values([hits[0], hits[2]]) == [MAX_VALUE - 2, MAX_VALUE]
     for hit in (hits[1], hits[3]):
         with pytest.raises(CounterOverflowError):
@@ -129,32 +134,32 @@ def test_an_overflow_of_several_splits():
     assert server.values == {"visits": MAX_VALUE}
 
 
-def test_an_overflow_of_two():
-    """The one that fits counts."""
+def test_overflow_of_two_hits_counts_the_one_that_fits():
+    """The hit that fits counts; the other raises CounterOverflowError."""
     batcher, server = Batcher(), Server({"visits": MAX_VALUE - 5})
-    hits = [hit_of(amount=6), hit_of(amount=5)]
-    carried(batcher, added(batcher, *hits), server)
+    hits = [make_hit(amount=6), make_hit(amount=5)]
+    send_until_done(batcher, add_hits(batcher, *hits), server)
     assert hits[1].result() == MAX_VALUE
     with pytest.raises(CounterOverflowError):
         hits[0].result()
 
 
-def test_amounts_that_do_not_fit_together():
-    """Amounts whose sum no counter holds are not added up."""
+def test_amounts_beyond_64_bits_do_not_share_a_call():
+    """Amounts whose sum exceeds the largest value are not added up."""
     batcher, server = Batcher(), Server({"visits": -MAX_VALUE})
-    hits = [hit_of(amount=MAX_VALUE), hit_of(amount=MAX_VALUE), hit_of()]
-    batch = added(batcher, *hits)
+    hits = [make_hit(amount=MAX_VALUE), make_hit(amount=MAX_VALUE), make_hit()]
+    batch = add_hits(batcher, *hits)
     assert len(batch.commands()) > 1
-    carried(batcher, batch, server)
+    send_until_done(batcher, batch, server)
     assert sum(hit.error is None for hit in hits) == 2
     assert server.values["visits"] == -MAX_VALUE + sum(h.amount for h in hits if h.error is None)
 
 
-def test_an_answer_that_is_none():
-    """What is no integer is no success: unknown, and the writer retires."""
+def test_malformed_reply_makes_the_hits_unknown():
+    """A reply that is not an integer makes the outcome unknown and ends the batch."""
     batcher = Batcher()
-    hits = [hit_of(), hit_of(idempotency_key="one")]
-    batch = added(batcher, *hits)
+    hits = [make_hit(), make_hit(idempotency_key="one")]
+    batch = add_hits(batcher, *hits)
     batch.commands()
     batch.apply_replies([b"OK", b"OK"])
     assert batch.done
@@ -164,43 +169,43 @@ def test_an_answer_that_is_none():
             hit.result()
 
 
-def test_an_answer_too_few():
-    """It is not taken for another call's."""
+def test_apply_replies_rejects_too_few_replies():
+    """apply_replies raises ValueError if there are fewer replies than calls."""
     batcher = Batcher()
-    batch = added(batcher, hit_of("a"), hit_of("b"))
+    batch = add_hits(batcher, make_hit("a"), make_hit("b"))
     batch.commands()
     with pytest.raises(ValueError, match="shorter"):
         batch.apply_replies([b"1"])
 
 
 def test_a_refusal_after_an_unknown_attempt_is_unknown():
-    """The first attempt may have counted, or may yet."""
-    batcher, hit = Batcher(), hit_of()
+    """The first attempt may have counted, or may count later."""
+    batcher, hit = Batcher(), make_hit()
     batch = batcher.add(hit, 0.0)
     batch.commands()
     batch.record_failure(SILENT)
-    batch.apply_replies([refused("OOM command not allowed when used memory > 'maxmemory'.")])
+    batch.apply_replies([make_refusal("OOM command not allowed when used memory > 'maxmemory'.")])
     batcher.finish(batch)
     with pytest.raises(OutcomeUnknownError, match="OOM") as caught:
         hit.result()
     assert isinstance(caught.value.__cause__, StoreRejectedError)
 
 
-def test_a_refusal_beside_an_answer_that_is_none():
-    """Whose answer was whose, nobody knows."""
+def test_refusal_beside_a_malformed_reply_is_unknown():
+    """After a malformed reply the other replies are not trusted either."""
     batcher = Batcher()
-    hits = [hit_of("a"), hit_of("b")]
-    batch = added(batcher, *hits)
+    hits = [make_hit("a"), make_hit("b")]
+    batch = add_hits(batcher, *hits)
     batch.commands()
-    batch.apply_replies([b"OK", refused("BUSY Redis is busy")])
-    batch.apply_replies([refused("OOM command not allowed when used memory > 'maxmemory'.")])
+    batch.apply_replies([b"OK", make_refusal("BUSY Redis is busy")])
+    batch.apply_replies([make_refusal("OOM command not allowed when used memory > 'maxmemory'.")])
     for hit in hits:
         with pytest.raises(OutcomeUnknownError):
             hit.result()
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("message", "kind"),
     [
         ("Redis is loading", BusyLoadingError),
         ("BUSY Redis is busy", ResponseError),
@@ -212,70 +217,72 @@ def test_a_refusal_beside_an_answer_that_is_none():
         ("UNBLOCKED force unblock from blocking operation", ResponseError),
     ],
 )
-def test_a_refusal_that_passes_is_asked_again(said, kind):
-    """Nothing was executed, and soon it will be, perhaps by another server."""
-    batcher, server, hit = Batcher(), Server(), hit_of()
+def test_temporary_refusal_is_retried(message, kind):
+    """A temporary refusal executed nothing; the batch is sent again and counts."""
+    batcher, server, hit = Batcher(), Server(), make_hit()
     batch = batcher.add(hit, 0.0)
     batch.commands()
-    batch.apply_replies([refused(said, kind)])
+    batch.apply_replies([make_refusal(message, kind)])
     assert not batch.done
-    carried(batcher, batch, server)
+    send_until_done(batcher, batch, server)
     assert hit.result() == 1
 
 
-def test_a_connection_that_is_not_authenticated_any_more():
-    """A new one introduces itself, once."""
-    batch = added(Batcher(), hit_of())
+def test_authentication_error_is_retried_once():
+    """A new connection authenticates again; a second failure ends the batch."""
+    batch = add_hits(Batcher(), make_hit())
     batch.commands()
-    batch.record_failure(refused("Authentication required.", AuthenticationError))
+    batch.record_failure(make_refusal("Authentication required.", AuthenticationError))
     assert not batch.done
-    batch.record_failure(refused("Authentication required.", AuthenticationError))
+    batch.record_failure(make_refusal("Authentication required.", AuthenticationError))
     assert batch.done
 
 
-def test_a_server_that_takes_no_hits_is_as_good_as_none():
-    """After a batch that only heard so, one batch at a time finds out, at once."""
+def test_batch_of_temporary_refusals_starts_an_outage():
+    """After a batch with only temporary refusals, one probe at a time is sent, without retries."""
     batcher = Batcher()
-    batch = added(batcher, hit_of())
+    batch = add_hits(batcher, make_hit())
     batch.commands()
-    batch.apply_replies([refused("You can't write against a read only replica.", ReadOnlyError)])
+    batch.apply_replies(
+        [make_refusal("You can't write against a read only replica.", ReadOnlyError)]
+    )
     batch.expire(TIMEOUT)
     batcher.finish(batch)
-    finds_out = added(batcher, hit_of())
+    probe = add_hits(batcher, make_hit())
     with pytest.raises(StoreUnavailableError, match="still down"):
-        batcher.add(hit_of(), 0.0)
-    finds_out.commands()
-    finds_out.apply_replies(
-        [refused("You can't write against a read only replica.", ReadOnlyError)]
+        batcher.add(make_hit(), 0.0)
+    probe.commands()
+    probe.apply_replies(
+        [make_refusal("You can't write against a read only replica.", ReadOnlyError)]
     )
-    assert finds_out.done
+    assert probe.done
 
 
-def test_a_refusal_of_the_whole_batch():
-    """There is no use in going on where it lasts; where it passes, there is."""
-    batch = added(Batcher(), hit_of())
+def test_refusal_of_the_whole_batch_ends_it_if_permanent():
+    """A temporary error of the whole batch is retried; a permanent one ends it."""
+    batch = add_hits(Batcher(), make_hit())
     batch.commands()
-    batch.record_failure(refused("LOADING Redis is loading", BusyLoadingError))
+    batch.record_failure(make_refusal("LOADING Redis is loading", BusyLoadingError))
     assert not batch.done
-    batch.record_failure(refused("NOAUTH Authentication required."))
+    batch.record_failure(make_refusal("NOAUTH Authentication required."))
     assert batch.done
 
 
-def test_a_refusal_that_lasts_too_long():
-    """It is what the caller hears of when the time is over."""
-    batcher, hit = Batcher(), hit_of()
-    batch = added(batcher, hit)
+def test_temporary_refusal_is_raised_at_the_deadline():
+    """A hit raises the last temporary refusal when its deadline is over."""
+    batcher, hit = Batcher(), make_hit()
+    batch = add_hits(batcher, hit)
     batch.commands()
-    batch.apply_replies([refused("BUSY Redis is busy")])
+    batch.apply_replies([make_refusal("BUSY Redis is busy")])
     batch.expire(hit.deadline)
     with pytest.raises(StoreRejectedError, match="BUSY Redis is busy"):
         hit.result()
 
 
-def test_a_script_that_is_not_loaded_in_time():
-    """Nothing was counted, and the next hit finds it loaded, or loads it."""
-    batcher, hit = Batcher(), hit_of()
-    batch = added(batcher, hit)
+def test_script_not_loaded_before_the_deadline_is_unavailable():
+    """A hit whose script was not loaded in time was not counted."""
+    batcher, hit = Batcher(), make_hit()
+    batch = add_hits(batcher, hit)
     batch.commands()
     batch.apply_replies([NOSCRIPT])
     batch.expire(hit.deadline)
@@ -283,17 +290,17 @@ def test_a_script_that_is_not_loaded_in_time():
         hit.result()
 
 
-def test_a_store_that_forgets_the_script_at_once():
-    """It was loaded right before: the store is the one to blame."""
-    batcher, hit = Batcher(), hit_of()
-    batch = added(batcher, hit)
+def test_script_missing_right_after_its_load_is_rejected():
+    """A store that answers NOSCRIPT right after SCRIPT LOAD makes a StoreRejectedError."""
+    batcher, hit = Batcher(), make_hit()
+    batch = add_hits(batcher, hit)
     batch.commands()
     batch.apply_replies([NOSCRIPT])
     assert len(batch.commands()) == 3
     batch.apply_replies([b"", b"", NOSCRIPT])
     assert len(batch.commands()) == 3
-    batch.apply_replies([b"", b"", refused("BUSY Redis is busy")])
-    assert len(batch.commands()) == 1, "it is there"
+    batch.apply_replies([b"", b"", make_refusal("BUSY Redis is busy")])
+    assert len(batch.commands()) == 1, "the script is loaded"
     batch.apply_replies([NOSCRIPT])
     batch.commands()
     batch.apply_replies([b"", b"", NOSCRIPT])
@@ -303,16 +310,16 @@ def test_a_store_that_forgets_the_script_at_once():
 
 
 @pytest.mark.parametrize("durability", ["fsync", "replica"])
-def test_a_hit_waits_for_what_it_asked_for(durability):
-    """An answer that is not on the disk, or the replica, is none yet; the repeat counts once."""
-    batcher, server, hit = Batcher(durability, 100), Server(), hit_of()
+def test_hit_waits_for_its_durability(durability):
+    """A hit stays pending until the disk or the replica confirms; the repeat counts once."""
+    batcher, server, hit = Batcher(durability, 100), Server(), make_hit()
     batch = batcher.add(hit, 0.0)
     batch.apply_replies(server.execute(batch.commands()))
     server.synced = 0
     batch.apply_replies(server.execute(batch.commands()))
     assert hit.is_pending
     server.synced = 1
-    carried(batcher, batch, server)
+    send_until_done(batcher, batch, server)
     assert hit.result() == 1
     assert server.values == {"visits": 1}
 
@@ -321,34 +328,34 @@ def test_a_hit_waits_for_what_it_asked_for(durability):
     ("durability", "command"),
     [("memory", None), ("fsync", ("WAITAOF", 1, 0, 100)), ("replica", ("WAIT", 1, 100))],
 )
-def test_what_a_batch_asks_for(durability, command):
-    """The server's own disk, or one replica; neither where its answer is enough."""
-    _, *waits = added(Batcher(durability, 100), hit_of()).commands()
+def test_commands_wait_for_the_durability(durability, command):
+    """commands ends with WAITAOF or WAIT as the durability requires; with neither for memory."""
+    _, *waits = add_hits(Batcher(durability, 100), make_hit()).commands()
     assert waits == [command] * (command is not None)
 
 
 @pytest.mark.parametrize(("durability", "where"), [("fsync", "the disk"), ("replica", "a replica")])
 @pytest.mark.parametrize("ends_with", ["nothing", "a refusal"])
-def test_a_hit_that_is_not_kept_in_time(durability, where, ends_with):
-    """It may have counted, whatever a repeat is answered."""
-    hit, server = hit_of(), Server()
+def test_hit_not_durable_in_time_is_unknown(durability, where, ends_with):
+    """A hit that was not confirmed in time may have counted, whatever a repeat returns."""
+    hit, server = make_hit(), Server()
     server.execute([HIT.load()])
     server.synced = 0
-    batch = added(Batcher(durability, 100), hit)
+    batch = add_hits(Batcher(durability, 100), hit)
     batch.apply_replies(server.execute(batch.commands()))
     if ends_with == "nothing":
         batch.expire(hit.deadline)
-        said = f"^counted, but within 100 ms it was not on {where}$"
+        message = f"^counted, but within 100 ms it was not on {where}$"
     else:
-        batch.apply_replies([refused("OOM"), 0])
-        said = "^an earlier attempt was not answered; then: .*OOM"
-    with pytest.raises(OutcomeUnknownError, match=said):
+        batch.apply_replies([make_refusal("OOM"), 0])
+        message = "^an earlier attempt was not answered; then: .*OOM"
+    with pytest.raises(OutcomeUnknownError, match=message):
         hit.result()
 
 
-def test_pauses_grow_and_are_bounded():
-    """However long an outage is."""
-    batch = added(Batcher(), hit_of())
+def test_next_delay_is_bounded():
+    """next_delay grows up to its maximum and not further, however long an outage is."""
+    batch = add_hits(Batcher(), make_hit())
     longest = 0.0
     for _ in range(2000):
         batch.record_failure(AWAY)
@@ -356,21 +363,21 @@ def test_pauses_grow_and_are_bounded():
     assert BACKOFF.maximum / 2 < longest <= BACKOFF.maximum
 
 
-def test_each_pause_is_twice_the_one_before(monkeypatch):
-    """Up to the longest; the dice say how much of it is waited for."""
-    monkeypatch.setattr("random.uniform", lambda least, most: (least, most))
-    batch = added(Batcher(), hit_of())
+def test_next_delay_doubles_its_range(monkeypatch):
+    """Each failure doubles the range of the random delay, up to the maximum."""
+    monkeypatch.setattr("random.uniform", lambda low, high: (low, high))
+    batch = add_hits(Batcher(), make_hit())
     pauses = []
     for _ in range(6):
         batch.record_failure(AWAY)
         pauses.append(batch.next_delay())
-    assert pauses == [(0, most) for most in (0.01, 0.02, 0.04, 0.08, 0.1, 0.1)]
+    assert pauses == [(0, high) for high in (0.01, 0.02, 0.04, 0.08, 0.1, 0.1)]
 
 
-def test_no_pause_before_the_script_is_loaded(monkeypatch):
-    """Nothing is wrong with the store; where it forgets the script at once, something is."""
-    monkeypatch.setattr("random.uniform", lambda least, most: (least, most))
-    batch = added(Batcher(), hit_of())
+def test_next_delay_is_zero_before_the_script_is_loaded(monkeypatch):
+    """The first NOSCRIPT is retried at once; one right after SCRIPT LOAD is delayed."""
+    monkeypatch.setattr("random.uniform", lambda low, high: (low, high))
+    batch = add_hits(Batcher(), make_hit())
     batch.commands()
     batch.apply_replies([NOSCRIPT])
     assert batch.next_delay() == 0.0
@@ -378,25 +385,25 @@ def test_no_pause_before_the_script_is_loaded(monkeypatch):
     assert batch.next_delay() == (0, 0.02)
 
 
-def test_no_time_at_all():
-    """What was never sent did not count."""
-    hit = hit_of()
-    added(Batcher(), hit).expire(hit.deadline)
+def test_batch_expired_before_it_is_sent_is_unavailable():
+    """A hit of a batch that was not sent was not counted."""
+    hit = make_hit()
+    add_hits(Batcher(), hit).expire(hit.deadline)
     with pytest.raises(StoreUnavailableError, match="no time to reach the store"):
         hit.result()
 
 
-def test_amounts_that_just_fit_together():
-    """They are one call."""
-    assert len(added(Batcher(), hit_of(amount=MAX_VALUE - 1), hit_of()).commands()) == 1
+def test_amounts_up_to_64_bits_share_a_call():
+    """Amounts whose sum is the largest value are one call."""
+    assert len(add_hits(Batcher(), make_hit(amount=MAX_VALUE - 1), make_hit()).commands()) == 1
 
 
-def test_errors_are_not_shared():
-    """Each hit raises an object of its own, with the same cause."""
+def test_result_raises_a_new_error_for_each_hit():
+    """Each call of result raises a new error object, with the same text and key."""
     batcher = Batcher()
-    hits = [hit_of("text"), hit_of("text")]
-    batch = added(batcher, *hits)
-    carried(batcher, batch, Server({"text": "text"}))
+    hits = [make_hit("text"), make_hit("text")]
+    batch = add_hits(batcher, *hits)
+    send_until_done(batcher, batch, Server({"text": "text"}))
     errors = []
     for hit in (*hits, hits[0]):
         with pytest.raises(NotAnIntegerError) as caught:
@@ -406,57 +413,58 @@ def test_errors_are_not_shared():
     assert {(str(error), error.key) for error in errors} == {(str(errors[0]), "text")}
 
 
-def test_visitors_that_the_store_does_not_know():
-    """The same number goes out again at once, with all visitors."""
+def test_forgotten_visitors_are_sent_again():
+    """After FORGOTTEN the same number is sent again at once, with all visitors."""
     reported = VisitorCache().for_counter("{a}")
     reported.renew(current_hour())
     reported.add(["x"], reported.mark)
     hit = PendingHit("{a}", 1, None, TIMEOUT, visitor="x", reported=reported)
     batch = Batch([hit], "writer", 7, "memory", 0, is_probe=False)
-    [left_out] = batch.commands()
+    [short] = batch.commands()
     mark = reported.mark
-    assert not batch.apply_replies([refused("FORGOTTEN the visitors")])
+    assert not batch.apply_replies([make_refusal("FORGOTTEN the visitors")])
     assert batch.next_delay() == 0
-    [whole] = batch.commands()
-    assert whole[3:9] == left_out[3:9]
-    assert whole[11:15] == left_out[9:13], "the same number, amount, hour and limit"
-    assert left_out[-2:] == (reported.cache_id, mark)
-    assert (whole[15:18], whole[-1]) == ((reported.cache_id, reported.mark, 0), "x")
+    [full] = batch.commands()
+    assert full[3:9] == short[3:9]
+    assert full[11:15] == short[9:13], "the same number, amount, hour and limit"
+    assert short[-2:] == (reported.cache_id, mark)
+    assert (full[15:18], full[-1]) == ((reported.cache_id, reported.mark, 0), "x")
     batch.apply_replies([b"1"])
     assert hit.result() == 1
 
 
-def test_visitors_that_there_was_no_time_to_tell():
-    """Not counted: the store refuses before it changes anything."""
+def test_forgotten_visitors_at_the_deadline_are_unavailable():
+    """A hit that the store refused with FORGOTTEN was not counted."""
     reported = VisitorCache().for_counter("{a}")
     reported.renew(current_hour())
     reported.add(["x"], reported.mark)
     hit = PendingHit("{a}", 1, None, TIMEOUT, visitor="x", reported=reported)
     batch = Batch([hit], "writer", 7, "memory", 0, is_probe=False)
     batch.commands()
-    batch.apply_replies([refused("FORGOTTEN the visitors")])
+    batch.apply_replies([make_refusal("FORGOTTEN the visitors")])
     batch.expire(TIMEOUT)
     with pytest.raises(StoreUnavailableError, match="no time"):
         hit.result()
 
 
 @pytest.mark.parametrize(
-    "said", ["upstream failure", "Connection timed out", "server closed connection", "WHATEVER x"]
+    "message",
+    ["upstream failure", "Connection timed out", "server closed connection", "WHATEVER x"],
 )
-def test_an_error_that_no_script_gives(said):
-    """A proxy has lost the answer: the batch is sent again, and counts once; else it is unknown."""
-    hit, server = hit_of(), Server()
+def test_error_of_a_proxy_is_retried_and_else_unknown(message):
+    """An error of a proxy hides the reply: a repeat counts once; else the hit is unknown."""
+    hit, server = make_hit(), Server()
     server.execute([HIT.load()])
-    batch = added(Batcher(), hit)
+    batch = add_hits(Batcher(), hit)
     server.execute(batch.commands())
-    batch.apply_replies([refused(said)])
+    batch.apply_replies([make_refusal(message)])
     assert not batch.done
     batch.apply_replies(server.execute(batch.commands()))
     assert hit.result() == 1
-    other = hit_of()
-    batch = added(Batcher(), other)
+    other = make_hit()
+    batch = add_hits(Batcher(), other)
     batch.commands()
-    batch.apply_replies([refused(said)])
+    batch.apply_replies([make_refusal(message)])
     batch.expire(other.deadline)
-    with pytest.raises(OutcomeUnknownError, match=said):
+    with pytest.raises(OutcomeUnknownError, match=message):
         other.result()

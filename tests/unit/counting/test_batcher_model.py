@@ -1,4 +1,4 @@
-"""Whatever threads, network and server do: each hit counts once, and is told the truth."""
+"""Model test: each hit counts once and its outcome is true, whatever threads and network do."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ from redis.exceptions import BusyLoadingError
 from flask_redis_counter import OutcomeUnknownError
 from flask_redis_counter.validation import MAX_VALUE
 
-from .fake_server import AWAY, HIT, HIT_ONCE, SILENT, TIMEOUT, refused
+from .fake_server import AWAY, HIT, HIT_ONCE, SILENT, TIMEOUT, make_refusal
 from .model import World, Writer
 
 
@@ -24,7 +24,7 @@ from .model import World, Writer
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 class Exactness(World, RuleBasedStateMachine):
-    """Threads, a network and a server that do whatever they may do, against a ledger."""
+    """Threads, a network and a server in any order of events, checked against a ledger."""
 
     def __init__(self):
         super().__init__()
@@ -32,7 +32,7 @@ class Exactness(World, RuleBasedStateMachine):
         self.patch.start()
 
     def teardown(self):
-        """Settle everything, deliver all that is late, and look again."""
+        """Finish all batches, deliver all late packets, and check again."""
         try:
             if self.writers:
                 self._settle()
@@ -56,12 +56,12 @@ class Exactness(World, RuleBasedStateMachine):
                 self._answer(carrier)
         self.now += 2 * TIMEOUT
         for writer, hit in self._overdue():
-            if hit in writer.waiting:  # the one who carried it is gone
+            if hit in writer.waiting:  # its carrier vanished
                 assert (hit.batch or writer.batcher.in_flight) in writer.vanished
-                self._let_go(writer, hit)
+                self._expire(writer, hit)
         for attempt in self._moving():
             attempt.deliver(self.server)
-        self.all_told_the_truth()
+        self.outcomes_match_the_ledger()
         assert set(self.seen) | {hit for hit in self.hits if str(hit.error) == "gone"} == set(
             self.hits
         )
@@ -79,7 +79,7 @@ class Exactness(World, RuleBasedStateMachine):
         durability=st.sampled_from(["memory", "memory", "fsync", "replica"]), loaded=st.booleans()
     )
     def begin(self, durability, loaded):
-        """Have one writer at first, and the scripts known to the server, or not."""
+        """Start with one writer, and with or without loaded scripts."""
         if loaded:
             self.server.execute([HIT.load(), HIT_ONCE.load()])
         self.durability = durability
@@ -92,44 +92,44 @@ class Exactness(World, RuleBasedStateMachine):
         idempotency_key=st.sampled_from([None, None, None, "t1", "t2"]),
     )
     def arrive(self, which, key, amount, idempotency_key):
-        """Bring a hit."""
+        """Add a hit."""
         self._arrive(self.writers[which % len(self.writers)], key, amount, idempotency_key)
 
     @rule(which=st.integers(0, 9), count=st.integers(2, 6))
     def arrive_at_once(self, which, count):
-        """Bring several."""
+        """Add several hits."""
         for _ in range(count):
             self._arrive(self.writers[which % len(self.writers)], "high", 3, None)
 
     @precondition(lambda self: len(self.writers) < 3 and self.carriers)
     @rule()
     def fork(self):
-        """Begin anew in a child, which has nothing of what its parent has in flight."""
+        """Start a writer in a forked child, which has nothing in flight."""
         self.writers.append(Writer(self.durability))
 
     @precondition(lambda self: len(self.writers) < 4)
     @rule(data=st.data(), back=st.integers(0, 2))
     def restore(self, data, back):
-        """Begin anew in a copy that does not know that it is one, of now or from before."""
+        """Start a copy of a writer, of its current or an earlier state."""
         self._restore(data.draw(st.sampled_from(self.writers)), back)
 
     @precondition(lambda self: self.hits)
     @rule(seconds=st.sampled_from([1.0, 5.0, TIMEOUT / 2, TIMEOUT, TIMEOUT + 2]))
     def time_passes(self, seconds):
-        """Let the clock go on."""
+        """Advance the clock."""
         self.now += seconds
 
     @precondition(lambda self: self._overdue())
     @rule(data=st.data())
     def expire_hit(self, data):
-        """Let a thread return whose deadline is over, woken as the leader meanwhile or not."""
+        """Return from a hit whose deadline is over, whether or not it was woken as the leader."""
         writer, hit = data.draw(st.sampled_from(self._overdue()))
-        self._let_go(writer, hit)
+        self._expire(writer, hit)
 
     @precondition(lambda self: any(writer.elected for writer in self.writers))
     @rule(data=st.data())
     def lead(self, data):
-        """Let a thread take over that was woken for it."""
+        """Let a thread that was woken as the leader take over."""
         self._lead(data.draw(st.sampled_from([one for one in self.writers if one.elected])))
 
     # Carriers
@@ -137,13 +137,13 @@ class Exactness(World, RuleBasedStateMachine):
     @precondition(lambda self: self._idle())
     @rule(data=st.data())
     def send(self, data):
-        """Send a batch; what becomes of it, other rules say."""
+        """Send a batch; other rules decide the result."""
         self._send(data.draw(st.sampled_from(self._idle())))
 
     @precondition(lambda self: self._idle())
     @rule(data=st.data())
     def round_trip(self, data):
-        """Send, execute and answer, without a disturbance."""
+        """Send a batch, execute it and apply the replies."""
         carrier = data.draw(st.sampled_from(self._idle()))
         self._send(carrier)
         carrier.attempt.deliver(self.server)
@@ -152,13 +152,13 @@ class Exactness(World, RuleBasedStateMachine):
     @precondition(lambda self: self._moving())
     @rule(data=st.data())
     def deliver(self, data):
-        """Let a packet arrive, for the first time or once more, in time or late."""
+        """Deliver a packet, for the first time or again, in time or late."""
         data.draw(st.sampled_from(self._moving())).deliver(self.server)
 
     @precondition(lambda self: self._moving())
     @rule(data=st.data(), count=st.integers(1, 3))
     def deliver_in_part(self, data, count):
-        """Let the server crash in the middle of a packet."""
+        """Crash the server in the middle of a packet."""
         attempt = data.draw(st.sampled_from(self._moving()))
         attempt.lost = True
         self.server.execute(attempt.commands[:count])
@@ -167,14 +167,14 @@ class Exactness(World, RuleBasedStateMachine):
     @precondition(lambda self: self._answered())
     @rule(data=st.data())
     def answer(self, data):
-        """Let the answers come back."""
+        """Return the replies to their carrier."""
         self._answer(data.draw(st.sampled_from(self._answered())))
 
-    @precondition(lambda self: self._asking())
+    @precondition(lambda self: self._waiting_for_replies())
     @rule(data=st.data())
     def lose(self, data):
-        """Let a carrier wait in vain, whatever the server did or will do."""
-        carrier = data.draw(st.sampled_from(self._asking()))
+        """Let a carrier wait without a reply, whether or not the server executes the packet."""
+        carrier = data.draw(st.sampled_from(self._waiting_for_replies()))
         carrier.attempt.lost = True
         carrier.attempt = None
         carrier.batch.record_failure(SILENT)
@@ -182,7 +182,7 @@ class Exactness(World, RuleBasedStateMachine):
     @precondition(lambda self: self._idle())
     @rule(data=st.data(), executed=st.booleans())
     def send_in_vain(self, data, executed):
-        """Send, and hear nothing of it."""
+        """Send a batch and lose its reply."""
         carrier = data.draw(st.sampled_from(self._idle()))
         self._send(carrier)
         if executed:
@@ -192,32 +192,32 @@ class Exactness(World, RuleBasedStateMachine):
         carrier.batch.record_failure(SILENT)
 
     @precondition(lambda self: self._idle())
-    @rule(data=st.data(), error=st.sampled_from([AWAY, refused("", BusyLoadingError)]))
+    @rule(data=st.data(), error=st.sampled_from([AWAY, make_refusal("", BusyLoadingError)]))
     def fail_unsent(self, data, error):
-        """Let an attempt fail before anything is sent."""
+        """Fail an attempt before anything is sent."""
         carrier = data.draw(st.sampled_from(self._idle()))
         carrier.batch.record_failure(error)
-        self._go_on(carrier)
+        self._continue(carrier)
 
     @precondition(lambda self: self._idle())
     @rule(data=st.data())
     def turn_away(self, data):
-        """Let the server refuse all that there is, for good."""
+        """Refuse all commands permanently."""
         carrier = data.draw(st.sampled_from(self._idle()))
-        carrier.batch.record_failure(refused("NOAUTH Authentication required."))
-        self._go_on(carrier)
+        carrier.batch.record_failure(make_refusal("NOAUTH Authentication required."))
+        self._continue(carrier)
 
     @precondition(lambda self: self._idle())
-    @rule(data=st.data(), all_of_them=st.booleans())
-    def expire_batch(self, data, all_of_them):
-        """Find no time for another attempt."""
+    @rule(data=st.data(), all_hits=st.booleans())
+    def expire_batch(self, data, all_hits):
+        """Expire a batch between two attempts."""
         carrier = data.draw(st.sampled_from(self._idle()))
-        self._give_up(carrier, math.inf if all_of_them else carrier.hit.deadline)
+        self._give_up(carrier, math.inf if all_hits else carrier.hit.deadline)
 
     @precondition(lambda self: self.carriers)
     @rule(data=st.data())
     def interrupt(self, data):
-        """Interrupt a thread that carries a batch, as Ctrl-C does."""
+        """Interrupt a thread that sends a batch, as Ctrl-C does."""
         carrier = data.draw(st.sampled_from(self.carriers))
         self._stop(carrier)
         if carrier.batch.is_sent:
@@ -228,38 +228,38 @@ class Exactness(World, RuleBasedStateMachine):
     @precondition(lambda self: self.carriers)
     @rule(data=st.data())
     def vanish(self, data):
-        """Interrupt a thread where nothing can be told any more."""
+        """Interrupt a thread so that it cannot report an outcome."""
         carrier = data.draw(st.sampled_from(self.carriers))
         self._stop(carrier)
         self.carriers.remove(carrier)
         carrier.writer.vanished.append(carrier.batch)
         carrier.hit.error = OutcomeUnknownError("gone")
 
-    # The server
+    # Server
 
     @precondition(lambda self: self.server.scripts and self.carriers)
     @rule()
     def flush_scripts(self):
-        """Forget the scripts, as SCRIPT FLUSH does, and a restart."""
+        """Forget the scripts, as SCRIPT FLUSH and a restart do."""
         self.server.restart()
 
     @precondition(lambda self: self.carriers or self.server.loading)
     @rule()
     def load(self):
-        """Begin or end to load the data."""
+        """Start or finish loading the data."""
         self.server.loading = not self.server.loading
 
     @precondition(lambda self: self.durability != "memory" and self.carriers)
     @rule()
     def sync(self):
-        """Have a disk, or a replica, that is quick enough from now on, or is not."""
+        """Make the disk or the replica fast enough, or too slow."""
         self.server.synced = 1 - self.server.synced
 
-    # What must hold
+    # Invariants
 
     @invariant()
-    def somebody_carries(self):
-        """A batch in flight has one who carries it, or who was woken for it; or he is gone."""
+    def batch_in_flight_has_one_leader(self):
+        """A batch in flight has one carrier or one woken leader, unless its carrier vanished."""
         for writer in self.writers:
             in_flight = writer.batcher.in_flight
             if in_flight is None:
@@ -273,11 +273,11 @@ class Exactness(World, RuleBasedStateMachine):
             assert all(hit.batch is None or hit.is_pending for hit in writer.elected)
 
     @invariant()
-    def all_told_the_truth(self):
-        """What each caller was told is what the ledger says."""
+    def outcomes_match_the_ledger(self):
+        """The outcome that each caller got matches the ledger."""
         counted = dict.fromkeys(self.hits, 0)
         for command in self.server.ledger:
-            for hit in self.went_with[command]:
+            for hit in self.hits_by_command[command]:
                 counted[hit] += 1
         assert all(times <= 1 for times in counted.values())
         for key in ("zero", "high"):
@@ -285,32 +285,32 @@ class Exactness(World, RuleBasedStateMachine):
             total = self.start[key] + sum(hit.amount for hit in hits if counted[hit])
             assert self.server.values[key] == total <= MAX_VALUE
             self._values_are_unique(key, hits, total)
-        for hit, told in self.seen.items():
-            if told == "not_counted":
-                assert not counted[hit], "counted, and told that it was not"
-            elif told != "unknown":
-                assert counted[hit] == (not told[1]), "replayed, or not, and told otherwise"
-        self._tokens_count_once(counted)
+        for hit, outcome in self.seen.items():
+            if outcome == "not_counted":
+                assert not counted[hit], "counted, but reported as not counted"
+            elif outcome != "unknown":
+                assert counted[hit] == (not outcome[1]), "replayed is wrong"
+        self._idempotency_keys_count_once(counted)
 
     def _values_are_unique(self, key, hits, total):
-        told = [(self.seen[hit], hit) for hit in hits if isinstance(self.seen.get(hit), tuple)]
+        results = [(self.seen[hit], hit) for hit in hits if isinstance(self.seen.get(hit), tuple)]
         reached = self.start[key]
         for value, amount in sorted(
-            (value, hit.amount) for (value, again), hit in told if not again
+            (value, hit.amount) for (value, again), hit in results if not again
         ):
-            assert reached <= value - amount, "a value was handed out twice"
+            assert reached <= value - amount, "a value was returned twice"
             reached = value
         assert reached <= total
 
-    def _tokens_count_once(self, counted):
+    def _idempotency_keys_count_once(self, counted):
         for key, idempotency_key in itertools.product(("zero", "high"), ("t1", "t2")):
             hits = [
                 hit for hit in self.hits if (hit.key, hit.idempotency_key) == (key, idempotency_key)
             ]
             assert sum(counted[hit] for hit in hits) <= 1
-            told = [self.seen[hit] for hit in hits if isinstance(self.seen.get(hit), tuple)]
-            assert len({value for value, _ in told}) <= 1
-            assert not told or sum(counted[hit] for hit in hits) == 1
+            results = [self.seen[hit] for hit in hits if isinstance(self.seen.get(hit), tuple)]
+            assert len({value for value, _ in results}) <= 1
+            assert not results or sum(counted[hit] for hit in hits) == 1
 
 
 TestExactness = Exactness.TestCase

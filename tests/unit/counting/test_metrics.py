@@ -1,4 +1,4 @@
-"""What became of hits, in numbers."""
+"""HitMetrics: the outcomes, amounts and durations of hits."""
 
 import errno
 import os
@@ -20,11 +20,11 @@ from flask_redis_counter.errors import (
     StoreUnavailableError,
 )
 
-#: When the hits of these tests started, by the monotonic clock.
+#: Monotonic time at which the hits of these tests started.
 STARTED_AT = 100.0
 
 
-def hit_of(amount=1):
+def make_hit(amount=1):
     """Return a hit that started at :data:`STARTED_AT`."""
     hit = PendingHit("counter:{a}", amount, None)
     hit.started_at = STARTED_AT
@@ -33,34 +33,34 @@ def hit_of(amount=1):
 
 def call_of(*amounts):
     """Return a call for hits of some amounts."""
-    pending = [hit_of(amount) for amount in amounts]
+    pending = [make_hit(amount) for amount in amounts]
     call = ScriptCall.for_hit(pending[0], "writer", 1, None)
     for hit in pending[1:]:
         call.add(hit)
     return call
 
 
-def answered(metrics, *amounts, took=0.0):
-    """Let hits be answered together after so many seconds."""
+def record_answered(metrics, *amounts, took=0.0):
+    """Record hits that were answered together after some seconds."""
     call = call_of(*amounts)
     call.resolve(b"1000")
     metrics.record_batch([call], STARTED_AT + took)
 
 
-def failed(metrics, error, took=0.0):
-    """Let a hit fail after so many seconds."""
-    hit = hit_of()
+def record_failed(metrics, error, took=0.0):
+    """Record a hit that failed after some seconds."""
+    hit = make_hit()
     hit.error = error
     metrics.record_failure(hit, STARTED_AT + took)
 
 
 def outcomes(metrics):
-    """Return the outcomes that there were."""
+    """Return the outcomes that are not 0."""
     return {name: count for name, count in metrics.snapshot().outcomes.items() if count}
 
 
-def test_nothing_became_of_no_hits():
-    """All numbers are there, and 0."""
+def test_snapshot_without_hits_is_zero():
+    """A new snapshot has all numbers, each 0."""
     snapshot = HitMetrics().snapshot()
     assert list(snapshot.outcomes) == list(OUTCOMES)
     assert not any(snapshot.outcomes.values())
@@ -79,11 +79,11 @@ def test_nothing_became_of_no_hits():
     )
 
 
-def test_hits_that_were_answered_together():
-    """They are one round trip; each has its amount and its time."""
+def test_record_batch_adds_each_hit():
+    """A batch is one round trip; each hit adds its amount and its duration."""
     metrics = HitMetrics()
-    answered(metrics, 1, 5, 7, took=0.004)
-    answered(metrics, 2, took=0.002)
+    record_answered(metrics, 1, 5, 7, took=0.004)
+    record_answered(metrics, 2, took=0.002)
     snapshot = metrics.snapshot()
     assert outcomes(metrics) == {"counted": 4}
     assert snapshot.amount_total == 15
@@ -94,10 +94,10 @@ def test_hits_that_were_answered_together():
 
 
 @pytest.mark.parametrize("took", [*DURATIONS, 1.5])
-def test_a_bound_belongs_to_what_is_below_it(took):
-    """As Prometheus has it: less than or equal."""
+def test_bucket_includes_its_upper_bound(took):
+    """A bucket counts durations less than or equal to its bound, as in Prometheus."""
     metrics = HitMetrics()
-    failed(metrics, OutcomeUnknownError(""), took=took - 1e-9)
+    record_failed(metrics, OutcomeUnknownError(""), took=took - 1e-9)
     assert metrics.snapshot().durations.index(1) == (*DURATIONS, 1.5).index(took)
 
 
@@ -110,17 +110,17 @@ def test_a_bound_belongs_to_what_is_below_it(took):
         (HitSpooledError(""), "spooled"),
     ],
 )
-def test_hits_that_failed(error, outcome):
-    """By what the error says of them; their time counts as well."""
+def test_record_failure_counts_by_outcome(error, outcome):
+    """record_failure counts the outcome of the error, and the duration."""
     metrics = HitMetrics()
-    failed(metrics, error)
+    record_failed(metrics, error)
     assert outcomes(metrics) == {outcome: 1}
     assert metrics.snapshot().amount_total == 0
     assert sum(metrics.snapshot().durations) == 1
 
 
-def test_a_hit_in_an_answered_batch_that_was_given_up_is_left_to_who_gave_it_up():
-    """It was on its way, but is not counted twice."""
+def test_record_batch_skips_an_expired_hit():
+    """A hit with an error is not counted by record_batch: its own thread records it."""
     metrics = HitMetrics()
     call = call_of(1, 1)
     call.hits[0].error = OutcomeUnknownError("in time")
@@ -130,8 +130,8 @@ def test_a_hit_in_an_answered_batch_that_was_given_up_is_left_to_who_gave_it_up(
     assert metrics.snapshot().batched_hits == 2
 
 
-def test_hits_that_need_not_have_counted():
-    """Only what counted was added."""
+def test_record_batch_adds_the_amounts_of_counted_hits_only():
+    """Replayed and skipped hits do not add to the amount."""
     metrics = HitMetrics()
     call = call_of(1, 1, 1)
     call.resolve(b"3")
@@ -142,8 +142,8 @@ def test_hits_that_need_not_have_counted():
     assert metrics.snapshot().amount_total == 1
 
 
-def test_round_trips_in_vain_and_hits_from_a_spool():
-    """They are told apart from what counted at once."""
+def test_failed_round_trips_and_replays_have_own_numbers():
+    """Failed round trips and replayed spool rows are counted separately."""
     metrics = HitMetrics()
     metrics.record_failed_round_trip()
     metrics.record_batch([], STARTED_AT)
@@ -153,21 +153,21 @@ def test_round_trips_in_vain_and_hits_from_a_spool():
     assert (snapshot.replayed_hits, snapshot.replayed_amount) == (3, 2**63)
 
 
-def test_a_sum_begins_anew_beyond_64_bits(tmp_path):
-    """A metric may begin anew; it must not break a hit."""
+def test_amount_total_wraps_beyond_64_bits(tmp_path):
+    """A sum beyond 64 bits wraps around and does not fail a hit."""
     for metrics in (HitMetrics(), HitMetrics(tmp_path)):
         for _ in range(3):
-            answered(metrics, 2**63 - 1)
+            record_answered(metrics, 2**63 - 1)
         assert metrics.snapshot().amount_total == 3 * (2**63 - 1) - 2**64
 
 
-def test_threads_lose_no_number():
-    """Each number is read and written by one thread at a time."""
+def test_threads_do_not_lose_updates():
+    """Several threads add to the same numbers without a lost update."""
     metrics = HitMetrics()
 
     def count():
         for _ in range(2000):
-            answered(metrics, 1)
+            record_answered(metrics, 1)
             metrics.record_failed_round_trip()
 
     threads = [threading.Thread(target=count) for _ in range(4)]
@@ -179,14 +179,14 @@ def test_threads_lose_no_number():
     assert (snapshot.outcomes["counted"], snapshot.failed_round_trips) == (8000, 8000)
 
 
-def test_processes_that_share_a_folder_are_added_up_also_when_they_were_killed(tmp_path):
-    """What a process counted is there at once, and stays."""
+def test_snapshot_adds_up_the_processes_of_a_folder(tmp_path):
+    """The sum has the numbers of all processes, also of killed ones."""
     metrics = HitMetrics(tmp_path)
-    answered(metrics, 1)
+    record_answered(metrics, 1)
     for _ in range(2):
         child = os.fork()
         if child == 0:
-            answered(HitMetrics(tmp_path), 1, 1)
+            record_answered(HitMetrics(tmp_path), 1, 1)
             os.kill(os.getpid(), signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     snapshot = metrics.snapshot()
@@ -195,15 +195,15 @@ def test_processes_that_share_a_folder_are_added_up_also_when_they_were_killed(t
     assert HitMetrics(tmp_path).snapshot() == snapshot
 
 
-def test_a_forked_child_has_a_meter_of_its_own(tmp_path):
-    """Two processes that write one number lose some."""
+def test_forked_child_has_its_own_slot(tmp_path):
+    """A forked child writes another slot than its parent, so no update is lost."""
     shared, alone = HitMetrics(tmp_path), HitMetrics()
     for metrics in (shared, alone):
-        answered(metrics, 1)
+        record_answered(metrics, 1)
     child = os.fork()
     if child == 0:
-        answered(shared, 1)
-        answered(alone, 1)
+        record_answered(shared, 1)
+        record_answered(alone, 1)
         os._exit(0 if alone.snapshot().amount_total == 1 else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert shared.snapshot().amount_total == 2
@@ -216,8 +216,8 @@ def slots(folder):
     return sorted(folder.glob("*.meter"))
 
 
-def in_a_child(action):
-    """Run something in a forked child, which is then killed."""
+def run_in_child(action):
+    """Run an action in a forked child, which is then killed."""
     child = os.fork()
     if child == 0:
         try:
@@ -227,45 +227,45 @@ def in_a_child(action):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
-def test_a_successor_takes_over_the_slot_of_a_dead_process(tmp_path):
+def test_slot_of_a_dead_process_is_reused(tmp_path):
     """A hundred recycled workers leave as many files as ran at once, and the sum has them all."""
     metrics = HitMetrics(tmp_path)
-    answered(metrics, 1)
+    record_answered(metrics, 1)
     for done in range(1, 101):
-        in_a_child(lambda: answered(metrics, 1))
+        run_in_child(lambda: record_answered(metrics, 1))
         assert metrics.snapshot().amount_total == 1 + done
     assert len(slots(tmp_path)) == 2
 
 
-def test_a_slot_is_one_live_process_alone(tmp_path):
-    """Two instances never share one, also two of one process."""
+def test_slot_belongs_to_one_instance(tmp_path):
+    """Two live instances do not share a slot, even in one process."""
     instances = [HitMetrics(tmp_path) for _ in range(5)]
     for metrics in instances:
-        answered(metrics, 1)
+        record_answered(metrics, 1)
     assert len(slots(tmp_path)) == 5
     assert {metrics.snapshot().amount_total for metrics in instances} == {5}
 
 
-def test_a_file_that_was_never_finished_is_left_out_and_taken_over(tmp_path):
-    """A process that died while it made it, or another version, has left it."""
+def test_unfinished_slot_is_ignored_and_reused(tmp_path):
+    """A slot file that its process did not finish is not added up, and is reused."""
     metrics = HitMetrics(tmp_path)
-    answered(metrics, 1)
+    record_answered(metrics, 1)
     (path,) = slots(tmp_path)
     prefix = path.name.partition("-")[0]
     Path(tmp_path, f"{prefix}-0.meter").write_bytes(bytes(8))
     assert metrics.snapshot().amount_total == 1
     successor = HitMetrics(tmp_path)
-    answered(successor, 1)
+    record_answered(successor, 1)
     assert metrics.snapshot().amount_total == 2
     assert len(slots(tmp_path)) == 2
 
 
-def test_a_folder_that_was_emptied_is_noticed(tmp_path, monkeypatch):
-    """Each process puts its numbers back, so that the sum is whole again, whoever is asked."""
+def test_emptied_folder_is_refilled(tmp_path, monkeypatch):
+    """Each process writes its numbers again, so that each snapshot has the whole sum."""
     monkeypatch.setattr("flask_redis_counter.counting.metrics.SLOT_CHECK_INTERVAL", 0)
     one, other = HitMetrics(tmp_path), HitMetrics(tmp_path)
     for metrics in (one, other):
-        answered(metrics, 10)
+        record_answered(metrics, 10)
     for path in tmp_path.iterdir():
         path.unlink()
     now = time.monotonic() + 1
@@ -278,32 +278,32 @@ def test_a_folder_that_was_emptied_is_noticed(tmp_path, monkeypatch):
     assert one.snapshot().amount_total == 10, "the folder is made again"
 
 
-def test_two_services_in_one_folder_are_not_added_up(tmp_path):
-    """Each has slots of its own."""
+def test_snapshot_has_the_slots_of_its_service_only(tmp_path):
+    """Two services in one folder have separate slots and sums."""
     one, other = HitMetrics(tmp_path, service="one"), HitMetrics(tmp_path, service="other")
-    answered(one, 1)
-    answered(other, 2)
+    record_answered(one, 1)
+    record_answered(other, 2)
     assert (one.snapshot().amount_total, other.snapshot().amount_total) == (1, 2)
     assert HitMetrics(tmp_path, service="one").snapshot().amount_total == 1
 
 
-def refuse(*_):
-    """Be a disk that is full."""
+def fail_with_full_disk(*_):
+    """Raise the error of a full disk."""
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_disk_stops_no_hit(tmp_path, monkeypatch, caplog):
-    """The numbers are in memory, one line in the log says so, and later they join the others."""
+def test_full_disk_does_not_fail_hits(tmp_path, monkeypatch, caplog):
+    """On a full disk the numbers stay in memory, with one log line, and are written later."""
     first = HitMetrics(tmp_path)
-    answered(first, 1)
+    record_answered(first, 1)
     monkeypatch.setattr("flask_redis_counter.counting.metrics.SLOT_CHECK_INTERVAL", 0)
     with monkeypatch.context() as patch:
-        patch.setattr("flask_redis_counter.counting.metrics_slots.os.pwrite", refuse)
+        patch.setattr("flask_redis_counter.counting.metrics_slots.os.pwrite", fail_with_full_disk)
         second = HitMetrics(tmp_path)
         for _ in range(3):
-            answered(second, 2)
+            record_answered(second, 2)
             assert second.snapshot().amount_total == first.snapshot().amount_total == 1, (
-                "as the others tell it"
+                "without the new hits"
             )
         assert len(slots(tmp_path)) == 1
         assert len(caplog.messages) == 1
@@ -313,19 +313,19 @@ def test_a_full_disk_stops_no_hit(tmp_path, monkeypatch, caplog):
     assert "can be used again" in caplog.text
 
 
-def test_a_successor_needs_no_room(tmp_path, monkeypatch):
-    """It takes over a slot also on a full disk."""
-    in_a_child(lambda: answered(HitMetrics(tmp_path), 1))
-    monkeypatch.setattr("flask_redis_counter.counting.metrics_slots.os.pwrite", refuse)
+def test_slot_is_reused_on_a_full_disk(tmp_path, monkeypatch):
+    """The slot of a dead process can be reused on a full disk."""
+    run_in_child(lambda: record_answered(HitMetrics(tmp_path), 1))
+    monkeypatch.setattr("flask_redis_counter.counting.metrics_slots.os.pwrite", fail_with_full_disk)
     successor = HitMetrics(tmp_path)
-    answered(successor, 1)
+    record_answered(successor, 1)
     assert successor.snapshot().amount_total == 2
 
 
-def test_a_folder_that_cannot_be_used(tmp_path, caplog):
-    """The log names the setting, and the numbers are in memory."""
+def test_unusable_folder_is_logged(tmp_path, caplog):
+    """The log names the setting, and the numbers stay in memory."""
     Path(tmp_path, "file").write_text("")
     metrics = HitMetrics(tmp_path / "file")
-    answered(metrics, 1)
+    record_answered(metrics, 1)
     assert metrics.snapshot().amount_total == 1
     assert "COUNTER_METRICS_DIR cannot be used" in caplog.text

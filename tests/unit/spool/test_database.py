@@ -1,4 +1,4 @@
-"""The file of a spool: durable, bounded, shared, and set aside when it is corrupt."""
+"""SpoolDatabase: durable, bounded, shared, and set aside when it is corrupt."""
 
 import ctypes
 import fcntl
@@ -20,38 +20,38 @@ INSERT += "VALUES (?, 'w', 0, '', '', 1, 1, '2026-11-23T15')"
 
 @pytest.fixture
 def file(tmp_path):
-    """A file of a megabyte."""
+    """A spool file of up to a megabyte."""
     return SpoolDatabase(tmp_path / "spool.sqlite3", 1)
 
 
 def put(file, key="visits"):
-    """Write a row down."""
+    """Insert a row."""
     file.run_transaction(lambda database: database.execute(INSERT, (key,)), adds=True)
 
 
 def keys(file):
-    """Return what is written down."""
-    return [key for (key,) in asked(file, "SELECT key FROM entry ORDER BY id")]
+    """Return the keys of all rows."""
+    return [key for (key,) in query(file, "SELECT key FROM entry ORDER BY id")]
 
 
-def asked(file, question):
-    """Ask the database something."""
-    return file.run_transaction(lambda database: database.execute(question).fetchall())
+def query(file, sql):
+    """Return the rows of a query."""
+    return file.run_transaction(lambda database: database.execute(sql).fetchall())
 
 
-def set_aside(file):
-    """Return what was set aside."""
+def corrupt_files(file):
+    """Return the files that were set aside."""
     return sorted(file.path.parent.glob("*.corrupt-*Z"))
 
 
-def test_what_a_commit_waits_for(file):
-    """The disk, each time, for the rows and for the end of their journal."""
-    assert asked(file, "PRAGMA synchronous") == [(2,)]
-    assert asked(file, "PRAGMA journal_mode") == [("truncate",)]
+def test_commit_waits_for_the_disk(file):
+    """Each commit syncs the rows and the end of their journal to the disk."""
+    assert query(file, "PRAGMA synchronous") == [(2,)]
+    assert query(file, "PRAGMA journal_mode") == [("truncate",)]
 
 
-def test_a_transaction_is_whole_or_nothing(file):
-    """An error of the work is the caller's, and leaves nothing behind."""
+def test_run_transaction_rolls_back_on_an_error(file):
+    """An error of the work is raised to the caller, and none of its rows are kept."""
 
     def work(database):
         database.execute(INSERT, ("half",))
@@ -63,8 +63,8 @@ def test_a_transaction_is_whole_or_nothing(file):
     assert keys(file) == ["whole"]
 
 
-def test_it_is_open_during_a_transaction_only(file):
-    """A process that is copied in between has nothing of it."""
+def test_file_is_open_during_a_transaction_only(file):
+    """A process that is forked between transactions inherits no file descriptor."""
 
     def is_open(_database=None):
         links = Path("/proc/self/fd").iterdir()
@@ -74,16 +74,16 @@ def test_it_is_open_during_a_transaction_only(file):
     assert not is_open()
 
 
-def test_a_file_that_others_have(file):
-    """Two that name the same file see the same, and each waits for the other's transaction."""
+def test_two_databases_share_a_file(file):
+    """Two databases on one file see the same rows, and wait for each other's transactions."""
     other = SpoolDatabase(file.path, 1)
     put(file, "a")
     put(other, "b")
     assert keys(file) == keys(other) == ["a", "b"]
 
 
-def test_a_file_that_another_holds(file, monkeypatch):
-    """Who holds it for too long makes an error, and no corrupt file."""
+def test_locked_file_raises_in_time(file, monkeypatch):
+    """A lock held too long is a SpoolError, and the file is not set aside as corrupt."""
     monkeypatch.setattr("flask_redis_counter.spool.database.BUSY_TIMEOUT", 0.01)
     put(file)
     with closing(sqlite3.connect(file.path, isolation_level=None)) as another:
@@ -95,11 +95,11 @@ def test_a_file_that_another_holds(file, monkeypatch):
         assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
         another.execute("ROLLBACK")
     assert keys(file) == ["visits"]
-    assert not set_aside(file)
+    assert not corrupt_files(file)
 
 
-def test_a_file_that_is_full(file):
-    """It grows to its size and not further, and can be emptied and filled anew all the same."""
+def test_full_file_can_be_emptied_and_refilled(file):
+    """The file grows up to its size, and can be emptied and filled again."""
 
     def fill():
         for number in range(1000):
@@ -107,8 +107,8 @@ def test_a_file_that_is_full(file):
 
     with pytest.raises(SpoolError, match="full"):
         fill()
-    assert 0.9 < asked(file, "PRAGMA page_count")[0][0] * 4096 / 1024**2 <= 1
-    # What empties it may need room of its own: pages for the change of an index.
+    assert 0.9 < query(file, "PRAGMA page_count")[0][0] * 4096 / 1024**2 <= 1
+    # A statement that empties it may need pages of its own, for the change of an index.
     longer = "UPDATE entry SET key = key || hex(zeroblob(1000)) WHERE id <= 10"
     with pytest.raises(SpoolError, match="full"):
         file.run_transaction(lambda database: database.execute(longer), adds=True)
@@ -126,8 +126,8 @@ def test_a_file_that_is_full(file):
     ],
     ids=["text", "another version"],
 )
-def test_a_file_that_is_no_spool(file, caplog, content, reason):
-    """It is set aside with all that belongs to it, and a new one takes its place."""
+def test_invalid_file_is_set_aside(file, caplog, content, reason):
+    """A file of other content or another version is renamed, and a new one is created."""
     if content is None:
         with closing(sqlite3.connect(file.path)) as database:
             database.execute("PRAGMA user_version = 99")
@@ -135,7 +135,7 @@ def test_a_file_that_is_no_spool(file, caplog, content, reason):
         file.path.write_bytes(content)
     put(file)
     assert keys(file) == ["visits"]
-    (aside,) = set_aside(file)
+    (aside,) = corrupt_files(file)
     stamp = aside.name.removeprefix("spool.sqlite3.corrupt-")
     assert abs(time.mktime(time.strptime(stamp, "%Y%m%dT%H%M%SZ")) - time.time()) < 2 * 86400
     assert content is None or aside.read_bytes() == content
@@ -145,14 +145,14 @@ def test_a_file_that_is_no_spool(file, caplog, content, reason):
         f"the spool was corrupt ({reason}); it was renamed to {aside}, and its hits are NOT "
         "counted; a new spool takes its place"
     )
-    assert asked(file, "PRAGMA user_version") == [(3,)]
+    assert query(file, "PRAGMA user_version") == [(3,)]
 
 
-def test_what_belongs_to_a_corrupt_file(file):
-    """What others have written goes with it, and is not taken for the new file's."""
+def test_journal_of_a_corrupt_file_is_set_aside_with_it(file):
+    """The journal is renamed with its file, so that it is not applied to the new file."""
 
     def corrupt(_database):
-        if not set_aside(file):
+        if not corrupt_files(file):
             raise sqlite3.DatabaseError("malformed")
 
     put(file, "old")
@@ -160,14 +160,14 @@ def test_what_belongs_to_a_corrupt_file(file):
     journal.write_bytes(b"")
     file.run_transaction(corrupt)
     assert keys(file) == []
-    (aside,) = set_aside(file)
+    (aside,) = corrupt_files(file)
     assert aside.with_name(f"{aside.name}-journal").exists()
     with closing(sqlite3.connect(aside)) as database:
         assert database.execute("SELECT key FROM entry").fetchall() == [("old",)]
 
 
-def test_a_file_that_stays_corrupt(file, monkeypatch):
-    """What a new file does not help is an error."""
+def test_file_that_stays_corrupt_raises(file, monkeypatch):
+    """A new file that is corrupt, too, is a SpoolError."""
 
     def corrupt(_database):
         raise sqlite3.DatabaseError("malformed")
@@ -175,26 +175,26 @@ def test_a_file_that_stays_corrupt(file, monkeypatch):
     with pytest.raises(SpoolError, match=r"spool\.sqlite3 is corrupt: malformed") as caught:
         file.run_transaction(corrupt)
     assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
-    assert len(set_aside(file)) == 1
+    assert len(corrupt_files(file)) == 1
 
 
-def test_a_file_that_another_has_set_aside(file):
-    """Each finds the new one, and what the other has written there."""
+def test_file_replaced_by_another_process_is_reopened(file):
+    """Each database uses the new file, with the rows that others have written there."""
     other = SpoolDatabase(file.path, 1)
     put(file, "old")
     put(other, "old, too")
     file.path.replace(f"{file.path}.aside")
     put(other, "new")
     assert keys(file) == ["new"]
-    assert not set_aside(file)
+    assert not corrupt_files(file)
 
 
-def test_one_of_several_sets_it_aside(file):
-    """Who comes second finds another file there, and leaves it where it is."""
+def test_corrupt_file_is_set_aside_once(file):
+    """A process that finds another file in place of the corrupt one leaves it there."""
     put(file, "old")
 
     def corrupt_for_both(database):
-        if not set_aside(file):
+        if not corrupt_files(file):
             file.path.replace(f"{file.path}.corrupt-thenZ")
             other = SpoolDatabase(file.path, 1)
             put(other, "new")
@@ -202,12 +202,12 @@ def test_one_of_several_sets_it_aside(file):
         return database.execute("SELECT key FROM entry").fetchall()
 
     assert file.run_transaction(corrupt_for_both) == [("new",)]
-    assert [path.name for path in set_aside(file)] == ["spool.sqlite3.corrupt-thenZ"]
+    assert [path.name for path in corrupt_files(file)] == ["spool.sqlite3.corrupt-thenZ"]
 
 
 @contextmanager
-def in_a_transaction(file):
-    """Let another thread be in a transaction meanwhile."""
+def transaction_in_thread(file):
+    """Keep another thread in a transaction meanwhile."""
     begun, end = threading.Event(), threading.Event()
 
     def work(_database):
@@ -223,7 +223,7 @@ def in_a_transaction(file):
 
 
 def exit_code(fork, work):
-    """Do some work in a forked child, and return what it exits with."""
+    """Run some work in a forked child, and return its exit code."""
     child = fork()
     if child == 0:
         try:
@@ -234,12 +234,12 @@ def exit_code(fork, work):
 
 
 def fork_in_c():
-    """Fork as uWSGI does, which Python does not hear of."""
+    """Fork as uWSGI does, without Python's fork hooks."""
     return ctypes.PyDLL(None).fork()
 
 
-def told(file):
-    """Return 0 where the file can be written, and 1 where its error says what to do."""
+def write_status(file):
+    """Return 0 if the file can be written, 1 if the error explains a fork in C, else 2."""
     try:
         put(file, "child")
     except SpoolError as error:
@@ -247,19 +247,19 @@ def told(file):
     return 0
 
 
-def test_a_fork_in_c_between_transactions(file):
-    """A child has nothing of its parent's, and writes as well."""
+def test_fork_in_c_between_transactions_can_write(file):
+    """A child inherits nothing of its parent's transactions, and can write."""
     put(file)
-    assert exit_code(fork_in_c, lambda: told(file)) == 0
+    assert exit_code(fork_in_c, lambda: write_status(file)) == 0
     assert keys(file) == ["visits", "child"]
 
 
-def test_a_fork_in_c_in_a_transaction(file):
-    """A child would have locks that are not its own: it is told so at once, each time."""
-    with in_a_transaction(file):
+def test_fork_in_c_in_a_transaction_raises(file):
+    """A child would inherit locks: each of its transactions raises an error at once."""
+    with transaction_in_thread(file):
 
         def work():
-            return told(file) + exit_code(fork_in_c, lambda: told(file))
+            return write_status(file) + exit_code(fork_in_c, lambda: write_status(file))
 
         assert exit_code(fork_in_c, work) == 2
     put(file)
@@ -267,39 +267,39 @@ def test_a_fork_in_c_in_a_transaction(file):
 
 
 @pytest.mark.filterwarnings("ignore:.*is multi-threaded")
-def test_a_fork_of_pythons_in_a_transaction(file):
-    """It waits for the end, so that the child can write; and parent and child both go on."""
-    with in_a_transaction(file) as end:
+def test_python_fork_waits_for_a_transaction(file):
+    """os.fork waits for the end of the transaction; then parent and child can write."""
+    with transaction_in_thread(file) as end:
         threading.Timer(0.05, end.set).start()
-        assert exit_code(os.fork, lambda: told(file)) == 0
+        assert exit_code(os.fork, lambda: write_status(file)) == 0
     put(file)
     assert keys(file) == ["child", "visits"]
 
 
-def test_a_fork_of_which_the_hooks_run_in_part(file, monkeypatch):
-    """Whichever runs alone: parent and child go on, or are told in time."""
+def test_fork_hooks_that_run_in_part_do_not_hang(file, monkeypatch):
+    """With only some fork hooks run, parent and child write or raise an error in time."""
     file._after_fork_in_parent()
     put(file)
     file._before_fork()
     with pytest.raises(SpoolError, match="is busy: another thread"):
         file.run_transaction(lambda _: None, wait=0.01)
-    assert exit_code(fork_in_c, lambda: told(file)) == 0
+    assert exit_code(fork_in_c, lambda: write_status(file)) == 0
     file._after_fork_in_parent()
     monkeypatch.setattr("flask_redis_counter.spool.database.BUSY_TIMEOUT", 0.01)
-    with in_a_transaction(file):
+    with transaction_in_thread(file):
         file._before_fork()
         file._after_fork_in_parent()
     assert keys(file) == ["visits", "child"]
 
 
-def test_a_thread_that_is_slow(file):
-    """Who waits for it hears of it in time."""
-    with in_a_transaction(file), pytest.raises(SpoolError, match="is busy: another thread"):
+def test_run_transaction_raises_if_another_thread_is_slow(file):
+    """A transaction that waits too long for another thread raises an error."""
+    with transaction_in_thread(file), pytest.raises(SpoolError, match="is busy: another thread"):
         file.run_transaction(lambda _: None, wait=0.01)
 
 
-def test_a_lock_that_nobody_lets_go(file):
-    """A corrupt file that cannot be set aside is an error, in time."""
+def test_corrupt_file_with_a_held_lock_raises(file):
+    """A corrupt file that cannot be set aside in time is a SpoolError."""
 
     def corrupt(_database):
         raise sqlite3.DatabaseError("malformed")
@@ -308,13 +308,13 @@ def test_a_lock_that_nobody_lets_go(file):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(SpoolError, match=r"spool\.lock is locked by another process"):
             file.run_transaction(corrupt, wait=0.05)
-    assert not set_aside(file)
+    assert not corrupt_files(file)
 
 
-def test_a_mistake_of_ours_costs_no_hits(file):
-    """A row that the table does not take is an error, and no reason to set the others aside."""
+def test_constraint_error_does_not_set_the_file_aside(file):
+    """A row that violates a constraint is an error; the other rows are kept."""
     put(file)
     with pytest.raises(SpoolError, match="does not work: UNIQUE constraint failed"):
         put(file)
     assert keys(file) == ["visits"]
-    assert set_aside(file) == []
+    assert corrupt_files(file) == []
