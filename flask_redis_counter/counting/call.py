@@ -149,7 +149,7 @@ class ScriptCall:
         more: Iterable[str | int] = ()
         if self._screened or self._visitors:
             known = get_keys(self.key)
-            keys += (known.told, known.visitors, known.salt)
+            keys += (known.marks, known.visitors, known.salt)
             process = "" if self._reported is None else self._reported.cache_id
             visitors = self._screening_arguments() if self._screened else self._visitors
             more = (
@@ -160,7 +160,7 @@ class ScriptCall:
                 *visitors,
             )
         elif self._reported is not None:  # the store knows all visitors if it has the mark
-            keys += (get_keys(self.key).told,)
+            keys += (get_keys(self.key).marks,)
             more = (self._reported.cache_id, self._mark)
         if self._screened:
             known = get_keys(self.key)

@@ -74,7 +74,7 @@ class CounterKeys:
     :ivar days: hits and visitors by day (hash).
     :ivar visitors: visitors of the last day that had any (HyperLogLog).
     :ivar salt: the day's salt, with which visitors are hashed (string).
-    :ivar told: the marks of the processes that have reported visitors (hash).
+    :ivar marks: the marks of the processes that have reported visitors (hash).
     :ivar seen: when each visitor was counted, for ``visitor_window`` (sorted set).
     :ivar imported: the values that were imported, by source (hash).
     :ivar live: the channel on which a change of the value is published.
@@ -85,11 +85,11 @@ class CounterKeys:
         "days",
         "imported",
         "live",
+        "marks",
         "names",
         "rates",
         "salt",
         "seen",
-        "told",
         "visitors",
     )
 
@@ -101,7 +101,7 @@ class CounterKeys:
         self.days = f"{counter}:days"
         self.visitors = f"{counter}:visitors"
         self.salt = f"{counter}:salt"
-        self.told = f"{counter}:told"
+        self.marks = f"{counter}:told"
         self.seen = f"{counter}:seen"
         self.imported = f"{counter}:imported"
         self.live = f"{counter}:live"
@@ -120,7 +120,7 @@ class CounterKeys:
         The records of writers and idempotency keys are not among them: a repeated hit must not
         count after the counter was deleted, either. They expire.
         """
-        records = (self.days, self.visitors, self.salt, self.told, self.seen, self.imported)
+        records = (self.days, self.visitors, self.salt, self.marks, self.seen, self.imported)
         return [self.counter, self.names, *records, *self.all_hours()]
 
 

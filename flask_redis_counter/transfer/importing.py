@@ -51,7 +51,7 @@ def import_counter(
     :param limit: largest number of counters; a further one is not made.
     """
     keys = CounterKeys(key)
-    described = (keys.imported, keys.days, keys.visitors, keys.told, keys.salt)
+    described = (keys.imported, keys.days, keys.visitors, keys.marks, keys.salt)
     field = _source_field(source, record)
     verb, expected, imported, change = "make", "", EMPTY_RECORD, record
     while True:
