@@ -76,7 +76,7 @@ class AsyncRedisCounter(BaseCounter):
             hit = await counter.hit("visits")
             print(f"visit number {hit.value}")
 
-    Thread-safe. Each event loop has its own connections and writer id, also if several loops run at
+    Thread-safe. Each event loop has its own connections and writer id, even if several loops run at
     once or one after the other, as with Flask's async views. The connections are closed when the
     loop ends.
 

@@ -49,7 +49,7 @@ def map_errors_to_exit_codes(
 
 @contextmanager
 def exit_on_error(describe_progress: Callable[[], str]) -> Iterator[None]:
-    """End a long command with one line and an exit code, also after SIGINT and SIGTERM.
+    """End a long command with one line and an exit code, even after SIGINT and SIGTERM.
 
     :param describe_progress: returns text that says how much was done, for the line.
     """

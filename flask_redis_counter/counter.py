@@ -49,7 +49,7 @@ class RedisCounter(BaseCounter):
             hit = counter.hit("visits")
             print(f"visit number {hit.value} of {counter.value('visits')}")
 
-    Thread-safe, also with gevent. Forked processes can use it, also after a fork in C (uWSGI).
+    Thread-safe, with gevent too. Forked processes can use it, even after a fork in C (uWSGI).
     Opens connections when it is first used.
 
     :param store: a URL (``redis://``, ``rediss://``, ``unix://``) or a ready
@@ -154,7 +154,7 @@ class RedisCounter(BaseCounter):
         :raises StoreUnavailableError: not counted: the store was not reached in time.
         :raises StoreRejectedError: not counted: the store is full, read-only, loading, etc.
         :raises OutcomeUnknownError: perhaps counted: the store did not answer. With an idempotency
-            key also if this call did not reach the store, because an earlier call may have; repeat
+            key even if this call did not reach the store, because an earlier call may have; repeat
             the call to find out.
         :raises HitSpooledError: not counted yet: the hit is in the spool. With a spool, the three
             errors above mean that the spool is full, or that its disk fails.

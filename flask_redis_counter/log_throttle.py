@@ -44,7 +44,7 @@ class LogThrottle:
     """Logs the first line about a condition, then one per interval, and one when it is over.
 
     Each line says how many lines were suppressed since the previous one. There is no timer: a
-    summary is logged with the first line after the interval. Thread-safe, also in a forked child.
+    summary is logged with the first line after the interval. Thread-safe, even in a forked child.
 
     :param logger: the logger that gets the lines.
     :param recovery: the line that says that the condition is over.

@@ -43,7 +43,7 @@ def check_name(name: object) -> str:
     """Return the name, or raise :class:`InvalidNameError`."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InvalidNameError(name)
-    return str.__str__(name)  # plain text, also for a member of a StrEnum
+    return str.__str__(name)  # plain text, even for a member of a StrEnum
 
 
 def check_idempotency_key(idempotency_key: object) -> str:

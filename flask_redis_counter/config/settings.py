@@ -344,7 +344,7 @@ SETTINGS = {
             "COUNTER_IPV6_PREFIX",
             _integer(32, 128),
             64,
-            "Number of bits of an IPv6 address that tell clients and visitors apart, 32 to 128."
+            "Number of bits of an IPv6 address that identify clients and visitors, 32 to 128."
             " Providers give each client at least a /64, often a /56.",
         ),
         Setting(

@@ -258,7 +258,7 @@ def _count_visit(
                 ask=not state.breaker.is_open(),
             )
     except HitSpooledError:
-        _log.debug("a visit of %r was spooled", name)  # the spool logs a warning of its own
+        _log.debug("a visit of %r was spooled", name)  # the spool logs its own warning
     except RateLimitExceededError as error:
         _log.debug("a visit of %r: %s", name, error)
     except CounterError as error:

@@ -118,7 +118,7 @@ class Transfer:
         """Import counters, and yield the result of each.
 
         A counter that does not exist is made. The store remembers by source what was imported, so
-        that repeating an import counts nothing twice, also in another process. Concurrent hits are
+        that repeating an import counts nothing twice, even in another process. Concurrent hits are
         neither lost nor counted twice.
 
         :param source: name of the source.

@@ -1,4 +1,4 @@
-"""Badges as HTTP responses, also in place of every problem of a picture's request.
+"""Badges as HTTP responses, which also replace every error response to a picture's request.
 
 Pages and image proxies show nothing if the status is not 200: GitHub's proxy answers 404 or 502
 instead. So a picture always has the status 200, and its headers carry the real status:

@@ -63,7 +63,7 @@ class WrongKeyLimiter(ForkSafe):
             if now < self._log_after:
                 return
             number, self._unlogged, self._log_after = self._unlogged, 0, now + WINDOW
-        _log.warning("wrong keys in place of %s: %d since the last such line", setting, number)
+        _log.warning("wrong keys sent for %s: %d since the last such line", setting, number)
 
 
 def require_key(key: str, setting: str, realm: str) -> None:

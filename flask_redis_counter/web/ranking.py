@@ -85,7 +85,7 @@ def _read(counter: RedisCounter) -> Ranking:
     is_complete = len(names) <= MAX_COUNTERS
     names = names[:MAX_COUNTERS]
     values: dict[str, int] = {}
-    # Each chunk has a timeout of its own.
+    # Each chunk has its own timeout.
     for start in range(0, len(names), VALUES_PER_READ):
         values |= counter.values(names[start : start + VALUES_PER_READ], default=0, invalid=0)
     # Sorting is stable: counters of equal value stay in the order of their names.

@@ -117,7 +117,7 @@ def log_request(
     extra["request_id"] = request_id
     if traceparent is not None and (trace := _TRACE.fullmatch(traceparent)):
         extra["trace_id"], extra["span_id"] = trace[1], trace[2]
-    # A path may contain any character, also line breaks.
+    # A path may contain any character, even line breaks.
     escaped = path.encode("unicode_escape").decode("ascii")
     line = f"{method} {escaped}: {status} in {duration_ms:.1f} ms, request {request_id}"
     if failure is None:

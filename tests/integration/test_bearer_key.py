@@ -97,7 +97,7 @@ def test_wrong_keys_are_logged(web, now, caplog):
         put(web, "not-the-right-key")
     now[0] += 60
     put(web, "not-the-right-key")
-    said = "wrong keys in place of COUNTER_ADMIN_KEY: {} since the last such line"
+    said = "wrong keys sent for COUNTER_ADMIN_KEY: {} since the last such line"
     assert lines(caplog) == [said.format(1), said.format(3)]
     assert "not-the-right" not in caplog.text
     assert "192.0.2" not in caplog.text

@@ -91,7 +91,7 @@ SCHEMAS = {
         by={"enum": list(MAX_DAYS)},
         series={
             "type": "array",
-            "description": "Days or hours in UTC, also those without hits; the current one last.",
+            "description": "Days or hours in UTC, even those without hits; the current one last.",
             "items": {
                 "type": "object",
                 "required": ["start", "hits"],

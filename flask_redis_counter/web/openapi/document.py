@@ -130,7 +130,7 @@ def _status(description: str, document: dict[str, Any]) -> dict[str, Any]:
 
 _WELCOME = operation(
     "welcome",
-    "The welcome page, also while the store cannot be reached",
+    "The welcome page, even while the store cannot be reached",
     responses={"200": response("The page.", {HTML: {}})} | problem_responses(400, 413),
 )
 # A response to HEAD has no body, and so no content.
@@ -260,7 +260,7 @@ _READY = operation(
 )
 _METRICS = operation(
     "metrics",
-    "Return the metrics, also while the store cannot be reached",
+    "Return the metrics, even while the store cannot be reached",
     security=[{}, {"metrics": []}],
     responses={"200": response("The metrics.", {PLAIN: {}, OPENMETRICS: {}})}
     | problem_responses(401, 404, 429, 501),

@@ -47,7 +47,7 @@ def hit(name: str) -> Response:
 
 @blueprint.get("/counters/<name>/shields.json")
 def shields(name: str) -> Response:
-    """Return the JSON for a badge of shields.io, which needs a 200 also without a value."""
+    """Return the JSON for a badge of shields.io, which needs a 200 even without a value."""
     style = parse_style(request.args, name)
     try:
         badge = style.value_badge(get_or_404(name))

@@ -41,7 +41,7 @@ def metrics_available() -> bool:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Return the metrics, also while the store cannot be reached (``counter_store_up``)."""
+    """Return the metrics, even while the store cannot be reached (``counter_store_up``)."""
     if not current_state().config.metrics:
         raise NotFound("Metrics are turned off: COUNTER_METRICS is false.")
     if (token := current_state().config.metrics_token) is not None:

@@ -17,7 +17,7 @@ blueprint.before_request(reject_invalid_request)
 
 @blueprint.get("/")
 def welcome() -> Response:
-    """Return the welcome page, also while the store cannot be reached."""
+    """Return the welcome page, even while the store cannot be reached."""
     body = render_template(
         "welcome.html", name=current_state().config.name, live=SLOT_KEY in request.environ
     )

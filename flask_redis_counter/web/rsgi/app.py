@@ -118,7 +118,7 @@ class RSGIApp:
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         started_at = time.perf_counter()
         parsed = self._parse_hit(scope) if self._fast_path else None
         if parsed is None:
@@ -158,7 +158,7 @@ class RSGIApp:
         proto.response_bytes(200, headers, body)
 
     def end_streams(self) -> None:
-        """End the event streams, which have no end of their own."""
+        """End the event streams, which would never end otherwise."""
         if self._broadcaster:
             self._broadcaster.close()
 
