@@ -14,7 +14,8 @@
 --       3  the hour: 2026-11-23T15
 --       4  limit of the number of counters
 --       5  the process, or '', 6 its mark (with KEYS[6])
---       7  1 if visitors reported before are left out, 0 if the mark is new (with KEYS[7])
+--       7  1 if visitors that were reported with the mark are omitted, 0 if the mark is new (with
+--          KEYS[7])
 --       8  a candidate for the salt (with KEYS[7])
 --       9… the visitors. If hits are screened instead:
 --       9  the longest visitor window, in seconds
@@ -39,7 +40,8 @@ local function add_skipped(part, error)
     skipped = skipped or part .. ': ' .. (type(error) == 'table' and error.err or tostring(error))
 end
 
--- Functions that few hits need are created only for those: one takes a tenth of a command's time.
+-- Functions that few hits need are created only for those: creating one takes a tenth of a
+-- command's time.
 local hashes, counted_at, arrivals, now = {}, {}, {}, nil
 local screen, add_visitors, save_screening, hash_visitor, replicate
 
@@ -99,7 +101,7 @@ if KEYS[7] then
 end
 
 if KEYS[9] then
-    -- Returns whether a client exceeds its rate limit, and if not, takes note of its hit: generic
+    -- Returns whether a client exceeds its rate limit, and if not, records its hit: generic
     -- cell rate algorithm (ITU-T I.371), with the theoretical arrival time of its next hit.
     local function exceeds_rate(client)
         local interval, burst = tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -189,7 +191,7 @@ local function record_details(amount, visitors, created, value)
             add_skipped('days', reply)
         end
     end
-    -- Once a day, because another client may have made the counter.
+    -- Once a day, because another client may have created the counter.
     if created or first then
         local reply = redis.pcall('ZADD', KEYS[5], 0, string.match(KEYS[1], '{(.*)}$'))
         if type(reply) == 'table' then
@@ -220,7 +222,7 @@ end
 -- string, or an error reply that has changed nothing.
 --
 -- Redis does not roll back a script that fails. So the record, without which a repeat would count
--- again, is written right after the increment; if that fails, the increment is taken back.
+-- again, is written right after the increment; if that fails, the increment is undone.
 local function count(amount, visitors, before_value, after_value)
     if not amount then
         return redis.call('GET', KEYS[1]) or '0'
@@ -229,7 +231,7 @@ local function count(amount, visitors, before_value, after_value)
     if KEYS[6] and (ARGV[7] or '1') == '1' then
         local mark = redis.pcall('HGET', KEYS[6], ARGV[5])
         if mark ~= ARGV[6] and type(mark) ~= 'table' then
-            return redis.error_reply('FORGOTTEN the visitors that were left out are not here')
+            return redis.error_reply('FORGOTTEN the visitors that the hit omits are not stored')
         end
     end
     local limit = tonumber(ARGV[4])

@@ -1,6 +1,6 @@
 -- Deletes a counter and its records. Replies with its old value, false if it did not exist. The
--- records of writers and idempotency keys stay, so that a repeated hit does not count. An error has
--- changed nothing.
+-- records of writers and idempotency keys stay, so that a repeated hit does not count. After an error
+-- reply nothing was changed.
 --
 -- KEYS: the counter; the names of all counters; its records
 local old = redis.call('GET', KEYS[1])

@@ -28,7 +28,7 @@ local suffix = verdicts ~= '' and ':' .. verdicts or ''
 local value = count(amount, visitors, ARGV[1] .. ' ', suffix)
 if type(value) == 'table' then
     if string.find(value.err, 'overflow') then
-        -- Its hits are sent again one by one: a late repeat of the batch must not count, too.
+        -- Its hits are sent again one by one: a late repeat of the batch must not count them again.
         redis.call('SET', KEYS[2], ARGV[1] .. ' refused', 'EX', LIFE)
     end
     return value

@@ -8,7 +8,7 @@
 --       date, its hits, and its visitors or '' (for "add": the numbers to add)
 -- Replies with 1, or a list of 1 and the detail that could not be recorded. If the counter is not
 -- in the expected state, changes nothing and replies with 0 if it does not exist, otherwise with
--- the import of the source, or ''. An error has changed nothing.
+-- the import of the source, or ''. After an error reply nothing was changed.
 -- The sender computes the sums: a Lua number would lose digits beyond 2^53.
 local action, limit, source, before, after, amount, today = unpack(ARGV, 1, 7)
 local exists = redis.call('EXISTS', KEYS[1]) == 1
@@ -29,7 +29,7 @@ else
     redis.call('DEL', unpack(KEYS, 3)) -- remains of a counter whose key was removed
 end
 -- Redis does not roll back a script that fails. So the import, without which a repeat would be
--- added again, is written first, and taken back if the rest fails.
+-- added again, is written first, and undone if the rest fails.
 local name = string.match(KEYS[1], '{(.*)}$')
 local added = redis.call('ZADD', KEYS[2], 0, name)
 local reply = redis.pcall('HSET', KEYS[3], source, after)
@@ -68,7 +68,7 @@ local function add_day(date, hits, visitors)
         return
     end
     if date < today and redis.call('HGET', KEYS[4], 'last') == date then
-        -- The day is over: store its number of visitors, to which more is added now.
+        -- The day is over: store its number of visitors, to which this import adds more.
         redis.call('HSET', KEYS[4], 'visitors:' .. date, redis.call('PFCOUNT', KEYS[5]))
         redis.call('DEL', KEYS[5], KEYS[6])
         redis.call('HSET', KEYS[4], 'last', today)

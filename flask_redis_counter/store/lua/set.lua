@@ -1,5 +1,5 @@
--- Sets a counter. Replies with its old value, false if it did not exist. An error has changed
--- nothing.
+-- Sets a counter. Replies with its old value, false if it did not exist. After an error reply
+-- nothing was changed.
 --
 -- KEYS: the counter; the names of all counters
 -- ARGV: the value; limit of the number of counters; 1 to fail if the counter exists

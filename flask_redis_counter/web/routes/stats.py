@@ -34,7 +34,7 @@ LINKED_DAYS = (7, 30, 90, 365)
 #: The last page, and the maximum characters of a search.
 MAX_PAGES, MAX_SEARCH = 1000, 64
 
-#: Maximum rows of all tables on a page. If there were more, each table has its own page.
+#: Maximum rows of all tables on a page. If they have more, each table is on a separate page.
 MAX_TABLE_ROWS = 700
 
 blueprint = Blueprint("stats", __name__)
