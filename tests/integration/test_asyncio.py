@@ -1,4 +1,4 @@
-"""Tasks and event loops: cancelled, blocked, or gone in the middle of a hit."""
+"""AsyncRedisCounter: tasks that are cancelled, and event loops that block or end."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ from flask_redis_counter.testing import wait_until
 from .support import KEY, awaited_outcome, check, nowhere, sleeps
 
 
-async def in_flight(counter):
+async def wait_until_sent(counter):
     """Wait until a batch was sent."""
     async with asyncio.timeout(5):
         while (
@@ -29,7 +29,7 @@ async def in_flight(counter):
             await asyncio.sleep(0)
 
 
-async def cancelled(task):
+async def cancel(task):
     """Cancel a task; Python 3.11's `wait_for` may swallow the first attempt."""
     async with asyncio.timeout(5):
         while not task.done():
@@ -37,8 +37,8 @@ async def cancelled(task):
             await asyncio.sleep(0)
 
 
-def test_what_a_counter_does_besides_counting(server, client):
-    """The same as for threads."""
+def test_async_counter_reads_and_sets(server, client):
+    """The operations besides hits return the same as those of RedisCounter."""
 
     async def use():
         async with AsyncRedisCounter(server.url, timeout=10) as counter:
@@ -59,8 +59,8 @@ def test_what_a_counter_does_besides_counting(server, client):
     assert client.get("counter:{orders}") == b"0"
 
 
-def test_many_tasks(server, client):
-    """A thousand tasks, each with a value of its own, in few round trips."""
+def test_tasks_get_unique_values(server, client):
+    """A thousand tasks get each value once."""
 
     async def count():
         async with AsyncRedisCounter(server.url, timeout=10) as counter:
@@ -70,17 +70,17 @@ def test_many_tasks(server, client):
     assert client.get(KEY) == b"1000"
 
 
-def test_tasks_that_are_cancelled(server, client):
-    """Nothing is stuck, and the total is within what was told."""
+def test_cancelled_tasks_do_not_block_the_counter(server, client):
+    """Later hits count, and the total matches the outcomes."""
 
     async def count():
-        told = []
+        outcomes = []
 
         async def one(counter):
             try:
-                told.append((await counter.hit("visits")).value)
+                outcomes.append((await counter.hit("visits")).value)
             except asyncio.CancelledError:
-                told.append("unknown")
+                outcomes.append("unknown")
                 raise
 
         async with AsyncRedisCounter(server.url, timeout=5) as counter:
@@ -90,7 +90,7 @@ def test_tasks_that_are_cancelled(server, client):
                 for task in tasks[::3]:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-            check(told, await counter.value("visits"))
+            check(outcomes, await counter.value("visits"))
             assert counter._loops.get().dispatcher._batcher.in_flight is None
             assert not counter._loops.get().dispatcher._batcher.pending()
             return (await counter.hit("visits")).value
@@ -98,15 +98,15 @@ def test_tasks_that_are_cancelled(server, client):
     assert asyncio.run(count()) == int(client.get(KEY))
 
 
-def test_a_task_that_is_cancelled_while_the_server_hangs(server, client):
-    """Who waits with it is not harmed."""
+def test_cancelled_hit_does_not_affect_its_batch(server, client):
+    """The other hits of the batch get their values."""
 
     async def count():
         async with AsyncRedisCounter(server.url, timeout=5) as counter:
             await counter.ping()
             await asyncio.to_thread(sleeps, server, 0.5)
             first = asyncio.create_task(counter.hit("visits"))
-            await in_flight(counter)
+            await wait_until_sent(counter)
             others = [asyncio.create_task(counter.hit("visits")) for _ in range(5)]
             await asyncio.sleep(0)
             first.cancel()
@@ -118,8 +118,8 @@ def test_a_task_that_is_cancelled_while_the_server_hangs(server, client):
     assert client.get(KEY) == b"5"
 
 
-def test_two_loops_in_turn(server, client):
-    """A counter that outlives its loop begins anew in the next one."""
+def test_counter_can_be_used_in_a_second_loop(server, client):
+    """A counter that outlives its loop opens new connections in the next one."""
     counter = AsyncRedisCounter(server.url, timeout=5)
 
     async def count():
@@ -132,7 +132,7 @@ def test_two_loops_in_turn(server, client):
     assert client.get(KEY) == b"20"
 
 
-#: The open files of this process.
+#: Open files of this process.
 FILES = Path("/proc/self/fd")
 
 LOOPS = """
@@ -140,11 +140,11 @@ import asyncio, gc, sys, threading
 from flask_redis_counter import AsyncRedisCounter
 
 counter = AsyncRedisCounter(sys.argv[1], timeout=10)
-told = []
+outcomes = []
 
 def work():
     for _ in range(50):
-        told.append(asyncio.run(counter.hit("visits")).value)
+        outcomes.append(asyncio.run(counter.hit("visits")).value)
 
 threads = [threading.Thread(target=work) for _ in range(4)]
 for thread in threads:
@@ -152,26 +152,26 @@ for thread in threads:
 for thread in threads:
     thread.join()
 gc.collect()
-assert sorted(told) == list(range(1, 201)), sorted(told)
+assert sorted(outcomes) == list(range(1, 201)), sorted(outcomes)
 assert not counter._loops.get_all()
 """
 
 
 def run_strictly(code, *arguments):
-    """Run a program in which a warning of any kind is an error, also where nobody can catch it."""
+    """Run a program in which every warning is an error, also an unraisable one."""
     command = [sys.executable, "-W", "error", "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_loops_in_threads(server, client):
-    """Four threads with fifty loops each: each hit has a value, and nothing stays open."""
+def test_loops_in_threads_leave_nothing_open(server, client):
+    """Fifty loops in each of four threads: all hits count, and no connection stays open."""
     run_strictly(LOOPS, server.url)
     assert client.get(KEY) == b"200"
 
 
-def test_a_flask_view_that_awaits(server, client):
-    """Flask runs each of these in a loop of its own, in the thread of the request."""
+def test_async_flask_view_counts(server, client):
+    """Each request of an async view runs its own loop in its thread."""
     pytest.importorskip("asgiref")
     counter = AsyncRedisCounter(server.url, timeout=10)
     app = Flask("awaits")
@@ -187,8 +187,8 @@ def test_a_flask_view_that_awaits(server, client):
     assert not counter._loops.get_all()
 
 
-def test_loops_at_the_same_time(server, client):
-    """Each loop is another writer, with connections of its own, for all that a counter does."""
+def test_concurrent_loops_are_separate_writers(server, client):
+    """Each loop has its own writer and connections, for all operations."""
     counter = AsyncRedisCounter(server.url, timeout=10)
     together = threading.Barrier(4)
 
@@ -209,8 +209,8 @@ def test_loops_at_the_same_time(server, client):
     assert not counter._loops.get_all()
 
 
-def test_a_loop_that_is_closed_unfinished(server, client):
-    """The next loop, be it at the same address, has nothing of one that was just closed."""
+def test_closed_loop_leaves_no_state_to_the_next(server, client):
+    """A new loop, even at the same address, does not reuse the state of a closed one."""
     counter = AsyncRedisCounter(server.url, timeout=10)
     for number in range(1, 6):
         loop = asyncio.new_event_loop()
@@ -222,8 +222,8 @@ def test_a_loop_that_is_closed_unfinished(server, client):
     assert client.get(KEY) == b"5"
 
 
-def test_many_short_loops(server, client):
-    """A loop that has ended leaves no state, no connection and no socket behind."""
+def test_ended_loops_close_their_sockets(server, client):
+    """A loop that has ended leaves no state, no connection and no socket open."""
     counter = AsyncRedisCounter(server.url, timeout=10)
     asyncio.run(counter.hit("visits"))
     before = len(list(FILES.iterdir()))
@@ -234,8 +234,8 @@ def test_many_short_loops(server, client):
     assert client.get(KEY) == b"201"
 
 
-def test_a_counter_that_is_dropped(server, client):
-    """Without `aclose` its connections are closed by the loop that they belong to."""
+def test_dropped_counter_closes_its_connections(server, client):
+    """Without `aclose` the loop of a collected counter closes its connections."""
 
     async def count():
         hit = await AsyncRedisCounter(server.url, timeout=10).hit("visits")
@@ -248,15 +248,15 @@ def test_a_counter_that_is_dropped(server, client):
     assert asyncio.run(count()) == 1
 
 
-def test_a_loop_that_ends_with_a_hit_on_its_way(server, client):
-    """What carries it is cancelled with it; the next loop is another writer."""
+def test_loop_that_ends_during_a_hit_cancels_its_sender(server, client):
+    """The sending task is cancelled with its loop; the next loop is another writer."""
     counter = AsyncRedisCounter(server.url, timeout=2)
 
     async def leave():
         await counter.ping()
         await asyncio.to_thread(sleeps, server, 0.2)
         hit = asyncio.create_task(awaited_outcome(counter.hit("visits")))
-        await in_flight(counter)
+        await wait_until_sent(counter)
         assert not hit.done()
 
     asyncio.run(leave())
@@ -265,8 +265,8 @@ def test_a_loop_that_ends_with_a_hit_on_its_way(server, client):
     assert not counter._loops.get_all()
 
 
-def test_a_loop_that_is_blocked(server, client):
-    """A loop that stands still for longer than a deadline goes on, without an error."""
+def test_blocked_loop_continues_without_errors(server, client):
+    """A loop that was blocked beyond a deadline gets values or errors, none unhandled."""
     unhandled = []
 
     async def count():
@@ -274,65 +274,65 @@ def test_a_loop_that_is_blocked(server, client):
             lambda _, context: unhandled.append(context)
         )
         async with AsyncRedisCounter(server.url, timeout=0.4) as counter:
-            with suppress(CounterError):  # it connects, and loads the scripts
+            with suppress(CounterError):  # connecting and loading the scripts may take longer
                 await counter.hit("visits")
             slow = asyncio.create_task(counter.hit("visits"))
-            await in_flight(counter)
+            await wait_until_sent(counter)
             time.sleep(1.6)  # the fault
             for hits in ([counter.hit("visits"), counter.hit("visits")], [slow]):
-                for told in await asyncio.gather(*hits, return_exceptions=True):
-                    assert isinstance(told, Hit | CounterError)
+                for outcome in await asyncio.gather(*hits, return_exceptions=True):
+                    assert isinstance(outcome, Hit | CounterError)
             async with asyncio.timeout(5):
-                while len(asyncio.all_tasks()) > 1:  # let what carries come to its end
+                while len(asyncio.all_tasks()) > 1:  # wait for the sending task
                     await asyncio.sleep(0.01)
 
     asyncio.run(count())
     assert not unhandled
 
 
-def test_all_tasks_are_cancelled_but_the_loop_goes_on(server, client):
-    """Whoever cancels all tasks cancels ours, too: the next hits count all the same."""
+def test_hits_count_after_all_tasks_were_cancelled(server, client):
+    """Hits after the sending task was cancelled count."""
 
     async def count():
-        told = []
+        outcomes = []
 
         async def one():
-            told.append(await awaited_outcome(counter.hit("visits")))
+            outcomes.append(await awaited_outcome(counter.hit("visits")))
 
         async with AsyncRedisCounter(server.url, timeout=1) as counter:
             await counter.ping()
             await asyncio.to_thread(sleeps, server, 0.2)
             ours = asyncio.all_tasks()
             tasks = [asyncio.create_task(one())]
-            await in_flight(counter)
+            await wait_until_sent(counter)
             tasks += [asyncio.create_task(one()) for _ in range(3)]
             await asyncio.sleep(0)
             (pump,) = asyncio.all_tasks() - ours - set(tasks)
-            await cancelled(pump)
+            await cancel(pump)
             await asyncio.gather(*tasks)
             tasks = [asyncio.create_task(one()) for _ in range(3)]
             await asyncio.gather(*tasks)
-            assert all(isinstance(value, int) and value for value in told[-3:]), told
-            check(told, await counter.value("visits"))
+            assert all(isinstance(value, int) and value for value in outcomes[-3:]), outcomes
+            check(outcomes, await counter.value("visits"))
 
     asyncio.run(count())
 
 
-def test_a_batch_whose_carrier_is_cancelled_is_unknown(server, client):
-    """It was sent, so nobody may be told that it was not counted."""
+def test_batch_whose_sender_is_cancelled_is_unknown(server, client):
+    """The batch was sent, so its hits are not reported as not counted."""
 
     async def count():
         async with AsyncRedisCounter(server.url, timeout=2) as counter:
             await counter.ping()
             await asyncio.to_thread(sleeps, server, 0.2)
             hit = asyncio.create_task(counter.hit("visits"))
-            await in_flight(counter)
-            await cancelled(counter._loops.get().dispatcher._sender_task)
+            await wait_until_sent(counter)
+            await cancel(counter._loops.get().dispatcher._sender_task)
             await hit
 
-    told = outcome_of_run(count)
+    result = outcome_of_run(count)
     wait_until(lambda: client.ping(), what="the server")
-    assert told == "unknown"
+    assert result == "unknown"
 
 
 def outcome_of_run(count):

@@ -1,4 +1,4 @@
-"""Hits that leave together: each has a value or an error of its own."""
+"""Batches on real servers: each hit has its own value or error."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,36 +10,36 @@ from flask_redis_counter.errors import CounterOverflowError, NotAnIntegerError
 from .support import KEY, MAX, at_once
 
 
-def test_hits_of_several_counters(server, client):
-    """They share round trips, and each counter has its values."""
+def test_hits_of_several_counters_share_round_trips(server, client):
+    """Hits of three counters share round trips, and each counter has its values."""
     with RedisCounter(server.url, timeout=5) as counter:
         before = client.info("commandstats")
         hits = [(f"c{number % 3}", 2) for number in range(30)]
-        told = at_once(counter, server, hits)
+        outcomes = at_once(counter, server, hits)
         calls = client.info("commandstats")["cmdstat_evalsha"]["calls"]
         calls -= before.get("cmdstat_evalsha", {"calls": 0})["calls"]
     for number in range(3):
         values = [
-            value for value, (name, _) in zip(told, hits, strict=True) if name == f"c{number}"
+            value for value, (name, _) in zip(outcomes, hits, strict=True) if name == f"c{number}"
         ]
         assert sorted(values) == list(range(2, 22, 2))
     assert calls < 20
 
 
-def test_a_key_of_another_type_harms_no_other(server, client):
-    """Hits of one batch fail or count each on its own."""
+def test_invalid_key_fails_only_its_own_hits(server, client):
+    """The other hits of the batch count."""
     client.rpush("counter:{bad}", "text")
     with RedisCounter(server.url, timeout=5) as counter:
-        told = at_once(counter, server, [("bad" if n % 2 else "visits", 1) for n in range(20)])
-        assert told[1::2] == ["not_counted"] * 10
-        assert sorted(told[::2]) == list(range(1, 11))
+        outcomes = at_once(counter, server, [("bad" if n % 2 else "visits", 1) for n in range(20)])
+        assert outcomes[1::2] == ["not_counted"] * 10
+        assert sorted(outcomes[::2]) == list(range(1, 11))
         with pytest.raises(NotAnIntegerError):
             counter.hit("bad")
     assert client.lrange("counter:{bad}", 0, -1) == [b"text"]
 
 
-def test_as_many_hits_as_there_is_room_for(server, client):
-    """Near the largest value, each hit that fits counts, and no other."""
+def test_hits_near_the_largest_value_count_if_they_fit(server, client):
+    """Near the largest value, exactly the hits that fit count."""
     client.set(KEY, MAX - 100)
     with RedisCounter(server.url, timeout=5) as counter, ThreadPoolExecutor(16) as pool:
 

@@ -1,4 +1,4 @@
-"""What a RedisCounter promises, on real servers."""
+"""RedisCounter on real servers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum, StrEnum
@@ -19,22 +19,22 @@ from flask_redis_counter.errors import (
 from .support import MAX
 
 
-def test_a_hit_is_told_its_value(counter):
-    """Hits count 1, 2, 3."""
+def test_hit_returns_the_new_value(counter):
+    """Three hits return 1, 2 and 3."""
     hits = [counter.hit("visits") for _ in range(3)]
     assert [hit.value for hit in hits] == [1, 2, 3]
     assert [int(hit) for hit in hits] == [1, 2, 3]
     assert {hit.name for hit in hits} == {"visits"}
 
 
-def test_a_hit_of_many(counter):
-    """An amount counts that many at once."""
+def test_hit_adds_its_amount(counter):
+    """A hit of an amount adds it at once."""
     assert counter.hit("visits", 40).value == 40
     assert counter.hit("visits", 2).value == 42
     assert counter.value("visits") == 42
 
 
-def test_any_client_understands_the_key(counter, client):
+def test_key_is_a_plain_integer(counter, client):
     """The value is a plain integer under counter:{NAME}, without an expiry."""
     counter.hit("visits")
     assert client.get("counter:{visits}") == b"1"
@@ -43,8 +43,8 @@ def test_any_client_understands_the_key(counter, client):
     assert counter.hit("visits").value == 7
 
 
-def test_reading_never_counts(counter, client):
-    """Reads leave no key behind."""
+def test_reading_creates_no_keys(counter, client):
+    """Reading counters that do not exist leaves no key behind."""
     assert counter.value("visits") == 0
     assert counter.value("visits", None) is None
     assert counter.values(["a", "b"]) == {"a": 0, "b": 0}
@@ -52,16 +52,16 @@ def test_reading_never_counts(counter, client):
     assert client.dbsize() == 0
 
 
-def test_many_values_at_once(counter):
-    """`values` reads in the order of the names, zero for those that are not there."""
+def test_values_keeps_the_order_of_the_names(counter):
+    """values returns the counters in the order of the names, and 0 for missing ones."""
     counter.hit("b", 2)
     counter.hit("a", 1)
     assert list(counter.values(["b", "none", "a"]).items()) == [("b", 2), ("none", 0), ("a", 1)]
     assert counter.values([]) == {}
 
 
-def test_one_of_many_is_broken(counter, client):
-    """It is an error, or what is to stand for it; the others are as they are."""
+def test_values_with_an_invalid_counter(counter, client):
+    """values raises NotAnIntegerError, or returns `invalid` for that counter."""
     counter.hit("a")
     client.rpush("counter:{b}", "1")
     with pytest.raises(NotAnIntegerError, match="b}"):
@@ -69,8 +69,8 @@ def test_one_of_many_is_broken(counter, client):
     assert counter.values(["a", "b", "c"], None, invalid=-1) == {"a": 1, "b": -1, "c": None}
 
 
-def test_set_and_reset_return_what_was_there(counter):
-    """Setting returns the value that it replaced, to the last digit."""
+def test_set_and_reset_return_the_old_value(counter):
+    """set and reset return the value that they replaced, to the last digit."""
     assert counter.set("visits", MAX) is None
     assert counter.set("visits", -(2**63)) == MAX
     assert counter.reset("visits") == -(2**63)
@@ -89,8 +89,8 @@ def test_prefixes_keep_counters_apart(store):
 
 
 @pytest.mark.parametrize("held", ["text", "12.5", " 1", "1_0", "9223372036854775808", ""])
-def test_text_that_is_no_integer_is_left_untouched(counter, client, held):
-    """Every operation refuses, and the key is what it was."""
+def test_key_with_other_text_is_not_changed(counter, client, held):
+    """Every operation raises NotAnIntegerError, and the key keeps its text."""
     client.set("counter:{visits}", held)
     for operation in (
         lambda: counter.hit("visits"),
@@ -104,8 +104,8 @@ def test_text_that_is_no_integer_is_left_untouched(counter, client, held):
     assert client.get("counter:{visits}") == held.encode()
 
 
-def test_another_type_is_left_untouched(counter, client):
-    """A list under our key is an error, and stays a list."""
+def test_key_of_another_type_is_not_changed(counter, client):
+    """Hits, reads and sets of a list raise NotAnIntegerError, and the list stays."""
     client.rpush("counter:{visits}", "a")
     for operation in (
         lambda: counter.hit("visits"),
@@ -118,16 +118,16 @@ def test_another_type_is_left_untouched(counter, client):
     assert client.lrange("counter:{visits}", 0, -1) == [b"a"]
 
 
-def test_overflow_is_an_error_and_not_a_wrap(counter):
-    """At the largest value a hit is refused and the value stays."""
+def test_hit_beyond_the_largest_value_is_refused(counter):
+    """A hit at the largest value raises CounterOverflowError, and the value stays."""
     counter.set("visits", MAX)
     with pytest.raises(CounterOverflowError):
         counter.hit("visits")
     assert counter.value("visits") == MAX
 
 
-def test_a_full_store_counts_nothing(counter, client):
-    """With `noeviction`, a store out of memory refuses, and counts again afterwards."""
+def test_hit_on_a_full_store_is_refused(counter, client):
+    """A store out of memory with `noeviction` refuses hits, and counts again afterwards."""
     counter.hit("visits")
     client.config_set("maxmemory-policy", "noeviction")
     client.config_set("maxmemory", 1)
@@ -140,8 +140,8 @@ def test_a_full_store_counts_nothing(counter, client):
     assert counter.hit("visits").value == 2
 
 
-def test_how_the_store_may_lose_hits(counter, client):
-    """Each way is named, with its setting; a store that keeps them all has none."""
+def test_durability_warnings_name_the_settings(counter, client):
+    """durability_warnings has one warning for each setting by which the store may lose hits."""
     assert counter.durability_warnings() == []
     client.config_set("maxmemory-policy", "volatile-lru")
     client.config_set("appendfsync", "everysec")
@@ -156,8 +156,8 @@ def test_how_the_store_may_lose_hits(counter, client):
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "ü", "a{b", "a\n", None, 1, ["a"]])
-def test_a_name_outside_the_rules(counter, client, name):
-    """The name is refused before anything is sent, and the error has it."""
+def test_invalid_name_is_refused(counter, client, name):
+    """Operations raise InvalidNameError before anything is sent, with the name."""
     for operation in (counter.hit, counter.value, counter.reset):
         with pytest.raises(InvalidNameError) as caught:
             operation(name)
@@ -166,27 +166,27 @@ def test_a_name_outside_the_rules(counter, client, name):
 
 
 @pytest.mark.parametrize("amount", [0, -1, 1.0, "1", True, None, MAX + 1])
-def test_an_amount_outside_its_bounds(counter, client, amount):
-    """The amount is refused before anything is sent."""
+def test_invalid_amount_is_refused(counter, client, amount):
+    """hit raises InvalidAmountError before anything is sent."""
     with pytest.raises(InvalidAmountError):
         counter.hit("visits", amount)
     assert client.dbsize() == 0
 
 
 class Page(StrEnum):
-    """Names as many write them."""
+    """A name as an enum member."""
 
     HOME = "home"
 
 
 class Amount(IntEnum):
-    """Amounts as some write them."""
+    """An amount as an enum member."""
 
     DOZEN = 12
 
 
-def test_members_of_enums(counter, client):
-    """They count as what they stand for."""
+def test_enum_members_are_accepted(counter, client):
+    """Enum members count as the strings and integers that they are."""
     assert counter.hit(Page.HOME, Amount.DOZEN).value == 12
     assert client.get("counter:{home}") == b"12"
     assert counter.set(Page.HOME, Amount.DOZEN) == 12
@@ -195,14 +195,14 @@ def test_members_of_enums(counter, client):
 @pytest.mark.parametrize(
     "store", [redis.asyncio.Redis(), None, 6379], ids=lambda it: type(it).__name__
 )
-def test_a_client_that_does_not_fit(store):
-    """An error at once, and no false success later."""
+def test_unsupported_store_is_refused(store):
+    """RedisCounter raises ConfigurationError at once if the store is not a URL or a client."""
     with pytest.raises(ConfigurationError, match="is not a URL or"):
         RedisCounter(store)
 
 
-def test_threads_get_values_of_their_own(counter):
-    """Sixteen threads, two thousand hits, each value once."""
+def test_threads_get_unique_values(counter):
+    """Two thousand hits of sixteen threads get each value once."""
     with ThreadPoolExecutor(16) as pool:
         values = list(pool.map(lambda _: counter.hit("visits").value, range(2000)))
     assert sorted(values) == list(range(1, 2001))

@@ -1,4 +1,4 @@
-"""Copied processes: parent and children count on, each on connections of its own."""
+"""Forked processes and snapshots: parent and children count on their own connections."""
 
 import asyncio
 import ctypes
@@ -27,8 +27,8 @@ from .support import KEY
 FORK = multiprocessing.get_context("fork")
 
 
-def child_of(work, *arguments):
-    """Start a child that does some work."""
+def start_child(work, *arguments):
+    """Start a forked child that runs some work."""
     child = FORK.Process(target=work, args=arguments, daemon=True)
     child.start()
     return child
@@ -38,8 +38,8 @@ def _count_in_child(counter, hits, results):
     results.put([counter.hit("visits").value for _ in range(hits)])
 
 
-def test_a_fork_while_hits_are_in_flight(server, client):
-    """A child repeats nothing of its parent's, and both get values of their own."""
+def test_fork_during_hits_repeats_none(server, client):
+    """A child does not repeat its parent's hits, and both get unique values."""
     results = FORK.Queue()
     stop = threading.Event()
     counted = []
@@ -59,7 +59,7 @@ def test_a_fork_while_hits_are_in_flight(server, client):
                 what="hits",
                 pause=0.001,
             )
-            children.append(child_of(_count_in_child, counter, 20, results))
+            children.append(start_child(_count_in_child, counter, 20, results))
         for _ in children:
             counted += results.get(timeout=30)
         stop.set()
@@ -80,15 +80,15 @@ def _count_in_loop(runner, counter, results):
     results.put(runner.run(_ten(counter)))
 
 
-def test_a_fork_between_two_runs_of_a_loop(server, client):
-    """A child that goes on with its parent's loop is another writer, on other connections."""
+def test_forked_child_can_use_its_parents_loop(server, client):
+    """A child that runs its parent's loop is another writer, on other connections."""
     results = FORK.Queue()
     counter = AsyncRedisCounter(server.url, timeout=5)
 
     with asyncio.Runner() as runner:
         try:
             values = runner.run(_ten(counter))
-            child = child_of(_count_in_loop, runner, counter, results)
+            child = start_child(_count_in_loop, runner, counter, results)
             values += results.get(timeout=10)
             child.join(30)
             values += runner.run(_ten(counter))
@@ -98,11 +98,11 @@ def test_a_fork_between_two_runs_of_a_loop(server, client):
     assert client.get(KEY) == b"30"
 
 
-def test_a_forked_child_counts_on_connections_of_its_own(counter):
-    """Parent and children use one counter object after a fork, and no reply goes astray."""
+def test_forked_child_opens_its_own_connections(counter):
+    """Parent and children share a counter object, and each gets its own replies."""
     counter.hit("visits")
     results = FORK.Queue()
-    children = [child_of(_count_in_child, counter, 100, results) for _ in range(3)]
+    children = [start_child(_count_in_child, counter, 100, results) for _ in range(3)]
     values = [counter.hit("visits").value for _ in range(100)]
     for _ in children:
         values += results.get(timeout=30)
@@ -127,11 +127,11 @@ def _count_in_threads(counter, results):
         results.put([repr(error)])
 
 
-def test_threads_that_start_in_a_forked_child(counter):
+def test_threads_of_a_forked_child_can_count_at_once(counter):
     """The first hits of a child may come from several threads at once (gunicorn --preload)."""
     counter.hit("visits")
     results = FORK.Queue()
-    children = [child_of(_count_in_threads, counter, results) for _ in range(10)]
+    children = [start_child(_count_in_threads, counter, results) for _ in range(10)]
     values = [value for _ in children for value in results.get(timeout=30)]
     for child in children:
         child.join(30)
@@ -140,13 +140,13 @@ def test_threads_that_start_in_a_forked_child(counter):
 
 @contextmanager
 def copy_of(work, *arguments, as_snapshot=False):
-    """Copy this process as uWSGI does, in C, and let the copy work; yield what that returns.
+    """Fork this process in C, as uWSGI does, and yield a function that returns the result.
 
-    :param as_snapshot: whether it has the same process id, as one that is restored has.
+    :param as_snapshot: whether the copy has the same process id, as a restored snapshot.
     """
     for thread in threading.enumerate():
         # The thread that connected to the store may be about to end. A fork in C while another
-        # thread waits for the interpreter copies a lock of Python's own as it is.
+        # thread waits for the GIL copies the lock as it is.
         if "_connect_loop" in thread.name:
             thread.join(30)
     reading, writing = os.pipe()
@@ -155,7 +155,7 @@ def copy_of(work, *arguments, as_snapshot=False):
     if child == 0:
         try:
             signal.alarm(60)
-            # Python 3.13 looks at the parent's other threads there, which a copy in C lacks.
+            # Python 3.13's collector reads the parent's other threads, which a fork in C lacks.
             gc.disable()
             with mock.patch("os.getpid", return_value=pid) if as_snapshot else nullcontext():
                 os.write(writing, json.dumps(work(*arguments)).encode())
@@ -169,7 +169,7 @@ def copy_of(work, *arguments, as_snapshot=False):
 
 
 def copies_of(number, work, *arguments, **more):
-    """Let several copies work, one after the other, and return all that they return."""
+    """Let several copies work one after the other, and return all their results."""
     answers = []
     for _ in range(number):
         with copy_of(work, *arguments, **more) as result:
@@ -178,7 +178,7 @@ def copies_of(number, work, *arguments, **more):
 
 
 def at_once(number, work, *arguments, meanwhile=list, **more):
-    """Let several copies work at the same time, and return all that they return."""
+    """Let several copies work at the same time, and return all their results."""
     with ExitStack() as stack:
         copies = [stack.enter_context(copy_of(work, *arguments, **more)) for _ in range(number)]
         answers = meanwhile()
@@ -187,8 +187,8 @@ def at_once(number, work, *arguments, meanwhile=list, **more):
     return answers
 
 
-def told(hit):
-    """Return the value of a hit, or what its error says."""
+def value_or_error(hit):
+    """Return the value of a hit, or the text of its error."""
     try:
         return hit().value
     except CounterError as error:
@@ -196,13 +196,13 @@ def told(hit):
 
 
 def count(counter, hits=3, name="visits"):
-    """Hit so often, and return what each hit was told."""
-    return [told(lambda: counter.hit(name)) for _ in range(hits)]
+    """Hit some times, and return each value or error."""
+    return [value_or_error(lambda: counter.hit(name)) for _ in range(hits)]
 
 
 @pytest.mark.parametrize("before", [0, 1])
-def test_a_fork_in_c(server, client, before):
-    """Two children, whether the parent has hit or not: each hit counts, with a value of its own."""
+def test_fork_in_c_counts_each_hit_once(server, client, before):
+    """Two children get unique values, whether or not the parent has hit before."""
     with RedisCounter(server.url, timeout=10) as counter:
         values = count(counter, before)
         values += copies_of(2, count, counter)
@@ -211,12 +211,14 @@ def test_a_fork_in_c(server, client, before):
     assert client.get(KEY) == b"%d" % len(values)
 
 
-def test_forks_in_c_that_count_at_once(server, client):
-    """Threads of several children, whose first hits come at the same time, as do the parent's."""
+def test_concurrent_forks_in_c_get_unique_values(server, client):
+    """Threads of several children and of the parent count at the same time."""
 
     def count_in_threads():
         with ThreadPoolExecutor(4) as pool:
-            return list(pool.map(lambda _: told(lambda: counter.hit("visits")), range(40)))
+            return list(
+                pool.map(lambda _: value_or_error(lambda: counter.hit("visits")), range(40))
+            )
 
     with RedisCounter(server.url, timeout=10) as counter:
         counter.hit("visits")
@@ -225,8 +227,8 @@ def test_forks_in_c_that_count_at_once(server, client):
     assert client.get(KEY) == b"201"
 
 
-def test_a_fork_in_c_while_another_thread_is_in_the_middle(server, client):
-    """The locks that it held and the connection that it used are not the child's."""
+def test_fork_in_c_does_not_inherit_held_locks(server, client):
+    """A child does not wait for locks that another thread of its parent holds."""
     with RedisCounter(server.url, timeout=10) as counter:
         counter.hit("visits")
         held = threading.Event(), threading.Event()
@@ -247,8 +249,8 @@ def test_a_fork_in_c_while_another_thread_is_in_the_middle(server, client):
     assert client.get(KEY) == b"6"
 
 
-def test_a_fork_in_c_leaves_the_parents_connection(server, client):
-    """A child drops its copy of the socket, and does not shut it down."""
+def test_fork_in_c_does_not_shut_down_the_parents_connection(server, client):
+    """A child closes its copy of the socket, and does not shut it down."""
     with RedisCounter(server.url, timeout=10) as counter:
         counter.hit("visits")
         (connection,) = counter._pool._idle
@@ -259,7 +261,7 @@ def test_a_fork_in_c_leaves_the_parents_connection(server, client):
 
 
 def count_in_loop(runner, counter):
-    """Hit in an event loop, and return what each hit was told."""
+    """Hit in an event loop, and return each value or error."""
 
     async def hit():
         values = []
@@ -274,13 +276,13 @@ def count_in_loop(runner, counter):
 
 
 def count_in_own_loop(counter):
-    """The same, in a loop of the copy's own."""
+    """Hit in an event loop of the copy's own, and return each value or error."""
     with asyncio.Runner() as runner:
         return count_in_loop(runner, counter)
 
 
-def test_a_fork_in_c_with_asyncio(server, client):
-    """In a loop of the child's own, and in its copy of the parent's, which counts on as well."""
+def test_fork_in_c_with_asyncio_counts_each_hit_once(server, client):
+    """A child counts in its own loop and in its copy of the parent's; the parent counts on."""
     counter = AsyncRedisCounter(server.url, timeout=5)
     with asyncio.Runner() as runner:
         values = count_in_loop(runner, counter)
@@ -294,22 +296,22 @@ def test_a_fork_in_c_with_asyncio(server, client):
     assert client.get(KEY) == b"27"
 
 
-def spools(counter, hits=5):
-    """Hit while the store is away, and return how it went."""
+def spool_hits(counter, hits=5):
+    """Hit while the store is down, and return the outcomes."""
     return [str(answer).partition(":")[0] for answer in count(counter, hits)]
 
 
 @pytest.mark.parametrize("as_snapshot", [False, True], ids=["fork", "snapshot"])
-def test_copies_that_spool(own_server, tmp_path, as_snapshot):
-    """Copies with and without hits that wait: all count once when the store is back."""
+def test_copies_share_a_spool(own_server, tmp_path, as_snapshot):
+    """Copies spool, with and without spooled hits before: all count once."""
     spool = Spool(tmp_path / "spool")
     counter = RedisCounter(own_server.url, timeout=0.5, spool=spool)
     counter.hit("visits")
     own_server.kill()
-    answers = copies_of(2, spools, counter, as_snapshot=as_snapshot)
-    answers += spools(counter)
-    counter.close()  # no thread is in the middle of a write
-    answers += copies_of(2, spools, counter, as_snapshot=as_snapshot)
+    answers = copies_of(2, spool_hits, counter, as_snapshot=as_snapshot)
+    answers += spool_hits(counter)
+    counter.close()  # no thread is writing
+    answers += copies_of(2, spool_hits, counter, as_snapshot=as_snapshot)
     assert answers == ["spooled"] * 25
     assert spool.pending_hits() == 25
     own_server.start()
@@ -318,12 +320,12 @@ def test_copies_that_spool(own_server, tmp_path, as_snapshot):
         assert counter.value("visits") == 26
 
 
-def test_a_fork_in_c_replays_what_waits(own_server, tmp_path):
-    """A child has a replayer of its own from its first hit on, though none is spooled."""
+def test_fork_in_c_replays_spooled_hits(own_server, tmp_path):
+    """A child starts its own replayer with its first hit, even if that is not spooled."""
     spool = Spool(tmp_path / "spool")
     counter = RedisCounter(own_server.url, timeout=0.5, spool=spool)
     own_server.kill()
-    assert spools(counter) == ["spooled"] * 5
+    assert spool_hits(counter) == ["spooled"] * 5
     counter.close()  # as a uWSGI master, in which no thread runs
     own_server.start()
 
@@ -335,8 +337,8 @@ def test_a_fork_in_c_replays_what_waits(own_server, tmp_path):
     assert copies_of(1, replays) == [5]
 
 
-def test_a_fork_in_c_with_metrics(server, client, tmp_path):
-    """Each process has numbers of its own, in a file of its own, for all to add up."""
+def test_fork_in_c_has_its_own_metrics(server, client, tmp_path):
+    """Each process has its own numbers in its own file, and the snapshot adds them up."""
     counter = RedisCounter(server.url, timeout=10, metrics=HitMetrics(tmp_path))
     alone = RedisCounter(server.url, timeout=10)
 
@@ -348,15 +350,17 @@ def test_a_fork_in_c_with_metrics(server, client, tmp_path):
     assert added() == [3, 3]
     assert copies_of(2, added) == [6, 3, 9, 3]
     assert added() == [12, 6]
-    assert len(list(tmp_path.glob("*.meter"))) == 2, "the parent's, and one that a child left"
+    assert len(list(tmp_path.glob("*.meter"))) == 2, (
+        "the parent's file, and a child's that was reused"
+    )
     assert client.get(KEY) == b"24"
 
 
-def test_snapshots(server, client):
-    """Copies that nothing tells from each other: the same writer, number and process id."""
+def test_restored_snapshots_get_unique_values(server, client):
+    """Copies with the same writer, number and process id count each hit once."""
     counter = RedisCounter(server.url, timeout=10)
     values = count(counter)
-    counter.close()  # what is restored has no connections
+    counter.close()  # a restored process has no connections
     values += copies_of(2, count, counter, as_snapshot=True)
     orders = copies_of(2, count, counter, 5, "orders", as_snapshot=True)
     values += copies_of(2, count, counter, 1, as_snapshot=True)
@@ -367,8 +371,8 @@ def test_snapshots(server, client):
     assert client.get(KEY) == b"14"
 
 
-def test_snapshots_that_count_at_once(server, client):
-    """Whichever of them is ahead: each hit counts, with a value of its own."""
+def test_concurrent_snapshots_get_unique_values(server, client):
+    """Each hit counts once, whichever copy is ahead."""
     counter = RedisCounter(server.url, timeout=10)
     count(counter)
     counter.close()
@@ -379,8 +383,8 @@ def test_snapshots_that_count_at_once(server, client):
     counter.close()
 
 
-def test_snapshots_with_asyncio(server, client):
-    """The same in a loop that is restored with its process."""
+def test_restored_snapshots_with_asyncio_get_unique_values(server, client):
+    """Copies that run the restored loop count each hit once."""
     counter = AsyncRedisCounter(server.url, timeout=5)
     with asyncio.Runner() as runner:
         values = count_in_loop(runner, counter)
@@ -400,7 +404,7 @@ def test_snapshots_with_asyncio(server, client):
     ],
     ids=["keys", "costly"],
 )
-def test_a_fork_in_c_while_a_view_holds_a_lock(shared, lock, use):
+def test_fork_in_c_does_not_inherit_locks_of_views(shared, lock, use):
     """A child's views do not wait for a thread that only its parent has."""
     with getattr(shared, lock):
         assert copies_of(1, lambda: [use(shared) is not None, "done"])[1] == "done"

@@ -1,4 +1,4 @@
-"""What a counter measures of its hits, on real servers."""
+"""HitMetrics of counters on real servers."""
 
 import asyncio
 
@@ -9,8 +9,8 @@ from flask_redis_counter import AsyncRedisCounter, OutcomeUnknownError, RedisCou
 from .support import SLACK, sleeps
 
 
-def test_the_library_measures_without_a_service(server, client):
-    """A counter has a reading for whatever monitor there is."""
+def test_counter_has_metrics_without_a_service(server, client):
+    """A counter of the library measures its hits."""
     with RedisCounter(server.url, timeout=0.4) as counter:
         counter.hit("visits", 3)
         sleeps(server, 0.6)
@@ -25,14 +25,14 @@ def test_the_library_measures_without_a_service(server, client):
 
 
 async def hit_thrice(counter):
-    """Count as a program with asyncio does."""
+    """Count three hits with asyncio."""
     async with counter:
         for _ in range(3):
             await counter.hit("visits")
 
 
-def test_asyncio_measures_as_well(server, client):
-    """With its own metrics, or another's."""
+def test_async_counter_has_metrics(server, client):
+    """An async counter measures its hits in its own metrics or in given ones."""
     counter = AsyncRedisCounter(server.url)
     asyncio.run(hit_thrice(counter))
     assert counter.metrics.snapshot().amount_total == 3

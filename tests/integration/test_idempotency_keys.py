@@ -1,4 +1,4 @@
-"""Tokens: the same one counts once, whoever sends it and how often."""
+"""Idempotency keys: one key counts once, for all senders and repeats."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +16,8 @@ from flask_redis_counter.errors import (
 from .support import KEY, nowhere
 
 
-def test_a_token_counts_once_whoever_sends_it(store, server, client):
-    """Two counters and asyncio: the same value, and all but the first are told."""
+def test_idempotency_key_counts_once_for_all_senders(store, server, client):
+    """Hits of two counters and asyncio get the same value; all but the first are replayed."""
 
     async def count():
         async with AsyncRedisCounter(server.url) as counter:
@@ -36,8 +36,8 @@ def test_a_token_counts_once_whoever_sends_it(store, server, client):
     assert client.get(KEY) == b"5"
 
 
-def test_a_token_with_another_amount(counter, client):
-    """It is refused, not counted, and says what the token stands for."""
+def test_idempotency_key_with_another_amount_is_refused(counter, client):
+    """The hit is not counted, and the error has the amount of the first hit."""
     counter.hit("visits", 2, idempotency_key="t")
     with pytest.raises(IdempotencyKeyReusedError, match="amount 2") as caught:
         counter.hit("visits", 3, idempotency_key="t")
@@ -46,15 +46,15 @@ def test_a_token_with_another_amount(counter, client):
 
 
 @pytest.mark.parametrize("idempotency_key", ["", "x" * 256, "ü", "a\n", "\x7f", 1, b"t", ["t"]])
-def test_a_token_outside_the_rules(counter, client, idempotency_key):
-    """It is refused before anything is sent."""
+def test_invalid_idempotency_key_is_refused(counter, client, idempotency_key):
+    """hit raises InvalidIdempotencyKeyError before anything is sent."""
     with pytest.raises(InvalidIdempotencyKeyError):
         counter.hit("visits", idempotency_key=idempotency_key)
     assert client.dbsize() == 0
 
 
-def test_the_longest_and_the_oddest_token(counter, client):
-    """Braces, quotes and spaces are characters like others."""
+def test_idempotency_key_may_have_any_printable_ascii(counter, client):
+    """The longest key counts, and so do braces, quotes and spaces."""
     for number, idempotency_key in enumerate(
         ["x" * 255, "}{", " ", "a\"b'c\\", "*?[a]", "%d %s"], 1
     ):
@@ -63,8 +63,8 @@ def test_the_longest_and_the_oddest_token(counter, client):
     assert counter.names() == ["visits"]
 
 
-def test_many_threads_with_the_same_token(store, client):
-    """It counts once, all get the value, and one is told that it was the one."""
+def test_idempotency_key_of_many_threads_counts_once(store, client):
+    """All threads get the same value, and one hit is not replayed."""
     with RedisCounter(store, timeout=5) as counter, ThreadPoolExecutor(16) as pool:
         hits = list(pool.map(lambda _: counter.hit("visits", idempotency_key="t"), range(200)))
     assert {hit.value for hit in hits} == {1}
@@ -73,7 +73,7 @@ def test_many_threads_with_the_same_token(store, client):
 
 
 def test_a_repeat_that_does_not_reach_the_store_is_unknown():
-    """An attempt before it may have counted; without a token there is none before it."""
+    """With a key an earlier attempt may have counted; without a key the hit was not counted."""
 
     async def count(idempotency_key):
         async with AsyncRedisCounter(nowhere(), timeout=0.1) as counter:

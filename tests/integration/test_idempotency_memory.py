@@ -1,4 +1,4 @@
-"""Tokens take a bounded part of the store's memory, and the hits without one go on counting."""
+"""Idempotency keys take a bounded part of the store's memory; hits without a key still count."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ SHARE = Limits(idempotency_memory=80)
 
 @pytest.fixture
 def full(start_server):
-    """A store of 20 MB, of which 9 are taken, and a plain client of it."""
+    """A store with 20 MB, of which 9 are used, and a plain client of it."""
     store = start_server("--maxmemory", str(LIMIT), "--appendonly", "no")
     with redis.Redis.from_url(store.url) as client:
         client.setrange("filler", 9 * MEGABYTE, "x")
@@ -30,34 +30,34 @@ def full(start_server):
 
 
 def fill_up(client, used):
-    """Take memory until so much is used."""
+    """Use memory up to a size in bytes."""
     while client.info("memory")["used_memory"] < used:
         client.rpush("more", "x" * 50_000)
 
 
 def fill(url):
-    """Send hits with random tokens until one is refused; return how many counted, and a token."""
+    """Send hits with random keys until one is refused; return the number counted, and a key."""
 
     async def run():
         counted, idempotency_key = 0, ""
         async with AsyncRedisCounter(url, timeout=10) as counter:
             for _ in range(100):
-                tokens = [secrets.token_urlsafe(190)[:250] for _ in range(500)]
-                hits = (counter.hit("visits", idempotency_key=it, limits=SHARE) for it in tokens)
-                told = await asyncio.gather(*hits, return_exceptions=True)
-                counted += sum(not isinstance(it, BaseException) for it in told)
-                idempotency_key = idempotency_key or tokens[0]
-                errors = [it for it in told if isinstance(it, BaseException)]
+                keys = [secrets.token_urlsafe(190)[:250] for _ in range(500)]
+                hits = (counter.hit("visits", idempotency_key=it, limits=SHARE) for it in keys)
+                outcomes = await asyncio.gather(*hits, return_exceptions=True)
+                counted += sum(not isinstance(it, BaseException) for it in outcomes)
+                idempotency_key = idempotency_key or keys[0]
+                errors = [it for it in outcomes if isinstance(it, BaseException)]
                 if errors:
                     assert {type(it) for it in errors} == {IdempotencyMemoryError}
                     return counted, idempotency_key
-        raise AssertionError("no token was refused")
+        raise AssertionError("no key was refused")
 
     return asyncio.run(run())
 
 
 def test_idempotency_keys_leave_room_for_hits(full):
-    """Some 20 MB of random tokens: new ones are refused, all else counts, and nothing is lost."""
+    """Beyond the limit new keys are refused; other hits count, and no record is lost."""
     store, client = full
     counted, idempotency_key = fill(store.url)
     assert counted > 5_000
@@ -70,28 +70,30 @@ def test_idempotency_keys_leave_room_for_hits(full):
             counter.hit("visits", idempotency_key="new", limits=SHARE)
         assert caught.value.outcome == "not_counted"
         assert counter.hit("visits", idempotency_key=idempotency_key, limits=SHARE).replayed
-        assert counter.hit("visits", idempotency_key="my own program's").value == counted + 2
+        assert counter.hit("visits", idempotency_key="another client's").value == counted + 2
         assert counter.delete("visits") == counted + 2
         assert counter.hit("visits", idempotency_key=idempotency_key, limits=SHARE).replayed, (
-            "its token was kept"
+            "its key was not kept"
         )
         assert counter.value("visits") == 0
 
 
-def test_room_that_is_there_again(full):
-    """New tokens count as soon as there is memory."""
+def test_new_idempotency_keys_count_when_memory_is_free(full):
+    """New keys count as soon as there is memory."""
     store, client = full
     with RedisCounter(store.url, timeout=10) as counter:
         fill_up(client, 17 * MEGABYTE)
         with pytest.raises(IdempotencyMemoryError):
             counter.hit("visits", idempotency_key="t", limits=SHARE)
         client.delete("filler")
-        wait_until(lambda: client.get("counter:{}:room") is None, what="another look")
+        wait_until(
+            lambda: client.get("counter:{}:room") is None, what="the end of the cached check"
+        )
         assert counter.hit("visits", idempotency_key="t", limits=SHARE).value == 1
 
 
-def test_a_store_that_is_full(full):
-    """It takes no hit, and gives back what a counter takes."""
+def test_counter_can_be_deleted_on_a_full_store(full):
+    """A full store refuses hits, and frees the memory of a deleted counter."""
     store, client = full
     with RedisCounter(store.url, timeout=10) as counter:
         assert counter.hit("visits", visitor="v").value == 1
@@ -103,8 +105,8 @@ def test_a_store_that_is_full(full):
 
 
 @pytest.mark.parametrize("length", [MAX_PLAIN_KEY, MAX_PLAIN_KEY + 1, 255])
-def test_long_tokens_take_no_more(counter, client, length):
-    """Each is told from any other, and its record's key is bounded."""
+def test_long_idempotency_keys_have_bounded_records(counter, client, length):
+    """Long keys are distinct, and the key of their record is bounded."""
     one, other = "x" * (length - 1) + "1", "x" * (length - 1) + "2"
     assert counter.hit("visits", idempotency_key=one).value == 1
     assert counter.hit("visits", idempotency_key=other).value == 2
@@ -115,8 +117,8 @@ def test_long_tokens_take_no_more(counter, client, length):
     assert max(map(len, records)) <= len(KEY) + len(":token-hash:") + 40
 
 
-def test_without_a_limit_no_token_is_refused(server, client, counter):
-    """Nor where the user may not ask how full the store is."""
+def test_no_idempotency_key_is_refused_below_the_limit(server, client, counter):
+    """A key counts if the store has no memory limit, or if the user may not read it."""
     assert (
         counter.hit("visits", idempotency_key="a", limits=Limits(idempotency_memory=1)).value == 1
     )
@@ -134,7 +136,7 @@ def test_without_a_limit_no_token_is_refused(server, client, counter):
 
 
 def test_doctor_says_that_keys_are_refused(full):
-    """It says how full the store is, how many keys expire, and that deleting frees none."""
+    """doctor reports the memory used, the keys that expire, and that deleting frees none."""
     store, client = full
     with RedisCounter(store.url, timeout=10) as counter:
         counter.hit("visits", idempotency_key="t")
@@ -150,8 +152,8 @@ def test_doctor_says_that_keys_are_refused(full):
     assert "even if its counter is deleted" in found["memory"].remedy
 
 
-def test_over_http(full, client_of):
-    """A problem document says what is meant; `/readyz` says so, and a hit without a key counts."""
+def test_refused_idempotency_key_over_http_is_503(full, client_of):
+    """The problem has a reason, /readyz reports it, and a hit without a key counts."""
     store, client = full
     web = client_of(REDIS_URL=store.url, COUNTER_TIMEOUT=10)
     key = {"Idempotency-Key": '"a"'}

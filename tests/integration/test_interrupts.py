@@ -1,4 +1,4 @@
-"""Threads that are interrupted and greenlets that are killed: they harm no other hit."""
+"""Interrupted threads and killed greenlets do not affect other hits."""
 
 import subprocess
 import sys
@@ -15,11 +15,11 @@ from .support import KEY, at_once, outcome
 
 
 class Interrupted(BaseException):
-    """What a signal handler raises."""
+    """The exception of a signal handler."""
 
 
-def interrupt_a_hit(counter, monkeypatch, interrupt):
-    """Count once, and interrupt the next hit while it waits for its answer."""
+def interrupt_hit(counter, monkeypatch, interrupt):
+    """Count once, and interrupt the next hit while it waits for its reply."""
     counter.hit("visits")
     (connection,) = counter._pool._idle
     with monkeypatch.context() as patch:
@@ -28,17 +28,17 @@ def interrupt_a_hit(counter, monkeypatch, interrupt):
             counter.hit("visits")
 
 
-def test_an_interrupted_hit_leaves_no_answer_behind(own_server, monkeypatch):
-    """Ctrl-C while waiting: the late answer must not be taken for the next hit's."""
+def test_interrupted_hit_leaves_no_reply_on_its_connection(own_server, monkeypatch):
+    """After Ctrl-C the late reply is not read as the next hit's."""
     counter = RedisCounter(own_server.url)
-    interrupt_a_hit(counter, monkeypatch, KeyboardInterrupt)
+    interrupt_hit(counter, monkeypatch, KeyboardInterrupt)
     assert counter.value("visits") == 2
     assert counter.hit("visits").value == 3
 
 
-def test_an_interrupt_strands_nobody(server, client, monkeypatch):
-    """The thread that carries a batch is interrupted; another one takes it over."""
-    told = []
+def test_interrupted_leader_is_replaced(server, client, monkeypatch):
+    """If the thread that sends a batch is interrupted, another one takes over."""
+    outcomes = []
     with RedisCounter(server.url, timeout=5) as counter, ThreadPoolExecutor(8) as pool:
         counter.hit("visits")
         (connection,) = counter._pool._idle
@@ -55,21 +55,21 @@ def test_an_interrupt_strands_nobody(server, client, monkeypatch):
         first = pool.submit(counter.hit, "visits")
         assert begun.wait(10)
         calls = [pool.submit(outcome, lambda: counter.hit("visits")) for _ in range(7)]
-        wait_until(lambda: len(counter._dispatcher._batcher._queue) == 7, what="seven in line")
+        wait_until(lambda: len(counter._dispatcher._batcher._queue) == 7, what="seven queued hits")
         go_on.set()
         with pytest.raises(Interrupted):
             first.result(10)
-        told = [call.result(10) for call in calls]
-        assert sorted(told) == list(range(3, 10))
+        outcomes = [call.result(10) for call in calls]
+        assert sorted(outcomes) == list(range(3, 10))
     assert client.get(KEY) == b"9"
 
 
-def test_an_interrupt_is_no_outage(server, client, monkeypatch):
-    """After a hit was interrupted, those that arrive together still wait for each other."""
+def test_interrupt_does_not_start_an_outage(server, client, monkeypatch):
+    """After an interrupted hit, concurrent hits are still queued and count."""
     with RedisCounter(server.url, timeout=5) as counter:
-        interrupt_a_hit(counter, monkeypatch, Interrupted)
-        told = at_once(counter, server, [("visits", 1)] * 10)
-    assert sorted(told) == list(range(3, 13))
+        interrupt_hit(counter, monkeypatch, Interrupted)
+        outcomes = at_once(counter, server, [("visits", 1)] * 10)
+    assert sorted(outcomes) == list(range(3, 13))
 
 
 GREENLETS = """
@@ -80,18 +80,18 @@ import gevent
 from flask_redis_counter import CounterError, RedisCounter
 
 counter = RedisCounter(sys.argv[1], timeout=5)
-told = []
+outcomes = []
 
 def hit(number):
     try:
         with gevent.Timeout(random.uniform(0, 0.02) if number % 4 == 0 else None):
-            told.append(counter.hit("visits").value)
+            outcomes.append(counter.hit("visits").value)
     except CounterError as error:
-        told.append(error.outcome)
+        outcomes.append(error.outcome)
     except gevent.Timeout:
-        told.append("unknown")
+        outcomes.append("unknown")
     except gevent.GreenletExit:
-        told.append("unknown")
+        outcomes.append("unknown")
         raise
 
 greenlets = [gevent.spawn(hit, number) for number in range(200)]
@@ -100,21 +100,21 @@ for number, greenlet in enumerate(greenlets):
         gevent.spawn_later(random.uniform(0, 0.02), greenlet.kill, block=False)
 gevent.joinall(greenlets, timeout=20)
 assert all(greenlet.dead for greenlet in greenlets), "stuck"
-# Greenlets that were killed before they began have nothing to tell.
-acknowledged = [value for value in told if value not in ("not_counted", "unknown")]
-unknown = told.count("unknown")
+# Greenlets that were killed before they started have no outcome.
+acknowledged = [value for value in outcomes if value not in ("not_counted", "unknown")]
+unknown = outcomes.count("unknown")
 stored = counter.value("visits")
-assert len(set(acknowledged)) == len(acknowledged), "handed out twice"
-assert len(acknowledged) <= stored <= len(acknowledged) + unknown, (stored, len(told), unknown)
+assert len(set(acknowledged)) == len(acknowledged), "returned twice"
+assert len(acknowledged) <= stored <= len(acknowledged) + unknown, (stored, len(outcomes), unknown)
 assert acknowledged, "nothing counted"
 assert counter.hit("visits").value == stored + 1, "stuck"
 assert counter._dispatcher._batcher.in_flight is None
-print("settled", False in told)
+print("settled", False in outcomes)
 """
 
 
-def test_greenlets_that_are_killed(server, client):
-    """Two hundred hits under gevent, some killed on their way: nothing is stuck or lost."""
+def test_killed_greenlets_do_not_block_the_counter(server, client):
+    """Of two hundred gevent hits some are killed; the others count, and the total matches."""
     pytest.importorskip("gevent")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(GREENLETS), server.url],
@@ -123,7 +123,7 @@ def test_greenlets_that_are_killed(server, client):
         timeout=40,
     )
     assert done.returncode == 0, done.stderr
-    # Where others were told that nothing counted, a kill was taken for an outage.
+    # False among the outcomes would mean that a kill was taken for an outage.
     assert done.stdout.split() == ["settled", "False"]
 
 
@@ -158,8 +158,8 @@ LATE = """
 
 @pytest.mark.parametrize("when", ["atexit", "thread"])
 @pytest.mark.parametrize("way", ["sync", "async"])
-def test_a_first_hit_while_the_interpreter_ends_counts(server, client, when, way):
-    """Since Python 3.12 no thread starts then; the hit needs none."""
+def test_first_hit_at_interpreter_exit_counts(server, client, when, way):
+    """Since Python 3.12 no thread can start at exit; a hit does not need one."""
     script = [sys.executable, "-c", textwrap.dedent(LATE), server.url, when, way]
     done = subprocess.run(script, capture_output=True, text=True, timeout=30)
     assert (done.stdout, done.stderr) == ("1\n", "")

@@ -1,4 +1,4 @@
-"""What a hit is counted under: a visitor once in a while, a client so often."""
+"""Limits of hits: visitor windows and rates."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +22,8 @@ HALF_AN_HOUR = Limits(visitor_window=1800)
 THREE_A_DAY = Limits(rate=RateLimit(3, 86_400))
 
 
-def test_a_visitor_counts_once_in_a_while(counter, client):
-    """A reload reads; another visitor, another counter and another while count."""
+def test_visitor_counts_once_within_the_window(counter, client):
+    """A second hit within the window is skipped; other visitors and counters count."""
 
     def visit(visitor, name="visits", amount=1):
         return counter.hit(name, amount, visitor=visitor, limits=HALF_AN_HOUR)
@@ -40,12 +40,12 @@ def test_a_visitor_counts_once_in_a_while(counter, client):
     for seen, at in client.zscan_iter(f"{KEY}:seen"):
         client.zadd(f"{KEY}:seen", {seen: at - 1800})
     assert visit("a") == Hit("visits", 6)
-    assert client.zcard(f"{KEY}:seen") == 1, "who came earlier is forgotten"
-    assert len(list(client.scan_iter(f"{KEY}:*"))) == 7, "something is kept for each hit"
+    assert client.zcard(f"{KEY}:seen") == 1, "an older visitor was not removed"
+    assert len(list(client.scan_iter(f"{KEY}:*"))) == 7, "a key is kept for each hit"
 
 
-def test_a_visitor_with_tokens(counter, client):
-    """A new token is no new visit; a token that has counted is the same hit again."""
+def test_visitor_window_holds_for_idempotency_keys(counter, client):
+    """A new key within the window is skipped; a key that has counted is replayed."""
 
     def visit(idempotency_key, visitor="a"):
         return counter.hit(
@@ -59,8 +59,8 @@ def test_a_visitor_with_tokens(counter, client):
     assert client.get(KEY) == b"2"
 
 
-def test_a_client_comes_too_often(counter, client, server):
-    """Its rate holds for all counters and all processes, with tokens and without."""
+def test_rate_holds_for_all_counters_and_processes(counter, client, server):
+    """A client over its rate gets RateLimitExceededError, with and without a key."""
     with RedisCounter(server.url, timeout=10) as other:
         assert counter.hit("visits", client="a", limits=THREE_A_DAY).value == 1
         assert other.hit("other", client="a", idempotency_key="t", limits=THREE_A_DAY).value == 1
@@ -85,19 +85,19 @@ def test_a_client_comes_too_often(counter, client, server):
         for one, at in client.zscan_iter(RATES):
             client.zadd(RATES, {one: at - 86_400})
         assert counter.hit("visits", client="c", limits=THREE_A_DAY).value == 11
-        assert client.zcard(RATES) == 1, "who comes no more is forgotten"
+        assert client.zcard(RATES) == 1, "a client of the past was not removed"
 
 
-def test_a_rate_alone(counter, client):
-    """A visitor counts as often as its client may, and is one all the same."""
+def test_rate_without_a_window_counts_each_hit(counter, client):
+    """A visitor counts as often as its client may, and is one visitor."""
     hits = [counter.hit("visits", visitor="v", client="a", limits=THREE_A_DAY) for _ in range(3)]
     assert hits == [Hit("visits", value) for value in (1, 2, 3)]
     assert counter.series("visits", days=1)[0].visitors == 1
     assert f"{KEY}:seen".encode() not in contents(client)
 
 
-def test_what_clients_use_up_is_not_written_down(own_server, tmp_path):
-    """Their addresses' hashes are in no file."""
+def test_rates_are_not_in_the_append_only_file(own_server, tmp_path):
+    """The hashes of client addresses are in no file."""
     with RedisCounter(own_server.url) as counter:
         counter.hit("visits", client="203.0.113.7", limits=THREE_A_DAY)
     own_server.stop()
@@ -106,8 +106,8 @@ def test_what_clients_use_up_is_not_written_down(own_server, tmp_path):
     assert not any(b"rates" in written or b"203.0.113.7" in written for written in files)
 
 
-def test_many_at_once(server, client):
-    """Of those that come together as many count as may, each with its own value."""
+def test_concurrent_hits_keep_window_and_rate(server, client):
+    """Of concurrent hits as many count as the limits allow, with unique values."""
     limits = Limits(visitor_window=60, rate=RateLimit(10, 86_400))
 
     async def count():
@@ -118,18 +118,18 @@ def test_many_at_once(server, client):
             ]
             return await asyncio.gather(*hits, return_exceptions=True)
 
-    told = asyncio.run(count())
-    hits = [hit for hit in told if isinstance(hit, Hit)]
-    assert {type(hit) for hit in told} == {Hit, RateLimitExceededError}
+    outcomes = asyncio.run(count())
+    hits = [hit for hit in outcomes if isinstance(hit, Hit)]
+    assert {type(hit) for hit in outcomes} == {Hit, RateLimitExceededError}
     counted = [hit.value for hit in hits if hit.counted]
     assert sorted(counted) == list(range(1, len(counted) + 1))
     assert client.get(KEY) == b"%d" % len(counted)
-    # Both clients bring each visitor, who counts once: for the first of them who still may.
+    # Each visitor comes from both clients and counts once, for the first client below its rate.
     assert len(counted) == 20
 
 
-def test_threads_of_many_kinds(counter, client):
-    """Screened hits and others of one counter share batches, and nobody's value is another's."""
+def test_screened_and_plain_hits_share_batches(counter, client):
+    """Hits with and without limits share batches, and get unique values."""
 
     def count(number):
         kind = number % 3
@@ -146,8 +146,8 @@ def test_threads_of_many_kinds(counter, client):
     assert max(counted) == int(client.get(KEY)) == 200 + 10 + 100
 
 
-def sent(client, *hits):
-    """Let hits go in one batch, and send it twice; return the calls that it makes."""
+def send_twice(client, *hits):
+    """Send hits in one batch, each packet twice; return the calls of the batch."""
     for script in (HIT, HIT_ONCE):
         client.execute_command(*script.load())
     batch = Batch(list(hits), "writer", 1, "memory", 0, is_probe=False)
@@ -159,11 +159,11 @@ def sent(client, *hits):
     return commands
 
 
-def test_a_repeated_batch_gets_its_answer_again(client):
-    """What was left out stays so, and what counted counts once."""
+def test_repeated_screened_batch_gets_the_same_reply(client):
+    """Skipped hits stay skipped, and counted hits count once."""
     hits = [PendingHit(KEY, 1, None, visitor=one, limits=HALF_AN_HOUR) for one in "aba"]
     hits += [PendingHit(KEY, 1, None, client="c", limits=THREE_A_DAY) for _ in range(4)]
-    assert len(sent(client, *hits)) == 1
+    assert len(send_twice(client, *hits)) == 1
     assert [hit.value for hit in hits] == [1, 2, 2, 3, 4, 5, None]
     assert [hit.counted for hit in hits] == [True, True, False, True, True, True, True]
     assert isinstance(hits[-1].error, RateLimitExceededError)
@@ -171,17 +171,17 @@ def test_a_repeated_batch_gets_its_answer_again(client):
 
 
 @pytest.mark.parametrize("amount", [2**53 - 2, MAX])
-def test_amounts_that_lua_would_round(client, amount):
-    """They do not share a sum with hits that may be left out; each counts to the last digit."""
+def test_amounts_beyond_53_bits_are_not_rounded(client, amount):
+    """Large amounts do not share a call with screened hits; each counts to the last digit."""
     large = PendingHit(KEY, amount, None, visitor="a", limits=HALF_AN_HOUR)
     again = PendingHit(KEY, 5, None, visitor="a", limits=HALF_AN_HOUR)
-    sent(client, large, again)
+    send_twice(client, large, again)
     assert (large.value, again.value, again.counted) == (amount, amount, False)
     assert client.get(KEY) == b"%d" % amount
 
 
-def test_an_overflow_remembers_nobody(counter, client):
-    """Who was not counted may come again."""
+def test_overflow_uses_up_no_window_and_no_rate(counter, client):
+    """A visitor whose hit was refused for an overflow may come again."""
     counter.set("visits", MAX)
     with pytest.raises(CounterOverflowError):
         counter.hit(
@@ -197,13 +197,13 @@ def test_an_overflow_remembers_nobody(counter, client):
     assert hit == Hit("visits", 1)
 
 
-def test_two_rates_in_one_batch(client):
-    """Each client has its own."""
+def test_clients_of_one_batch_keep_their_own_rates(client):
+    """Two clients in one batch have different rates."""
     hits = [
         PendingHit(KEY, 1, None, client=one, limits=Limits(rate=rate))
         for one, rate in (("a", RateLimit(1, 60)), ("b", RateLimit(2, 60)), ("a", RateLimit(1, 60)))
     ]
-    sent(client, *hits)
+    send_twice(client, *hits)
     assert [hit.value for hit in hits[:2]] == [1, 2]
     assert isinstance(hits[2].error, RateLimitExceededError)
 
@@ -220,7 +220,7 @@ def test_two_rates_in_one_batch(client):
         lambda: RateLimit(1, True),
     ],
 )
-def test_what_are_no_terms(make):
-    """It is said when they are made."""
+def test_invalid_limits_are_refused(make):
+    """Limits and RateLimit raise InvalidAmountError for invalid arguments."""
     with pytest.raises(InvalidAmountError):
         make()

@@ -1,4 +1,4 @@
-"""Servers that are away, frozen or killed under many hits: the truth, within the deadline."""
+"""Servers that are down, frozen or killed under load: true outcomes, within the deadline."""
 
 import asyncio
 import signal
@@ -14,21 +14,21 @@ from .support import SLACK, awaited_outcome, check, nowhere, outcome, within
 
 
 def timed(timeout, operation):
-    """Return what an operation says about having counted, and check its deadline."""
+    """Return the outcome of an operation, and check its deadline."""
     with within(timeout + SLACK):
         return outcome(operation)
 
 
-def thawed(server, told):
-    """Let a frozen server go on, count once more, and compare."""
+def thaw_and_check(server, outcomes):
+    """Thaw a frozen server, count again, and check all outcomes."""
     server.signal(signal.SIGCONT)
     with RedisCounter(server.url, timeout=3) as counter:
-        told.append(counter.hit("visits").value)
-        check(told, counter.value("visits"))
+        outcomes.append(counter.hit("visits").value)
+        check(outcomes, counter.value("visits"))
 
 
-def test_a_refused_connection():
-    """Not counted, within the deadline, awaited or not, for one and for many."""
+def test_refused_connection_is_not_counted():
+    """Hits fail as not counted within the deadline, with threads and with asyncio."""
     url = nowhere()
     with RedisCounter(url) as counter:
         assert timed(0.5, lambda: counter.hit("visits")) == "not_counted"
@@ -43,53 +43,53 @@ def test_a_refused_connection():
     assert {type(error) for error in errors} == {StoreUnavailableError}
 
 
-def test_a_frozen_server(own_server):
-    """The truth within the deadline: unknown where it was sent, not counted where it was not."""
+def test_frozen_server_is_unknown_then_not_counted(own_server):
+    """A hit that was sent is unknown, and the next one is not counted, within the deadline."""
     with RedisCounter(own_server.url, timeout=0.5) as counter:
-        told = [wait_until(lambda: counter.hit("visits").value, what="a hit")]
+        outcomes = [wait_until(lambda: counter.hit("visits").value, what="a hit")]
         own_server.signal(signal.SIGSTOP)
-        told.append(timed(0.5, lambda: counter.hit("visits")))
-        assert told[-1] == "unknown"
-        told.append(timed(0.5, lambda: counter.hit("visits")))
-        assert told[-1] == "not_counted"
+        outcomes.append(timed(0.5, lambda: counter.hit("visits")))
+        assert outcomes[-1] == "unknown"
+        outcomes.append(timed(0.5, lambda: counter.hit("visits")))
+        assert outcomes[-1] == "not_counted"
         own_server.signal(signal.SIGCONT)
         for _ in range(3):
-            told.append(wait_until(lambda: counter.hit("visits").value, what="a hit"))
-        check(told, counter.value("visits"))
+            outcomes.append(wait_until(lambda: counter.hit("visits").value, what="a hit"))
+        check(outcomes, counter.value("visits"))
 
 
-def test_a_frozen_server_with_asyncio(own_server):
-    """The same, awaited."""
+def test_frozen_server_is_unknown_then_not_counted_async(own_server):
+    """An awaited hit that was sent is unknown, and the next one is not counted."""
 
     async def count():
         async with AsyncRedisCounter(own_server.url, timeout=0.5) as counter:
-            told = [(await counter.hit("visits")).value]
+            outcomes = [(await counter.hit("visits")).value]
             own_server.signal(signal.SIGSTOP)
             for expected in (OutcomeUnknownError, StoreUnavailableError):
                 with within(0.5 + SLACK), pytest.raises(expected) as caught:
                     await counter.hit("visits")
-                told.append(caught.value.outcome)
-            return told
+                outcomes.append(caught.value.outcome)
+            return outcomes
 
-    thawed(own_server, asyncio.run(count()))
+    thaw_and_check(own_server, asyncio.run(count()))
 
 
 def test_fifty_hits_keep_their_deadline(own_server):
-    """On a server that freezes they are all back in time, and none is told a lie."""
+    """Fifty hits on a frozen server return in time, with true outcomes."""
     with RedisCounter(own_server.url, timeout=0.5) as counter, ThreadPoolExecutor(50) as pool:
-        told = list(pool.map(lambda _: outcome(lambda: counter.hit("visits")), range(50)))
+        outcomes = list(pool.map(lambda _: outcome(lambda: counter.hit("visits")), range(50)))
         own_server.signal(signal.SIGSTOP)
         calls = [pool.submit(timed, 0.5, lambda: counter.hit("visits")) for _ in range(50)]
-        frozen_told = [call.result(10) for call in calls]
-        assert set(frozen_told) <= {"not_counted", "unknown"}
+        frozen_outcomes = [call.result(10) for call in calls]
+        assert set(frozen_outcomes) <= {"not_counted", "unknown"}
         own_server.signal(signal.SIGCONT)
         wait_until(lambda: counter.ping() is None, what="the server")
-        told += frozen_told
-        check(told, wait_until(lambda: counter.value("visits"), what="the value"))
+        outcomes += frozen_outcomes
+        check(outcomes, wait_until(lambda: counter.value("visits"), what="the value"))
 
 
 def test_fifty_tasks_keep_their_deadline(own_server):
-    """The same, awaited."""
+    """Fifty awaited hits on a frozen server return in time, with true outcomes."""
 
     async def one(counter):
         with within(0.5 + SLACK):
@@ -97,19 +97,19 @@ def test_fifty_tasks_keep_their_deadline(own_server):
 
     async def count():
         async with AsyncRedisCounter(own_server.url, timeout=0.5) as counter:
-            told = list(await asyncio.gather(*[one(counter) for _ in range(50)]))
+            outcomes = list(await asyncio.gather(*[one(counter) for _ in range(50)]))
             own_server.signal(signal.SIGSTOP)
             first = asyncio.create_task(one(counter))
             await asyncio.sleep(0)
-            told += await asyncio.gather(first, *[one(counter) for _ in range(50)])
-            assert set(told[50:]) <= {"not_counted", "unknown"}
-            return told
+            outcomes += await asyncio.gather(first, *[one(counter) for _ in range(50)])
+            assert set(outcomes[50:]) <= {"not_counted", "unknown"}
+            return outcomes
 
-    thawed(own_server, asyncio.run(count()))
+    thaw_and_check(own_server, asyncio.run(count()))
 
 
-def test_a_server_that_is_killed_under_load(own_server):
-    """Hits go on through its restart: each value once, and nothing that counted is lost."""
+def test_hits_survive_a_server_killed_under_load(own_server):
+    """Hits continue after each restart: each value once, and no counted hit is lost."""
     with RedisCounter(own_server.url, timeout=5) as counter, ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(lambda: outcome(lambda: counter.hit("visits"))) for _ in range(800)]
         for _ in range(2):
@@ -121,6 +121,6 @@ def test_a_server_that_is_killed_under_load(own_server):
             )
             own_server.kill()
             own_server.start()
-        told = [call.result(20) for call in calls]
-        check(told, counter.value("visits"))
-        assert sum(isinstance(value, int) and value > 0 for value in told) > 100
+        outcomes = [call.result(20) for call in calls]
+        check(outcomes, counter.value("visits"))
+        assert sum(isinstance(value, int) and value > 0 for value in outcomes) > 100

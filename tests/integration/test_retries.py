@@ -1,4 +1,4 @@
-"""Hits that are sent again: a lost reply or a server that hangs counts none of them twice."""
+"""Retries: a lost reply or a hanging server does not count a hit twice."""
 
 import asyncio
 import signal
@@ -19,21 +19,21 @@ from .support import KEY, sleeps
 LOSSES = pytest.mark.parametrize(
     ("hold", "idempotency_key"),
     [(True, None), (False, None), (False, "t")],
-    ids=["held", "closed", "closed-token"],
+    ids=["held", "closed", "closed-key"],
 )
 
 
 @pytest.fixture
 def proxy(server: RedisServerProcess) -> Iterator[LossyProxy]:
-    """A network before the server that loses replies."""
+    """A proxy in front of the server that can lose replies."""
     proxy = LossyProxy(server.port)
     yield proxy
     proxy.close()
 
 
 @LOSSES
-def test_a_lost_reply(proxy, client, hold, idempotency_key):
-    """The hit is sent again, is counted once, and has the right value."""
+def test_hit_with_a_lost_reply_counts_once(proxy, client, hold, idempotency_key):
+    """The hit is sent again, counts once, and has the right value."""
     with RedisCounter(proxy.url, timeout=4) as counter:
         assert counter.hit("visits").value == 1
         proxy.lose(2 if not hold else 1, hold=hold)
@@ -45,8 +45,8 @@ def test_a_lost_reply(proxy, client, hold, idempotency_key):
 
 
 @LOSSES
-def test_a_lost_reply_with_asyncio(proxy, client, hold, idempotency_key):
-    """The same, awaited."""
+def test_async_hit_with_a_lost_reply_counts_once(proxy, client, hold, idempotency_key):
+    """The awaited hit is sent again, counts once, and has the right value."""
 
     async def count():
         async with AsyncRedisCounter(proxy.url, timeout=4) as counter:
@@ -61,8 +61,8 @@ def test_a_lost_reply_with_asyncio(proxy, client, hold, idempotency_key):
     assert client.get(KEY) == b"5"
 
 
-def test_many_hits_whose_replies_are_lost(proxy, client):
-    """Each counts once, those with a token as well."""
+def test_many_hits_with_lost_replies_count_once(proxy, client):
+    """Each hit counts once, with and without an idempotency key."""
 
     def hit(number):
         return counter.hit(
@@ -78,15 +78,15 @@ def test_many_hits_whose_replies_are_lost(proxy, client):
 
 
 def test_plain_redis_py_counts_a_lost_reply_twice(proxy, client):
-    """What this package is for: one call of `incr`, more than one count."""
+    """One call of redis-py's `incr` with a lost reply counts twice."""
     with redis.Redis(host="127.0.0.1", port=proxy.port, socket_timeout=2) as plain:
         proxy.lose(1, hold=False)
         assert plain.incr(KEY) == 2
     assert client.get(KEY) == b"2"
 
 
-def test_the_demonstration(server, client):
-    """A server that hangs: redis-py counts one call twice or more, this package once."""
+def test_hanging_server_counts_once_unlike_plain_redis_py(server, client):
+    """On a hanging server redis-py counts one call twice or more, this package once."""
     with redis.Redis(host="127.0.0.1", port=server.port, socket_timeout=0.2) as plain:
         plain.ping()
         sleeps(server, 0.7)
@@ -100,7 +100,7 @@ def test_the_demonstration(server, client):
 
 @contextmanager
 def frozen(server: RedisServerProcess, *, until) -> Iterator[None]:
-    """Freeze a server, and let another thread thaw it as soon as it sees something."""
+    """Freeze a server, and thaw it from another thread when a condition holds."""
 
     def thaw() -> None:
         try:
@@ -117,8 +117,8 @@ def frozen(server: RedisServerProcess, *, until) -> Iterator[None]:
         thread.join()
 
 
-def test_a_server_that_freezes_during_many_hits(own_server):
-    """All of them count once when it goes on, though each was sent more than once."""
+def test_hits_on_a_frozen_server_count_once_after_it_thaws(own_server):
+    """All hits count once after the thaw, though each was sent more than once."""
     sent = threading.Event()
     with RedisCounter(own_server.url, timeout=3) as counter, ThreadPoolExecutor(8) as pool:
         assert counter.hit("visits").value == 1

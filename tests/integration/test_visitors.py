@@ -1,4 +1,4 @@
-"""The cache of visitors in each process, and what other processes do to the store meanwhile."""
+"""VisitorCache of each process, and changes that other processes make to the store."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ def flush(server, before):
 
 
 def restore(server, before):
-    """Bring back what the store was before the visitors came."""
+    """Restore the earlier contents of the store."""
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
         for key, dumped in before.items():
@@ -43,7 +43,7 @@ def restore(server, before):
 
 
 def replace(server, before):
-    """Import another value of the counter, with days of its own."""
+    """Import another value of the counter, with its own days."""
     record = CounterRecord("visits", 7, {"2020-01-01": DayRecord(7)})
     [result] = Transfer(server.url).import_records([record], "elsewhere", on_conflict="replace")
     assert result.status == "replaced"
@@ -62,8 +62,8 @@ LIMITED = {"client": "a", "limits": Limits(rate=RateLimit(1000, 60))}
 
 @pytest.mark.parametrize("undo", [delete, flush, restore, replace, replace_as_other_process])
 @pytest.mark.parametrize("kwargs", [{}, LIMITED])
-def test_visitors_that_another_process_took_away(server, client, undo, kwargs):
-    """They are counted again, each of them, with the first hit that they make."""
+def test_visitors_that_another_process_removed_count_again(server, client, undo, kwargs):
+    """Each visitor counts again with its first hit after the change."""
     with RedisCounter(server.url, timeout=10) as counter:
         before = contents(client)
         for visitor in VISITORS:
@@ -79,8 +79,8 @@ def test_visitors_that_another_process_took_away(server, client, undo, kwargs):
         assert today(counter) == (hits + 40, 20)
 
 
-def test_a_snapshot_that_is_restored(start_server):
-    """A server that starts from an older snapshot has lost visitors, and gets them again."""
+def test_visitors_lost_in_a_restored_snapshot_count_again(start_server):
+    """A server that starts from an older snapshot gets the lost visitors again."""
     server = start_server("--appendonly", "no")
     with (
         RedisCounter(server.url, timeout=10) as counter,
@@ -99,8 +99,8 @@ def test_a_snapshot_that_is_restored(start_server):
         assert today(counter) == (21, 21)
 
 
-def test_what_resets_no_visitors(server, client):
-    """A counter that is set to another value keeps its visitors: they are not told again."""
+def test_reset_keeps_the_visitors(server, client):
+    """After reset the visitors are kept, and are not sent again."""
     with RedisCounter(server.url, timeout=10) as counter, RedisCounter(server.url) as other:
         for visitor in VISITORS:
             counter.hit("visits", visitor=visitor)
@@ -110,8 +110,8 @@ def test_what_resets_no_visitors(server, client):
         assert client.get(KEY) == b"1"
 
 
-def test_hits_with_a_token(server, client):
-    """A repeat tells of no visitor; a hit that the store refuses for its mark counts once."""
+def test_visitors_with_idempotency_keys_count_once(server, client):
+    """A replayed hit sends no visitor; a hit with a forgotten mark counts once."""
     with RedisCounter(server.url, timeout=10) as counter:
         counter.hit("visits", visitor="a", idempotency_key="1")
         counter.hit("visits", visitor="a", idempotency_key="2")
@@ -121,8 +121,8 @@ def test_hits_with_a_token(server, client):
         assert today(counter) == (1, 1)
 
 
-def test_counters_that_share_a_cache(server, client):
-    """A counter for threads, one for asyncio and their threads and loops: each visitor once."""
+def test_visitor_cache_can_be_shared(server, client):
+    """Counters of threads and of event loops share a cache, and count each visitor once."""
     visitors = VisitorCache()
     shared = {"timeout": 10, "visitors": visitors}
     with RedisCounter(server.url, **shared) as counter, ThreadPoolExecutor(4) as pool:
@@ -142,8 +142,8 @@ def test_counters_that_share_a_cache(server, client):
 
 
 @pytest.mark.parametrize("path", ["/count", "/counters/visits/hits"])
-def test_a_counter_that_is_deleted_over_http(server, client, client_of, path):
-    """Its visitors are visitors again, on the fast path and in Flask."""
+def test_visitors_of_a_counter_deleted_over_http_count_again(server, client, client_of, path):
+    """Visitors of a deleted counter count again, on the fast path and in Flask."""
     key = "k" * 16
     web = client_of(REDIS_URL=server.url, COUNTER_TIMEOUT=10, COUNTER_ADMIN_KEY=key)
     for _ in range(2):
@@ -156,8 +156,8 @@ def test_a_counter_that_is_deleted_over_http(server, client, client_of, path):
         assert deleted.status_code in (200, 204)
 
 
-def test_visitors_that_the_store_knows_are_not_sent(server, client):
-    """Only their mark is, which is another one after a while."""
+def test_reported_visitors_are_not_sent_again(server, client):
+    """A hit of a reported visitor sends only the mark of the cache."""
     with RedisCounter(server.url, timeout=10) as counter, client.monitor() as monitor:
         for visitor in ("a", "a", "b", "a"):
             counter.hit("visits", visitor=visitor)
@@ -167,13 +167,13 @@ def test_visitors_that_the_store_knows_are_not_sent(server, client):
             if command["command"] == "PING":
                 break
             sent.append(command["command"])
-        told = [line for line in sent if line.startswith("PFADD")]
-        assert len(told) == 2
+        reports = [line for line in sent if line.startswith("PFADD")]
+        assert len(reports) == 2
         assert len(client.hgetall(f"{KEY}:told")) == 1
 
 
-def test_a_user_who_may_not_record_visitors(own_server):
-    """Each hit takes one round trip all the same, and visitors count once the user may."""
+def test_hits_count_without_the_right_to_record_visitors(own_server):
+    """Each hit takes one round trip, and visitors count once the user has the right."""
     with redis.Redis.from_url(own_server.url) as client:
         client.execute_command("ACL", "SETUSER", "default", "-pfadd")
         with RedisCounter(own_server.url, timeout=10) as counter:
@@ -185,8 +185,8 @@ def test_a_user_who_may_not_record_visitors(own_server):
             assert today(counter) == (4, 1)
 
 
-def test_the_cache_is_bounded(monkeypatch):
-    """Beyond its size, after its time and on another day it begins again."""
+def test_visitor_cache_is_cleared_by_size_time_and_day(monkeypatch):
+    """The cache is cleared beyond its size, after its time and on another day."""
     time = 1000.0
     monkeypatch.setattr("flask_redis_counter.series.now", lambda: time)
     cache = VisitorCache()

@@ -321,7 +321,7 @@ def test_spooled_idempotency_key_with_another_amount_is_refused(spool, caplog):
         reused.result()
     assert caught.value.amount == 2
     assert is_spooled(spool_hit(spool, "orders", idempotency_key="t")), (
-        "a token belongs to its counter"
+        "a key belongs to its counter"
     )
     assert rows(spool, "amount") == [(2,), (1,)]
     assert "not spooled" not in caplog.text
