@@ -147,8 +147,8 @@ def test_doctor_says_that_keys_are_refused(full):
     found = {one.subject: one for one in run_checks(settings)}
     assert found["memory"].status == "warning"
     expiring = sum(client.ttl(key) > 0 for key in client.scan_iter())
-    said = re.search(r"of 20.0 MB.* refused.* (\d+) keys expire", found["memory"].message)
-    assert 2 <= int(said[1]) <= expiring
+    match = re.search(r"of 20.0 MB.* rejected,.* (\d+) keys expire", found["memory"].message)
+    assert 2 <= int(match[1]) <= expiring
     assert "even if its counter is deleted" in found["memory"].remedy
 
 
