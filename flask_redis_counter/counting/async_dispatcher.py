@@ -18,7 +18,7 @@ class AsyncDispatcher:
     """Sends hits of one event loop in batches over one connection pool.
 
     :param timeout: seconds for one hit.
-    :param durability: where a hit must be stored before it counts as acknowledged.
+    :param durability: where a hit must be stored before it is acknowledged.
     :param metrics: records round trips and outcomes.
     """
 
@@ -80,7 +80,7 @@ class AsyncDispatcher:
     async def _send_until_answered(self, batch: Batch) -> None:
         """Send a batch until it is answered or there is no time for another attempt."""
         loop = asyncio.get_running_loop()
-        # Hits that join later, while the store is down, fail together with the last one of now.
+        # While the store is down, hits that join later fail together with the last of these hits.
         deadline = batch.hits[-1].deadline
         while True:
             try:
@@ -98,7 +98,7 @@ class AsyncDispatcher:
             await asyncio.sleep(delay)
 
     def _expire_overdue(self) -> None:
-        """Expire the hits whose deadline is over. One timer for all hits, which most never need."""
+        """Expire the hits whose deadline is over. All hits share one timer; few need it."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         waiting = self._batcher.pending()

@@ -1,8 +1,8 @@
-"""Hits that are sent in one round trip, repeated until it is answered.
+"""Batch of hits: sent in one round trip, and sent again until the store replies.
 
-Each batch has the next sequence number of its writer. The script replies to a number that it has
-seen with its first reply (RIFL: Lee et al., "Implementing Linearizability at Large Scale and Low
-Latency", SOSP 2015). So a batch can be sent several times, and counts once.
+Each batch has the next sequence number of its writer. If the script has seen the number before, it
+returns its first reply to it (RIFL: Lee et al., "Implementing Linearizability at Large Scale and
+Low Latency", SOSP 2015). So a batch that is sent several times counts once.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ..validation import Durability
 from .call import ScriptCall, is_stale, is_taken
 from .hit import PendingHit
 
-#: Seconds between attempts: at most 0.01 after the first failure, and at most 0.1.
+#: Delay between attempts, in seconds: up to 0.01 after the first failure, doubled up to 0.1.
 BACKOFF = Backoff(0.01, 0.1, jitter=1)
 
 
 class Batch:
-    """Hits that are sent in one round trip, until it is answered or given up."""
+    """Hits that are sent in one round trip, until the store replies or the batch is given up."""
 
     __slots__ = (
         "_answered",
@@ -64,13 +64,13 @@ class Batch:
         is_probe: bool,
     ) -> None:
         self.hits: list[PendingHit] = hits
-        #: Deadline of the leader, who sends the batch.
+        #: Deadline of the leader: the hit whose caller sends the batch.
         self.deadline: float = hits[-1].deadline
         self._writer = writer
         self._sequence = sequence
         self._durability = durability
         self._sync_timeout_ms = sync_timeout_ms
-        # None until the batch is first sent; until then hits can still expire.
+        # None until the batch is first sent; hits that expire before are left out.
         self._calls: list[ScriptCall] | None = None
         self._loading = False
         self._resending_visitors = False
@@ -103,7 +103,7 @@ class Batch:
         return self._error if self._failures > 0 and not self._answered else None
 
     def commands(self) -> list[Command]:
-        """Return the commands of the next attempt. From the first call on, hits cannot leave."""
+        """Return the commands of the next attempt. The first call fixes the hits of the batch."""
         if self._calls is None:
             self._calls = self._make_calls()
         commands = [call.command() for call in self._calls]
@@ -116,7 +116,7 @@ class Batch:
         return commands
 
     def apply_replies(self, replies: list[Any]) -> list[ScriptCall]:
-        """Resolve hits from the replies to :meth:`commands`, errors among them.
+        """Resolve hits from the replies to :meth:`commands`, which may be errors.
 
         Returns the calls whose hits now have an outcome.
         """
@@ -126,21 +126,22 @@ class Batch:
             del replies[:2]
         open_calls: list[ScriptCall] = []
         resolved: list[ScriptCall] = []
-        for call, answer in zip(self._calls or (), replies, strict=True):
-            passing = isinstance(answer, StoreRejectedError) and is_transient(answer.__cause__)
-            self._answered = self._answered or not passing
-            if isinstance(answer, StoreRejectedError):
-                open_calls += self._handle_rejection(call, answer, loaded)
+        for call, reply in zip(self._calls or (), replies, strict=True):
+            transient = isinstance(reply, StoreRejectedError) and is_transient(reply.__cause__)
+            self._answered = self._answered or not transient
+            if isinstance(reply, StoreRejectedError):
+                open_calls += self._handle_rejection(call, reply, loaded)
             elif not synced:
                 self._maybe_executed = True
                 self._error = OutcomeUnknownError(
-                    f"counted, but within {self._sync_timeout_ms} ms it was not on "
+                    "counted, but not on "
                     + ("the disk" if self._durability == "fsync" else "a replica")
+                    + f" within {self._sync_timeout_ms} ms"
                 )
                 open_calls.append(call)
             else:
                 try:
-                    call.resolve(answer)
+                    call.resolve(reply)
                     resolved.append(call)
                 except OutcomeUnknownError as error:
                     self._maybe_executed = True
@@ -184,14 +185,16 @@ class Batch:
         """
         if self._calls == []:
             return  # all hits have an outcome
-        error = self._as_unknown(self._error or StoreUnavailableError("no time to reach the store"))
+        error = self._as_unknown(
+            self._error or StoreUnavailableError("the store was not reached in time")
+        )
         if (
             self.is_sent
             and not self.done
             and any(hit.is_pending and hit.deadline > deadline for hit in self.hits)
         ):
             # The other hits continue with the same call, which includes this hit's amount.
-            error = OutcomeUnknownError(f"deadline over, but the batch continues: {error}")
+            error = OutcomeUnknownError(f"the deadline is over, but the batch continues: {error}")
         for hit in self.hits:
             if hit.is_pending and (hit.deadline <= deadline or self.done):
                 hit.error = error
@@ -228,12 +231,12 @@ class Batch:
             self._error = (
                 StoreRejectedError("the store does not accept the counting script")
                 if loaded
-                else StoreUnavailableError("no time to load the counting script")
+                else StoreUnavailableError("not enough time to load the counting script")
             )
             return [call]
         if str(error.__cause__).startswith("FORGOTTEN"):
             self._resending_visitors = True
-            self._error = StoreUnavailableError("no time to send the visitors again")
+            self._error = StoreUnavailableError("not enough time to send the visitors again")
             call.resend_visitors()
             return [call]
         if is_transient(error.__cause__):
@@ -245,9 +248,8 @@ class Batch:
                 # No attempt of this process counted, and none will: the store rejects the number.
                 return [call.for_writer(secrets.token_hex(8))]
         if len(call.hits) > 1 and "would overflow" in str(error):
-            return [
-                self._separate_call(hit) for hit in call.hits
-            ]  # as many count as there is room for
+            # One call for each hit: those that fit into the value count.
+            return [self._separate_call(hit) for hit in call.hits]
         outcome = translate_script_error(error, call.key)
         if isinstance(outcome, OutcomeUnknownError):
             self._maybe_executed = True
@@ -265,7 +267,7 @@ class Batch:
         return unknown
 
 
-def _is_synced(answer: Any) -> bool:
-    if isinstance(answer, list):  # WAITAOF: number of local disks and of replicas
-        answer = answer[0]
-    return isinstance(answer, int) and answer >= 1
+def _is_synced(reply: Any) -> bool:
+    if isinstance(reply, list):  # WAITAOF: number of local disks and of replicas
+        reply = reply[0]
+    return isinstance(reply, int) and reply >= 1

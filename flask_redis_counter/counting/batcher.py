@@ -1,7 +1,7 @@
 """Collects concurrent hits into batches, of which one is in flight at a time.
 
-A pure state machine without I/O, clock and threads. A dispatcher sends the batches, reports their
-results, and wakes the callers; there is one for threads and one for asyncio.
+A pure state machine without I/O, clock or threads. A dispatcher (one for threads, one for asyncio)
+sends the batches, reports their results, and wakes the callers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from .hit import PendingHit
 #: Maximum number of hits in a batch; the others are queued for the next one.
 MAX_HITS = 1000
 
-#: Share of the time for an attempt that the server may wait for its disk or replica. The rest is
-#: for the reply, which must also arrive in time if that wait times out.
+#: Share of an attempt's timeout that the server may wait for its disk or replica. The rest is for
+#: the reply, which must arrive in time even if that wait times out.
 SYNC_SHARE = 0.8
 
 
@@ -31,7 +31,7 @@ class Batcher:
 
     Not thread-safe: the dispatcher for threads holds a lock.
 
-    :param durability: where a hit must be stored before it counts as acknowledged.
+    :param durability: where a hit must be stored before it is acknowledged.
     :param sync_timeout_ms: milliseconds that the server may wait for its disk or replica.
     """
 
@@ -58,7 +58,7 @@ class Batcher:
         if in_flight is None and not self._queue:
             return self._dispatch([hit])
         if in_flight is not None and now > in_flight.deadline + 1:
-            # The leader ended without finish(), e.g. by an exception of a signal handler.
+            # The leader never called finish(), e.g. because a signal handler raised an exception.
             self._in_flight = in_flight = None
             self._rotate_writer()
         if in_flight is None:
@@ -92,7 +92,7 @@ class Batcher:
                 hit.batch.mark_unknown()
 
     def finish(self, batch: Batch) -> list[PendingHit]:
-        """End the leadership of a batch; return the hits to wake, the next leader first.
+        """End the turn of a batch's leader; return the hits to wake, the next leader first.
 
         The newest hit that is still pending becomes the next leader of the batch.
         """
@@ -135,7 +135,7 @@ class Batcher:
         )
         for hit in hits:
             hit.batch = batch
-        # The newest hit leads, because its deadline is the last.
+        # The newest hit leads, because its deadline is the latest.
         hits[-1].is_leader = True
         self._in_flight = batch
         return batch

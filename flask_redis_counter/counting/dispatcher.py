@@ -23,7 +23,7 @@ class Dispatcher:
     other callers. So a lone hit waits for no other thread.
 
     :param timeout: seconds for one hit.
-    :param durability: where a hit must be stored before it counts as acknowledged.
+    :param durability: where a hit must be stored before it is acknowledged.
     :param metrics: records round trips and outcomes.
     """
 
@@ -43,7 +43,7 @@ class Dispatcher:
         hit.started_at = now
         hit.deadline = now + self._timeout
         if not self._lock.acquire(timeout=self._timeout):
-            # Called by a signal handler that interrupted a hit of this thread, which has the lock.
+            # In a signal handler that interrupted a hit of this thread while it held the lock.
             hit.error = StoreUnavailableError(
                 "cannot count inside a signal handler that interrupted another hit"
             )

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .call import ScriptCall
 
 
-# A named tuple, because the hot path makes one for each hit: it takes 40 % of the time that a
-# frozen dataclass takes. So the order of the fields is public API.
+# A named tuple, because the hot path makes one for each hit: that takes 40 % of the time of a
+# frozen dataclass. So the order of the fields is public API.
 class Hit(NamedTuple):
     """Result of a hit.
 
@@ -138,7 +138,7 @@ class PendingHit:
                 self.error if self.idempotency_key is None else _as_retried(self.error)
             )
         if self.value is None:
-            raise OutcomeUnknownError("the hit was given up")
+            raise OutcomeUnknownError("the hit ended without an outcome")
         return self.value
 
 

@@ -1,4 +1,4 @@
-"""Counts of hits by outcome, and other numbers for metrics. All numbers only rise.
+"""Counts of hits by outcome, and other numbers for metrics, none of which ever falls.
 
 The numbers are a row of 64-bit integers. With a folder, the row is a memory-mapped slot file there,
 so that each process can add up the rows of all processes, also of ended ones, at no extra cost for
@@ -63,9 +63,10 @@ class MetricsSnapshot:
     :ivar durations: number of hits in each bucket of the histogram: up to each of
         :data:`DURATIONS` and above the bound before it; the last bucket has no bound.
     :ivar round_trips: number of round trips that gave hits an outcome.
-    :ivar failed_round_trips: number of round trips that did not: no reply in time, or an error.
+    :ivar failed_round_trips: number of round trips that gave no hit an outcome: no reply in time,
+        or an error.
     :ivar batched_hits: number of hits in ``round_trips``.
-    :ivar batch_sizes: number of ``round_trips`` by their hits, in buckets of
+    :ivar batch_sizes: number of ``round_trips`` by their number of hits, in buckets of
         :data:`BATCH_SIZES`.
     :ivar replayed_hits: number of spooled hits that were counted.
     :ivar replayed_amount: sum of the amounts of ``replayed_hits``.
@@ -192,8 +193,8 @@ class HitMetrics(ForkSafe):
             self._numbers = counted
             self._slot_log.log(
                 logging.WARNING,
-                "COUNTER_METRICS_DIR cannot be used, and lacks the numbers of this process until "
-                "it can (%s): free disk space, or set it to a writable folder",
+                "COUNTER_METRICS_DIR cannot be used, so metrics may lack the numbers of this "
+                "process (%s): free disk space, or set it to a writable folder",
                 error,
             )
             return

@@ -1,8 +1,8 @@
-"""Slot files, each of which is memory-mapped by at most one live process at a time.
+"""Slot files of metrics, each of which is memory-mapped by at most one live process at a time.
 
-A process holds an ``flock`` on its slot, which the system releases when the process ends. The next
-process takes over a free slot with its numbers. So there are as many files as there were concurrent
-processes, and the sum over all files never falls.
+A process holds an ``flock`` on its slot, which the system releases when the process ends. A new
+process takes a free slot and continues its numbers. So there are only as many files as processes
+ran at the same time, and the sum over all files never falls.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class SlotFolder:
         self._size = size
 
     def claim(self) -> Slot:
-        """Return a slot that no live process uses, with its numbers, or a new one with zeros.
+        """Return a slot that no live process uses, with the numbers in it, or a new one with zeros.
 
         :raises OSError: the folder cannot be used, or its disk is full.
         """
@@ -89,7 +89,7 @@ class SlotFolder:
             facts = os.fstat(file)
             if facts.st_size != self._size:  # new, incomplete, or of another version
                 os.ftruncate(file, 0)
-                # Written, because storing to a hole on a full disk ends the process (SIGBUS).
+                # Write zeros: on a full disk, storing to a hole would kill the process (SIGBUS).
                 if os.pwrite(file, bytes(self._size), 0) != self._size:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             # The mapping keeps a duplicate of the descriptor, and so the lock.

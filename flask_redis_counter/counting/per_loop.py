@@ -17,9 +17,9 @@ _T = TypeVar("_T")
 class PerLoop(ForkSafe, Generic[_T]):
     """One state for each event loop, created at its first use there.
 
-    Thread-safe. The state is closed when its loop ends: a suspended asynchronous generator does it,
-    because asyncio has no other hook for the end of a loop (``shutdown_asyncgens``, called by
-    ``asyncio.run`` and asgiref).
+    Thread-safe. A state is closed when its loop ends, by a suspended asynchronous generator: the
+    only hook of asyncio for the end of a loop is ``shutdown_asyncgens``, which ``asyncio.run`` and
+    asgiref call.
 
     :param create: creates the state, in its loop.
     :param close: closes the state, in its loop.
@@ -34,7 +34,7 @@ class PerLoop(ForkSafe, Generic[_T]):
         self.enter()
 
     def get(self) -> _T:
-        """Return the state of the running loop. The owner calls :meth:`enter` before."""
+        """Return the state of the running loop. Call :meth:`enter` first."""
         loop = asyncio.get_running_loop()
         last = self._last
         if last is not None and last[0] is loop:
@@ -58,7 +58,7 @@ class PerLoop(ForkSafe, Generic[_T]):
         with self._lock:
             found = self._states.get(loop)
             if found is None:
-                # Loops that were closed without finalising their generators.
+                # Drop loops that were closed without shutdown_asyncgens.
                 for closed in [loop for loop in self._states if loop.is_closed()]:
                     del self._states[closed]
                 state = self._create()

@@ -94,7 +94,7 @@ class VisitorCache(ForkSafe):
         self.enter()
 
     def for_counter(self, key: str) -> ReportedVisitors:
-        """Return the reported visitors of a counter by its key. Call :meth:`enter` before."""
+        """Return the reported visitors of a counter by its key. Call :meth:`enter` first."""
         reported = self._counters.get(key)
         return self._add(key) if reported is None else reported
 

@@ -286,7 +286,7 @@ def test_script_not_loaded_before_the_deadline_is_unavailable():
     batch.commands()
     batch.apply_replies([NOSCRIPT])
     batch.expire(hit.deadline)
-    with pytest.raises(StoreUnavailableError, match="no time to load the counting script"):
+    with pytest.raises(StoreUnavailableError, match="not enough time to load the counting script"):
         hit.result()
 
 
@@ -345,7 +345,7 @@ def test_hit_not_durable_in_time_is_unknown(durability, where, ends_with):
     batch.apply_replies(server.execute(batch.commands()))
     if ends_with == "nothing":
         batch.expire(hit.deadline)
-        message = f"^counted, but within 100 ms it was not on {where}$"
+        message = f"^counted, but not on {where} within 100 ms$"
     else:
         batch.apply_replies([make_refusal("OOM"), 0])
         message = "^an earlier attempt was not answered; then: .*OOM"
@@ -389,7 +389,7 @@ def test_batch_expired_before_it_is_sent_is_unavailable():
     """A hit of a batch that was not sent was not counted."""
     hit = make_hit()
     add_hits(Batcher(), hit).expire(hit.deadline)
-    with pytest.raises(StoreUnavailableError, match="no time to reach the store"):
+    with pytest.raises(StoreUnavailableError, match="the store was not reached in time"):
         hit.result()
 
 
@@ -443,7 +443,7 @@ def test_forgotten_visitors_at_the_deadline_are_unavailable():
     batch.commands()
     batch.apply_replies([make_refusal("FORGOTTEN the visitors")])
     batch.expire(TIMEOUT)
-    with pytest.raises(StoreUnavailableError, match="no time"):
+    with pytest.raises(StoreUnavailableError, match="not enough time to send the visitors"):
         hit.result()
 
 

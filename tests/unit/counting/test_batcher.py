@@ -206,7 +206,7 @@ def test_leader_expired_in_a_batch_that_continues_is_unknown(error):
     batch.expire(10.0)
     assert batcher.finish(batch) == [late]
     send_until_done(batcher, batch, server)
-    with pytest.raises(CounterError, match="deadline over, but the batch continues: ") as caught:
+    with pytest.raises(CounterError, match="deadline is over, but the batch continues: ") as caught:
         early.result()
     assert caught.value.outcome == "unknown" or server.values == {"visits": 1}
 

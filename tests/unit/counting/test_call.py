@@ -190,7 +190,7 @@ def test_resolve_rejects_a_malformed_reply(answer, idempotency_key):
 
 def test_result_of_an_unresolved_hit_is_unknown():
     """result raises OutcomeUnknownError if the hit has neither a value nor an error."""
-    with pytest.raises(OutcomeUnknownError, match="the hit was given up"):
+    with pytest.raises(OutcomeUnknownError, match="the hit ended without an outcome"):
         make_hit().result()
 
 
