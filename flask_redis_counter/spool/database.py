@@ -22,21 +22,21 @@ BUSY_TIMEOUT = 2.0
 #: Seconds between two attempts to lock a file.
 LOCK_RETRY_DELAY = 0.01
 
-#: Pages of 4 KiB that are reserved for deleting rows when the file is full.
+#: Pages (of 4 KiB) reserved for deleting rows when the file is full.
 SPARE_PAGES = 64
 
 _VERSION = 3
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS entry (
     id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL,           -- of the counter, in the store
-    writer TEXT NOT NULL,        -- '' while hits may still be added
-    number INTEGER NOT NULL,     -- of the batch; the hour, while hits may still be added
-    token TEXT NOT NULL,         -- '' where there is none
-    sender TEXT NOT NULL,        -- of the call that was sent; '' where there is none
+    key TEXT NOT NULL,           -- key of the counter in the store
+    writer TEXT NOT NULL,        -- writer id; '' in an open row, 'token' with an idempotency key
+    number INTEGER NOT NULL,     -- sequence number; the hour in an open row
+    token TEXT NOT NULL,         -- idempotency key, or ''
+    sender TEXT NOT NULL,        -- sender of the call that was sent, or ''
     amount INTEGER NOT NULL,
     hits INTEGER NOT NULL,
-    hour TEXT NOT NULL,          -- that the hits count in
+    hour TEXT NOT NULL,          -- hour in which the hits count
     sent REAL,                   -- when it was first sent, seconds since 1970; NULL: never
     UNIQUE (key, writer, number, token, sender)
 );
@@ -127,7 +127,7 @@ class SpoolDatabase(ForkSafe):
                 ):
                     return work(database)
             except (sqlite3.OperationalError, sqlite3.IntegrityError) as error:
-                raise SpoolError(f"the spool {self.path} does not work: {error}") from error
+                raise SpoolError(f"the spool {self.path} failed: {error}") from error
             except sqlite3.DatabaseError as error:
                 if retried:
                     raise SpoolError(f"the spool {self.path} is corrupt: {error}") from error

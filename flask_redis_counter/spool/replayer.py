@@ -15,11 +15,11 @@ from ..store.operation import run
 from ..store.pool import ConnectionPool
 from .spool import Spool
 
-#: Seconds between attempts while the store is down: at most 0.1 after the first, and at most 2.
+#: Delay between attempts while the store is down, in seconds: up to 0.1, doubled up to 2.
 BACKOFF = Backoff(0.1, 2.0)
 
-#: Seconds between two checks of an empty spool, to which another process may have added hits before
-#: it ended, and between two attempts to replay hits that the store rejects.
+#: Seconds between two checks of an empty spool (another process may have added hits before it
+#: ended), and between two attempts to replay hits that the store rejects.
 IDLE_INTERVAL = 5.0
 
 _log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Replayer(ForkSafe):
         try:
             self._thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
-            _log.warning("spooled hits wait for the next process: %s", error)
+            _log.warning("spooled hits are not replayed by this process: %s", error)
 
     def _run(self) -> None:
         failures = 0
@@ -105,7 +105,7 @@ class Replayer(ForkSafe):
         except StoreError:
             return False  # logged when the hit was spooled
         except SpoolError as error:
-            self._error_log.log(logging.ERROR, "spooled hits wait: %s", error)
+            self._error_log.log(logging.ERROR, "spooled hits cannot be replayed now: %s", error)
             return False
         self._error_log.recovered()
         if counted:

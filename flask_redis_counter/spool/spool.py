@@ -1,10 +1,10 @@
 """Hits on disk while the store is down.
 
 One SQLite file, synced at each commit, for all processes of a service. Each row is one call of a
-counting script with its own identity, so that it counts once, however often and by whichever
-process it is replayed. Hits that were never sent are added up in one open row per counter and hour,
-which gets a new identity before it is first sent. A batch with an unknown outcome keeps its
-identity. An idempotency key is an identity.
+counting script. Its identity is an idempotency key, or a writer id with a sequence number, so that
+the row counts once, however often and by whichever process it is replayed. Hits that were never
+sent are added up in one open row per counter and hour, which gets a new identity before it is first
+sent. A call with an unknown outcome keeps its identity.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Spool(ForkSafe):
             )
         self.path: Path = Path(folder).absolute() / "spool.sqlite3"
         self._database = SpoolDatabase(self.path, megabytes)
-        self._outage_log = LogThrottle(_log, "the store takes hits again")
+        self._outage_log = LogThrottle(_log, "the store accepts hits again")
         self._full_log = LogThrottle(_log, "hits are spooled again")
-        self._rejection_log = LogThrottle(_log, "the store takes all spooled hits again")
+        self._rejection_log = LogThrottle(_log, "the store accepts all spooled hits again")
         super().__init__()
         self.enter()
         try:
@@ -77,7 +77,7 @@ class Spool(ForkSafe):
         except (OSError, SpoolError) as error:
             if getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 _log.error("no hit can be spooled for now: %s", error)
-                return  # hits that the store accepts are still counted
+                return  # the store can still count hits
             raise ConfigurationError("COUNTER_SPOOL_DIR", f"cannot be used: {error}") from error
 
     def add(self, hit: PendingHit) -> None:
@@ -141,7 +141,7 @@ class Spool(ForkSafe):
 
         Returns the number of counted hits, and the sum of their amounts.
 
-        :raises StoreError: the store does not answer or rejects all; the hits stay in the spool.
+        :raises StoreError: the store does not answer, or rejects all hits; they stay in the spool.
         :raises SpoolError: the file cannot be read or written.
         """
         counted = amount = last = 0
@@ -226,7 +226,7 @@ class Spool(ForkSafe):
         return [_Row(*row) for row in self._database.run_transaction(seal)]
 
     def _release_rows(self, rows: list[_Row]) -> None:
-        """Mark rows as not sent: the store was not reached, or rejected the whole round trip."""
+        """Mark new rows as not sent: the store was not reached, or rejected all of them."""
         unsent = [(row.id,) for row in rows if row.is_new]
         update = "UPDATE entry SET sent = NULL WHERE id = ?"
         self._database.run_transaction(lambda database: database.executemany(update, unsent))
@@ -244,7 +244,7 @@ class Spool(ForkSafe):
                 conflicting.append(row)
                 continue
             error = translate_error(reply, row.call.key)
-            if isinstance(error, IdempotencyKeyReusedError):  # it can never be counted
+            if isinstance(error, IdempotencyKeyReusedError):  # the hit can never be counted
                 _log.error("a spooled hit of %s was dropped, not counted: %s", row.call.key, error)
                 dropped.append(row)
             else:
@@ -258,8 +258,8 @@ class Spool(ForkSafe):
             remove = "DELETE FROM entry WHERE id = ?"
             ours = [row for row in settled if database.execute(remove, (row.id,)).rowcount]
             database.executemany(remove, [(row.id,) for row in dropped])
-            seal = "UPDATE entry SET writer = new_id(), number = 1, sent = NULL WHERE id = ?"
-            database.executemany(seal, [(row.id,) for row in conflicting])
+            renew = "UPDATE entry SET writer = new_id(), number = 1, sent = NULL WHERE id = ?"
+            database.executemany(renew, [(row.id,) for row in conflicting])
             return ours
 
         return self._database.run_transaction(delete)
@@ -308,7 +308,7 @@ class _Entry:
                 sent,
             )
         elif call is not None:
-            # All hits of this call; each of them writes the same row.
+            # A row for all hits of the call: each of them writes the same row.
             self._columns = (
                 *(call.key, call.writer, call.sequence, call.idempotency_key or "", call.sender),
                 *(call.amount, len(call.hits), hour, time.time()),
@@ -344,7 +344,7 @@ class _Entry:
 
 
 def _expire_rows(database: sqlite3.Connection, before: float) -> None:
-    """Exclude rows from replay whose record the store may have deleted."""
+    """Exclude rows from replay if the store may have deleted their records."""
     old = (before,)
     for key, hits in database.execute(
         "SELECT key, hits FROM entry WHERE sent >= 0 AND sent <= ?", old
