@@ -15,10 +15,10 @@ import click
 
 from .errors import ConfigurationError, CounterError
 
-#: Exit codes beside 0: failed; wrong options or settings; Ctrl-C; closed output pipe.
+#: Exit codes besides 0: failed; wrong options or settings; Ctrl-C; closed output pipe.
 FAILED, USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
-#: Widest and narrowest progress bar, and the width of the text beside it, in columns.
+#: Widest and narrowest progress bar, and the width of the text next to it, in columns.
 MAX_BAR, MIN_BAR, BAR_MARGIN = 36, 6, 34
 
 
@@ -41,7 +41,7 @@ def map_errors_to_exit_codes(
         _exit(f"Error: {error}".rstrip(".") + hint(error), code)
     except BrokenPipeError:
         raise
-    except OSError as error:  # such as a full disk, also behind standard output
+    except OSError as error:  # e.g. a full disk, also of a redirected output
         _exit(f"Error: {error.strerror or error}{hint(error)}", FAILED)
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
@@ -51,7 +51,7 @@ def map_errors_to_exit_codes(
 def exit_on_error(describe_progress: Callable[[], str]) -> Iterator[None]:
     """End a long command with one line and an exit code, even after SIGINT and SIGTERM.
 
-    :param describe_progress: returns text that says how much was done, for the line.
+    :param describe_progress: returns text for the line that says how much was done.
     """
 
     def hint(error: CounterError | OSError) -> str:
@@ -93,8 +93,8 @@ def redeliver_signals() -> Iterator[None]:
                 timers[-1].start()
                 return
             except (KeyboardInterrupt, SystemExit):
-                # On a busy machine the signal came before start() returned. Here its exception
-                # would be lost as in the destructor.
+                # On a busy machine the signal can arrive before start() returns. Its exception
+                # would be lost in this hook, too: try again with a longer delay.
                 delay *= 4
 
     sys.unraisablehook = unraisable
@@ -138,12 +138,12 @@ def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def can_redraw(stream: IO[str]) -> bool:
-    """Return whether the stream is a terminal on which lines can be drawn over."""
+    """Return whether the stream is a terminal whose lines can be overwritten."""
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _stderr_columns() -> int:
-    """Return the terminal's width, 0 if nothing can be drawn over on standard error."""
+    """Return the width of the terminal on standard error, 0 if its lines cannot be overwritten."""
     if not can_redraw(sys.stderr):
         return 0
     return os.get_terminal_size(sys.stderr.fileno()).columns or 80
@@ -158,7 +158,7 @@ def checked_stdout() -> Iterator[IO[str]]:
 
     :raises OSError: a write failed, or standard output is closed.
     """
-    if sys.stdout is None:  # closed at the start; descriptor 1 may be the store's connection
+    if sys.stdout is None:  # closed by the caller; descriptor 1 may be the store's connection
         raise OSError(errno.EBADF, "standard output is closed")
     stream = open(1, "w", encoding="utf-8", newline="\n", closefd=False)  # noqa: SIM115
     try:

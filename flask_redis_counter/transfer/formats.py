@@ -61,7 +61,7 @@ def end_json(counters: int) -> str:
 
 
 def begin_csv(expected: int) -> str:
-    """Return the header row. It has no start mark, because a spreadsheet expects column names."""
+    """Return the header row. CSV has no start mark: spreadsheets expect column names first."""
     return ",".join(COLUMNS) + "\n"
 
 
@@ -173,7 +173,7 @@ def reject_duplicates(
 
 
 def parse_integer(text: str) -> int:
-    """Return the integer that a text spells in decimal digits.
+    """Parse an integer in decimal digits.
 
     :raises ValueError: the text is not an integer of up to 19 digits, or has leading zeros.
     """
@@ -230,7 +230,7 @@ def _check_members(document: Any, required: str, optional: str) -> dict[str, Any
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object.
 
-    :raises ValueError: a member is there twice: :mod:`json` would keep the last value only.
+    :raises ValueError: a member occurs twice; :mod:`json` would keep only the last value.
     """
     document = dict(pairs)
     if len(document) < len(pairs):

@@ -17,7 +17,7 @@ from ..validation import MAX_NAME
 from .formats import csv_rows
 from .records import CounterRecord, DayRecord, InvalidRecord
 
-#: Beginning of the header row: the version of the format comes first.
+#: Beginning of the header row: the version of the format, and the first column.
 HEADER = re.compile(r'"?([0-9]+)Path[",]')
 VERSIONS = ("1", "2")
 
@@ -42,7 +42,7 @@ class PageViews:
     def add(self, path: str, time: str, hits: int, visitors: int) -> None:
         """Add page views of a path.
 
-        :param time: their time, in ISO 8601 with a time zone.
+        :param time: time of the views, in ISO 8601 with a time zone.
         :raises ValueError: the time is invalid, or ``hits`` is negative.
         """
         if hits < 0:
@@ -61,8 +61,7 @@ class PageViews:
     def to_records(self) -> Iterator[CounterRecord | InvalidRecord]:
         """Yield a counter for each path, sorted by path.
 
-        A path whose counter would have the name of an earlier path's is an
-        :class:`InvalidRecord`.
+        A path with the same counter name as an earlier path is an :class:`InvalidRecord`.
         """
         path_by_name: dict[str, str] = {}
         for path, days in sorted(self._paths.items()):
@@ -74,18 +73,18 @@ class PageViews:
                     name, hits, {date: DayRecord(*day) for date, day in days.items()}, path
                 )
             else:
-                problem = f"its counter {name!r} is also that of {first!r:.200}"
+                problem = f"{first!r:.200} has the same counter name, {name!r}"
                 yield InvalidRecord(f"path {path!r:.200}", problem, hits)
 
 
 class GoatCounterExport:
     """CSV export: a row for each page view.
 
-    An event is a path without a slash. Visitors are first visits; GoatCounter recognises a visitor
-    for some hours.
+    The path of an event has no slash at its beginning. The number of visitors is that of first
+    visits; GoatCounter recognises a visitor for some hours.
 
     :param lines: lines of the file.
-    :ivar bots: number of rows of bots, which are skipped; complete after the last row.
+    :ivar bots: number of rows of bots, which are skipped; known after the last row.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -139,7 +138,7 @@ class GoatCounterArchive:
         info = json.loads("".join(self._read_lines(INFO)))
         version = str(info.get("export_version"))
         if version.partition(".")[0] != JSON_VERSION:
-            problem = f"unknown export_version {version!r:.20}, not {JSON_VERSION}.x"
+            problem = f"unknown export_version {version!r:.20}: use {JSON_VERSION}.x"
             yield InvalidRecord(INFO, problem)
             return
         paths: dict[int, str] = {}

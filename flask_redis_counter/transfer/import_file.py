@@ -25,8 +25,8 @@ Format: TypeAlias = Literal["ndjson", "csv", "goatcounter"]
 #: How many errors are kept to be shown; all are counted.
 MAX_SHOWN_ERRORS = 20
 
-#: Maximum length of a line, in characters: ten times what the days of ten years take. It bounds
-#: memory, because a small compressed file can contain a huge line.
+#: Maximum length of a line, in characters: ten times that of a counter with ten years of days. It
+#: bounds memory, because a small compressed file can contain a huge line.
 MAX_LINE = 4 * 2**20
 
 #: Called from time to time with the number of bytes of the file that were read since the last call.
@@ -43,7 +43,7 @@ class ImportBatch:
     :ivar total: number of counters.
     :ivar bad: the first :data:`MAX_SHOWN_ERRORS` invalid records.
     :ivar bad_total: number of invalid records.
-    :ivar lost_views: number of page views that are lost with them.
+    :ivar lost_views: number of page views in the invalid records, which are lost.
     :ivar bots: number of page views of bots, which are skipped.
     :ivar complete: True if an end mark says that no counter is missing; False for CSV without it;
         None for NDJSON without it, and for formats that have none.
@@ -151,7 +151,7 @@ def _detect_format(path: Path) -> Format:
         return "ndjson"
     if first.lstrip().startswith("["):
         raise ImportFileError(
-            "it is a JSON array: write one object a line instead, as `jq -c '.[]'` does"
+            "it is a JSON array: write one object per line instead, as `jq -c '.[]'` does"
         )
     raise ImportFileError(
         f"its first line is neither JSON nor {','.join(COLUMNS)} nor the header of a "

@@ -2,7 +2,7 @@
 
 In the same script call that changes a counter, the store remembers what each source has imported
 into it. An import can therefore be repeated, after an interrupt or a lost reply: only the
-difference to the last import from the same source is applied.
+difference from the last import of the same source is applied.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ImportStatus: TypeAlias = Literal[
 
 _STATUS_OF_VERB: dict[str, ImportStatus] = {"make": "made", "add": "added", "set": "replaced"}
 
-#: A day and a counter of which nothing was imported yet.
+#: Records of a day and a counter of which nothing was imported yet.
 EMPTY_DAY = DayRecord(0)
 EMPTY_RECORD = CounterRecord("", 0)
 
@@ -46,9 +46,9 @@ def import_counter(
 
     The script compares and sets: it changes the counter only if the counter is in the expected
     state. The first call expects that it does not exist; each further call expects the state that
-    the call before has returned.
+    the previous call returned.
 
-    :param limit: largest number of counters; a further one is not made.
+    :param limit: largest number of counters; no more are created.
     """
     keys = CounterKeys(key)
     described = (keys.imported, keys.days, keys.visitors, keys.marks, keys.salt)
@@ -112,9 +112,9 @@ def _serialize(record: CounterRecord, imported: CounterRecord) -> str:
 
 
 def _parse(text: str, key: str) -> CounterRecord:
-    """Return what :func:`_serialize` has written.
+    """Parse the result of :func:`_serialize`.
 
-    :raises NotAnIntegerError: another program has written it.
+    :raises NotAnIntegerError: the text is another program's.
     """
     try:
         value, *days = text.split(" ")

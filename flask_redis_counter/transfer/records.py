@@ -1,4 +1,4 @@
-"""Records: counters with their days, as exports and imports carry them."""
+"""Records of counters and their days, for exports and imports."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class CounterRecord:
     """A counter as it is exported and imported.
 
     :ivar name: name of the counter.
-    :ivar value: its value.
-    :ivar days: its days by date, such as ``2026-11-20``.
-    :ivar source_key: its name in the source (a key or a path), if that is another one.
+    :ivar value: value of the counter.
+    :ivar days: days of the counter by date, such as ``2026-11-20``.
+    :ivar source_key: key or path in the source, if that differs from the name.
     """
 
     name: str
@@ -44,7 +44,7 @@ class CounterRecord:
 class InvalidRecord:
     """Input that is not a valid counter.
 
-    :ivar where: its line or key.
+    :ivar where: line or key of the input.
     :ivar problem: error message.
     :ivar views: page views that are lost with it, if the source has page views.
     """

@@ -25,7 +25,7 @@ class RedisSource:
 
     :param url: URL of the server.
     :param timeout: seconds that one read may take.
-    :ivar address: its address without credentials: ``host:port/db``, or socket path and db.
+    :ivar address: server without credentials: ``host:port/db``, or socket path and db.
     :raises ConfigurationError: the URL is malformed.
     """
 
@@ -36,9 +36,9 @@ class RedisSource:
         self.address: str = f"{place}/{parts.get('db', 0)}"
 
     def size(self) -> int:
-        """Return the number of its keys.
+        """Return the number of keys of the server.
 
-        :raises StoreError: it did not answer in time, or rejected the command.
+        :raises StoreError: the server did not answer in time, or rejected the command.
         """
         return run(_count_keys(), self._store.read)
 
@@ -50,13 +50,13 @@ class RedisSource:
     ) -> Iterator[CounterRecord | InvalidRecord]:
         """Yield the counters whose keys match a pattern.
 
-        A key without an integer is an :class:`InvalidRecord`, and so is one whose counter would
-        have the same name as that of an earlier key.
+        A key without an integer is an :class:`InvalidRecord`, and so is a key with the same counter
+        name as an earlier key.
 
         :param pattern: glob pattern of ``SCAN``, such as ``hits:*``.
         :param strip_prefix: prefix to remove from the keys.
         :param on_progress: called after each page with the number of keys looked at.
-        :raises StoreError: it did not answer in time, or rejected a command.
+        :raises StoreError: the server did not answer in time, or rejected a command.
         """
         seen: set[bytes] = set()  # SCAN may return the same key twice
         key_by_name: dict[str, str] = {}
@@ -73,7 +73,7 @@ class RedisSource:
                 if first == record.source_key:
                     yield record
                 else:
-                    problem = f"its counter {record.name!r} is also that of {first!r}"
+                    problem = f"{first!r} has the same counter name, {record.name!r}"
                     yield InvalidRecord(f"key {record.source_key!r:.200}", problem)
             on_progress(PAGE_SIZE)
             if cursor == b"0":
@@ -86,7 +86,7 @@ class RedisSource:
 
         :param name: name of the counter of each key; None: the key without the prefix. If it is
             given, a missing key is an :class:`InvalidRecord`; otherwise it is skipped.
-        :raises StoreError: it did not answer in time, or rejected a command.
+        :raises StoreError: the server did not answer in time, or rejected a command.
         """
         if not keys:
             return

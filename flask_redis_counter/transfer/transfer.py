@@ -46,9 +46,9 @@ class ImportResult:
     """Result of importing a counter.
 
     :ivar name: name of the counter.
-    :ivar status: ``made``, ``added`` (to it) or ``replaced``; ``unchanged``: its source imported
-        the same before; ``skipped``: the counter exists; ``behind``: its source imported more
-        before than it has now; ``refused``: the counter could not be changed.
+    :ivar status: ``made`` (created), ``added`` (to it) or ``replaced``; ``unchanged``: its source
+        imported the same before; ``skipped``: the counter exists; ``behind``: its source imported
+        more before than it has now; ``refused``: the counter could not be changed.
     :ivar error: reason of ``refused``: its key holds something else, or the sum is too large.
     """
 
@@ -117,15 +117,15 @@ class Transfer:
     ) -> Iterator[ImportResult]:
         """Import counters, and yield the result of each.
 
-        A counter that does not exist is made. The store remembers by source what was imported, so
+        A counter that does not exist is created. The store remembers what each source imported, so
         that repeating an import counts nothing twice, even in another process. Concurrent hits are
         neither lost nor counted twice.
 
         :param source: name of the source.
         :param on_conflict: what to do with a counter that exists: ``skip`` it; ``add`` what was
-            not imported from the source yet; or ``replace`` it, unless the same was the last import
-            from the source.
-        :param max_counters: largest number of counters; a further one is not made. None: unlimited.
+            not imported from the source yet; or ``replace`` it, unless the last import from the
+            source was the same.
+        :param max_counters: largest number of counters; no more are created. None: unlimited.
         :raises ValueError: a record is invalid; records before it may be imported already.
         :raises TooManyCountersError: there are ``max_counters`` already.
         :raises StoreError: the store was unavailable for too long, or rejected a command.
@@ -174,8 +174,8 @@ class Transfer:
                     found.add(name)
                     yield InvalidRecord(
                         f"counter {name!r}",
-                        "missing from the list of names, and not exported: hit or set it here "
-                        "once, and see flask-redis-counter doctor",
+                        "missing from the list of names, and not exported: hit or set it once "
+                        "with this package, and run flask-redis-counter doctor",
                     )
             if cursor == 0:
                 return

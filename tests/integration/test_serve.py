@@ -81,7 +81,7 @@ def test_counts_survive_a_stop(serve, tmp_path):
     assert lines(run) == [
         f"store: embedded, append-only file in {folder}",
         f"serving {run.url} (2 workers); Ctrl-C stops",
-        f"to see: {run.url}stats, {run.url}snippet, {run.url}metrics; "
+        f"see also: {run.url}stats, {run.url}snippet, {run.url}metrics; "
         "and flask-redis-counter doctor",
     ]
     for page in ("", "stats", "snippet", "metrics"):

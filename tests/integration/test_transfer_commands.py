@@ -251,7 +251,7 @@ def test_import_reports_invalid_keys(run, client, other):
     assert out.splitlines()[1:] == ["       1 made"]
     assert err.endswith("5 invalid, skipped\n")
     _, err = run("import", "--redis", other.url, "--match=*", "--strip=hits:", code=1)
-    assert "its counter 'a' is also that of " in err
+    assert "has the same counter name, 'a'" in err
     _, err = run("import", "--redis", other.url, "--key=none", code=1)
     assert err.startswith("Error: key 'none': does not exist\n")
 
@@ -416,7 +416,7 @@ def test_import_continues_after_an_interrupt(started, run, client, other, many, 
     client.client_unpause()
     assert (process.returncode, out) == (130, "")
     assert err.startswith("Stopped: ")
-    assert err.endswith("run it again to continue: none counts twice\n")
+    assert err.endswith("run it again to continue: no counter is imported twice\n")
     done = int(err.split()[1])
     names = [name.decode() for name in client.zrange("counter:{}:names", 0, -1)]
     assert 0 < done <= len(names) < MANY

@@ -117,7 +117,7 @@ def test_csv_export_two_paths_with_one_name():
     views = [(path, "0", "1", date) for path in ("/a/b", "/a/b/", "/a-b")]
     first, both = GoatCounterExport(export(*views))
     assert first == CounterRecord("a-b", 1, {"2020-12-01": DayRecord(1, 1)}, "/a-b")
-    assert str(both) == "path '/a/b': its counter 'a-b' is also that of '/a-b'"
+    assert str(both) == "path '/a/b': '/a-b' has the same counter name, 'a-b'"
     assert both.views == 2
 
 

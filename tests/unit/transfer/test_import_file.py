@@ -116,7 +116,7 @@ def test_read_file_bounds_memory_of_a_line(read, pack):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b'[{"name": "a", "value": 1}]', "it is a JSON array: write one object a line"),
+        (b'[{"name": "a", "value": 1}]', "it is a JSON array: write one object per line"),
         (
             zipped(xl__workbook_dot_xml="x", b="y"),
             "it is an Excel workbook: save it as CSV with the columns name,value",
@@ -198,7 +198,7 @@ def test_read_file_goatcounter_archive_version(read):
     """Another major version is rejected; another minor version is compatible."""
     assert read(archive("1.3")).total == 2
     (bad,) = read(archive("2.0")).bad
-    assert re.match(r"info\.json: unknown export_version '2\.0', not 1\.x", str(bad))
+    assert re.match(r"info\.json: unknown export_version '2\.0': use 1\.x", str(bad))
 
 
 def test_read_file_given_format(read):
