@@ -61,7 +61,7 @@ class _Loop:
 
     async def close(self) -> None:
         await self.pool.close()
-        await asyncio.sleep(0)  # asyncio closes the sockets in the next turn
+        await asyncio.sleep(0)  # asyncio closes the sockets in the next iteration
 
 
 class AsyncRedisCounter(BaseCounter):

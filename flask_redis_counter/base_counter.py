@@ -15,7 +15,7 @@ from .spool.spool import Spool
 from .store.pool import ConnectionPool
 from .validation import Durability, check_durability, check_prefix, check_timeout
 
-# The settings that a counter reads from the environment, besides all of the store's.
+# Settings that a counter reads from the environment, besides all ``REDIS_…`` settings.
 _SETTINGS = (
     "COUNTER_PREFIX",
     "COUNTER_TIMEOUT",
@@ -90,7 +90,7 @@ class BaseCounter(ForkSafe):
         super().__init__()
 
     def _add_to_spool(self, spool: Spool, hit: PendingHit) -> None:
-        """Add a hit that the store did not take to the spool. Blocks while the disk writes."""
+        """Add a hit that the store did not accept to the spool. Blocks while the disk writes."""
         spool.add(hit)
         get_replayer(spool, self._replay_pool, self.metrics).wake()
 

@@ -40,8 +40,8 @@ _T = TypeVar("_T")
 class RedisCounter(BaseCounter):
     """Counters that count each hit once, and report each hit whose outcome is unknown.
 
-    A hit without a reply is sent again with the same sequence number, which the store counts once,
-    until the timeout is over. Concurrent hits share a round trip.
+    A hit without a reply is sent again, until the timeout is over, under the same sequence number,
+    which the store counts once. Concurrent hits share a round trip.
 
     .. code-block:: python
 
@@ -57,9 +57,9 @@ class RedisCounter(BaseCounter):
         redis-py are disabled, because a retried hit could count twice.
     :param prefix: prefix of the keys, 0 to 64 characters of ``A-Z a-z 0-9 . _ : / -``.
     :param timeout: maximum seconds for a call, 0.01 to 60.
-    :param durability: where a hit must be stored before it is acknowledged: ``memory`` of the
-        server; ``fsync``, its disk (Redis 7.2 or Valkey, with ``appendonly``); ``replica``, one
-        replica.
+    :param durability: where a hit must be stored before it is acknowledged: ``memory`` (that of the
+        server), ``fsync`` (its disk; Redis 7.2 or Valkey, with ``appendonly``) or ``replica`` (one
+        replica).
     :param spool: file for hits that the store does not accept, which are counted later; None:
         such a hit fails.
     :param metrics: records the outcomes of hits; None: create one.
@@ -139,12 +139,12 @@ class RedisCounter(BaseCounter):
             is sent, and salted each day; a spooled hit has no visitor.
         :param client: identifies the client, e.g. by an address, for a rate limit.
         :param limits: limits for the hit. A spooled hit always counts.
-        :param ask: False if the store is known to be down: the hit is spooled, or fails as one that
-            did not reach the store.
+        :param ask: False if the store is known to be down: the hit is spooled, or fails as if the
+            store was not reached.
         :raises InvalidNameError: the name is invalid.
         :raises InvalidAmountError: the amount is out of bounds.
         :raises InvalidIdempotencyKeyError: the idempotency key is invalid.
-        :raises CounterNotFoundError: not counted: the limits do not allow to create a counter.
+        :raises CounterNotFoundError: not counted: the limits do not allow creating a counter.
         :raises TooManyCountersError: not counted: there are as many counters as the limits allow.
         :raises RateLimitExceededError: not counted: the client exceeds the rate limit.
         :raises IdempotencyMemoryError: not counted: the store has no memory for another
@@ -156,8 +156,8 @@ class RedisCounter(BaseCounter):
         :raises OutcomeUnknownError: perhaps counted: the store did not answer. With an idempotency
             key even if this call did not reach the store, because an earlier call may have; repeat
             the call to find out.
-        :raises HitSpooledError: not counted yet: the hit is in the spool. With a spool, the three
-            errors above mean that the spool is full, or that its disk fails.
+        :raises HitSpooledError: not counted yet: the hit is in the spool. With a spool, a
+            :class:`StoreError` means that the spool is full or busy, or that its disk fails.
         :raises NotAnIntegerError: not counted: the key holds another type.
         :raises CounterOverflowError: not counted: the value would exceed 2**63 - 1.
         """
@@ -240,7 +240,7 @@ class RedisCounter(BaseCounter):
         :raises InvalidAmountError: the value is out of bounds.
         :raises TooManyCountersError: the counter does not exist, and there are ``max_counters``.
         :raises NotAnIntegerError: the key holds another type, and was not changed.
-        :raises StoreError: the store did not answer in time, or rejected it; ``outcome``
+        :raises StoreError: the store did not answer in time, or rejected the command; ``outcome``
             says whether the counter may have been set.
         """
         operation = queries.set_value(
@@ -252,7 +252,7 @@ class RedisCounter(BaseCounter):
         return run(operation, self._pool.execute)
 
     def reset(self, name: str) -> int | None:
-        """Set a counter to 0 and return its previous value; raises the errors of :meth:`set`."""
+        """Set a counter to 0 and return its previous value; see :meth:`set` for the errors."""
         return self.set(name, 0)
 
     def delete(self, name: str) -> int | None:
@@ -262,7 +262,7 @@ class RedisCounter(BaseCounter):
 
         :raises InvalidNameError: the name is invalid.
         :raises NotAnIntegerError: the key holds another type, and was not changed.
-        :raises StoreError: the store did not answer in time, or rejected it; ``outcome``
+        :raises StoreError: the store did not answer in time, or rejected the command; ``outcome``
             says whether the counter may have been deleted.
         """
         operation = queries.delete(counter_key(self.prefix, name))
@@ -271,10 +271,11 @@ class RedisCounter(BaseCounter):
     def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.
 
-        A counter whose key another client created is included after its first hit or set here.
+        If another client created the key of a counter, its name is listed after the first
+        :meth:`hit` or :meth:`set`.
 
         :param after: only names after this one.
-        :param limit: maximum number of names; None: all, in steps with the timeout each.
+        :param limit: maximum number of names; None: all, in pages; the timeout is for each page.
         :raises StoreError: the store did not answer in time, or rejected the command.
         """
         return self._read(queries.names(self.prefix, after, limit))
@@ -289,8 +290,8 @@ class RedisCounter(BaseCounter):
     def check_ready(self) -> None:
         """Check that the store would accept a hit, without counting.
 
-        It would not if it is a read-only replica, is full, lacks the disk or the replicas that it
-        needs, or if the user may not run the commands of a hit.
+        It would not if it is a read-only replica, is full, lacks the disk or the replica that
+        the durability needs, or does not let the user run the commands of a hit.
 
         :raises StoreError: the store did not answer in time, or would reject a hit.
         """
@@ -352,7 +353,7 @@ class RedisCounter(BaseCounter):
         self.close()
 
     def _reset(self) -> None:
-        # A forked process is another writer, and has no hits of its parent.
+        # A forked process is another writer, and must not send hits of its parent.
         self._dispatcher = Dispatcher(
             self._pool, timeout=self.timeout, durability=self.durability, metrics=self.metrics
         )

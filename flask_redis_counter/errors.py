@@ -56,15 +56,15 @@ __all__ = [
     "TooManyCountersError",
 ]
 
-# The credentials of a URL.
+# Credentials in a URL.
 _CREDENTIALS = re.compile(r"//.*@", re.DOTALL)
 
 
 def printable(value: object) -> str:
     """Return a representation of a value that is safe in messages and logs.
 
-    Text is cut to 100 characters and shown without the credentials of a URL. Of other types than
-    text and numbers only the type is shown: clients, bytes and dicts may hold a password.
+    Text is cut to 100 characters and shown without the credentials of a URL. Of a value
+    that is neither text nor number, only the type is shown: it may hold a password.
     """
     if isinstance(value, str):
         return f"{_CREDENTIALS.sub('//***@', str.__str__(value))!r:.100}"

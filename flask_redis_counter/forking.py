@@ -22,7 +22,7 @@ class ForkSafe:
         self._resets: dict[int, Any] = {}
 
     def enter(self) -> None:
-        """Reset the state if it is another process's, or if there is none yet."""
+        """Reset the state if it belongs to another process, or if there is none yet."""
         if self._pid != os.getpid():
             self._reset_once(os.getpid())
 
@@ -36,7 +36,7 @@ class ForkSafe:
                 self._pid = pid
 
     def _reset(self) -> None:
-        """Replace the state by a new one, without using the old one."""
+        """Replace the state with a new one, without using the old one."""
         raise NotImplementedError
 
 

@@ -1,7 +1,7 @@
 """Host names: one rule for the ``Host`` header and for ``COUNTER_TRUSTED_HOSTS``.
 
-A label may contain underscores, as names of Compose and Swarm services do, and a name may end with
-the root's dot. Browsers send an international name as punycode.
+A label may contain underscores, like names of Compose and Swarm services, and a name may end with a
+dot (the DNS root). Browsers send an international name as punycode.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from .validation import check_integer
 
-#: Number of counters that is never reached: each hit may make its counter.
+#: Limit that the number of counters never reaches: each hit may create its counter.
 UNLIMITED = 2**53 - 1
 
 
@@ -36,14 +36,13 @@ class Limits:
         limits = Limits(visitor_window=1800, rate=RateLimit(hits=100, seconds=60))
         counter.hit("orders", visitor="203.0.113.7 Firefox", client="203.0.113.7", limits=limits)
 
-    :ivar max_counters: a hit makes its counter only while there are fewer counters than this; 0:
+    :ivar max_counters: a hit creates its counter only if there are fewer counters than this; 0:
         never; None: always.
     :ivar visitor_window: seconds within which a visitor counts once, 1 to 86,400; None: each
         hit counts. A repeated idempotency key is the same hit, whatever the window.
     :ivar rate: rate limit per client, over all counters; None: no limit.
-    :ivar idempotency_memory: percentage of the store's memory limit, 1 to 100. From
-        there on, hits with a new idempotency key are rejected, so that other hits still count;
-        None: never.
+    :ivar idempotency_memory: percentage of the store's memory limit, 1 to 100, from which hits with
+        a new idempotency key are rejected, so that other hits still count; None: never.
     :raises InvalidAmountError: an attribute is out of bounds.
     """
 
@@ -51,7 +50,7 @@ class Limits:
     visitor_window: int | None = None
     rate: RateLimit | None = None
     idempotency_memory: int | None = None
-    #: :attr:`max_counters` as the scripts take it: :data:`UNLIMITED` for None.
+    #: Argument of the scripts for :attr:`max_counters`: :data:`UNLIMITED` for None.
     counter_limit: int = field(init=False, repr=False)
     #: Whether the script must look at the visitor or the client before it counts the hit.
     needs_screening: bool = field(init=False, repr=False)
