@@ -98,7 +98,7 @@ def acl_rules(prefix: str, features: Iterable[str]) -> str:
 def probe_rights(key: str) -> Operation[dict[str, StoreRejectedError]]:
     """Run a command for each right except those of :func:`probe_channel`; return errors by right.
 
-    :param key: the key of a counter that does not exist. Its keys are deleted afterwards.
+    :param key: the key of a counter that does not exist. The keys written are deleted afterwards.
     """
     keys = CounterKeys(key)
     commands = _probe_commands(keys)

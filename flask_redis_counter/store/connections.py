@@ -176,7 +176,7 @@ def check_fsync(replies: Sequence[Any]) -> None:
     With appendfsync everysec, Valkey replies to WAITAOF before the hit is on disk.
 
     :param replies: the replies to :data:`WAITAOF_PROBE`; an error reply as redis-py's exception.
-    :raises DurabilityUnsupportedError: it does not.
+    :raises DurabilityUnsupportedError: the server does not support it.
     """
     waited, server, policy = replies
     if isinstance(waited, NoPermissionError):

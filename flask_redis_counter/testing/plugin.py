@@ -227,8 +227,9 @@ def shared_stack(compose_stack: ComposeStack) -> Stack:
 def stack(shared_stack: Stack, request: pytest.FixtureRequest) -> Stack:
     """The stack, ready. If it was not ready for an earlier test, the timeout is short.
 
-    :raises StackTimeoutError: it is not ready in time.
-    :raises StackError: it is still not ready, or has other Compose files than this test's folder.
+    :raises StackTimeoutError: the stack is not ready in time.
+    :raises StackError: the stack is still not ready, or has other Compose files than the test's
+        folder.
     """
     if shared_stack in request.config.stash[_COMPOSE_STACKS]:
         _check_files(shared_stack, request)
@@ -282,7 +283,7 @@ def _as_list(files: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
 def _check_files(stack: Stack, request: pytest.FixtureRequest) -> None:
     """Check that a stack has the Compose files that the folder of a test defines.
 
-    :raises StackError: it has others, because the test requested it dynamically.
+    :raises StackError: the stack has others, because the test requested it dynamically.
     """
     own = ComposeStack(_as_list(request.getfixturevalue("docker_compose_file")), "any").files
     if isinstance(stack, ComposeStack) and stack.files != own:

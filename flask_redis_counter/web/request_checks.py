@@ -32,9 +32,9 @@ def reject_invalid_request() -> None:
 def read_body() -> bytes:
     """Return the request's body, with a length or in chunks. Most views ignore it unread.
 
-    :raises LengthRequired: it is chunked, and the WSGI server does not mark its end.
-    :raises RequestEntityTooLarge: it is too large.
-    :raises BadRequest: it is incomplete.
+    :raises LengthRequired: the body is chunked, and the WSGI server does not mark its end.
+    :raises RequestEntityTooLarge: the body is too large.
+    :raises BadRequest: the body is incomplete.
     """
     if "Transfer-Encoding" in request.headers and not request.environ.get("wsgi.input_terminated"):
         raise LengthRequired("This server cannot read a chunked body: send a Content-Length.")

@@ -87,7 +87,7 @@ def _granian_log_config() -> dict[str, Any]:
 def check_installed() -> None:
     """Check that Granian is installed.
 
-    :raises ConfigurationError: it is not installed.
+    :raises ConfigurationError: Granian is not installed.
     """
     if find_spec("granian") is None:
         raise ConfigurationError(

@@ -225,7 +225,7 @@ class Faults:
 def _check_running(fault: str, replicas: tuple[Replica, ...]) -> None:
     """Check that all replicas run.
 
-    :raises StackError: one of them does not run, so that the fault would have no effect on it.
+    :raises StackError: a replica does not run, so that the fault would have no effect on it.
     """
     if not all(one.status == "running" for one in replicas):
         raise _not_running(fault, replicas)

@@ -69,7 +69,7 @@ def remove_abandoned(folder: Path) -> list[str]:
 
     :param folder: the folder that these processes had in common; they have ended.
     :return: the names of the projects.
-    :raises StackError: one of them cannot be removed.
+    :raises StackError: a stack cannot be removed.
     """
     removed = []
     for file in [*folder.glob(_FILE_NAME), *folder.glob(f"*/{_FILE_NAME}")]:

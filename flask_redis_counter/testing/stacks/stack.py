@@ -179,7 +179,7 @@ class Stack(ABC):
 
         It is looked up in each call, because it may change when the service is restarted.
 
-        :raises StackError: it has no address outside the stack, or only one argument is given.
+        :raises StackError: no address outside the stack, or only one argument is given.
         """
         if (service is None) != (port is None):
             raise StackError("name a service and its port, or neither of them for the endpoint")

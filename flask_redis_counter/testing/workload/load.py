@@ -29,7 +29,7 @@ OUTAGE_STATUSES = (502, 503, 504)
 class LoadGenerator:
     """The clients of one counter, and the history of their operations.
 
-    :param url: the service's URL, which must not change when a fault has ended.
+    :param url: the service's URL, which must be the same after each fault.
     :param counter: the counter's name.
     :param clients: the numbers of the clients in the history.
     :param with_idempotency_key: the clients that send an ``Idempotency-Key`` with each hit, and
