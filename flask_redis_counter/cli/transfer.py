@@ -75,7 +75,7 @@ def export_command(file: Path | None, form: str | None, as_json: bool) -> None:
     done = 0
 
     def describe_progress() -> str:
-        return "the export is not complete" if to_stdout else f"{file} is unchanged"
+        return "the export is not complete" if to_stdout else f"{file} was not written"
 
     with exit_on_error(describe_progress):
         with _open_transfer(_load_config()) as transfer:
@@ -95,7 +95,7 @@ def export_command(file: Path | None, form: str | None, as_json: bool) -> None:
         if as_json:
             print_line(json.dumps({"file": str(file), "exported": done, "bad": len(bad)}))
         else:
-            click.echo(f"{done} counters exported", err=True)
+            click.echo(f"{done} counter{'s' * (done != 1)} exported", err=True)
         _print_errors(bad, len(bad))
     if bad:
         raise SystemExit(FAILED)

@@ -48,6 +48,11 @@ class CounterGroup(AppGroup):
 
     program = "flask counter"
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Parse the command line, and run ``--help`` and ``--version``."""
+        with map_errors_to_exit_codes(self._hint, _USAGE_ERRORS):
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         with map_errors_to_exit_codes(self._hint, _USAGE_ERRORS):

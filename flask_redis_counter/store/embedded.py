@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from ..errors import ConfigurationError, CounterError
 from ..log_throttle import LogThrottle
-from .valkey_binary import server_binary
+from .valkey_binary import make_not_installed, server_binary
 
 #: Seconds that the server may take to load its data, and to stop.
 START_TIMEOUT = 60.0
@@ -237,7 +237,13 @@ def socket_url(socket_path: Path) -> str:
 
 
 def default_folder() -> Path:
-    """Return the folder of the embedded store in the user's data folder."""
-    from platformdirs import user_data_path
+    """Return the folder of the embedded store in the user's data folder.
+
+    :raises ConfigurationError: the packages of the embedded store are not installed.
+    """
+    try:
+        from platformdirs import user_data_path
+    except ImportError:
+        raise make_not_installed() from None
 
     return user_data_path("flask-redis-counter", appauthor=False)

@@ -19,7 +19,12 @@ def server_binary() -> str:
     for file in found:
         if file.name == "valkey-server":
             return str(file.locate())
-    raise ConfigurationError(
+    raise make_not_installed()
+
+
+def make_not_installed() -> ConfigurationError:
+    """Return the error for a program that needs the embedded store without its packages."""
+    return ConfigurationError(
         "REDIS_URL",
         "no Redis is configured and the embedded store is not installed: set REDIS_URL, "
         "or pip install 'flask-redis-counter[server,embedded]'",

@@ -54,7 +54,10 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     :param config: settings that override the environment; see :mod:`.config.config`.
     :raises ConfigurationError: a setting is malformed or out of bounds.
     """
-    app = Service(__package__)
+    # The whole package's name, so that the handler of app.logger is for all of its loggers.
+    app = Service(
+        "flask_redis_counter", template_folder="web/templates", static_folder="web/static"
+    )
     app.config.from_mapping(MAX_CONTENT_LENGTH=64 * 1024)
     app.config.from_mapping(config or {})
     FlaskRedisCounter(app)

@@ -108,7 +108,11 @@ def _check_address(host: str, port: int) -> None:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
     except OSError as error:
-        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
+        reason = (
+            "it is in use; --port chooses another"
+            if error.errno == errno.EADDRINUSE
+            else error.strerror
+        )
         raise CounterError(f"cannot listen on {host}:{port}: {reason}") from error
 
 

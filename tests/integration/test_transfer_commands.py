@@ -466,7 +466,7 @@ def test_export_interrupted(started, client, counter, tmp_path, number, code):
     assert process.returncode == code
     assert [path.name for path in folder.iterdir()] == ["counters"]
     assert (folder / "counters").read_text() == "before"
-    assert err == ("" if code == 143 else f"Stopped: {folder / 'counters'} is unchanged\n")
+    assert err == ("" if code == 143 else f"Stopped: {folder / 'counters'} was not written\n")
 
 
 def test_export_to_a_closed_pipe(started, client):
@@ -537,7 +537,7 @@ def test_export_keeps_mode_and_link(run, counter, tmp_path):
     assert (real / "counters").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "link").is_symlink()
     _, err = run("export", "none/counters", code=1)
-    assert err == "Error: No such file or directory; none/counters is unchanged\n"
+    assert err == "Error: No such file or directory; none/counters was not written\n"
     run("export", "/dev/null")
 
 
