@@ -1,6 +1,7 @@
 """Options and environment of the whole test run."""
 
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -11,8 +12,18 @@ pytest_plugins = ["flask_redis_counter.testing.plugin", "pytester"]
 LOCAL = "127.0.0.1,localhost"
 
 
-def pytest_configure() -> None:
-    """Exclude local hosts from the environment's proxies, and disable ``.netrc``."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Exclude local hosts from the environment's proxies, and disable ``.netrc``.
+
+    Examples of hypothesis have no time limit: its 200 ms pass early on a busy machine.
+    """
+    # Not every session installs hypothesis; tools.mutant has a profile of its own.
+    with suppress(ImportError):
+        from hypothesis import settings
+
+        if not config.pluginmanager.hasplugin("tools.mutant"):
+            settings.register_profile("no-deadline", deadline=None)
+            settings.load_profile("no-deadline")
     no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     os.environ["no_proxy"] = f"{no_proxy},{LOCAL}" if no_proxy else LOCAL
     os.environ["NETRC"] = os.devnull
