@@ -19,7 +19,7 @@ from ..errors import ConfigurationError, DurabilityUnsupportedError, SpoolError,
 from ..spool.spool import Spool
 from ..store.embedded import EmbeddedValkey
 from ..web.json_logging import configure_json_logging, is_json_logging
-from ..web.server import check_installed, serve
+from ..web.server.granian_server import check_installed, serve
 
 _log = logging.getLogger(__name__)
 

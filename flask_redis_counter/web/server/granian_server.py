@@ -14,11 +14,11 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError, CounterError
-from .json_logging import json_formatter
+from ...errors import ConfigurationError, CounterError
+from ..json_logging import json_formatter
 
 if TYPE_CHECKING:
-    from .rsgi.app import RSGIApp
+    from ..rsgi.app import RSGIApp
 
 #: Seconds that requests in flight have to finish when the server stops.
 SHUTDOWN_TIMEOUT = 5
@@ -141,8 +141,8 @@ def _unblock_sigterm_in_workers() -> None:
 
 
 def _load_app() -> Any:
-    from .app import create_app
-    from .rsgi.app import RSGIApp
+    from ..app import create_app
+    from ..rsgi.app import RSGIApp
 
     # Ctrl-C reaches the terminal's whole process group. The parent then sends SIGTERM to its
     # workers, and a Granian worker that gets both signals at once may hang.

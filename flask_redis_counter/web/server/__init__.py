@@ -1,0 +1,1 @@
+"""The production server: processes, sockets and TLS."""
