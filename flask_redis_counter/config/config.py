@@ -13,7 +13,7 @@ from ..errors import ConfigurationError, CounterError, printable
 from ..limits import Limits
 from ..validation import Durability
 from .service_links import is_service_link
-from .settings import SETTINGS, Network, Setting
+from .settings import SETTINGS, Proxy, Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class Config:
     :ivar visitors: whether unique visitors are counted.
     :ivar respect_dnt: whether visitors that send ``DNT`` or ``Sec-GPC`` are not counted as such.
     :ivar ignore_bots: whether hits of known crawlers are skipped.
-    :ivar trusted_proxies: proxies whose ``X-Forwarded-*`` headers are trusted.
+    :ivar trusted_proxies: networks of proxies whose ``X-Forwarded-*`` headers are trusted;
+        ``unix``: those that connect to a Unix socket.
     :ivar root_path: path under which a proxy publishes the service, e.g. ``/counter``, or empty.
     :ivar ipv6_prefix: number of significant bits of a client's IPv6 address.
     :ivar trusted_hosts: host names that are accepted in requests; empty: any.
@@ -67,7 +68,7 @@ class Config:
     visitors: bool
     respect_dnt: bool
     ignore_bots: bool
-    trusted_proxies: tuple[Network, ...]
+    trusted_proxies: tuple[Proxy, ...]
     root_path: str
     ipv6_prefix: int
     trusted_hosts: tuple[str, ...]

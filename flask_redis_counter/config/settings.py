@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ..errors import InvalidAmountError
 from ..hosts import normalize
@@ -25,7 +25,10 @@ from ..validation import (
     check_url,
 )
 
-Network: TypeAlias = IPv4Network | IPv6Network
+#: In ``COUNTER_TRUSTED_PROXIES``: the peers of a Unix socket, which have no address.
+UNIX: Final = "unix"
+
+Proxy: TypeAlias = IPv4Network | IPv6Network | Literal["unix"]
 
 _ROOT_PATH = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+")
 
@@ -100,12 +103,13 @@ def _rate(given: Any) -> RateLimit:
     raise ValueError("is not HITS/SECONDS, such as 100/60, up to 1000000/86400")
 
 
-def _networks(given: Any) -> tuple[Network, ...]:
+def _proxies(given: Any) -> tuple[Proxy, ...]:
     try:
-        return tuple(map(ip_network, _words(given)))
+        return tuple(UNIX if word == UNIX else ip_network(word) for word in _words(given))
     except ValueError:
         raise ValueError(
-            "is not a list of addresses or networks, such as 10.0.0.0/8, ::1"
+            "is not a list of addresses or networks, such as 10.0.0.0/8, ::1, or of unix for a "
+            "Unix socket"
         ) from None
 
 
@@ -327,10 +331,11 @@ SETTINGS = {
         ),
         Setting(
             "COUNTER_TRUSTED_PROXIES",
-            _networks,
+            _proxies,
             (),
             "Addresses and networks of proxies whose `X-Forwarded-For`, `X-Forwarded-Proto` and"
-            " `X-Forwarded-Prefix` are trusted, separated by commas.",
+            " `X-Forwarded-Prefix` are trusted, separated by commas. `unix`: the proxy connects "
+            "to a Unix socket.",
         ),
         Setting(
             "COUNTER_ROOT_PATH",

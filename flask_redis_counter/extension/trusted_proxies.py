@@ -8,7 +8,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
 
-from ..config.settings import Network, is_root_path
+from ..config.settings import UNIX, Proxy, is_root_path
 
 #: Returns a request header by lowercase name, or None if it is absent. Repeated headers are
 #: joined with commas.
@@ -24,11 +24,14 @@ _NAT64 = ip_network("64:ff9b::/96")
 class TrustedProxies:
     """The proxies whose X-Forwarded-* headers are trusted.
 
-    :param networks: their addresses.
+    A peer without an IP address is that of a Unix socket. Servers call it differently:
+    ``REMOTE_ADDR`` is empty in this package's server and gunicorn, ``localhost`` in waitress.
+
+    :param proxies: their networks; ``unix``: each peer of a Unix socket.
     """
 
-    def __init__(self, networks: tuple[Network, ...]) -> None:
-        self._networks = networks
+    def __init__(self, proxies: tuple[Proxy, ...]) -> None:
+        self._proxies = proxies
 
     def client_address(self, peer: str, headers: HeaderGetter) -> str:
         """Return the nearest address that does not belong to a trusted proxy.
@@ -39,7 +42,7 @@ class TrustedProxies:
         :param peer: address of the connection's other end.
         """
         hops = _split_list(headers("x-forwarded-for"))
-        while hops and _is_in(peer, self._networks):
+        while hops and _is_in(peer, self._proxies):
             host_port = _HOST_PORT.fullmatch(hops[-1])
             address = host_port[1] or host_port[2] if host_port else hops[-1]
             if not _is_address(address):
@@ -54,7 +57,7 @@ class TrustedProxies:
         :param peer: address of the connection's other end.
         :returns: None if the peer is not trusted, or the header is absent or has another value.
         """
-        if not _is_in(peer, self._networks):
+        if not _is_in(peer, self._proxies):
             return None
         scheme = _split_list(headers("x-forwarded-proto"))[-1].lower()
         return scheme if scheme in ("http", "https") else None
@@ -65,7 +68,7 @@ class TrustedProxies:
         :param peer: address of the connection's other end.
         :returns: None if the peer is not trusted, or the header is absent or not a plain path.
         """
-        if not _is_in(peer, self._networks):
+        if not _is_in(peer, self._proxies):
             return None
         # The nearest proxy knows the whole prefix; entries further left may be the client's own.
         path = _split_list(headers("x-forwarded-prefix"))[-1].rstrip("/")
@@ -99,12 +102,12 @@ def _split_list(header: str | None) -> list[str]:
 
 
 @lru_cache(maxsize=4096)
-def _is_in(address: str, networks: tuple[Network, ...]) -> bool:
+def _is_in(address: str, proxies: tuple[Proxy, ...]) -> bool:
     if not _is_address(address):
-        return False
+        return UNIX in proxies
     client = ip_address(address)
     client = getattr(client, "ipv4_mapped", None) or client
-    return any(client in network for network in networks)
+    return any(proxy != UNIX and client in proxy for proxy in proxies)
 
 
 def _is_address(text: str) -> bool:

@@ -124,6 +124,7 @@ def test_earlier_source_wins_and_empty_counts_as_not_set():
         ("COUNTER_TRUSTED_PROXIES", "10.0.0.1/8"),
         ("COUNTER_TRUSTED_PROXIES", "10.0.0.1;10.0.0.2"),
         ("COUNTER_TRUSTED_PROXIES", ["10.0.0.1"]),
+        ("COUNTER_TRUSTED_PROXIES", "unix:/run/proxy"),
         ("COUNTER_TRUSTED_HOSTS", "https://example.org"),
         ("COUNTER_ROOT_PATH", "counter"),
         ("COUNTER_ROOT_PATH", "//evil.example"),
@@ -205,14 +206,15 @@ def test_list_settings():
     """Items are separated by commas, spaces or both. Without items the list is empty."""
     config = Config.load(
         {
-            "COUNTER_TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.1 , ::1",
+            "COUNTER_TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.1 , unix ::1",
             "COUNTER_TRUSTED_HOSTS": "Example.org .example.net,",
             "COUNTER_CORS_ORIGINS": "https://example.org http://localhost:3000",
         }
     )
-    assert [str(network) for network in config.trusted_proxies] == [
+    assert [str(proxy) for proxy in config.trusted_proxies] == [
         "10.0.0.0/8",
         "192.0.2.1/32",
+        "unix",
         "::1/128",
     ]
     assert config.trusted_hosts == ("example.org", ".example.net")

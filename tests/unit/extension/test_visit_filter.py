@@ -74,9 +74,20 @@ def test_malformed_forwarded_for_falls_back_to_the_proxy(forwarded):
 
 
 @pytest.mark.parametrize("peer", ["", "unix:", "localhost"])
-def test_peer_without_an_address_is_not_a_proxy(peer):
-    """Such as the peer of a Unix socket."""
+def test_peer_of_a_unix_socket_is_a_proxy_if_unix_is_trusted(peer):
+    """The peer of a Unix socket has no address; servers call it differently."""
     assert address("0.0.0.0/0 ::/0", peer, "203.0.113.7") == peer
+    assert address("unix", peer, "203.0.113.7") == "203.0.113.7"
+    assert address("10.0.0.1 unix", peer, "198.51.100.1, 203.0.113.7, 10.0.0.1") == "203.0.113.7"
+    for forwarded in (None, "", "unknown", "unix:"):
+        assert address("unix", peer, forwarded) == peer
+
+
+def test_unix_does_not_trust_addresses():
+    """Only peers without an address are trusted, and no entry of the header."""
+    assert address("unix", "203.0.113.7", "198.51.100.1") == "203.0.113.7"
+    assert address("unix", "", "198.51.100.1, unix:") == ""
+    assert address("unix", "", "198.51.100.1, 203.0.113.7") == "203.0.113.7"
 
 
 @pytest.mark.parametrize(
