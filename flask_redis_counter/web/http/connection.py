@@ -1,0 +1,485 @@
+"""One HTTP/1.1 connection: requests in, responses out in the same order.
+
+The parser is llhttp, by httptools, in its strict mode. It parses one message at a time: a piece of
+the received bytes that ends with a head. So a client that sends many requests at once occupies
+little memory, and a rejected message is the last one of its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any, Protocol
+
+import httptools
+
+from .connection_table import ConnectionTable
+from .request import Rejection, Request, body_too_large
+from .response import CONTINUE
+
+#: Seconds until the first byte of a connection; it is then closed without a response.
+FIRST_BYTE_TIMEOUT = 5.0
+
+#: Seconds from the first byte of a head until its last one.
+HEAD_TIMEOUT = 10.0
+
+#: Seconds from the end of a head until the end of its body.
+BODY_TIMEOUT = 10.0
+
+#: Seconds between a response and the first byte of the next request.
+KEEP_ALIVE_TIMEOUT = 75.0
+
+#: Seconds in which a client must read some of the bytes that wait for it.
+WRITE_TIMEOUT = 15.0
+
+#: Seconds for reading, and ignoring, what a client sends after its request was rejected. Without
+#: reading it, the kernel would reset the connection, and the client might not see the response.
+LINGER_TIMEOUT = 2.0
+
+#: Maximum bytes of a request's target: its path and query.
+MAX_TARGET_BYTES = 8 * 1024
+
+#: Maximum bytes of a head: request line and header fields.
+MAX_HEAD_BYTES = 32 * 1024
+
+#: Maximum bytes of a message with the framing of its chunks, as a multiple of the body's limit.
+MAX_CHUNK_OVERHEAD = 8
+
+#: Maximum number of requests of one connection that were received and are not answered.
+MAX_PIPELINED = 32
+
+#: Unsent bytes beyond which a connection starts no more requests.
+WRITE_BUFFER_BYTES = 16 * 1024
+
+# Bytes read at once. All connections of a thread share the buffer: it is empty between two events.
+_buffer = bytearray(16 * 1024)
+_view = memoryview(_buffer)
+
+_END_OF_HEAD = b"\r\n\r\n"
+
+_MALFORMED = Rejection(HTTPStatus.BAD_REQUEST, "The request is malformed: send HTTP/1.1.")
+_HEAD_TOO_LARGE = Rejection(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"The request's head is larger than {MAX_HEAD_BYTES} bytes: send fewer or shorter headers.",
+)
+_TARGET_TOO_LONG = Rejection(
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    f"The URL is longer than {MAX_TARGET_BYTES} bytes: shorten it.",
+)
+_TIMEOUT = Rejection(
+    HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time: send it again."
+)
+_TOO_MANY_CONNECTIONS = Rejection(
+    HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections; try again later."
+)
+
+
+class Application(Protocol):
+    """The application behind the connections of a worker."""
+
+    #: Maximum bytes of a request's body.
+    max_body_bytes: int
+
+    def start(self, request: Request, is_first: bool) -> bool:
+        """Start a request; call :meth:`HTTPConnection.respond` at once or later.
+
+        Later requests of the connection start before the response, unless the application sets
+        :attr:`.Request.is_exclusive`.
+
+        :param is_first: whether all earlier requests of the connection are answered.
+        :returns: False if the request must be the first one; it is then passed again.
+        """
+        ...
+
+    def render_rejection(self, rejection: Rejection, request: Request) -> bytes:
+        """Return the response to a request that the connection rejects."""
+        ...
+
+
+class HTTPConnection(asyncio.BufferedProtocol):
+    """A connection of a client.
+
+    :ivar client: address of the client; empty for a Unix socket.
+    :ivar scheme: ``http``, or ``https`` if the connection is encrypted.
+    :ivar server: address and port of this end; a Unix socket has the port 0.
+    :ivar idle_since: time of the last response, by the table's clock.
+    :ivar unsent_bytes: unsent bytes that the table has counted.
+    :ivar on_lost: called when the connection is lost, or None.
+    """
+
+    __slots__ = (
+        "_active",
+        "_application",
+        "_body",
+        "_body_bytes",
+        "_continues",
+        "_has_head",
+        "_is_closing",
+        "_is_ended",
+        "_is_new",
+        "_is_write_paused",
+        "_lingers",
+        "_lingers_since",
+        "_message_bytes",
+        "_parser",
+        "_received_since",
+        "_request",
+        "_stalled_bytes",
+        "_stalled_since",
+        "_table",
+        "_transport",
+        "_unparsed",
+        "_waiting",
+        "client",
+        "idle_since",
+        "on_lost",
+        "scheme",
+        "server",
+        "unsent_bytes",
+    )
+
+    def __init__(self, table: ConnectionTable, application: Application) -> None:
+        self.client: str = ""
+        self.scheme: str = "http"
+        self.server: tuple[str, int] = ("", 0)
+        self.idle_since: float = table.now
+        self.unsent_bytes: int = 0
+        self.on_lost: Callable[[], None] | None = None
+        self._table = table
+        self._application = application
+        self._transport: Any = None
+        self._parser = httptools.HttpRequestParser(self)
+        # Requests that were started, and those that wait for them; the oldest first.
+        self._active: deque[Request] = deque()
+        self._waiting: deque[Request] = deque()
+        # The request that is being received.
+        self._request: Request | None = None
+        self._has_head = False
+        self._message_bytes = self._body_bytes = 0
+        self._body: list[bytes] = []
+        self._received_since: float | None = None
+        self._continues = False
+        # Received bytes that are parsed when there is room for more requests.
+        self._unparsed = b""
+        self._is_new = True
+        # Whether no more requests are accepted; then the connection closes after its last response.
+        self._is_ended = self._lingers = False
+        self._is_closing = False
+        self._lingers_since: float | None = None
+        self._is_write_paused = False
+        self._stalled_bytes = 0
+        self._stalled_since = 0.0
+
+    # Events of the transport
+
+    def connection_made(self, transport: Any) -> None:
+        """Take the transport, and a place in the table."""
+        self._transport = transport
+        peer, server = map(transport.get_extra_info, ("peername", "sockname"))
+        if isinstance(peer, tuple):  # a Unix socket has a path, or no name
+            self.client, self.server = peer[0], (server[0], server[1])
+        if transport.get_extra_info("sslcontext") is not None:
+            self.scheme = "https"
+        transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
+        if not self._table.add(self):
+            self._reject(_TOO_MANY_CONNECTIONS)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Leave the table. Hits in flight still count."""
+        self._is_closing = True
+        self._table.remove(self)
+        self._waiting.clear()
+        self._unparsed = b""
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def get_buffer(self, _size: int) -> memoryview:
+        """Return the buffer for the next bytes."""
+        return _view
+
+    def buffer_updated(self, size: int) -> None:
+        """Parse the received bytes, and start the requests in them."""
+        if not self._is_ended:
+            self._feed(_buffer[:size])
+
+    def eof_received(self) -> bool:
+        """Answer the requests so far, then close: the client may have closed one direction only."""
+        if self._is_closing or self._is_idle:
+            return False
+        self._is_ended = True
+        return True
+
+    def pause_writing(self) -> None:
+        """Start no more requests until the client reads."""
+        self._is_write_paused = True
+        self._stalled_bytes = self.count_unsent()
+        self._stalled_since = self._table.now
+        self._table.mark_stalled(self)
+
+    def resume_writing(self) -> None:
+        """Start the requests that wait."""
+        self._is_write_paused = False
+        self._table.mark_unstalled(self)
+        self._continue()
+
+    # Events of the parser
+
+    def on_message_begin(self) -> None:
+        """Start to receive a request."""
+        self._request = Request(self)
+        self._has_head = False
+
+    def on_url(self, url: bytes) -> None:
+        """Append to the target of the request."""
+        assert self._request is not None
+        self._request.target += url
+        if len(self._request.target) > MAX_TARGET_BYTES:
+            raise _Rejected(_TARGET_TOO_LONG)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add a header field to the request. Trailers are ignored."""
+        if not self._has_head and self._request is not None:
+            self._request.add_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Check the head."""
+        request = self._request
+        assert request is not None
+        self._has_head = True
+        request.method = self._parser.get_method().decode("ascii")
+        request.version = self._parser.get_http_version()
+        if self._message_bytes > MAX_HEAD_BYTES:
+            raise _Rejected(_HEAD_TOO_LARGE)
+        rejection = request.check_head(self._application.max_body_bytes)
+        if rejection is not None:
+            raise _Rejected(rejection)
+        if "expect" in request.headers:
+            self._continues = request.version == "1.1"
+
+    def on_body(self, data: bytes) -> None:
+        """Append to the body of the request."""
+        self._body.append(data)
+        self._body_bytes += len(data)
+        if self._body_bytes > self._application.max_body_bytes:
+            raise _Rejected(body_too_large(self._application.max_body_bytes))
+
+    def on_message_complete(self) -> None:
+        """Start the request, or let it wait for its turn."""
+        request = self._request
+        assert request is not None
+        self._request = self._received_since = None
+        self._is_new = self._continues = False
+        self._message_bytes = 0
+        if self._body:
+            request.body = b"".join(self._body)
+            self._body.clear()
+            self._body_bytes = 0
+        if not self._parser.should_keep_alive():
+            self._is_ended = True
+            request.keeps_alive = False
+        elif self._table.is_draining:
+            self._is_ended = self._lingers = True
+            request.keeps_alive = False
+        request.started_at = perf_counter()
+        if self._waiting or not self._start(request):
+            self._waiting.append(request)
+
+    # Responses
+
+    def respond(self, request: Request, response: bytes) -> None:
+        """Send a response, after those to the earlier requests of this connection."""
+        request.response = response
+        active = self._active
+        while active and (ready := active[0].response) is not None:
+            active.popleft()
+            if not self._is_closing:
+                self._transport.write(ready)
+        self.idle_since = self._table.now
+        if self._waiting or self._unparsed or self._is_ended:
+            self._continue()
+
+    def write(self, data: bytes) -> None:
+        """Send a part of the response to an exclusive request."""
+        if not self._is_closing:
+            self._transport.write(data)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the connection is open, and its client reads."""
+        return not (self._is_write_paused or self._is_closing)
+
+    # The table's view
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the connection is open, and no response is due."""
+        return self._is_idle and not self._is_closing and self._lingers_since is None
+
+    @property
+    def _is_idle(self) -> bool:
+        return not (self._active or self._waiting or self._unparsed)
+
+    def count_unsent(self) -> int:
+        """Return the number of unsent bytes."""
+        return int(self._transport.get_write_buffer_size())
+
+    def close(self) -> None:
+        """Close the connection when its unsent bytes are sent."""
+        if not self._is_closing:
+            self._is_closing = True
+            self.idle_since = self._table.now
+            self._transport.close()
+
+    def drain(self) -> None:
+        """Close an idle connection; otherwise close it after the last response."""
+        if self.is_idle and self._received_since is None:
+            self.close()
+        elif requests := [*self._active, *self._waiting]:
+            requests[-1].keeps_alive = False
+            self._is_ended = self._lingers = True
+
+    def abort(self) -> None:
+        """Close the connection at once; drop its unsent bytes."""
+        self._is_closing = True
+        self._table.mark_unstalled(self)
+        self._transport.abort()
+
+    def check_timeout(self, now: float) -> None:
+        """Close the connection if one of its time-outs is over.
+
+        :param now: the loop's time.
+        """
+        if self._is_closing:
+            if now - self.idle_since > WRITE_TIMEOUT:
+                self.abort()
+        elif self._is_write_paused:
+            self._check_progress(now)
+        elif self._lingers_since is not None:
+            if now - self._lingers_since > LINGER_TIMEOUT:
+                self.abort()
+        elif not self._is_idle:
+            return
+        elif self._received_since is not None:
+            timeout = BODY_TIMEOUT if self._has_head else HEAD_TIMEOUT
+            if now - max(self._received_since, self.idle_since) > timeout:
+                self._reject(_TIMEOUT)
+        elif now - self.idle_since > (FIRST_BYTE_TIMEOUT if self._is_new else KEEP_ALIVE_TIMEOUT):
+            self.close()
+
+    def _check_progress(self, now: float) -> None:
+        unsent = self.count_unsent()
+        if unsent < self._stalled_bytes:
+            self._stalled_since = now
+        elif now - self._stalled_since > WRITE_TIMEOUT:
+            self.abort()
+        self._stalled_bytes = unsent
+
+    # Steps
+
+    def _feed(self, data: bytes | bytearray) -> None:
+        """Parse bytes, one message at a time, while there is room for more requests."""
+        start, size = 0, len(data)
+        while start < size and not self._is_ended:
+            if (
+                self._unparsed
+                or self._is_write_paused
+                or len(self._active) + len(self._waiting) >= MAX_PIPELINED
+            ):
+                self._unparsed += data[start:]
+                self._transport.pause_reading()
+                return
+            end = data.find(_END_OF_HEAD, start)
+            end = size if end < 0 else end + len(_END_OF_HEAD)
+            start += self._parse(data if end - start == size else data[start:end])
+
+    def _parse(self, data: bytes | bytearray) -> int:
+        """Parse a piece of a message; return the number of bytes that were used."""
+        used = len(data)
+        had_head = self._request is not None and self._has_head
+        self._message_bytes += used
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # The request is answered as if it asked for no upgrade (RFC 9110, section 7.8).
+            used = upgrade.args[0]
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _Rejected):
+                raise
+            self._reject(error.__context__.rejection)
+        except httptools.HttpParserError:
+            self._reject(_MALFORMED)
+        if self._request is not None:
+            self._check_incomplete(had_head)
+        return used
+
+    def _check_incomplete(self, had_head: bool) -> None:
+        """Check the limits of a request of which more bytes are to come."""
+        self._is_new = False
+        if self._received_since is None or (self._has_head and not had_head):
+            self._received_since = self._table.loop.time()
+        if not self._has_head:
+            if self._message_bytes > MAX_HEAD_BYTES:
+                self._reject(_HEAD_TOO_LARGE)
+        elif self._continues and self._is_idle:
+            self._continues = False
+            self._transport.write(CONTINUE)
+        elif self._message_bytes > MAX_CHUNK_OVERHEAD * self._application.max_body_bytes:
+            self._reject(body_too_large(self._application.max_body_bytes))
+
+    def _start(self, request: Request) -> bool:
+        """Start a request, unless it has to wait for earlier ones, or for the client to read."""
+        active = self._active
+        if self._is_write_paused or (active and active[-1].is_exclusive):
+            return False
+        is_first = not active
+        active.append(request)
+        if request.response is not None:  # rejected
+            self.respond(request, request.response)
+        elif not self._application.start(request, is_first):
+            active.pop()
+            return False
+        return True
+
+    def _continue(self) -> None:
+        """Start the requests that wait, parse the bytes that wait, or close."""
+        while self._waiting and not self._is_closing:
+            request = self._waiting.popleft()
+            if not self._start(request):
+                self._waiting.appendleft(request)
+                return
+        if self._unparsed and not (self._is_write_paused or self._is_closing):
+            data, self._unparsed = self._unparsed, b""
+            self._transport.resume_reading()
+            self._feed(data)
+        if self._is_ended and self.is_idle:
+            self._end()
+
+    def _end(self) -> None:
+        """Close after the last response."""
+        if self._lingers and self._transport.can_write_eof():
+            self._lingers_since = self._table.loop.time()
+            self._transport.write_eof()
+        else:
+            self.close()
+
+    def _reject(self, rejection: Rejection) -> None:
+        """Respond with an error, after the earlier responses, and accept no more requests."""
+        request = self._request or Request(self)
+        self._request = self._received_since = None
+        self._body.clear()
+        self._unparsed = b""
+        request.keeps_alive = False
+        request.response = self._application.render_rejection(rejection, request)
+        self._is_ended = self._lingers = True
+        self._waiting.append(request)
+        self._continue()
+
+
+class _Rejected(Exception):
+    """Stops the parser in one of its callbacks."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        self.rejection = rejection

@@ -1,0 +1,139 @@
+"""All connections of a worker: their limits, and one timer for all of their time-outs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from heapq import nsmallest
+from typing import TYPE_CHECKING
+
+from .response import DATE
+
+if TYPE_CHECKING:
+    from .connection import HTTPConnection
+
+#: Seconds between two checks of all connections; the precision of the time-outs.
+CHECK_INTERVAL = 1.0
+
+#: Maximum bytes of unsent responses of all connections of a worker.
+MAX_UNSENT_BYTES = 32 * 1024 * 1024
+
+#: Share of the connections that is closed at once when there are too many.
+EVICTED_SHARE = 0.02
+
+
+class ConnectionTable:
+    """The open connections of a worker.
+
+    :param max_connections: number of connections beyond which those that have been idle longest
+        are closed.
+    :ivar now: the loop's time at the last check: a clock with a precision of
+        :data:`CHECK_INTERVAL` seconds that costs nothing to read.
+    :ivar checked_at: :func:`time.monotonic` of the last check.
+    :ivar is_draining: whether the worker stops: each response closes its connection.
+    :ivar unsent_bytes: bytes of responses that wait for clients that do not read.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_connections: int) -> None:
+        self.loop = loop
+        self.max_connections: int = max_connections
+        self.now: float = loop.time()
+        self.checked_at: float = time.monotonic()
+        self.is_draining: bool = False
+        self.unsent_bytes: int = 0
+        self._connections: set[HTTPConnection] = set()
+        # In the order in which they stopped reading.
+        self._stalled: dict[HTTPConnection, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Event = asyncio.Event()
+        self._on_check: list[Callable[[], None]] = []
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def start(self) -> None:
+        """Start the timer."""
+        self._check()
+
+    def call_on_check(self, function: Callable[[], None]) -> None:
+        """Call a function at each check."""
+        self._on_check.append(function)
+
+    def add(self, connection: HTTPConnection) -> bool:
+        """Add a new connection.
+
+        :returns: False if there are too many connections, and none of them is idle.
+        """
+        has_room = len(self._connections) < self.max_connections or self._evict()
+        self._connections.add(connection)
+        return has_room
+
+    def remove(self, connection: HTTPConnection) -> None:
+        """Remove a closed connection."""
+        self._connections.discard(connection)
+        self.mark_unstalled(connection)
+        if not self._connections:
+            self._emptied.set()
+
+    def mark_stalled(self, connection: HTTPConnection) -> None:
+        """Count the unsent bytes of a connection whose client does not read.
+
+        Beyond :data:`MAX_UNSENT_BYTES`, connections are aborted, the longest stalled first.
+        """
+        self._stalled.setdefault(connection)
+        self._count_unsent(connection)
+        while self.unsent_bytes > MAX_UNSENT_BYTES and self._stalled:
+            next(iter(self._stalled)).abort()
+
+    def mark_unstalled(self, connection: HTTPConnection) -> None:
+        """Stop counting the unsent bytes of a connection."""
+        if connection in self._stalled:
+            del self._stalled[connection]
+            self.unsent_bytes -= connection.unsent_bytes
+            connection.unsent_bytes = 0
+
+    async def drain(self, timeout: float) -> None:
+        """Close idle connections, and the others after their responses; abort after the timeout.
+
+        :param timeout: seconds.
+        """
+        self.is_draining = True
+        for connection in list(self._connections):
+            connection.close_if_idle()
+        if self._connections:
+            self._emptied.clear()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._emptied.wait()
+            except TimeoutError:
+                for connection in list(self._connections):
+                    connection.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _check(self) -> None:
+        self.now = now = self.loop.time()
+        self.checked_at = time.monotonic()
+        DATE.update()
+        for connection in self._stalled:
+            self._count_unsent(connection)
+        for connection in list(self._connections):
+            connection.check_timeout(now)
+        for function in self._on_check:
+            function()
+        self._timer = self.loop.call_at(now + CHECK_INTERVAL, self._check)
+
+    def _count_unsent(self, connection: HTTPConnection) -> None:
+        self.unsent_bytes -= connection.unsent_bytes
+        connection.unsent_bytes = connection.count_unsent()
+        self.unsent_bytes += connection.unsent_bytes
+
+    def _evict(self) -> bool:
+        """Close the connections that have waited longest for a complete request."""
+        idle = [one for one in self._connections if one.is_idle]
+        count = max(1, int(self.max_connections * EVICTED_SHARE))
+        evicted = nsmallest(count, idle, key=lambda one: one.idle_since)
+        for connection in evicted:
+            connection.close()
+        return bool(evicted)
