@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Self, TypeVar, Unpack, overload
 
@@ -13,7 +13,7 @@ import redis.asyncio
 from .base_counter import BaseCounter, CounterOptions, load_options
 from .counting.async_dispatcher import AsyncDispatcher
 from .counting.batcher import SYNC_SHARE
-from .counting.hit import Hit, make_pending_hit
+from .counting.hit import Hit, PendingHit, make_pending_hit
 from .counting.metrics import HitMetrics
 from .counting.per_loop import PerLoop
 from .counting.visitors import VisitorCache
@@ -150,11 +150,39 @@ class AsyncRedisCounter(BaseCounter):
             key, amount, idempotency_key, visitor, client, limits, self.visitors
         )
         await here.dispatcher.count(pending)
+        await self.settle(pending)
+        return Hit(name, pending.result(), pending.replayed, pending.counted)
+
+    def submit(
+        self,
+        name: str,
+        amount: int,
+        idempotency_key: str | None,
+        visitor: str | None,
+        client: str | None,
+        limits: Limits,
+        done: Callable[[PendingHit], None],
+    ) -> None:
+        """Count a hit without a task for it, for servers; arguments as those of :meth:`hit`.
+
+        :param done: called once in the running loop when the hit has its outcome, perhaps before
+            this method returns. Then await :meth:`settle` if the hit has an error.
+        :raises CounterError: an argument is invalid; ``done`` is not called.
+        """
+        key = counter_key(self.prefix, name)
+        if self._pid != os.getpid():  # self.enter(), on the hot path
+            self.enter()
+        pending = make_pending_hit(
+            key, amount, idempotency_key, visitor, client, limits, self.visitors
+        )
+        self._loops.get().dispatcher.submit(pending, done)
+
+    async def settle(self, pending: PendingHit) -> None:
+        """Add a hit that the store did not accept to the spool, and record an error."""
         if pending.error is not None:
             if self.spool is not None and isinstance(pending.error, StoreError):
                 await asyncio.to_thread(self._add_to_spool, self.spool, pending)
             self.metrics.record_failure(pending, asyncio.get_running_loop().time())
-        return Hit(name, pending.result(), pending.replayed, pending.counted)
 
     @overload
     async def value(self, name: str) -> int: ...

@@ -42,6 +42,7 @@ class Config:
     :ivar ipv6_prefix: number of significant bits of a client's IPv6 address.
     :ivar trusted_hosts: host names that are accepted in requests; empty: any.
     :ivar cors_origins: origins whose scripts may read counters and replies to hits.
+    :ivar max_connections: maximum number of connections, per worker process.
     :ivar max_listeners: maximum number of listeners to live events, per worker process.
     :ivar show_store: whether the statistics page shows the state of the store.
     :ivar log_json: whether the log is JSON.
@@ -73,6 +74,7 @@ class Config:
     ipv6_prefix: int
     trusted_hosts: tuple[str, ...]
     cors_origins: tuple[str, ...]
+    max_connections: int
     max_listeners: int
     show_store: bool
     log_json: bool
@@ -156,6 +158,7 @@ class Config:
             ipv6_prefix=values["COUNTER_IPV6_PREFIX"],
             trusted_hosts=values["COUNTER_TRUSTED_HOSTS"],
             cors_origins=values["COUNTER_CORS_ORIGINS"],
+            max_connections=values["COUNTER_MAX_CONNECTIONS"],
             max_listeners=values["COUNTER_MAX_LISTENERS"],
             show_store=values["COUNTER_SHOW_STORE"],
             log_json=log_json,

@@ -367,9 +367,16 @@ SETTINGS = {
             "`https://example.org`, separated by commas, or `*`.",
         ),
         Setting(
+            "COUNTER_MAX_CONNECTIONS",
+            _integer(10, 100_000),
+            4096,
+            "Number of connections of each worker process of the production server, 10 to 100000. "
+            "Beyond it, those that have waited longest for a request are closed.",
+        ),
+        Setting(
             "COUNTER_MAX_LISTENERS",
             _integer(0, 10_000),
-            100,
+            1000,
             "Number of clients that may listen to `/live` in each worker process of the "
             "production server, 0 to 10000. With 0 the numbers on pages are not updated live.",
         ),

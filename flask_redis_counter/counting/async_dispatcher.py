@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
 from ..errors import CounterError, StoreError
 from ..store.async_pool import AsyncConnectionPool
@@ -39,30 +40,47 @@ class AsyncDispatcher:
 
     async def count(self, hit: PendingHit) -> None:
         """Send a hit and set its outcome, within the timeout."""
+        future = asyncio.get_running_loop().create_future()
+
+        def release(_: PendingHit) -> None:
+            if not future.done():  # cancelled
+                future.set_result(None)
+
+        self.submit(hit, release)
+        try:
+            await future
+        finally:
+            if hit.is_pending:  # cancelled
+                hit.waiter = None
+                self._batcher.expire(hit)
+
+    def submit(self, hit: PendingHit, done: Callable[[PendingHit], None]) -> None:
+        """Send a hit and set its outcome, within the timeout, without a task for it.
+
+        :param done: called once in the loop when the hit has its outcome, perhaps before this
+            method returns.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time()
         hit.started_at = now
         hit.deadline = now + self._timeout
+        hit.waiter = done
         try:
             batch = self._batcher.add(hit, now)
         except CounterError as error:
             hit.error = error
+            _wake([hit])
             return
-        hit.waiter = loop.create_future()
         if batch is None and (self._sender_task is None or self._sender_task.done()):
             batch = self._batcher.in_flight  # the sender task was cancelled
         if batch is not None:
             self._sender_task = loop.create_task(self._send_all(batch))
         if self._timer is None:
             self._timer = loop.call_at(hit.deadline, self._expire_overdue)
-        try:
-            await hit.waiter
-        finally:
-            if hit.is_pending:  # cancelled
-                self._batcher.expire(hit)
 
     async def _send_all(self, batch: Batch | None) -> None:
         while batch is not None:
+            following: Batch | None = None
             try:
                 await self._send_until_answered(batch)
             except BaseException:  # e.g. cancelled at the end of the loop
@@ -74,8 +92,10 @@ class AsyncDispatcher:
                 # False if another task took over after the loop was blocked for long.
                 still_sender = self._batcher.in_flight is batch
                 self._batcher.finish(batch)
+                # Before the callers wake: one of them may start the next batch.
+                following = self._batcher.in_flight if still_sender else None
                 _wake(batch.hits)
-            batch = self._batcher.in_flight if still_sender else None
+            batch = following
 
     async def _send_until_answered(self, batch: Batch) -> None:
         """Send a batch until it is answered or there is no time for another attempt."""
@@ -112,5 +132,12 @@ class AsyncDispatcher:
 
 def _wake(hits: list[PendingHit]) -> None:
     for hit in hits:
-        if not hit.waiter.done():
-            hit.waiter.set_result(None)
+        done, hit.waiter = hit.waiter, None
+        if done is None:
+            continue  # woken before
+        try:
+            done(hit)
+        except Exception as error:  # the other callers are waiting, too
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "the callback of a hit failed", "exception": error}
+            )

@@ -66,7 +66,7 @@ class PendingHit:
     :ivar error: reason why there is no value, or None.
     :ivar replayed: whether an earlier hit with the same idempotency key counted.
     :ivar counted: False if the visitor was already counted within the window.
-    :ivar waiter: lock or future that the dispatcher releases to wake the caller.
+    :ivar waiter: lock that the dispatcher releases to wake the caller, or callback for the outcome.
     """
 
     __slots__ = (

@@ -107,7 +107,6 @@ class HTTPConnection(asyncio.BufferedProtocol):
     :ivar server: address and port of this end; a Unix socket has the port 0.
     :ivar idle_since: time of the last response, by the table's clock.
     :ivar unsent_bytes: unsent bytes that the table has counted.
-    :ivar on_lost: called when the connection is lost, or None.
     """
 
     __slots__ = (
@@ -119,11 +118,14 @@ class HTTPConnection(asyncio.BufferedProtocol):
         "_has_head",
         "_is_closing",
         "_is_ended",
+        "_is_lost",
         "_is_new",
+        "_is_receiving",
         "_is_write_paused",
         "_lingers",
         "_lingers_since",
         "_message_bytes",
+        "_on_lost",
         "_parser",
         "_received_since",
         "_request",
@@ -135,7 +137,6 @@ class HTTPConnection(asyncio.BufferedProtocol):
         "_waiting",
         "client",
         "idle_since",
-        "on_lost",
         "scheme",
         "server",
         "unsent_bytes",
@@ -147,7 +148,6 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self.server: tuple[str, int] = ("", 0)
         self.idle_since: float = table.now
         self.unsent_bytes: int = 0
-        self.on_lost: Callable[[], None] | None = None
         self._table = table
         self._application = application
         self._transport: Any = None
@@ -155,9 +155,9 @@ class HTTPConnection(asyncio.BufferedProtocol):
         # Requests that were started, and those that wait for them; the oldest first.
         self._active: deque[Request] = deque()
         self._waiting: deque[Request] = deque()
-        # The request that is being received.
-        self._request: Request | None = None
-        self._has_head = False
+        # The request that is being received, or was received last.
+        self._request = Request(self)
+        self._is_receiving = self._has_head = False
         self._message_bytes = self._body_bytes = 0
         self._body: list[bytes] = []
         self._received_since: float | None = None
@@ -167,7 +167,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._is_new = True
         # Whether no more requests are accepted; then the connection closes after its last response.
         self._is_ended = self._lingers = False
-        self._is_closing = False
+        self._is_closing = self._is_lost = False
+        self._on_lost: Callable[[], None] | None = None
         self._lingers_since: float | None = None
         self._is_write_paused = False
         self._stalled_bytes = 0
@@ -189,12 +190,12 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Leave the table. Hits in flight still count."""
-        self._is_closing = True
+        self._is_closing = self._is_lost = True
         self._table.remove(self)
         self._waiting.clear()
         self._unparsed = b""
-        if self.on_lost is not None:
-            self.on_lost()
+        if self._on_lost is not None:
+            self._on_lost()
 
     def get_buffer(self, _size: int) -> memoryview:
         """Return the buffer for the next bytes."""
@@ -230,32 +231,31 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def on_message_begin(self) -> None:
         """Start to receive a request."""
         self._request = Request(self)
+        self._is_receiving = True
         self._has_head = False
 
     def on_url(self, url: bytes) -> None:
         """Append to the target of the request."""
-        assert self._request is not None
         self._request.target += url
         if len(self._request.target) > MAX_TARGET_BYTES:
-            raise _Rejected(_TARGET_TOO_LONG)
+            raise _RejectedError(_TARGET_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header field to the request. Trailers are ignored."""
-        if not self._has_head and self._request is not None:
+        if not self._has_head:
             self._request.add_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Check the head."""
         request = self._request
-        assert request is not None
         self._has_head = True
         request.method = self._parser.get_method().decode("ascii")
         request.version = self._parser.get_http_version()
         if self._message_bytes > MAX_HEAD_BYTES:
-            raise _Rejected(_HEAD_TOO_LARGE)
+            raise _RejectedError(_HEAD_TOO_LARGE)
         rejection = request.check_head(self._application.max_body_bytes)
         if rejection is not None:
-            raise _Rejected(rejection)
+            raise _RejectedError(rejection)
         if "expect" in request.headers:
             self._continues = request.version == "1.1"
 
@@ -264,14 +264,13 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._body.append(data)
         self._body_bytes += len(data)
         if self._body_bytes > self._application.max_body_bytes:
-            raise _Rejected(body_too_large(self._application.max_body_bytes))
+            raise _RejectedError(body_too_large(self._application.max_body_bytes))
 
     def on_message_complete(self) -> None:
         """Start the request, or let it wait for its turn."""
         request = self._request
-        assert request is not None
-        self._request = self._received_since = None
-        self._is_new = self._continues = False
+        self._is_receiving = self._is_new = self._continues = False
+        self._received_since = None
         self._message_bytes = 0
         if self._body:
             request.body = b"".join(self._body)
@@ -300,6 +299,17 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self.idle_since = self._table.now
         if self._waiting or self._unparsed or self._is_ended:
             self._continue()
+
+    def open_stream(self, head: bytes, on_lost: Callable[[], None]) -> None:
+        """Send the head of the response to an exclusive request; :meth:`respond` ends it.
+
+        :param on_lost: called when the connection is lost, perhaps before this method returns.
+        """
+        if self._is_lost:
+            on_lost()
+        else:
+            self._on_lost = on_lost
+            self.write(head)
 
     def write(self, data: bytes) -> None:
         """Send a part of the response to an exclusive request."""
@@ -398,7 +408,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def _parse(self, data: bytes | bytearray) -> int:
         """Parse a piece of a message; return the number of bytes that were used."""
         used = len(data)
-        had_head = self._request is not None and self._has_head
+        had_head = self._is_receiving and self._has_head
         self._message_bytes += used
         try:
             self._parser.feed_data(data)
@@ -406,12 +416,12 @@ class HTTPConnection(asyncio.BufferedProtocol):
             # The request is answered as if it asked for no upgrade (RFC 9110, section 7.8).
             used = upgrade.args[0]
         except httptools.HttpParserCallbackError as error:
-            if not isinstance(error.__context__, _Rejected):
+            if not isinstance(error.__context__, _RejectedError):
                 raise
             self._reject(error.__context__.rejection)
         except httptools.HttpParserError:
             self._reject(_MALFORMED)
-        if self._request is not None:
+        if self._is_receiving:
             self._check_incomplete(had_head)
         return used
 
@@ -467,8 +477,9 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def _reject(self, rejection: Rejection) -> None:
         """Respond with an error, after the earlier responses, and accept no more requests."""
-        request = self._request or Request(self)
-        self._request = self._received_since = None
+        request = self._request if self._is_receiving else Request(self)
+        self._is_receiving = False
+        self._received_since = None
         self._body.clear()
         self._unparsed = b""
         request.keeps_alive = False
@@ -478,7 +489,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._continue()
 
 
-class _Rejected(Exception):
+class _RejectedError(Exception):
     """Stops the parser in one of its callbacks."""
 
     def __init__(self, rejection: Rejection) -> None:

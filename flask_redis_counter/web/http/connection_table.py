@@ -100,7 +100,7 @@ class ConnectionTable:
         """
         self.is_draining = True
         for connection in list(self._connections):
-            connection.close_if_idle()
+            connection.drain()
         if self._connections:
             self._emptied.clear()
             try:

@@ -54,9 +54,9 @@ class Request:
     """
 
     __slots__ = (
+        "_fields",
         "body",
         "connection",
-        "_fields",
         "headers",
         "is_exclusive",
         "keeps_alive",

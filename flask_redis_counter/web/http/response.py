@@ -22,31 +22,32 @@ class DateHeader:
     """
 
     def __init__(self) -> None:
-        self.line: bytes = b""
+        self.line: str = ""
         self.update()
 
     def update(self) -> None:
         """Take the current time."""
-        self.line = f"Date: {formatdate(time.time(), usegmt=True)}\r\n".encode()
+        self.line = f"Date: {formatdate(time.time(), usegmt=True)}\r\n"
 
 
 #: The date of responses. The worker's timer updates it.
 DATE = DateHeader()
 
 
-def status_line(status: int) -> bytes:
+def status_line(status: int) -> str:
     """Return the first line of a response."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode("latin-1")
+    return f"HTTP/1.1 {status} {phrase}\r\n"
 
 
 def render_head(status: int, headers: Iterable[tuple[str, str]], request: Request) -> bytes:
     """Return the head of a response with the given headers, Date and Connection."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
-    return b"%b%b%b%b\r\n" % (status_line(status), DATE.line, lines, connection_header(request))
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    head = f"{status_line(status)}{DATE.line}{lines}{connection_header(request)}\r\n"
+    return head.encode("latin-1")
 
 
 def render_response(
@@ -67,8 +68,8 @@ def render_response(
     return render_head(status, headers, request) + body
 
 
-def connection_header(request: Request) -> bytes:
+def connection_header(request: Request) -> str:
     """Return the line of ``Connection``; empty if the protocol's default applies."""
     if not request.keeps_alive:
-        return b"Connection: close\r\n"
-    return b"Connection: keep-alive\r\n" if request.version == "1.0" else b""
+        return "Connection: close\r\n"
+    return "Connection: keep-alive\r\n" if request.version == "1.0" else ""

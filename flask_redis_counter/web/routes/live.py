@@ -1,4 +1,4 @@
-"""Route of live events: checks a request; :mod:`..rsgi.events` sends the events."""
+"""Route of live events: checks a request; :mod:`..server.events` sends the events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..params import reject_unknown_params
 from ..problems import problem_response
 from ..request_checks import reject_invalid_request
 
-#: WSGI environ key: the :class:`ListenerSlot` that the RSGI app reserved for this request.
+#: WSGI environ key: the :class:`ListenerSlot` that the server reserved for this request.
 SLOT_KEY = "flask_redis_counter.slot"
 
 #: Maximum counters of one listener: those of a statistics page.
@@ -41,7 +41,7 @@ class ListenerSlot:
 
 @blueprint.get("/live")
 def stream() -> Response:
-    """Check the request. After a 200, the RSGI app sends the events."""
+    """Check the request. After a 200, the server sends the events."""
     reject_unknown_params(request.args, "name")
     config = current_state().config
     names = [check_name(name) for name in request.args.getlist("name")] or [config.name]

@@ -1,0 +1,113 @@
+"""The service behind the connections of a worker: hits, live events, and Flask for the rest."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Flask
+
+from ...async_counter import AsyncRedisCounter
+from ...extension.state import EXTENSION_KEY, ExtensionState
+from ..http.request import Rejection, Request
+from ..http.response import render_response
+from ..problems import problem_response
+from ..routes.live import SLOT_KEY
+from .events import EventBroadcaster
+from .hits import HitHandler
+from .wsgi import FlaskThreads, WSGIResponse
+
+
+class ServiceApplication:
+    """Handles the requests of all connections of one event loop.
+
+    :param app: the service.
+    :ivar max_body_bytes: maximum bytes of a request's body.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        state: ExtensionState = app.extensions[EXTENSION_KEY]
+        config = state.config
+        self.max_body_bytes: int = app.config["MAX_CONTENT_LENGTH"]
+        self._app = app
+        self._counter = AsyncRedisCounter(
+            config.redis_url,
+            prefix=config.prefix,
+            timeout=config.timeout,
+            durability=config.durability,
+            spool=state.counter.spool,
+            metrics=state.counter.metrics,
+            visitors=state.counter.visitors,
+        )
+        state.counter.start_replaying()  # only worker processes create this object
+        self._flask = FlaskThreads(app)
+        self._hits = HitHandler(app, self._counter, self._flask)
+        self._broadcaster = (
+            EventBroadcaster(config.redis_url, self._counter, config.max_listeners)
+            if config.max_listeners
+            else None
+        )
+        # Problem documents of rejected requests, by rejection: there are few different ones.
+        self._problems: dict[Rejection, tuple[list[tuple[str, str]], bytes]] = {}
+
+    def start(self, request: Request, is_first: bool) -> bool:
+        """Start a request; see :class:`..http.connection.Application`."""
+        parsed = self._hits.parse(request)
+        if parsed is not None:
+            self._hits.count(request, parsed)
+            return True
+        if is_first:
+            request.is_exclusive = True
+            self._call_flask(request)
+        return is_first
+
+    def render_rejection(self, rejection: Rejection, request: Request) -> bytes:
+        """Return a problem document."""
+        if rejection not in self._problems:
+            with self._app.test_request_context():
+                problem = problem_response(rejection.status, rejection.detail)
+            self._problems[rejection] = (list(problem.headers), problem.data)
+        headers, body = self._problems[rejection]
+        return render_response(rejection.status, headers, body, request)
+
+    def end_streams(self) -> None:
+        """End the event streams, which would never end otherwise."""
+        if self._broadcaster is not None:
+            self._broadcaster.close()
+
+    async def aclose(self) -> None:
+        """Close the connections to the store; end each thread after its current response."""
+        self.end_streams()
+        await self._counter.aclose()
+        self._flask.close()
+
+    def _call_flask(self, request: Request) -> None:
+        def respond(result: WSGIResponse) -> None:
+            response = render_response(result.status, result.headers, result.body, request)
+            request.connection.respond(request, response)
+
+        if self._broadcaster is None:
+            rejection = self._flask.call(request, respond)
+        elif request.method != "GET" or request.target.partition(b"?")[0] != b"/live":
+            rejection = self._flask.call(request, respond, {SLOT_KEY: None})
+        else:
+            rejection = self._open_stream(self._broadcaster, request)
+        if rejection is not None:
+            response = self.render_rejection(rejection, request)
+            request.connection.respond(request, response)
+
+    def _open_stream(self, broadcaster: EventBroadcaster, request: Request) -> Rejection | None:
+        """Let Flask check a request for live events, then send them."""
+        slot = broadcaster.reserve()
+
+        def respond(result: WSGIResponse) -> None:
+            if result.status == HTTPStatus.OK:
+                broadcaster.open(request, result.headers, slot)
+                return
+            broadcaster.release(slot)
+            response = render_response(result.status, result.headers, result.body, request)
+            request.connection.respond(request, response)
+
+        rejection = self._flask.call(request, respond, {SLOT_KEY: slot})
+        if rejection is not None:
+            broadcaster.release(slot)
+        return rejection

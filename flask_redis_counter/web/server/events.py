@@ -1,0 +1,201 @@
+"""Server-sent events: live values of counters, for pages that are open in a browser.
+
+Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from ...async_counter import AsyncRedisCounter
+from ...errors import CounterError
+from ...log_throttle import LogThrottle
+from ...store.keys import counter_key
+from ...store.subscriber import CounterSubscriber
+from ..http.request import Request
+from ..http.stream import ResponseStream
+from ..routes.live import ListenerSlot
+
+#: Minimum seconds between two events to one listener.
+MIN_EVENT_INTERVAL = 0.25
+
+#: Seconds without an event after which a comment is sent: proxies close silent connections. With
+#: the connection's time-out for unacknowledged data, it also finds clients whose network is gone.
+HEARTBEAT = 10.0
+
+#: Seconds until values are read again after an error.
+READ_RETRY_DELAY = 1.0
+
+#: Milliseconds after which a browser reconnects (the field ``retry`` of an event stream).
+RECONNECT_MS = 2000
+
+_log = logging.getLogger(__name__)
+
+
+class _Listener:
+    # latest: the newest value of each counter; pending: those that were not sent yet.
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
+        self.stream: ResponseStream | None = None
+        self.latest: dict[str, int] = {}
+        self.pending: dict[str, int] = {}
+        self.sent_at = 0.0
+
+    @property
+    def reads(self) -> bool:
+        return self.stream is not None and self.stream.is_writable
+
+    def send(self, data: bytes) -> None:
+        self.sent_at = asyncio.get_running_loop().time()
+        if self.stream is not None:
+            self.stream.send(data)
+
+
+class EventBroadcaster:
+    """Sends the changes of counters to all listeners of a worker process.
+
+    It uses the worker's one event loop, and one connection to the store. All listeners share two
+    timers: one for events, one for heartbeats.
+
+    :param store: the store's URL.
+    :param max_listeners: the maximum number of listeners.
+    """
+
+    def __init__(self, store: str, counter: AsyncRedisCounter, max_listeners: int) -> None:
+        self._counter = counter
+        self._free_slots = max_listeners
+        self._is_open = True
+        self._subscriber = CounterSubscriber(store, self._on_change)
+        self._listeners: dict[str, set[_Listener]] = {}
+        self._open: set[_Listener] = set()
+        self._changed: set[_Listener] = set()
+        self._sent_at = 0.0
+        self._event_timer: asyncio.TimerHandle | None = None
+        self._heartbeat_timer: asyncio.TimerHandle | None = None
+        self._stale: set[str] = set()
+        self._read_task: asyncio.Task[None] | None = None
+        self._read_log = LogThrottle(_log, "counters can be read again")
+
+    def reserve(self) -> ListenerSlot:
+        """Reserve a slot for a listener before its stream is opened, if one is free."""
+        is_free = self._is_open and self._free_slots > 0
+        self._free_slots -= is_free
+        return ListenerSlot(is_free)
+
+    def release(self, slot: ListenerSlot) -> None:
+        """Free a reserved slot."""
+        self._free_slots += slot.is_free
+        slot.is_free = False
+
+    def open(self, request: Request, headers: list[tuple[str, str]], slot: ListenerSlot) -> None:
+        """Send events until the client disconnects, or until :meth:`close`; then free the slot."""
+        listener = _Listener(slot.names)
+        self._subscribe(listener)
+
+        def closed() -> None:
+            self._unsubscribe(listener)
+            self.release(slot)
+
+        listener.stream = ResponseStream(request, headers, closed)
+        listener.send(f"retry: {RECONNECT_MS}\n\n".encode())
+        if not self._is_open:
+            listener.stream.end()
+
+    def close(self) -> None:
+        """End all streams, and accept no more listeners."""
+        self._is_open = False
+        for timer in (self._event_timer, self._heartbeat_timer):
+            if timer is not None:
+                timer.cancel()
+        for listener in list(self._open):
+            if listener.stream is not None:
+                listener.stream.end()
+        if self._read_task is not None:
+            self._read_task.cancel()
+        self._subscriber.close()
+
+    def _subscribe(self, listener: _Listener) -> None:
+        self._open.add(listener)
+        if self._heartbeat_timer is None:
+            self._beat()
+        for name in listener.names:
+            listeners = self._listeners.setdefault(name, set())
+            if not listeners:
+                self._subscriber.subscribe(counter_key(self._counter.prefix, name))
+            listeners.add(listener)
+            self._on_change(name)  # sends the current value
+
+    def _unsubscribe(self, listener: _Listener) -> None:
+        self._open.discard(listener)
+        self._changed.discard(listener)
+        for name in listener.names:
+            listeners = self._listeners[name]
+            listeners.discard(listener)
+            if not listeners:
+                del self._listeners[name]
+                self._subscriber.unsubscribe(counter_key(self._counter.prefix, name))
+
+    def _on_change(self, name: str) -> None:
+        self._stale.add(name)
+        if self._read_task is None or self._read_task.done():
+            self._read_task = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        """Read the counters that changed, all in one round trip.
+
+        Published values are not used: all databases of a server share its channels.
+        """
+        while names := self._stale & self._listeners.keys():
+            self._stale.clear()
+            try:
+                values = await self._counter.values(names, default=None, invalid=None)
+            except CounterError as error:
+                self._read_log.log(
+                    logging.INFO, "cannot read counters for live listeners: %s", error
+                )
+                self._stale |= names
+                await asyncio.sleep(READ_RETRY_DELAY)
+            else:
+                self._read_log.recovered()
+                self._broadcast(values)
+
+    def _broadcast(self, values: dict[str, int | None]) -> None:
+        for name, value in values.items():
+            for listener in self._listeners.get(name, ()):
+                if value is not None and listener.latest.get(name) != value:
+                    listener.latest[name] = listener.pending[name] = value
+                    self._changed.add(listener)
+        self._schedule_events()
+
+    def _schedule_events(self) -> None:
+        if self._changed and self._event_timer is None:
+            loop = asyncio.get_running_loop()
+            at = max(loop.time(), self._sent_at + MIN_EVENT_INTERVAL)
+            self._event_timer = loop.call_at(at, self._send_events)
+
+    def _send_events(self) -> None:
+        """Send the newest values to the listeners that read; the others get newer ones later."""
+        self._event_timer = None
+        self._sent_at = asyncio.get_running_loop().time()
+        encoded: dict[tuple[tuple[str, int], ...], bytes] = {}  # most listeners get the same
+        for listener in [one for one in self._changed if one.reads]:
+            self._changed.discard(listener)
+            pending = tuple(listener.pending.items())
+            listener.pending.clear()
+            if pending not in encoded:
+                encoded[pending] = "".join(
+                    f'data: {{"name": "{name}", "value": {value}}}\n\n' for name, value in pending
+                ).encode()
+            listener.send(encoded[pending])
+        self._schedule_events()
+
+    def _beat(self) -> None:
+        """Send a comment to each listener that was sent nothing for a while."""
+        loop = asyncio.get_running_loop()
+        before = loop.time() - HEARTBEAT / 2
+        for listener in self._open:
+            if listener.sent_at <= before and listener.reads:
+                listener.send(b":\n\n")
+        self._heartbeat_timer = loop.call_later(HEARTBEAT / 2, self._beat) if self._open else None

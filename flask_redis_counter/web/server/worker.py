@@ -1,0 +1,134 @@
+"""One worker process of the production server."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import resource
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import uvloop
+from flask import Flask
+
+from ...extension.state import EXTENSION_KEY, ExtensionState
+from ..app import create_app
+from ..http.connection import FIRST_BYTE_TIMEOUT, HTTPConnection
+from ..http.connection_table import ConnectionTable
+from .application import ServiceApplication
+from .watchdog import Watchdog
+
+#: Seconds that requests in flight have to finish when the server stops.
+SHUTDOWN_TIMEOUT = 5.0
+
+#: Seconds after which unacknowledged bytes, or unanswered probes of a silent connection, mean that
+#: the network to the client is gone.
+NETWORK_TIMEOUT = 15
+
+#: Open files of a worker besides its clients: connections to the store, the spool, the log.
+RESERVED_FILES = 100
+
+#: Maximum connections of a listener that wait to be accepted.
+BACKLOG = 1024
+
+_log = logging.getLogger(__name__)
+
+
+def run_worker(
+    listeners: Sequence[socket.socket],
+    *,
+    tls: ssl.SSLContext | None = None,
+    on_check: Callable[[], None] | None = None,
+) -> None:
+    """Serve until SIGTERM, then finish the requests in flight.
+
+    The app's settings come from the environment.
+
+    :param listeners: listening sockets, which are closed at the end.
+    :param tls: encrypts the connections; None: none is encrypted.
+    :param on_check: called once a second, in the event loop.
+    """
+    app = create_app()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(app, listeners, tls, on_check))
+
+
+async def _serve(
+    app: Flask,
+    listeners: Sequence[socket.socket],
+    tls: ssl.SSLContext | None,
+    on_check: Callable[[], None] | None,
+) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    state: ExtensionState = app.extensions[EXTENSION_KEY]
+    table = ConnectionTable(loop, _max_connections(state.config.max_connections))
+    if on_check is not None:
+        table.call_on_check(on_check)
+    table.start()
+    application = ServiceApplication(app)
+    servers = [await _listen(loop, listener, table, application, tls) for listener in listeners]
+    gc.collect()
+    gc.freeze()  # modules and settings, which stay, are not examined again
+    Watchdog(table).start()
+    await stopping.wait()
+    for server in servers:
+        server.close()
+    application.end_streams()
+    await table.drain(SHUTDOWN_TIMEOUT)
+    await application.aclose()
+
+
+async def _listen(
+    loop: asyncio.AbstractEventLoop,
+    listener: socket.socket,
+    table: ConnectionTable,
+    application: ServiceApplication,
+    tls: ssl.SSLContext | None,
+) -> asyncio.AbstractServer:
+    def accept() -> HTTPConnection:
+        return HTTPConnection(table, application)
+
+    options: dict[str, Any] = {"sock": listener, "backlog": BACKLOG, "ssl": tls}
+    if tls is not None:
+        options |= {"ssl_handshake_timeout": FIRST_BYTE_TIMEOUT}
+    if listener.family == socket.AF_UNIX:
+        return await loop.create_unix_server(accept, **options)
+    _detect_lost_networks(listener)
+    return await loop.create_server(accept, **options)
+
+
+def _detect_lost_networks(listener: socket.socket) -> None:
+    """Let the kernel end accepted connections whose network is gone. They inherit the options."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Linux has these options; other systems have some of them.
+    for name, value in (
+        ("TCP_KEEPIDLE", NETWORK_TIMEOUT),
+        ("TCP_KEEPINTVL", NETWORK_TIMEOUT // 3),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", NETWORK_TIMEOUT * 1000),
+    ):
+        if (option := getattr(socket, name, None)) is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _max_connections(configured: int) -> int:
+    """Return the maximum number of connections; raise the limit of open files, if possible."""
+    wanted = configured + RESERVED_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        _log.warning(
+            "the limit of %d open files allows %d connections and not %d: raise it (ulimit -n)",
+            hard,
+            allowed - RESERVED_FILES,
+            configured,
+        )
+    return allowed - RESERVED_FILES
