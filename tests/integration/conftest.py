@@ -17,7 +17,7 @@ pytest.register_assert_rewrite(f"{__package__}.openapi_client", f"{__package__}.
 
 from .containers import StoreContainer  # noqa: E402  # after the line above
 from .openapi_client import DescribedClient, DescribedFlaskClient  # noqa: E402  # as well
-from .rsgi import as_wsgi, close_apps  # noqa: E402  # as well
+from .wire import as_wsgi, close_applications  # noqa: E402  # as well
 from .support import nowhere  # noqa: E402  # as well
 
 # Functions that return the server's binary, by what must be installed.
@@ -156,4 +156,4 @@ def _no_cache(monkeypatch) -> None:
 @pytest.fixture(autouse=True)
 def _close_apps() -> Iterator[None]:
     yield
-    close_apps()
+    close_applications()

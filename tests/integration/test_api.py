@@ -10,7 +10,7 @@ from werkzeug.test import Client
 
 from flask_redis_counter import create_app
 
-from .rsgi import as_wsgi
+from .wire import as_wsgi
 from .support import BROWSER, KEY, MAX, contents, problem
 
 ADMIN_KEY = "correct-horse-battery-staple"

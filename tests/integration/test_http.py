@@ -8,7 +8,7 @@ from flask_redis_counter import AsyncRedisCounter, OutcomeUnknownError, RedisCou
 from flask_redis_counter.web import request_log
 
 from .openapi_client import DescribedClient
-from .rsgi import as_wsgi
+from .wire import as_wsgi
 from .support import BROWSER, KEY, MAX, nowhere, problem
 
 COUNTERS = (RedisCounter, AsyncRedisCounter)

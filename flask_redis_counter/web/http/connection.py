@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import httptools
 
 from .connection_table import ConnectionTable
-from .request import Rejection, Request, body_too_large
+from .request import UNSUPPORTED_VERSION, Rejection, Request, body_too_large
 from .response import CONTINUE
 
 #: Seconds until the first byte of a connection; it is then closed without a response.
@@ -53,10 +53,6 @@ MAX_PIPELINED = 32
 
 #: Unsent bytes beyond which a connection starts no more requests.
 WRITE_BUFFER_BYTES = 16 * 1024
-
-# Bytes read at once. All connections of a thread share the buffer: it is empty between two events.
-_buffer = bytearray(16 * 1024)
-_view = memoryview(_buffer)
 
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -99,14 +95,14 @@ class Application(Protocol):
         ...
 
 
-class HTTPConnection(asyncio.BufferedProtocol):
+class HTTPConnection(asyncio.Protocol):
     """A connection of a client.
 
     :ivar client: address of the client; empty for a Unix socket.
     :ivar scheme: ``http``, or ``https`` if the connection is encrypted.
     :ivar server: address and port of this end; a Unix socket has the port 0.
     :ivar idle_since: time of the last response, by the table's clock.
-    :ivar unsent_bytes: unsent bytes that the table has counted.
+    :ivar held_bytes: bytes that it holds because its client does not read, as the table counted.
     """
 
     __slots__ = (
@@ -119,6 +115,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         "_is_closing",
         "_is_ended",
         "_is_lost",
+        "_is_muted",
         "_is_new",
         "_is_receiving",
         "_is_write_paused",
@@ -126,8 +123,10 @@ class HTTPConnection(asyncio.BufferedProtocol):
         "_lingers_since",
         "_message_bytes",
         "_on_lost",
+        "_parsed_bytes",
         "_parser",
         "_received_since",
+        "_repeatable",
         "_request",
         "_stalled_bytes",
         "_stalled_since",
@@ -136,10 +135,10 @@ class HTTPConnection(asyncio.BufferedProtocol):
         "_unparsed",
         "_waiting",
         "client",
+        "held_bytes",
         "idle_since",
         "scheme",
         "server",
-        "unsent_bytes",
     )
 
     def __init__(self, table: ConnectionTable, application: Application) -> None:
@@ -147,7 +146,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self.scheme: str = "http"
         self.server: tuple[str, int] = ("", 0)
         self.idle_since: float = table.now
-        self.unsent_bytes: int = 0
+        self.held_bytes: int = 0
         self._table = table
         self._application = application
         self._transport: Any = None
@@ -158,10 +157,14 @@ class HTTPConnection(asyncio.BufferedProtocol):
         # The request that is being received, or was received last.
         self._request = Request(self)
         self._is_receiving = self._has_head = False
-        self._message_bytes = self._body_bytes = 0
+        # Bytes of the message so far, and of the last complete one.
+        self._message_bytes = self._parsed_bytes = 0
+        self._body_bytes = 0
         self._body: list[bytes] = []
         self._received_since: float | None = None
-        self._continues = False
+        self._continues = self._is_muted = False
+        # Bytes of the last request, if it would mean the same if it came again.
+        self._repeatable: bytes | None = None
         # Received bytes that are parsed when there is room for more requests.
         self._unparsed = b""
         self._is_new = True
@@ -197,14 +200,21 @@ class HTTPConnection(asyncio.BufferedProtocol):
         if self._on_lost is not None:
             self._on_lost()
 
-    def get_buffer(self, _size: int) -> memoryview:
-        """Return the buffer for the next bytes."""
-        return _view
-
-    def buffer_updated(self, size: int) -> None:
-        """Parse the received bytes, and start the requests in them."""
-        if not self._is_ended:
-            self._feed(_buffer[:size])
+    def data_received(self, data: bytes) -> None:
+        """Parse received bytes, and start the requests in them."""
+        if self._is_ended:
+            return
+        if data == self._repeatable and self._is_idle and not self._is_receiving:
+            last = self._request
+            request = Request(self, last.method, last.target, last.headers, last.plan)
+            request.started_at = perf_counter()
+            self._start(request)
+            return
+        self._repeatable = None
+        self._feed(data)
+        last = self._request
+        if last.plan is not None and last.version == "1.1" and self._parsed_bytes == len(data):
+            self._repeatable = data
 
     def eof_received(self) -> bool:
         """Answer the requests so far, then close: the client may have closed one direction only."""
@@ -216,37 +226,40 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """Start no more requests until the client reads."""
         self._is_write_paused = True
-        self._stalled_bytes = self.count_unsent()
+        self._stalled_bytes = self.count_held()
         self._stalled_since = self._table.now
-        self._table.mark_stalled(self)
+        self._table.hold(self)
 
     def resume_writing(self) -> None:
         """Start the requests that wait."""
         self._is_write_paused = False
-        self._table.mark_unstalled(self)
         self._continue()
 
     # Events of the parser
 
-    def on_message_begin(self) -> None:
-        """Start to receive a request."""
-        self._request = Request(self)
-        self._is_receiving = True
-        self._has_head = False
-
     def on_url(self, url: bytes) -> None:
-        """Append to the target of the request."""
-        self._request.target += url
-        if len(self._request.target) > MAX_TARGET_BYTES:
+        """Start to receive a request, or append to its target."""
+        if self._is_muted:
+            return
+        if self._is_receiving:
+            url = self._request.target + url
+        else:
+            self._request = Request(self)
+            self._is_receiving = True
+            self._has_head = False
+        self._request.target = url
+        if len(url) > MAX_TARGET_BYTES:
             raise _RejectedError(_TARGET_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header field to the request. Trailers are ignored."""
-        if not self._has_head:
+        if not (self._has_head or self._is_muted):
             self._request.add_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Check the head."""
+        if self._is_muted:
+            return
         request = self._request
         self._has_head = True
         request.method = self._parser.get_method().decode("ascii")
@@ -256,8 +269,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         rejection = request.check_head(self._application.max_body_bytes)
         if rejection is not None:
             raise _RejectedError(rejection)
-        if "expect" in request.headers:
-            self._continues = request.version == "1.1"
+        self._continues = "expect" in request.headers and request.version == "1.1"
 
     def on_body(self, data: bytes) -> None:
         """Append to the body of the request."""
@@ -269,14 +281,16 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def on_message_complete(self) -> None:
         """Start the request, or let it wait for its turn."""
         request = self._request
-        self._is_receiving = self._is_new = self._continues = False
+        if self._is_ended or (self._parser.should_upgrade() and request.has_body):
+            return  # for an upgrade the parser skips the body: see _ignore_upgrade
+        self._is_receiving = self._is_new = False
         self._received_since = None
-        self._message_bytes = 0
+        self._parsed_bytes, self._message_bytes = self._message_bytes, 0
         if self._body:
             request.body = b"".join(self._body)
             self._body.clear()
             self._body_bytes = 0
-        if not self._parser.should_keep_alive():
+        if not self._parser.should_keep_alive() or request.asks_to_close:
             self._is_ended = True
             request.keeps_alive = False
         elif self._table.is_draining:
@@ -332,9 +346,9 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def _is_idle(self) -> bool:
         return not (self._active or self._waiting or self._unparsed)
 
-    def count_unsent(self) -> int:
-        """Return the number of unsent bytes."""
-        return int(self._transport.get_write_buffer_size())
+    def count_held(self) -> int:
+        """Return the number of bytes that wait for the client to read, or to be parsed."""
+        return int(self._transport.get_write_buffer_size()) + len(self._unparsed)
 
     def close(self) -> None:
         """Close the connection when its unsent bytes are sent."""
@@ -354,7 +368,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Close the connection at once; drop its unsent bytes."""
         self._is_closing = True
-        self._table.mark_unstalled(self)
+        self._unparsed = b""
+        self._table.release(self)
         self._transport.abort()
 
     def check_timeout(self, now: float) -> None:
@@ -380,16 +395,16 @@ class HTTPConnection(asyncio.BufferedProtocol):
             self.close()
 
     def _check_progress(self, now: float) -> None:
-        unsent = self.count_unsent()
-        if unsent < self._stalled_bytes:
+        held = self.count_held()
+        if held < self._stalled_bytes:
             self._stalled_since = now
         elif now - self._stalled_since > WRITE_TIMEOUT:
             self.abort()
-        self._stalled_bytes = unsent
+        self._stalled_bytes = held
 
     # Steps
 
-    def _feed(self, data: bytes | bytearray) -> None:
+    def _feed(self, data: bytes) -> None:
         """Parse bytes, one message at a time, while there is room for more requests."""
         start, size = 0, len(data)
         while start < size and not self._is_ended:
@@ -400,12 +415,13 @@ class HTTPConnection(asyncio.BufferedProtocol):
             ):
                 self._unparsed += data[start:]
                 self._transport.pause_reading()
+                self._table.hold(self)
                 return
             end = data.find(_END_OF_HEAD, start)
             end = size if end < 0 else end + len(_END_OF_HEAD)
             start += self._parse(data if end - start == size else data[start:end])
 
-    def _parse(self, data: bytes | bytearray) -> int:
+    def _parse(self, data: bytes) -> int:
         """Parse a piece of a message; return the number of bytes that were used."""
         used = len(data)
         had_head = self._is_receiving and self._has_head
@@ -413,22 +429,43 @@ class HTTPConnection(asyncio.BufferedProtocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # The request is answered as if it asked for no upgrade (RFC 9110, section 7.8).
             used = upgrade.args[0]
+            self._ignore_upgrade()
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, _RejectedError):
                 raise
             self._reject(error.__context__.rejection)
-        except httptools.HttpParserError:
-            self._reject(_MALFORMED)
-        if self._is_receiving:
+        except httptools.HttpParserError as error:
+            if not self._is_ended:  # otherwise bytes after the last request
+                is_version = "version" in str(error)
+                self._reject(UNSUPPORTED_VERSION if is_version else _MALFORMED)
+        if self._is_receiving or self._message_bytes:
             self._check_incomplete(had_head)
         return used
 
+    def _ignore_upgrade(self) -> None:
+        """Receive the body of a request that asks for an upgrade (RFC 9110, section 7.8).
+
+        The parser would take the body for the next request: it expects that the server upgrades.
+        Another one gets a head with the same framing instead.
+        """
+        if not self._is_receiving:
+            return  # there is no body
+        headers = self._request.headers
+        name = "transfer-encoding" if "transfer-encoding" in headers else "content-length"
+        connection = "keep-alive" if self._parser.should_keep_alive() else "close"
+        self._parser = httptools.HttpRequestParser(self)
+        self._is_muted = True
+        head = f"POST / HTTP/1.1\r\nConnection: {connection}\r\n{name}: {headers[name]}\r\n\r\n"
+        self._parser.feed_data(head.encode("latin-1"))
+        self._is_muted = False
+
     def _check_incomplete(self, had_head: bool) -> None:
         """Check the limits of a request of which more bytes are to come."""
-        self._is_new = False
-        if self._received_since is None or (self._has_head and not had_head):
+        if not self._is_receiving:  # only line breaks so far
+            self._has_head = False
+        elif self._received_since is None or (self._has_head and not had_head):
+            self._is_new = False
             self._received_since = self._table.loop.time()
         if not self._has_head:
             if self._message_bytes > MAX_HEAD_BYTES:
@@ -464,6 +501,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
             data, self._unparsed = self._unparsed, b""
             self._transport.resume_reading()
             self._feed(data)
+        if not (self._unparsed or self._is_write_paused):
+            self._table.release(self)
         if self._is_ended and self.is_idle:
             self._end()
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 #: Seconds between two checks of all connections; the precision of the time-outs.
 CHECK_INTERVAL = 1.0
 
-#: Maximum bytes of unsent responses of all connections of a worker.
-MAX_UNSENT_BYTES = 32 * 1024 * 1024
+#: Maximum bytes that all connections of a worker hold for clients that do not read: unsent
+#: responses, and received bytes that are parsed later.
+MAX_HELD_BYTES = 32 * 1024 * 1024
 
 #: Share of the connections that is closed at once when there are too many.
 EVICTED_SHARE = 0.02
@@ -32,7 +33,7 @@ class ConnectionTable:
         :data:`CHECK_INTERVAL` seconds that costs nothing to read.
     :ivar checked_at: :func:`time.monotonic` of the last check.
     :ivar is_draining: whether the worker stops: each response closes its connection.
-    :ivar unsent_bytes: bytes of responses that wait for clients that do not read.
+    :ivar held_bytes: bytes that the connections hold for clients that do not read.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_connections: int) -> None:
@@ -41,10 +42,10 @@ class ConnectionTable:
         self.now: float = loop.time()
         self.checked_at: float = time.monotonic()
         self.is_draining: bool = False
-        self.unsent_bytes: int = 0
+        self.held_bytes: int = 0
         self._connections: set[HTTPConnection] = set()
-        # In the order in which they stopped reading.
-        self._stalled: dict[HTTPConnection, None] = {}
+        # In the order in which their clients stopped reading.
+        self._holding: dict[HTTPConnection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Event = asyncio.Event()
         self._on_check: list[Callable[[], None]] = []
@@ -72,26 +73,26 @@ class ConnectionTable:
     def remove(self, connection: HTTPConnection) -> None:
         """Remove a closed connection."""
         self._connections.discard(connection)
-        self.mark_unstalled(connection)
+        self.release(connection)
         if not self._connections:
             self._emptied.set()
 
-    def mark_stalled(self, connection: HTTPConnection) -> None:
-        """Count the unsent bytes of a connection whose client does not read.
+    def hold(self, connection: HTTPConnection) -> None:
+        """Count the bytes of a connection whose client does not read.
 
-        Beyond :data:`MAX_UNSENT_BYTES`, connections are aborted, the longest stalled first.
+        Beyond :data:`MAX_HELD_BYTES`, the connections that have held some longest are aborted.
         """
-        self._stalled.setdefault(connection)
-        self._count_unsent(connection)
-        while self.unsent_bytes > MAX_UNSENT_BYTES and self._stalled:
-            next(iter(self._stalled)).abort()
+        self._holding.setdefault(connection)
+        self._count(connection)
+        while self.held_bytes > MAX_HELD_BYTES:
+            next(iter(self._holding)).abort()
 
-    def mark_unstalled(self, connection: HTTPConnection) -> None:
-        """Stop counting the unsent bytes of a connection."""
-        if connection in self._stalled:
-            del self._stalled[connection]
-            self.unsent_bytes -= connection.unsent_bytes
-            connection.unsent_bytes = 0
+    def release(self, connection: HTTPConnection) -> None:
+        """Stop counting the bytes of a connection."""
+        if connection in self._holding:
+            del self._holding[connection]
+            self.held_bytes -= connection.held_bytes
+            connection.held_bytes = 0
 
     async def drain(self, timeout: float) -> None:
         """Close idle connections, and the others after their responses; abort after the timeout.
@@ -116,18 +117,18 @@ class ConnectionTable:
         self.now = now = self.loop.time()
         self.checked_at = time.monotonic()
         DATE.update()
-        for connection in self._stalled:
-            self._count_unsent(connection)
+        for connection in self._holding:
+            self._count(connection)
         for connection in list(self._connections):
             connection.check_timeout(now)
         for function in self._on_check:
             function()
         self._timer = self.loop.call_at(now + CHECK_INTERVAL, self._check)
 
-    def _count_unsent(self, connection: HTTPConnection) -> None:
-        self.unsent_bytes -= connection.unsent_bytes
-        connection.unsent_bytes = connection.count_unsent()
-        self.unsent_bytes += connection.unsent_bytes
+    def _count(self, connection: HTTPConnection) -> None:
+        held = connection.count_held()
+        self.held_bytes += held - connection.held_bytes
+        connection.held_bytes = held
 
     def _evict(self) -> bool:
         """Close the connections that have waited longest for a complete request."""

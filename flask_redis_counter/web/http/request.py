@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from .connection import HTTPConnection
 
-#: Maximum number of header fields.
+#: Maximum number of header fields with different names.
 MAX_FIELDS = 100
 
 #: Maximum number of spellings of header names that are cached.
@@ -29,6 +29,11 @@ class Rejection(NamedTuple):
 
     status: HTTPStatus
     detail: str
+
+
+UNSUPPORTED_VERSION = Rejection(
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "Send the request with HTTP/1.1."
+)
 
 
 def body_too_large(max_bytes: int) -> Rejection:
@@ -51,48 +56,67 @@ class Request:
     :ivar is_exclusive: whether the connection starts no other request before the response.
     :ivar started_at: arrival of the last byte, by :func:`time.perf_counter`.
     :ivar response: the response, or None.
+    :ivar plan: the application's reading of a request that has no body; the connection hands it
+        on to the next request if that is the same, byte for byte.
     """
 
     __slots__ = (
-        "_fields",
         "body",
         "connection",
         "headers",
         "is_exclusive",
         "keeps_alive",
         "method",
+        "plan",
         "response",
         "started_at",
         "target",
         "version",
     )
 
-    def __init__(self, connection: HTTPConnection) -> None:
+    def __init__(
+        self,
+        connection: HTTPConnection,
+        method: str = "",
+        target: bytes = b"",
+        headers: dict[str, str] | None = None,
+        plan: Any = None,
+    ) -> None:
         self.connection: HTTPConnection = connection
-        self.method: str = ""
-        self.target: bytes = b""
-        self.headers: dict[str, str] = {}
-        self._fields = 0
+        self.method: str = method
+        self.target: bytes = target
+        self.headers: dict[str, str] = {} if headers is None else headers
         self.version: str = "1.1"
         self.body: bytes = b""
         self.keeps_alive: bool = True
         self.is_exclusive: bool = False
         self.started_at: float = 0.0
         self.response: bytes | None = None
+        self.plan: Any = plan
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the head announces a body."""
+        return "transfer-encoding" in self.headers or (
+            self.headers.get("content-length", "0").strip("0") != ""
+        )
+
+    @property
+    def asks_to_close(self) -> bool:
+        """Whether an HTTP/1.0 client asks to close, which takes precedence over ``keep-alive``."""
+        return self.version == "1.0" and "close" in self.headers.get("connection", "").lower()
 
     def add_header(self, name: bytes, value: bytes) -> None:
         """Add a header field."""
-        self._fields += 1
         key = _names.get(name)
         if key is None:
             key = name.decode("latin-1").lower()
             if len(_names) < _MAX_NAMES:
                 _names[name] = key
-        text = value.decode("latin-1")
+        text = value.decode("latin-1").rstrip(" \t")
         if key in self.headers:
-            if key == "host":
-                text = ""  # ambiguous, and rejected
-            text = f"{self.headers[key]},{text}"
+            # Two hosts are ambiguous: their list, which has an empty part, is no valid host.
+            text = f"{self.headers[key]},{'' if key == 'host' else text}"
         self.headers[key] = text
 
     def check_head(self, max_body_bytes: int) -> Rejection | None:
@@ -104,10 +128,8 @@ class Request:
         """
         headers = self.headers
         if self.version not in ("1.1", "1.0"):
-            return Rejection(
-                HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "Send the request with HTTP/1.1."
-            )
-        if self._fields > MAX_FIELDS:
+            return UNSUPPORTED_VERSION
+        if len(headers) > MAX_FIELDS:
             return Rejection(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"The request has more than {MAX_FIELDS} header fields: send fewer.",
@@ -117,9 +139,12 @@ class Request:
         if "transfer-encoding" in headers:
             if (rejection := self._check_transfer_encoding(headers)) is not None:
                 return rejection
-        elif int(headers.get("content-length", 0)) > max_body_bytes:
-            return body_too_large(max_body_bytes)
-        if headers.get("expect", "100-continue").lower() != "100-continue":
+        elif "content-length" in headers:
+            # Of any length: zeros may precede the number.
+            length = headers["content-length"].lstrip("0")
+            if len(length) > 9 or int(length or 0) > max_body_bytes:
+                return body_too_large(max_body_bytes)
+        if "expect" in headers and headers["expect"].lower() != "100-continue":
             return Rejection(
                 HTTPStatus.EXPECTATION_FAILED, "The only supported expectation is 100-continue."
             )
@@ -135,7 +160,7 @@ class Request:
                 HTTPStatus.BAD_REQUEST,
                 "Send Transfer-Encoding with HTTP/1.1 and without Content-Length.",
             )
-        if headers["transfer-encoding"].strip().lower() != "chunked":
+        if headers["transfer-encoding"].lower() != "chunked":
             return Rejection(
                 HTTPStatus.NOT_IMPLEMENTED, "The only supported Transfer-Encoding is chunked."
             )

@@ -51,9 +51,8 @@ class ServiceApplication:
 
     def start(self, request: Request, is_first: bool) -> bool:
         """Start a request; see :class:`..http.connection.Application`."""
-        parsed = self._hits.parse(request)
-        if parsed is not None:
-            self._hits.count(request, parsed)
+        if request.plan is not None or self._hits.plan(request):
+            self._hits.count(request)
             return True
         if is_first:
             request.is_exclusive = True

@@ -53,8 +53,8 @@ _HITS = re.compile(
 )
 
 
-class ParsedHit(NamedTuple):
-    """A hit that a request asks for.
+class HitPlan(NamedTuple):
+    """The hit that a request asks for.
 
     :ivar name: name of the counter.
     :ivar amount: amount of the hit.
@@ -100,41 +100,45 @@ class HitHandler:
         # Rendering of errors in progress; the loop has only weak references to tasks.
         self._failing: set[asyncio.Task[None]] = set()
 
-    def parse(self, request: Request) -> ParsedHit | None:
-        """Return the hit that a request asks for, None if Flask has to handle the request."""
+    def plan(self, request: Request) -> bool:
+        """Set the plan of a request that asks for a hit.
+
+        :returns: False if Flask has to handle the request.
+        """
         if not self._is_on or request.body:
-            return None
+            return False
         target, method = request.target, request.method
         if target in (b"/count", b"/count?"):
             if method not in ("GET", "POST"):
-                return None
+                return False
             name, amount, limits = self._name, 1, self._limits
         else:
-            if method != "POST" or (named := _parse_target(target)) is None:
-                return None
+            if method != "POST" or (named := parse_target(target)) is None:
+                return False
             (name, amount), limits = named, self._named_limits
         headers = request.headers
         idempotency_key = request_id = None
         if not _INSPECTED_HEADERS.isdisjoint(headers):
             if "transfer-encoding" in headers or not PREFETCH_HEADERS.isdisjoint(headers):
-                return None
+                return False
             try:
                 idempotency_key = parse_idempotency_key(headers.get("idempotency-key"))
             except HTTPException:
-                return None
+                return False
             limits = self._visit_filter.adjust_limits(limits, idempotency_key, headers.get)
             request_id = parse_request_id(headers.get("x-request-id"))
         if not _accepts_json(headers.get("host"), self._hosts, headers.get("accept", "")):
-            return None
+            return False
         visits = self._visit_filter
         if visits.ignores_bots and visits.skip_reason(headers.get) is not None:
-            return None
+            return False
         visit = visits.identify(request.connection.client, headers.get)
-        return ParsedHit(name, amount, idempotency_key, limits, visit, request_id)
+        request.plan = HitPlan(name, amount, idempotency_key, limits, visit, request_id)
+        return True
 
-    def count(self, request: Request, parsed: ParsedHit) -> None:
-        """Count a hit, and respond when it has its outcome."""
-        name, amount, idempotency_key, limits, visit, _ = parsed
+    def count(self, request: Request) -> None:
+        """Count the planned hit, and respond when it has its outcome."""
+        name, amount, idempotency_key, limits, visit, _ = request.plan
         self._counter.submit(
             name,
             amount,
@@ -142,11 +146,11 @@ class HitHandler:
             visit.visitor,
             visit.client,
             limits,
-            partial(self._finish, request, parsed),
+            partial(self._finish, request),
         )
 
-    def _finish(self, request: Request, parsed: ParsedHit, pending: PendingHit) -> None:
-        value = pending.value
+    def _finish(self, request: Request, pending: PendingHit) -> None:
+        value, plan = pending.value, request.plan
         if value is None:
             task = asyncio.get_running_loop().create_task(self._fail(request, pending))
             self._failing.add(task)
@@ -156,8 +160,8 @@ class HitHandler:
             self._outage_log.recovered()
         counted = pending.counted
         reason = None if counted else DUPLICATE_VISIT
-        body = render_json(parsed.name, value, counted=counted, reason=reason)
-        request_id = self._observe(request, parsed) if self._is_watched else parsed.request_id
+        body = render_json(plan.name, value, counted=counted, reason=reason)
+        request_id = self._observe(request, plan) if self._is_watched else plan.request_id
         if (
             pending.replayed
             or self._cors
@@ -165,7 +169,7 @@ class HitHandler:
             or not request.keeps_alive
             or request.version == "1.0"
         ):
-            response = self._render(request, parsed, pending, body.encode(), request_id)
+            response = self._render(request, plan, pending, body.encode(), request_id)
         else:
             response = (
                 f"HTTP/1.1 200 OK\r\n{DATE.line}{_HEADER_LINES}"
@@ -186,12 +190,12 @@ class HitHandler:
     def _render(
         self,
         request: Request,
-        parsed: ParsedHit,
+        plan: HitPlan,
         pending: PendingHit,
         body: bytes,
         request_id: str | None,
     ) -> bytes:
-        hit = Hit(parsed.name, pending.value or 0, pending.replayed, pending.counted)
+        hit = Hit(plan.name, pending.value or 0, pending.replayed, pending.counted)
         headers = dict([*hit_headers(hit).items(), ("Content-Type", JSON)])
         headers["Content-Length"] = str(len(body))
         if self._cors:
@@ -201,7 +205,7 @@ class HitHandler:
             headers[REQUEST_ID] = request_id
         return render_response(200, headers.items(), body, request)
 
-    def _observe(self, request: Request, parsed: ParsedHit) -> str | None:
+    def _observe(self, request: Request, plan: HitPlan) -> str | None:
         """Log and trace a hit that was answered; return its request ID."""
         method, header, started_at = request.method, request.headers.get, request.started_at
         path = request.target.partition(b"?")[0].decode("ascii")
@@ -209,14 +213,14 @@ class HitHandler:
             route = path if path == "/count" else "/counters/<name>/hits"
             self._tracer.record_request(method, route, path, HTTPStatus.OK, started_at, header)
         if not self._access_log:
-            return parsed.request_id
-        request_id = parsed.request_id or new_request_id()
+            return plan.request_id
+        request_id = plan.request_id or new_request_id()
         log_request(method, path, HTTPStatus.OK, started_at, request_id, header("traceparent"))
         return request_id
 
 
 @lru_cache(maxsize=1024)
-def _parse_target(target: bytes) -> tuple[str, int] | None:
+def parse_target(target: bytes) -> tuple[str, int] | None:
     """Return the name and the amount of a target that counts a hit, else None."""
     named = _HITS.fullmatch(target.decode("latin-1"))
     return None if named is None else (named[1], int(named[2] or 1))

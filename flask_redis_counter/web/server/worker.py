@@ -32,6 +32,10 @@ NETWORK_TIMEOUT = 15
 #: Open files of a worker besides its clients: connections to the store, the spool, the log.
 RESERVED_FILES = 100
 
+#: Bytes that the kernel receives for a connection ahead of the worker; it doubles the value. So one
+#: read of a connection whose client sends many requests at once is small.
+RECEIVE_BUFFER = 16 * 1024
+
 #: Maximum connections of a listener that wait to be accepted.
 BACKLOG = 1024
 
@@ -40,6 +44,7 @@ _log = logging.getLogger(__name__)
 
 def run_worker(
     listeners: Sequence[socket.socket],
+    ready: Callable[[], None],
     *,
     tls: ssl.SSLContext | None = None,
     on_check: Callable[[], None] | None = None,
@@ -49,17 +54,19 @@ def run_worker(
     The app's settings come from the environment.
 
     :param listeners: listening sockets, which are closed at the end.
+    :param ready: called when requests are answered.
     :param tls: encrypts the connections; None: none is encrypted.
     :param on_check: called once a second, in the event loop.
     """
     app = create_app()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(app, listeners, tls, on_check))
+        runner.run(_serve(app, listeners, ready, tls, on_check))
 
 
 async def _serve(
     app: Flask,
     listeners: Sequence[socket.socket],
+    ready: Callable[[], None],
     tls: ssl.SSLContext | None,
     on_check: Callable[[], None] | None,
 ) -> None:
@@ -76,6 +83,7 @@ async def _serve(
     gc.collect()
     gc.freeze()  # modules and settings, which stay, are not examined again
     Watchdog(table).start()
+    ready()
     await stopping.wait()
     for server in servers:
         server.close()
@@ -94,6 +102,8 @@ async def _listen(
     def accept() -> HTTPConnection:
         return HTTPConnection(table, application)
 
+    # Accepted connections inherit the options of the listener.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     options: dict[str, Any] = {"sock": listener, "backlog": BACKLOG, "ssl": tls}
     if tls is not None:
         options |= {"ssl_handshake_timeout": FIRST_BYTE_TIMEOUT}
@@ -104,7 +114,7 @@ async def _listen(
 
 
 def _detect_lost_networks(listener: socket.socket) -> None:
-    """Let the kernel end accepted connections whose network is gone. They inherit the options."""
+    """Let the kernel end accepted connections whose network is gone."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # Linux has these options; other systems have some of them.
     for name, value in (

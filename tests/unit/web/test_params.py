@@ -15,7 +15,7 @@ from flask_redis_counter.validation import (
     check_idempotency_key,
 )
 from flask_redis_counter.web.params import parse_amount, parse_idempotency_key
-from flask_redis_counter.web.rsgi.app import _AMOUNT, _HITS
+from flask_redis_counter.web.server.hits import parse_target
 
 PRINTABLE = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
 KEYS = st.text(PRINTABLE, min_size=1, max_size=255)
@@ -106,10 +106,8 @@ def test_parse_amount_any_query(amounts):
 @example(f"amount={MAX_VALUE + 1}")
 def test_fast_path_amount(query):
     """If the fast path accepts a query, parse_amount returns the same amount."""
-    if fast := _AMOUNT.fullmatch(query):
-        assert int(fast[1] or 1) == parse_amount(
-            MultiDict(parse_qsl(query, keep_blank_values=True))
-        )
+    if fast := parse_target(f"/counters/a/hits?{query}".encode()):
+        assert fast == ("a", parse_amount(MultiDict(parse_qsl(query, keep_blank_values=True))))
 
 
 @given(st.from_regex(r"/counters/[^/]{1,66}/hits", fullmatch=True) | st.text("/counters.-hit\n"))
@@ -117,8 +115,8 @@ def test_fast_path_amount(query):
 @example("/counters/../hits")
 def test_fast_path_name(path):
     """The fast path accepts exactly the paths whose names are URL-safe."""
-    fast = _HITS.fullmatch(path)
+    fast = parse_target(path.encode())
     parts = path.split("/")
     of_the_form = len(parts) == 4 and (parts[0], parts[1], parts[3]) == ("", "counters", "hits")
     assert bool(fast) == (of_the_form and bool(URL_SAFE_NAME.fullmatch(parts[2])))
-    assert not fast or fast[1] == parts[2]
+    assert not fast or fast == (parts[2], 1)
