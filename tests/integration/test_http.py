@@ -4,14 +4,41 @@ import pytest
 from flask import Flask
 from werkzeug.test import Client, EnvironBuilder, TestResponse, run_wsgi_app
 
-from flask_redis_counter import AsyncRedisCounter, OutcomeUnknownError, RedisCounter, create_app
+from flask_redis_counter import (
+    AsyncRedisCounter,
+    CounterError,
+    OutcomeUnknownError,
+    RedisCounter,
+    create_app,
+)
+from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.web import request_log
 
 from .openapi_client import DescribedClient
-from .wire import as_wsgi
 from .support import BROWSER, KEY, MAX, nowhere, problem
+from .wire import as_wsgi
 
-COUNTERS = (RedisCounter, AsyncRedisCounter)
+
+def fail_hits(monkeypatch, error):
+    """Let all hits of the service fail; return the list of the counters that were hit."""
+    names = []
+
+    def hit(_, name, *__, **___):
+        names.append(name)
+        raise error
+
+    def submit(_, name, *arguments):
+        names.append(name)
+        if not isinstance(error, CounterError):
+            raise error
+        pending = PendingHit(name, 1, None)
+        pending.error = error
+        arguments[-1](pending)
+
+    monkeypatch.setattr(RedisCounter, "hit", hit)
+    monkeypatch.setattr(AsyncRedisCounter, "submit", submit)
+    return names
+
 
 #: Hosts as clients send them: of Compose, Swarm, an address, an international name.
 WELL_FORMED = [
@@ -144,7 +171,7 @@ def test_unknown_route(web, path):
     problem(web.get(path), 404)
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "BREW"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
 def test_unsupported_method(web, client, method):
     """An unsupported method is a 405 with the allowed methods, and nothing is counted."""
     response = web.open("/count", method=method)
@@ -230,22 +257,14 @@ def test_full_store(web, client):
 
 def test_a_bug_is_logged_and_not_shown(web, monkeypatch, caplog):
     """An unexpected exception is a 500 problem; its traceback is only in the log."""
-    for counter in COUNTERS:
-        monkeypatch.setattr(counter, "hit", lambda *_, **__: 1 / 0)
+    fail_hits(monkeypatch, ZeroDivisionError())
     problem(web.get("/count"), 500)
     assert "ZeroDivisionError" in caplog.text
 
 
 def test_failed_hit_is_sent_once(web, monkeypatch):
     """A failed hit is not counted again by the error handling."""
-    sent = []
-
-    def hit(counter, name, amount=1, **_):
-        sent.append(name)
-        raise OutcomeUnknownError("no answer")
-
-    for counter in COUNTERS:
-        monkeypatch.setattr(counter, "hit", hit)
+    sent = fail_hits(monkeypatch, OutcomeUnknownError("no answer"))
     assert problem(web.get("/count"), 503)["counted"] == "unknown"
     assert sent == ["visits"]
 
@@ -310,8 +329,7 @@ def test_unknown_outcome_has_retry_after_only_with_a_key(web_alone, monkeypatch)
     unsent = web_alone.post("/count")
     assert problem(unsent, 503)["counted"] is False
     assert unsent.headers["Retry-After"] == "1"
-    for counter in COUNTERS:
-        monkeypatch.setattr(counter, "hit", raise_unknown)
+    fail_hits(monkeypatch, OutcomeUnknownError("no answer"))
     unanswered_hit = web_alone.post("/count")
     assert problem(unanswered_hit, 503)["counted"] == "unknown"
     assert "Retry-After" not in unanswered_hit.headers
@@ -323,11 +341,6 @@ def test_count_ignores_foreign_parameters(web, client, query, headers):
     """`/count` ignores foreign parameters, e.g. those of newsletters, and counts."""
     assert web.get("/count", query_string=query, headers=headers).status_code == 200
     assert client.get(KEY) == b"1"
-
-
-def raise_unknown(*_, **__):
-    """Stand in for a hit whose outcome is unknown, sync and async."""
-    raise OutcomeUnknownError("no answer")
 
 
 @pytest.mark.parametrize(

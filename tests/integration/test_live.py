@@ -14,11 +14,13 @@ import requests
 from flask_redis_counter import AsyncRedisCounter, RedisCounter, create_app
 from flask_redis_counter.store import subscriber
 from flask_redis_counter.testing import wait_until
-from flask_redis_counter.web.rsgi import events
-from flask_redis_counter.web.rsgi.events import EventBroadcaster
+from flask_redis_counter.web.http.connection_table import ConnectionTable
+from flask_redis_counter.web.server import events
+from flask_redis_counter.web.server.events import EventBroadcaster
 
 from .support import KEY, nowhere, within
 from .test_serve import Serve
+from .wire import Wire
 
 CHANNEL = f"{KEY}:live"
 
@@ -242,29 +244,6 @@ def test_hits_without_the_right_to_publish(server, client):
     client.acl_deluser("quiet")
 
 
-class Wire:
-    """A connection with the interface of Granian's."""
-
-    def __init__(self):
-        self.sent = []
-        self.gone = asyncio.Event()
-        self.blocked = False
-
-    def response_stream(self, status, headers):
-        """Start the stream."""
-        return self
-
-    async def send_str(self, text):
-        """Take a text; block if the client is blocked."""
-        if self.blocked:
-            await asyncio.Event().wait()
-        self.sent.append(text)
-
-    async def client_disconnect(self):
-        """Wait until the client disconnects."""
-        await self.gone.wait()
-
-
 async def until(look):
     """Wait for a condition in the event loop."""
     async with asyncio.timeout(30):
@@ -272,16 +251,38 @@ async def until(look):
             await asyncio.sleep(0.01)
 
 
+class NoApplication:
+    """An application that answers nothing: the test opens the stream."""
+
+    max_body_bytes = 0
+
+    def start(self, request, is_first):
+        """Keep the request."""
+        request.is_exclusive = True
+        self.request = request
+        return True
+
+
+def open_wire(broadcaster, table, *names):
+    """Let a client listen to counters; return its connection."""
+    application = NoApplication()
+    wire = Wire().connect(table, application)
+    wire.receive(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+    slot = broadcaster.reserve()
+    slot.names = list(names)
+    broadcaster.open(application.request, [], slot)
+    return wire
+
+
 @asynccontextmanager
 async def live_on(url):
     """Open a broadcaster with one wire that listens to the own counter."""
     async with AsyncRedisCounter(url) as counter:
         broadcaster = EventBroadcaster(url, counter, 5)
-        wire = Wire()
-        serving = asyncio.ensure_future(broadcaster.serve(wire, [], ["visits"]))
-        yield broadcaster, wire, counter
+        table = ConnectionTable(asyncio.get_running_loop(), 10)
+        wire = open_wire(broadcaster, table, "visits")
+        yield broadcaster, table, wire, counter
         broadcaster.close()
-        await serving
 
 
 @contextmanager
@@ -298,22 +299,22 @@ def test_heartbeat(server, client, monkeypatch):
     """Comments are sent if there are no changes, also during an outage."""
 
     async def listen(url):
-        async with live_on(url) as (_, wire, _):
-            await until(lambda: wire.sent.count(":\n\n") >= 3)
-            return wire.sent[0]
+        async with live_on(url) as (_, _, wire, _):
+            await until(lambda: wire.sent.count(b"\r\n:\n\n\r\n") >= 3)
+            return wire.sent
 
     with quick(monkeypatch):
-        assert asyncio.run(listen(server.url)) == "retry: 2000\n\n"
-        assert asyncio.run(listen(nowhere())) == "retry: 2000\n\n"
+        for url in (server.url, nowhere()):
+            assert b"\r\n\r\ne\r\nretry: 2000\n\n\r\n" in asyncio.run(listen(url))
 
 
 def test_frozen_store(own_server, monkeypatch):
     """A frozen store is detected by its silence, and events continue afterwards."""
 
     async def listen():
-        async with live_on(own_server.url) as (broadcaster, wire, counter):
+        async with live_on(own_server.url) as (broadcaster, _, wire, counter):
             await counter.hit("visits")
-            await until(lambda: '"value": 1' in str(wire.sent))
+            await until(lambda: b'"value": 1' in wire.sent)
             first = broadcaster._subscriber._connection
             own_server.signal(signal.SIGSTOP)
             await until(lambda: broadcaster._subscriber._connection is not first)
@@ -322,7 +323,7 @@ def test_frozen_store(own_server, monkeypatch):
             with redis.Redis.from_url(own_server.url) as client:
                 client.incr(KEY)
                 client.publish(CHANNEL, "")
-            await until(lambda: '"value": 2' in str(wire.sent))
+            await until(lambda: b'"value": 2' in wire.sent)
 
     with quick(monkeypatch):
         asyncio.run(listen())
@@ -333,14 +334,11 @@ def test_events_of_an_invalid_counter(server, client):
     client.set(KEY, "text")
 
     async def listen():
-        async with live_on(server.url) as (broadcaster, wire, counter):
-            other = Wire()
-            serving = asyncio.ensure_future(broadcaster.serve(other, [], ["visits", "other"]))
+        async with live_on(server.url) as (broadcaster, table, wire, counter):
+            other = open_wire(broadcaster, table, "visits", "other")
             await counter.hit("other")
-            await until(lambda: '{"name": "other", "value": 1}' in str(other.sent))
-            assert "visits" not in str(wire.sent + other.sent)
-            other.gone.set()
-            await serving
+            await until(lambda: b'{"name": "other", "value": 1}' in other.sent)
+            assert b"visits" not in wire.sent + other.sent
 
     asyncio.run(listen())
 
@@ -350,33 +348,72 @@ def test_events_of_another_database(server, client):
     client.set(KEY, 5)
 
     async def listen():
-        async with live_on(server.url) as (_, wire, _):
-            await until(lambda: '"value": 5' in str(wire.sent))
+        async with live_on(server.url) as (_, _, wire, _):
+            await until(lambda: b'"value": 5' in wire.sent)
             elsewhere = server.url.removesuffix("0") + "1"
             async with AsyncRedisCounter(elsewhere) as other:
                 await other.hit("visits", 100)
             client.incr(KEY)
             client.publish(CHANNEL, "")
-            await until(lambda: '"value": 6' in str(wire.sent))
-            assert '"value": 100' not in str(wire.sent)
+            await until(lambda: b'"value": 6' in wire.sent)
+            assert b'"value": 100' not in wire.sent
 
     asyncio.run(listen())
 
 
 def test_client_that_does_not_read(server, client):
-    """A client that does not read blocks neither other listeners nor a stop."""
+    """A client that does not read holds up no other; it gets the newest value when it reads."""
 
     async def listen():
-        async with live_on(server.url) as (broadcaster, wire, counter):
-            stuck = Wire()
-            stuck.blocked = True
-            serving = asyncio.ensure_future(broadcaster.serve(stuck, [], ["visits"]))
-            await counter.hit("visits")
-            await until(lambda: '"value": 1' in str(wire.sent))
+        async with live_on(server.url) as (broadcaster, table, wire, counter):
+            stuck = open_wire(broadcaster, table, "visits")
+            await until(lambda: b"retry" in stuck.sent)
+            stuck.pause()
+            before = stuck.sent
+            for value in (1, 2, 3):
+                await counter.hit("visits")
+                await until(lambda value=value: b'"value": %d' % value in wire.sent)
+            assert stuck.sent == before
+            stuck.resume()
+            await until(lambda: b'"value": 3' in stuck.sent)
+            assert b'"value": 2' not in stuck.sent
+
+    asyncio.run(listen())
+
+
+def test_slot_of_a_lost_connection(server, client):
+    """A slot is free again when its connection is lost, also before the stream is open."""
+
+    async def listen():
+        async with live_on(server.url) as (broadcaster, table, _, _):
+            for _ in range(10):
+                application = NoApplication()
+                lost = Wire().connect(table, application)
+                lost.receive(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+                slot = broadcaster.reserve()
+                assert slot.is_free
+                slot.names = ["visits"]
+                lost.disconnect()
+                await asyncio.sleep(0)
+                broadcaster.open(application.request, [], slot)
+                await asyncio.sleep(0)
+            wires = [open_wire(broadcaster, table, "visits") for _ in range(4)]
+            assert not broadcaster.reserve().is_free
+            wires[0].disconnect()
+            await until(lambda: broadcaster.reserve().is_free)
+
+    asyncio.run(listen())
+
+
+def test_closed_broadcaster(server, client):
+    """A closed broadcaster has ended its streams, has no free slot, and opens none."""
+
+    async def listen():
+        async with live_on(server.url) as (broadcaster, table, wire, _):
             broadcaster.close()
-            await asyncio.wait_for(serving, 5)
-            with broadcaster.reserve() as slot:
-                assert not slot.is_free
-            await asyncio.wait_for(broadcaster.serve(Wire(), [], ["visits"]), 5)
+            assert wire.sent.endswith(b"0\r\n\r\n")
+            assert not broadcaster.reserve().is_free
+            late = open_wire(broadcaster, table, "visits")
+            assert late.sent.endswith(b"0\r\n\r\n")
 
     asyncio.run(listen())

@@ -37,6 +37,11 @@ class Wire:
         """Let the server receive bytes."""
         self._protocol.data_received(data)
 
+    def end(self):
+        """Send no more bytes."""
+        if not (self.is_closed or self._protocol.eof_received()):
+            self.close()
+
     def pause(self):
         """Let the client read nothing more."""
         self._protocol.pause_writing()
@@ -147,6 +152,7 @@ def as_wsgi(app):
 async def _exchange(wire, table, application, request):
     wire.connect(table, application)
     wire.receive(request)
+    wire.end()
     async with asyncio.timeout(30):
         while not wire.is_closed:
             await asyncio.sleep(0.001)
@@ -173,4 +179,8 @@ def _request(environ):
         lines.append(f"Content-Length: {environ['CONTENT_LENGTH']}")
     if "wsgi.input" in environ:
         body = environ["wsgi.input"].read()
+    if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "") and body:
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    elif "chunked" in environ.get("HTTP_TRANSFER_ENCODING", ""):
+        body = b"0\r\n\r\n"
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

@@ -8,6 +8,7 @@ little memory, and a rejected message is the last one of its connection.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
@@ -40,7 +41,7 @@ WRITE_TIMEOUT = 15.0
 LINGER_TIMEOUT = 2.0
 
 #: Maximum bytes of a request's target: its path and query.
-MAX_TARGET_BYTES = 8 * 1024
+MAX_TARGET_BYTES = 16 * 1024
 
 #: Maximum bytes of a head: request line and header fields.
 MAX_HEAD_BYTES = 32 * 1024
@@ -54,9 +55,14 @@ MAX_PIPELINED = 32
 #: Unsent bytes beyond which a connection starts no more requests.
 WRITE_BUFFER_BYTES = 16 * 1024
 
+_REQUEST_LINE = re.compile(rb"[A-Z]{1,32} [!-~]+ HTTP/1\.[01]\r\n")
 _END_OF_HEAD = b"\r\n\r\n"
 
 _MALFORMED = Rejection(HTTPStatus.BAD_REQUEST, "The request is malformed: send HTTP/1.1.")
+_UNKNOWN_METHOD = Rejection(HTTPStatus.NOT_IMPLEMENTED, "The request's method is unknown.")
+_INCOMPLETE = Rejection(
+    HTTPStatus.BAD_REQUEST, "The request is incomplete: send the whole request again."
+)
 _HEAD_TOO_LARGE = Rejection(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     f"The request's head is larger than {MAX_HEAD_BYTES} bytes: send fewer or shorter headers.",
@@ -218,6 +224,9 @@ class HTTPConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Answer the requests so far, then close: the client may have closed one direction only."""
+        if self._is_receiving and not self._is_ended:
+            self._reject(_INCOMPLETE)
+            return True
         if self._is_closing or self._is_idle:
             return False
         self._is_ended = True
@@ -437,9 +446,8 @@ class HTTPConnection(asyncio.Protocol):
             self._reject(error.__context__.rejection)
         except httptools.HttpParserError as error:
             if not self._is_ended:  # otherwise bytes after the last request
-                is_version = "version" in str(error)
-                self._reject(UNSUPPORTED_VERSION if is_version else _MALFORMED)
-        if self._is_receiving or self._message_bytes:
+                self._reject(_explain(error, data))
+        if (self._is_receiving or self._message_bytes) and not self._is_ended:
             self._check_incomplete(had_head)
         return used
 
@@ -533,3 +541,11 @@ class _RejectedError(Exception):
 
     def __init__(self, rejection: Rejection) -> None:
         self.rejection = rejection
+
+
+def _explain(error: httptools.HttpParserError, data: bytes) -> Rejection:
+    """Return the rejection of bytes that the parser cannot read."""
+    if "version" in str(error):
+        return UNSUPPORTED_VERSION
+    is_method = isinstance(error, httptools.HttpParserInvalidMethodError)
+    return _UNKNOWN_METHOD if is_method and _REQUEST_LINE.match(data) else _MALFORMED

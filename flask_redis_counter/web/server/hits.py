@@ -139,15 +139,13 @@ class HitHandler:
     def count(self, request: Request) -> None:
         """Count the planned hit, and respond when it has its outcome."""
         name, amount, idempotency_key, limits, visit, _ = request.plan
-        self._counter.submit(
-            name,
-            amount,
-            idempotency_key,
-            visit.visitor,
-            visit.client,
-            limits,
-            partial(self._finish, request),
-        )
+        done = partial(self._finish, request)
+        try:
+            self._counter.submit(
+                name, amount, idempotency_key, visit.visitor, visit.client, limits, done
+            )
+        except Exception as error:  # invalid arguments, or a bug
+            self._respond_with_error(request, error)
 
     def _finish(self, request: Request, pending: PendingHit) -> None:
         value, plan = pending.value, request.plan
@@ -183,9 +181,12 @@ class HitHandler:
             await self._counter.settle(pending)
             pending.result()
         except Exception as error:
-            failed = self._flask.render_error(request, error)
-            response = render_response(failed.status, failed.headers, failed.body, request)
-            request.connection.respond(request, response)
+            self._respond_with_error(request, error)
+
+    def _respond_with_error(self, request: Request, error: Exception) -> None:
+        failed = self._flask.render_error(request, error)
+        response = render_response(failed.status, failed.headers, failed.body, request)
+        request.connection.respond(request, response)
 
     def _render(
         self,
