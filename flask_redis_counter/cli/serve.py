@@ -19,7 +19,7 @@ from ..errors import ConfigurationError, DurabilityUnsupportedError, SpoolError,
 from ..spool.spool import Spool
 from ..store.embedded import EmbeddedValkey
 from ..web.json_logging import configure_json_logging, is_json_logging
-from ..web.server.granian_server import check_installed, serve
+from ..web.server.server import check_installed, serve
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def serve_command(host: str, port: int, workers: int, data_dir: Path | None) -> 
     Settings come from the environment (REDIS_URL, COUNTER_NAME …). If no Redis is
     configured, an embedded store keeps the counts.
     """
-    # Granian installs its own handler later. Until then, SIGTERM must stop an embedded store that
-    # is still starting.
+    # The server installs its own handler later. Until then, SIGTERM must stop an embedded store
+    # that is still starting.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ExitStack() as stack:
         check_installed()
@@ -70,8 +70,6 @@ def serve_command(host: str, port: int, workers: int, data_dir: Path | None) -> 
             host=host,
             port=port,
             workers=workers,
-            listeners=config.max_listeners,
-            log_json=config.log_json,
             started=lambda: _print_urls(f"http://{address}:{port}/", workers),
         )
 

@@ -102,7 +102,7 @@ def _client_url(client: redis.Redis) -> str:
 
 
 def _check_server() -> Iterator[Diagnostic]:
-    if find_spec("granian"):
+    if find_spec("uvloop"):
         yield Diagnostic("ok", "server", "the production server is installed")
     else:
         remedy = "pip install 'flask-redis-counter[server]', or serve with another WSGI server"

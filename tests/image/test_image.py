@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import redis
 import requests
-from flask_redis_counter.web.server.granian_server import SHUTDOWN_TIMEOUT
 
 from flask_redis_counter.testing import StackError, wait_until
 from flask_redis_counter.testing.stacks.docker import run_docker
+from flask_redis_counter.web.server.supervisor import SHUTDOWN_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 TAG = "flask-redis-counter:test"

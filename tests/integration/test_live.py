@@ -305,7 +305,7 @@ def test_heartbeat(server, client, monkeypatch):
 
     with quick(monkeypatch):
         for url in (server.url, nowhere()):
-            assert b"\r\n\r\ne\r\nretry: 2000\n\n\r\n" in asyncio.run(listen(url))
+            assert b"\r\n\r\nd\r\nretry: 2000\n\n\r\n" in asyncio.run(listen(url))
 
 
 def test_frozen_store(own_server, monkeypatch):

@@ -15,7 +15,7 @@ ADMIN_KEY = "correct-horse-battery-staple"
 APP = "flask_redis_counter:create_app()"
 
 SERVERS = {
-    "granian": "flask_redis_counter serve --port={port}",
+    "serve": "flask_redis_counter serve --port={port}",
     "flask run": "flask --app flask_redis_counter run --port={port}",
     "gunicorn sync": f"gunicorn --workers=2 --bind=127.0.0.1:{{port}} {APP}",
     "gunicorn preload": f"gunicorn --workers=2 --preload --bind=127.0.0.1:{{port}} {APP}",

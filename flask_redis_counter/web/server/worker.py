@@ -20,10 +20,9 @@ from ..app import create_app
 from ..http.connection import FIRST_BYTE_TIMEOUT, HTTPConnection
 from ..http.connection_table import ConnectionTable
 from .application import ServiceApplication
+from .listeners import BACKLOG
+from .supervisor import SHUTDOWN_TIMEOUT
 from .watchdog import Watchdog
-
-#: Seconds that requests in flight have to finish when the server stops.
-SHUTDOWN_TIMEOUT = 5.0
 
 #: Seconds after which unacknowledged bytes, or unanswered probes of a silent connection, mean that
 #: the network to the client is gone.
@@ -35,9 +34,6 @@ RESERVED_FILES = 100
 #: Bytes that the kernel receives for a connection ahead of the worker; it doubles the value. So one
 #: read of a connection whose client sends many requests at once is small.
 RECEIVE_BUFFER = 16 * 1024
-
-#: Maximum connections of a listener that wait to be accepted.
-BACKLOG = 1024
 
 _log = logging.getLogger(__name__)
 
