@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -88,17 +87,23 @@ class AsyncConnectionPool:
         :param prepare: called when there is a connection; returns the commands.
         :param deadline: end of both steps, by the loop's clock.
         """
-        loop = asyncio.get_running_loop()
-        timeout = min(deadline - self.attempt_timeout, loop.time() + self.attempt_timeout)
-        try:
-            async with asyncio.timeout_at(timeout) if self._slots.locked() else nullcontext():
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise StoreUnavailableError("no connection to the store is free") from error
+        if self._slots.locked():
+            await self._wait_for_slot(deadline)
+        else:
+            await self._slots.acquire()
         try:
             return await self._send(prepare, deadline)
         finally:
             self._slots.release()
+
+    async def _wait_for_slot(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        timeout = min(deadline - self.attempt_timeout, loop.time() + self.attempt_timeout)
+        try:
+            async with asyncio.timeout_at(timeout):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailableError("no connection to the store is free") from error
 
     async def _send(self, prepare: Callable[[], Sequence[Command]], deadline: float) -> list[Any]:
         connection = await self._acquire(deadline - self.attempt_timeout)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from ssl import CERT_NONE
 from types import ModuleType
@@ -217,6 +217,12 @@ def pack_commands(connection: Any, commands: Sequence[Command]) -> list[bytes]:
     parts: list[str] = []
     for command in commands:
         parts.append(f"*{len(command)}\r\n")
-        for argument in map(str, command):
-            parts.append(f"${len(argument)}\r\n{argument}\r\n")
+        parts += map(_bulk_string, command)
     return ["".join(parts).encode("ascii")]
+
+
+# Most arguments are those of the last batch: digests, keys, the hour.
+@lru_cache(maxsize=4096)
+def _bulk_string(argument: str | int) -> str:
+    text = str(argument)
+    return f"${len(text)}\r\n{text}\r\n"

@@ -290,7 +290,7 @@ class HTTPConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Start the request, or let it wait for its turn."""
         request = self._request
-        if self._is_ended or (self._parser.should_upgrade() and request.has_body):
+        if self._is_ended or ("upgrade" in request.headers and self._skips_body(request)):
             return  # for an upgrade the parser skips the body: see _ignore_upgrade
         self._is_receiving = self._is_new = False
         self._received_since = None
@@ -299,7 +299,9 @@ class HTTPConnection(asyncio.Protocol):
             request.body = b"".join(self._body)
             self._body.clear()
             self._body_bytes = 0
-        if not self._parser.should_keep_alive() or request.asks_to_close:
+        if not self._parser.should_keep_alive() or (
+            request.version == "1.0" and request.asks_to_close
+        ):
             self._is_ended = True
             request.keeps_alive = False
         elif self._table.is_draining:
@@ -450,6 +452,9 @@ class HTTPConnection(asyncio.Protocol):
         if (self._is_receiving or self._message_bytes) and not self._is_ended:
             self._check_incomplete(had_head)
         return used
+
+    def _skips_body(self, request: Request) -> bool:
+        return self._parser.should_upgrade() and request.has_body
 
     def _ignore_upgrade(self) -> None:
         """Receive the body of a request that asks for an upgrade (RFC 9110, section 7.8).

@@ -31,6 +31,10 @@ NETWORK_TIMEOUT = 15
 #: Open files of a worker besides its clients: connections to the store, the spool, the log.
 RESERVED_FILES = 100
 
+#: New objects after which the youngest garbage is collected: the objects of a batch refer to each
+#: other. With Python's default, 700, the collector runs after every second batch.
+GARBAGE_THRESHOLD = 10_000
+
 #: Bytes that the kernel receives for a connection ahead of the worker; it doubles the value. So one
 #: read of a connection whose client sends many requests at once is small.
 RECEIVE_BUFFER = 16 * 1024
@@ -78,6 +82,7 @@ async def _serve(
     servers = [await _listen(loop, listener, table, application, tls) for listener in listeners]
     gc.collect()
     gc.freeze()  # modules and settings, which stay, are not examined again
+    gc.set_threshold(GARBAGE_THRESHOLD)
     Watchdog(table).start()
     ready()
     await stopping.wait()
