@@ -210,16 +210,25 @@ class HTTPConnection(asyncio.Protocol):
         """Parse received bytes, and start the requests in them."""
         if self._is_ended:
             return
-        if data == self._repeatable and self._is_idle and not self._is_receiving:
+        if data == self._repeatable and self._is_idle and not self._is_write_paused:
             last = self._request
             request = Request(self, last.method, last.target, last.headers, last.plan)
             request.started_at = perf_counter()
             self._start(request)
             return
+        # The bytes are a whole request if no other one was, or is, received in part.
+        is_whole = not self._is_receiving
         self._repeatable = None
+        self._parsed_bytes = 0
         self._feed(data)
         last = self._request
-        if last.plan is not None and last.version == "1.1" and self._parsed_bytes == len(data):
+        if (
+            last.plan is not None
+            and last.version == "1.1"
+            and self._parsed_bytes == len(data)
+            and is_whole
+            and not self._is_receiving
+        ):
             self._repeatable = data
 
     def eof_received(self) -> bool:
@@ -246,18 +255,19 @@ class HTTPConnection(asyncio.Protocol):
 
     # Events of the parser
 
-    def on_url(self, url: bytes) -> None:
-        """Start to receive a request, or append to its target."""
-        if self._is_muted:
-            return
-        if self._is_receiving:
-            url = self._request.target + url
-        else:
+    def on_message_begin(self) -> None:
+        """Start to receive a request, with the first byte of its method."""
+        if not self._is_muted:
             self._request = Request(self)
             self._is_receiving = True
             self._has_head = False
-        self._request.target = url
-        if len(url) > MAX_TARGET_BYTES:
+
+    def on_url(self, url: bytes) -> None:
+        """Append to the target of the request."""
+        if self._is_muted:
+            return
+        self._request.target = target = self._request.target + url
+        if len(target) > MAX_TARGET_BYTES:
             raise _RejectedError(_TARGET_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -445,7 +455,8 @@ class HTTPConnection(asyncio.Protocol):
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, _RejectedError):
                 raise
-            self._reject(error.__context__.rejection)
+            if not self._is_ended:
+                self._reject(error.__context__.rejection)
         except httptools.HttpParserError as error:
             if not self._is_ended:  # otherwise bytes after the last request
                 self._reject(_explain(error, data))
