@@ -120,6 +120,7 @@ class HTTPConnection(asyncio.Protocol):
         "_has_head",
         "_is_closing",
         "_is_ended",
+        "_is_half_closed",
         "_is_lost",
         "_is_muted",
         "_is_new",
@@ -163,7 +164,7 @@ class HTTPConnection(asyncio.Protocol):
         # The request that is being received, or was received last.
         self._request = Request(self)
         self._is_receiving = self._has_head = False
-        # Bytes of the message so far, and of the last complete one.
+        # Bytes of the message so far, and of the last one among the bytes received last.
         self._message_bytes = self._parsed_bytes = 0
         self._body_bytes = 0
         self._body: list[bytes] = []
@@ -176,7 +177,7 @@ class HTTPConnection(asyncio.Protocol):
         self._is_new = True
         # Whether no more requests are accepted; then the connection closes after its last response.
         self._is_ended = self._lingers = False
-        self._is_closing = self._is_lost = False
+        self._is_closing = self._is_half_closed = self._is_lost = False
         self._on_lost: Callable[[], None] | None = None
         self._lingers_since: float | None = None
         self._is_write_paused = False
@@ -189,12 +190,17 @@ class HTTPConnection(asyncio.Protocol):
         """Take the transport, and a place in the table."""
         self._transport = transport
         peer, server = map(transport.get_extra_info, ("peername", "sockname"))
-        if isinstance(peer, tuple):  # a Unix socket has a path, or no name
-            self.client, self.server = peer[0], (server[0], server[1])
+        if isinstance(server, tuple):  # a Unix socket has a path, or no name
+            self.server = (server[0], server[1])
+            if peer is None:  # the client has gone; its request must not count as a proxy's
+                self._is_ended = True
+                self.abort()
+            else:
+                self.client = peer[0]
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
-        if not self._table.add(self):
+        if not self._table.add(self) and not self._is_ended:
             self._reject(_TOO_MANY_CONNECTIONS)
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -233,19 +239,20 @@ class HTTPConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Answer the requests so far, then close: the client may have closed one direction only."""
-        if self._is_receiving and not self._is_ended:
+        self._is_half_closed = True
+        if not self._transport.can_write_eof():  # TLS has no directions
+            self.close()
+        elif self._is_receiving and not self._is_ended:
             self._reject(_INCOMPLETE)
-            return True
-        if self._is_closing or self._is_idle:
-            return False
+        elif self._is_idle:
+            self.close()
         self._is_ended = True
-        return True
+        return not self._is_closing
 
     def pause_writing(self) -> None:
         """Start no more requests until the client reads."""
         self._is_write_paused = True
-        self._stalled_bytes = self.count_held()
-        self._stalled_since = self._table.now
+        self._watch_progress()
         self._table.hold(self)
 
     def resume_writing(self) -> None:
@@ -375,7 +382,7 @@ class HTTPConnection(asyncio.Protocol):
         """Close the connection when its unsent bytes are sent."""
         if not self._is_closing:
             self._is_closing = True
-            self.idle_since = self._table.now
+            self._watch_progress()
             self._transport.close()
 
     def drain(self) -> None:
@@ -398,13 +405,13 @@ class HTTPConnection(asyncio.Protocol):
 
         :param now: the loop's time.
         """
-        if self._is_closing:
-            if now - self.idle_since > WRITE_TIMEOUT:
-                self.abort()
-        elif self._is_write_paused:
+        if self._is_write_paused or self._is_closing:
             self._check_progress(now)
         elif self._lingers_since is not None:
-            if now - self._lingers_since > LINGER_TIMEOUT:
+            if self.count_held():
+                self._lingers_since = now
+                self._check_progress(now)
+            elif now - self._lingers_since > LINGER_TIMEOUT:
                 self.abort()
         elif not self._is_idle:
             return
@@ -414,6 +421,11 @@ class HTTPConnection(asyncio.Protocol):
                 self._reject(_TIMEOUT)
         elif now - self.idle_since > (FIRST_BYTE_TIMEOUT if self._is_new else KEEP_ALIVE_TIMEOUT):
             self.close()
+
+    def _watch_progress(self) -> None:
+        """Start the time in which the client must read some of the bytes that wait for it."""
+        self._stalled_bytes = self.count_held()
+        self._stalled_since = self._table.now
 
     def _check_progress(self, now: float) -> None:
         held = self.count_held()
@@ -532,8 +544,9 @@ class HTTPConnection(asyncio.Protocol):
 
     def _end(self) -> None:
         """Close after the last response."""
-        if self._lingers and self._transport.can_write_eof():
+        if self._lingers and not self._is_half_closed and self._transport.can_write_eof():
             self._lingers_since = self._table.loop.time()
+            self._watch_progress()
             self._transport.write_eof()
         else:
             self.close()

@@ -115,6 +115,8 @@ class ConnectionTable:
 
     def _check(self) -> None:
         self.now = now = self.loop.time()
+        # Before anything can fail: without the timer there are no time-outs.
+        self._timer = self.loop.call_at(now + CHECK_INTERVAL, self._check)
         self.checked_at = time.monotonic()
         DATE.update()
         for connection in self._holding:
@@ -123,7 +125,6 @@ class ConnectionTable:
             connection.check_timeout(now)
         for function in self._on_check:
             function()
-        self._timer = self.loop.call_at(now + CHECK_INTERVAL, self._check)
 
     def _count(self, connection: HTTPConnection) -> None:
         held = connection.count_held()
