@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import threading
@@ -18,6 +19,7 @@ from flask_redis_counter.web.http.connection_table import ConnectionTable
 from flask_redis_counter.web.server import events
 from flask_redis_counter.web.server.events import EventBroadcaster
 
+from .listening import allow_files, open_listeners, until
 from .support import KEY, nowhere, within
 from .test_serve import Serve
 from .wire import Wire
@@ -127,7 +129,8 @@ def test_events_of_all_workers(serve, listen, server, client):
         assert run.get().json()["value"] == value
     for listener in listeners:
         listener.hears("visits", 5)
-    assert 1 <= len(client.client_list(_type="pubsub")) <= 2
+    # A connection that has just had a message is unsubscribed for a moment.
+    assert wait_until(lambda: len(client.client_list(_type="pubsub")), what="subscriptions") <= 2
 
 
 def test_events_are_throttled(serve, listen, server, client, counter):
@@ -196,6 +199,58 @@ def test_stop_ends_streams(serve, listen, server, client):
     assert "Traceback" not in run.log()
 
 
+async def count_repeatedly(port, clients, stopping):
+    """Send hits on several connections; return the values and the longest time of a response."""
+
+    async def count():
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        values, longest = [], 0.0
+        while not stopping.is_set():
+            begun = loop.time()
+            writer.write(b"GET /count HTTP/1.1\r\nHost: a\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            size = int(re.search(rb"Content-Length: (\d+)", head)[1])
+            values.append(json.loads(await reader.readexactly(size))["value"])
+            longest = max(longest, loop.time() - begun)
+        writer.close()
+        return values, longest
+
+    loop = asyncio.get_running_loop()
+    results = await asyncio.gather(*(count() for _ in range(clients)))
+    return [value for values, _ in results for value in values], max(one for _, one in results)
+
+
+def test_thousand_listeners(serve, server, client):
+    """1,000 clients listen to one worker while it counts; each gets the last value and an end."""
+    allow_files(1500)
+    run = serve(server.url)
+
+    async def listen():
+        stopping = asyncio.Event()
+        counting = asyncio.create_task(count_repeatedly(run.port, 8, stopping))
+        listeners = await open_listeners(run.port, 1000)
+        assert {one.status for one in listeners} == {200}
+        for one in listeners:
+            one.values.clear()
+        await until(lambda: all(len(one.values) >= 3 for one in listeners))
+        stopping.set()
+        values, longest = await counting
+        assert sorted(values) == list(range(1, len(values) + 1))
+        assert longest < 1
+        await until(lambda: all(one.values[-1] == len(values) for one in listeners))
+        assert all(one.values == sorted(set(one.values)) for one in listeners)
+        refused = await asyncio.to_thread(run.get, "/live")
+        assert refused.status_code == 503
+        with within(3):
+            assert await asyncio.to_thread(run.stop) == 0
+        await until(lambda: all(one.lost for one in listeners))
+        assert all(one.ended for one in listeners)
+        assert "Traceback" not in run.log()
+
+    asyncio.run(listen())
+
+
 @pytest.mark.parametrize(
     ("query", "status"),
     [("?name=a%20b", 400), ("?names=a", 400), ("?" + "&".join(["name=a"] * 21), 400)],
@@ -242,13 +297,6 @@ def test_hits_without_the_right_to_publish(server, client):
         assert quiet.set("visits", 5) == 2
         assert quiet.series("visits", days=1)[0].hits == 2
     client.acl_deluser("quiet")
-
-
-async def until(look):
-    """Wait for a condition in the event loop."""
-    async with asyncio.timeout(30):
-        while not look():
-            await asyncio.sleep(0.01)
 
 
 class NoApplication:

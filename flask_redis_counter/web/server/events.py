@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from ...async_counter import AsyncRedisCounter
 from ...errors import CounterError
@@ -27,6 +27,9 @@ HEARTBEAT = 10.0
 
 #: Seconds until values are read again after an error.
 READ_RETRY_DELAY = 1.0
+
+#: Number of listeners that are sent something at once. The loop answers hits before the next ones.
+BURST = 100
 
 #: Milliseconds after which a browser reconnects (the field ``retry`` of an event stream).
 RECONNECT_MS = 2000
@@ -57,7 +60,7 @@ class EventBroadcaster:
     """Sends the changes of counters to all listeners of a worker process.
 
     It uses the worker's one event loop, and one connection to the store. All listeners share two
-    timers: one for events, one for heartbeats.
+    tasks: one for events, one for heartbeats.
 
     :param store: the store's URL.
     :param max_listeners: the maximum number of listeners.
@@ -70,12 +73,12 @@ class EventBroadcaster:
         self._subscriber = CounterSubscriber(store, self._on_change)
         self._listeners: dict[str, set[_Listener]] = {}
         self._open: set[_Listener] = set()
-        self._changed: set[_Listener] = set()
-        self._sent_at = 0.0
-        self._event_timer: asyncio.TimerHandle | None = None
-        self._heartbeat_timer: asyncio.TimerHandle | None = None
+        # Counters that may have changed, and listeners that were not sent a change.
         self._stale: set[str] = set()
-        self._read_task: asyncio.Task[None] | None = None
+        self._changed: set[_Listener] = set()
+        self._updated_at = 0.0
+        self._updates: asyncio.Task[None] | None = None
+        self._heartbeats: asyncio.Task[None] | None = None
         self._read_log = LogThrottle(_log, "counters can be read again")
 
     def reserve(self) -> ListenerSlot:
@@ -106,20 +109,18 @@ class EventBroadcaster:
     def close(self) -> None:
         """End all streams, and accept no more listeners."""
         self._is_open = False
-        for timer in (self._event_timer, self._heartbeat_timer):
-            if timer is not None:
-                timer.cancel()
+        for task in (self._updates, self._heartbeats):
+            if task is not None:
+                task.cancel()
         for listener in list(self._open):
             if listener.stream is not None:
                 listener.stream.end()
-        if self._read_task is not None:
-            self._read_task.cancel()
         self._subscriber.close()
 
     def _subscribe(self, listener: _Listener) -> None:
         self._open.add(listener)
-        if self._heartbeat_timer is None:
-            self._beat()
+        if self._heartbeats is None or self._heartbeats.done():
+            self._heartbeats = asyncio.get_running_loop().create_task(self._send_heartbeats())
         for name in listener.names:
             listeners = self._listeners.setdefault(name, set())
             if not listeners:
@@ -139,48 +140,45 @@ class EventBroadcaster:
 
     def _on_change(self, name: str) -> None:
         self._stale.add(name)
-        if self._read_task is None or self._read_task.done():
-            self._read_task = asyncio.get_running_loop().create_task(self._read())
+        if self._updates is None or self._updates.done():
+            self._updates = asyncio.get_running_loop().create_task(self._update())
+
+    async def _update(self) -> None:
+        """Read and send values until all are sent, with an interval between two rounds."""
+        loop = asyncio.get_running_loop()
+        while self._stale or self._changed:
+            await asyncio.sleep(self._updated_at + MIN_EVENT_INTERVAL - loop.time())
+            self._updated_at = loop.time()
+            await self._read()
+            await self._send_events()
 
     async def _read(self) -> None:
         """Read the counters that changed, all in one round trip.
 
         Published values are not used: all databases of a server share its channels.
         """
-        while names := self._stale & self._listeners.keys():
-            self._stale.clear()
-            try:
-                values = await self._counter.values(names, default=None, invalid=None)
-            except CounterError as error:
-                self._read_log.log(
-                    logging.INFO, "cannot read counters for live listeners: %s", error
-                )
-                self._stale |= names
-                await asyncio.sleep(READ_RETRY_DELAY)
-            else:
-                self._read_log.recovered()
-                self._broadcast(values)
-
-    def _broadcast(self, values: dict[str, int | None]) -> None:
+        names = self._stale & self._listeners.keys()
+        self._stale.clear()
+        if not names:
+            return
+        try:
+            values = await self._counter.values(names, default=None, invalid=None)
+        except CounterError as error:
+            self._read_log.log(logging.INFO, "cannot read counters for live listeners: %s", error)
+            self._stale |= names
+            await asyncio.sleep(READ_RETRY_DELAY)
+            return
+        self._read_log.recovered()
         for name, value in values.items():
             for listener in self._listeners.get(name, ()):
                 if value is not None and listener.latest.get(name) != value:
                     listener.latest[name] = listener.pending[name] = value
                     self._changed.add(listener)
-        self._schedule_events()
 
-    def _schedule_events(self) -> None:
-        if self._changed and self._event_timer is None:
-            loop = asyncio.get_running_loop()
-            at = max(loop.time(), self._sent_at + MIN_EVENT_INTERVAL)
-            self._event_timer = loop.call_at(at, self._send_events)
-
-    def _send_events(self) -> None:
+    async def _send_events(self) -> None:
         """Send the newest values to the listeners that read; the others get newer ones later."""
-        self._event_timer = None
-        self._sent_at = asyncio.get_running_loop().time()
         encoded: dict[tuple[tuple[str, int], ...], bytes] = {}  # most listeners get the same
-        for listener in [one for one in self._changed if one.reads]:
+        async for listener in _in_bursts([one for one in self._changed if one.reads]):
             self._changed.discard(listener)
             pending = tuple(listener.pending.items())
             listener.pending.clear()
@@ -189,13 +187,21 @@ class EventBroadcaster:
                     f'data: {{"name": "{name}", "value": {value}}}\n\n' for name, value in pending
                 ).encode()
             listener.send(encoded[pending])
-        self._schedule_events()
 
-    def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         """Send a comment to each listener that was sent nothing for a while."""
         loop = asyncio.get_running_loop()
-        before = loop.time() - HEARTBEAT / 2
-        for listener in self._open:
-            if listener.sent_at <= before and listener.reads:
+        while self._open:
+            await asyncio.sleep(HEARTBEAT / 2)
+            before = loop.time() - HEARTBEAT / 2
+            silent = [one for one in self._open if one.sent_at <= before and one.reads]
+            async for listener in _in_bursts(silent):
                 listener.send(b":\n\n")
-        self._heartbeat_timer = loop.call_later(HEARTBEAT / 2, self._beat) if self._open else None
+
+
+async def _in_bursts(listeners: list[_Listener]) -> AsyncIterator[_Listener]:
+    """Iterate over listeners; let the event loop do other work after each :data:`BURST`."""
+    for start in range(0, len(listeners), BURST):
+        for listener in listeners[start : start + BURST]:
+            yield listener
+        await asyncio.sleep(0)
