@@ -11,15 +11,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+from click.core import ParameterSource
 
 from ..config.config import Config, is_store_configured
 from ..config.hints import find_hints
+from ..config.settings import UNIX
 from ..counter import RedisCounter
 from ..errors import ConfigurationError, DurabilityUnsupportedError, SpoolError, StoreError
 from ..spool.spool import Spool
 from ..store.embedded import EmbeddedValkey
 from ..web.json_logging import configure_json_logging, is_json_logging
 from ..web.server.server import check_installed, serve
+from ..web.server.tls import TLSCertificate
 
 _log = logging.getLogger(__name__)
 
@@ -33,12 +36,37 @@ _log = logging.getLogger(__name__)
     "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes."
 )
 @click.option(
+    "--unix",
+    type=click.Path(path_type=Path),
+    help="Path of a Unix socket to listen on, for a proxy on this machine, in place of a port.",
+)
+@click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path),
+    help="Certificate for HTTPS, as PEM, with its intermediate certificates.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(path_type=Path),
+    help="Private key of the certificate, as PEM.",
+)
+@click.option(
     "--data-dir",
     envvar="COUNTER_DATA_DIR",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the embedded store's data, by default the user's data folder.",
 )
-def serve_command(host: str, port: int, workers: int, data_dir: Path | None) -> None:
+@click.pass_context
+def serve_command(
+    ctx: click.Context,
+    host: str,
+    port: int,
+    workers: int,
+    unix: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    data_dir: Path | None,
+) -> None:
     """Run the production server.
 
     Settings come from the environment (REDIS_URL, COUNTER_NAME …). If no Redis is
@@ -49,6 +77,9 @@ def serve_command(host: str, port: int, workers: int, data_dir: Path | None) -> 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ExitStack() as stack:
         check_installed()
+        if unix is not None:
+            _reject_tcp_options(ctx)
+        tls = _load_certificate(tls_cert, tls_key)
         config = Config.load(os.environ)
         if config.log_json:
             configure_json_logging()
@@ -57,6 +88,11 @@ def serve_command(host: str, port: int, workers: int, data_dir: Path | None) -> 
         if config.metrics and config.metrics_dir is None:
             _share_metrics(stack)
         _print_settings(config)
+        if unix is not None and UNIX not in config.trusted_proxies:
+            _warn(
+                "all visitors are one: add unix to COUNTER_TRUSTED_PROXIES if the proxy sends "
+                "X-Forwarded-For"
+            )
         if is_store_configured(os.environ):
             if data_dir is not None:
                 raise ConfigurationError(
@@ -65,13 +101,36 @@ def serve_command(host: str, port: int, workers: int, data_dir: Path | None) -> 
             _print_reachability(config)
         else:
             _start_embedded_store(stack, data_dir)
-        address = f"[{host}]" if ":" in host else host
+        if unix is not None:
+            place, root = f"the Unix socket {unix}", "/"
+        else:
+            address = f"[{host}]" if ":" in host else host
+            place = root = f"{'http' if tls is None else 'https'}://{address}:{port}/"
         serve(
             host=host,
             port=port,
+            unix=unix,
             workers=workers,
-            started=lambda: _print_urls(f"http://{address}:{port}/", workers),
+            tls=tls,
+            started=lambda: _print_address(place, root, workers),
         )
+
+
+def _reject_tcp_options(ctx: click.Context) -> None:
+    for name in ("host", "port", "tls_cert", "tls_key"):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigurationError("--unix", f"{option} is for TCP; leave out one of the two")
+
+
+def _load_certificate(cert: Path | None, key: Path | None) -> TLSCertificate | None:
+    if cert is None and key is None:
+        return None
+    if key is None:
+        raise ConfigurationError("--tls-cert", "needs --tls-key, the file of its private key")
+    if cert is None:
+        raise ConfigurationError("--tls-key", "needs --tls-cert, the file of its certificate")
+    return TLSCertificate(cert, key)
 
 
 def _print_status(text: str) -> None:
@@ -149,8 +208,12 @@ def _start_embedded_store(stack: ExitStack, data_dir: Path | None) -> None:
     _print_status(f"store: embedded, append-only file in {store.folder}")
 
 
-def _print_urls(url: str, workers: int) -> None:
-    _print_status(f"serving {url} ({workers} workers); Ctrl-C stops")
+def _print_address(place: str, root: str, workers: int) -> None:
+    """Print that the server is ready.
+
+    :param root: URL or path that the names of the pages are appended to.
+    """
+    _print_status(f"serving {place} ({workers} workers); Ctrl-C stops")
     _print_status(
-        f"see also: {url}stats, {url}snippet, {url}metrics; and flask-redis-counter doctor"
+        f"see also: {root}stats, {root}snippet, {root}metrics; and flask-redis-counter doctor"
     )

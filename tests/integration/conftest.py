@@ -17,6 +17,7 @@ pytest.register_assert_rewrite(f"{__package__}.openapi_client", f"{__package__}.
 
 from .containers import StoreContainer  # noqa: E402  # after the line above
 from .openapi_client import DescribedClient, DescribedFlaskClient  # noqa: E402  # as well
+from .serving import Serve  # noqa: E402  # as well
 from .support import nowhere  # noqa: E402  # as well
 from .wire import as_wsgi, close_applications  # noqa: E402  # as well
 
@@ -145,6 +146,22 @@ def web(server: RedisServerProcess, client, client_of) -> DescribedClient:
 def web_alone(client_of) -> DescribedClient:
     """A client of the service whose store is not running."""
     return client_of(REDIS_URL=nowhere())
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start `serve`; kill it after the test if it still runs."""
+    started = []
+
+    def start(*options, **environment):
+        log = tmp_path / f"log{len(started)}"
+        started.append(Serve(log, *options, **environment))
+        return started[-1]
+
+    yield start
+    for run in started:
+        if run.is_running():
+            run.stop()  # also the embedded store, which a SIGKILL would leave behind
 
 
 @pytest.fixture(autouse=True)

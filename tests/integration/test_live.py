@@ -20,8 +20,8 @@ from flask_redis_counter.web.server import events
 from flask_redis_counter.web.server.events import EventBroadcaster
 
 from .listening import allow_files, open_listeners, until
+from .serving import Serve
 from .support import KEY, nowhere, within
-from .test_serve import Serve
 from .wire import Wire
 
 CHANNEL = f"{KEY}:live"

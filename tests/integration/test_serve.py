@@ -5,8 +5,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,57 +17,10 @@ from flask_redis_counter import RedisCounter
 from flask_redis_counter.doctor.checks import run_checks
 from flask_redis_counter.store.embedded import EmbeddedValkey
 from flask_redis_counter.testing import wait_until
-from flask_redis_counter.testing.stacks.process import Process, free_port
+from flask_redis_counter.testing.stacks.process import free_port
 
+from .serving import lines
 from .support import KEY, within
-
-
-class Serve(Process):
-    """One run of `serve`."""
-
-    def __init__(self, log, *options, **environment):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/"
-        self.output = log
-        command = [sys.executable, "-m", "flask_redis_counter", "serve", f"--port={self.port}"]
-        unset = dict.fromkeys(("REDIS_URL", "REDIS_HOST", "REDIS_PORT"), "")
-        super().__init__([*command, *options], log=log, environment=unset | environment)
-        self.start()
-
-    def get(self, path="/count"):
-        """Send a request."""
-        return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=5)
-
-    def ready(self):
-        """Wait for the first response."""
-        wait_until(lambda: self.get("/healthz").ok, what="an answer")
-        return self
-
-    def children(self, name=""):
-        """Return the process IDs of the children with this name."""
-        found = subprocess.check_output(["pgrep", "-P", str(self.pid), name], text=True)
-        return [int(pid) for pid in found.split()]
-
-
-@pytest.fixture
-def serve(tmp_path):
-    """Start `serve`; kill it after the test if it still runs."""
-    started = []
-
-    def start(*options, **environment):
-        log = tmp_path / f"log{len(started)}"
-        started.append(Serve(log, *options, **environment))
-        return started[-1]
-
-    yield start
-    for run in started:
-        if run.is_running():
-            run.stop()  # also the embedded store, which a SIGKILL would leave behind
-
-
-def lines(serve):
-    """Return the output so far."""
-    return serve.log().splitlines()
 
 
 def test_counts_survive_a_stop(serve, tmp_path):

@@ -11,7 +11,6 @@ from flask_redis_counter.testing import wait_until
 from flask_redis_counter.web.request_log import TRACER_KEY
 
 from .support import nowhere
-from .test_serve import serve  # noqa: F401  # a fixture
 
 collector_of = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 
@@ -101,7 +100,7 @@ def test_span_of_a_failure(client_of, collected):
     assert "no connection to the store" in span.status.message
 
 
-def test_spans_are_flushed_at_a_stop(serve, server, client, collected):  # noqa: F811
+def test_spans_are_flushed_at_a_stop(serve, server, client, collected):
     """A stopped service loses no spans, and has the service name of the environment."""
     run = serve(REDIS_URL=server.url, COUNTER_TRACING="true", OTEL_SERVICE_NAME="visits").ready()
     for _ in range(5):

@@ -48,7 +48,7 @@ class ConnectionTable:
         self._holding: dict[HTTPConnection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Event = asyncio.Event()
-        self._on_check: list[Callable[[], None]] = []
+        self._on_check: list[Callable[[], object]] = []
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -57,7 +57,7 @@ class ConnectionTable:
         """Start the timer."""
         self._check()
 
-    def call_on_check(self, function: Callable[[], None]) -> None:
+    def call_on_check(self, function: Callable[[], object]) -> None:
         """Call a function at each check."""
         self._on_check.append(function)
 

@@ -62,7 +62,7 @@ class TLSCertificate:
         self._signature = signature
         try:
             self._current = _load(self._cert, self._key)
-        except ConfigurationError as error:
+        except (ConfigurationError, OSError) as error:  # OSError: removed in this moment
             _log.error("the certificate was not renewed, the previous one stays in use: %s", error)
             return False
         _log.info("the certificate was renewed")

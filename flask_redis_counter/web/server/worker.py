@@ -47,7 +47,7 @@ def run_worker(
     ready: Callable[[], None],
     *,
     tls: ssl.SSLContext | None = None,
-    on_check: Callable[[], None] | None = None,
+    on_check: Callable[[], object] | None = None,
 ) -> None:
     """Serve until SIGTERM, then finish the requests in flight.
 
@@ -68,7 +68,7 @@ async def _serve(
     listeners: Sequence[socket.socket],
     ready: Callable[[], None],
     tls: ssl.SSLContext | None,
-    on_check: Callable[[], None] | None,
+    on_check: Callable[[], object] | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()

@@ -1,0 +1,178 @@
+"""`serve` with TLS: addresses, errors, and renewal of the certificate."""
+
+import http.client
+import os
+import signal
+import socket
+import ssl
+from contextlib import closing, suppress
+
+import pytest
+import requests
+
+from flask_redis_counter.testing import wait_until
+
+from .serving import lines
+
+trustme = pytest.importorskip("trustme")
+
+
+class Files:
+    """A certificate for localhost and its key, which can be renewed."""
+
+    def __init__(self, folder):
+        self.authority = trustme.CA()
+        self.cert, self.key = folder / "tls.crt", folder / "tls.key"
+        self.ca = folder / "ca.pem"
+        self.authority.cert_pem.write_to_path(self.ca)
+        self.options = f"--tls-cert={self.cert}", f"--tls-key={self.key}"
+        self.renew()
+
+    def renew(self):
+        """Write a new certificate and key, as certbot does: one file after the other."""
+        issued = self.authority.issue_cert("localhost", "127.0.0.1")
+        for path, pems in (
+            (self.cert, issued.cert_chain_pems),
+            (self.key, [issued.private_key_pem]),
+        ):
+            new = path.with_suffix(".new")
+            new.write_bytes(b"".join(pem.bytes() for pem in pems))
+            new.replace(path)
+        pem = issued.cert_chain_pems[0].bytes().decode()
+        self.serial = ssl.PEM_cert_to_DER_cert(pem)
+
+    def connect(self, run):
+        """Return a connection that checks the certificate."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        return http.client.HTTPSConnection("127.0.0.1", run.port, timeout=5, context=context)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A certificate and its key."""
+    return Files(tmp_path)
+
+
+def presented(connection):
+    """Return the certificate that the server sent when the connection was opened."""
+    return connection.sock.getpeercert(binary_form=True)
+
+
+def ask(connection, target="/healthz"):
+    """Send a request over a connection, and return status and body."""
+    connection.request("GET", target, headers={"Accept": "*/*"})
+    response = connection.getresponse()
+    return response.status, response.read().decode()
+
+
+def start(serve, server, files, *options):
+    """Start `serve` with TLS, and wait for an answer."""
+    run = serve(*files.options, *options, REDIS_URL=server.url, COUNTER_TIMEOUT="5")
+
+    def answers():
+        with closing(files.connect(run)) as connection:
+            return ask(connection)[0] == 200
+
+    wait_until(answers, what="an answer")
+    return run
+
+
+def new_certificate(files, run):
+    """Return the certificate that a new connection gets."""
+    with closing(files.connect(run)) as connection:
+        connection.connect()
+        return presented(connection)
+
+
+def test_https(serve, server, client, files):
+    """Hits count over TLS, links begin with https:, and the log has the address."""
+    run = start(serve, server, files)
+    url = f"https://127.0.0.1:{run.port}"
+    assert f"serving {url}/ (2 workers); Ctrl-C stops" in lines(run)
+    assert requests.post(f"{url}/count", verify=files.ca, timeout=5).json()["value"] == 1
+    links = requests.get(f"{url}/snippet", verify=files.ca, timeout=5).text
+    assert f"{url}/counters/visits.svg" in links
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(f"{url}/count", timeout=5)
+    assert client.get("counter:{visits}") == b"1"
+
+
+def test_requests_without_tls_are_not_served(serve, server, client, files):
+    """A client that speaks plain HTTP gets no response, and disturbs no other."""
+    run = start(serve, server, files)
+    with socket.create_connection(("127.0.0.1", run.port), timeout=5) as plain:
+        plain.sendall(b"POST /count HTTP/1.1\r\nHost: a\r\n\r\n")
+        with suppress(ConnectionResetError):
+            assert not plain.recv(100).startswith(b"HTTP")
+    with closing(files.connect(run)) as connection:
+        assert ask(connection)[0] == 200
+    assert client.get("counter:{visits}") is None
+    assert "Traceback" not in run.log()
+
+
+def test_renewal(serve, server, files):
+    """New connections get the renewed certificate of each worker; open connections stay open."""
+    run = start(serve, server, files)
+    with closing(files.connect(run)) as opened:
+        assert ask(opened)[0] == 200
+        before = presented(opened)
+        assert before == files.serial
+        files.renew()
+        wait_until(
+            lambda: {new_certificate(files, run) for _ in range(16)} == {files.serial},
+            what="the new certificate in both workers",
+        )
+        assert ask(opened)[0] == 200
+        assert presented(opened) == before
+    assert "the certificate was renewed" in run.log()
+    # The parent, which forks the replacement, has loaded the first certificate.
+    killed = set(run.children())
+    for worker in killed:
+        os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: len(set(run.children()) - killed) == 2, what="new workers")
+    assert {new_certificate(files, run) for _ in range(16)} == {files.serial}
+
+
+def test_broken_renewal(serve, server, files):
+    """A key that does not match is logged, and the old certificate stays in use."""
+    run = start(serve, server, files, "--workers=1")
+    before = files.serial
+    files.authority.issue_cert("localhost").private_key_pem.write_to_path(files.key)
+    said = "the previous one stays in use: --tls-key: "
+    wait_until(lambda: said in run.log(), what="a line in the log")
+    assert new_certificate(files, run) == before
+    files.renew()
+    wait_until(lambda: new_certificate(files, run) == files.serial, what="the new certificate")
+    assert run.log().count(said) == 1
+
+
+def test_stop_with_open_connections(serve, server, files):
+    """Idle TLS connections do not hold up the end."""
+    run = start(serve, server, files)
+    with closing(files.connect(run)) as idle:
+        assert ask(idle)[0] == 200
+        assert run.stop() == 0
+        assert "did not end in time" not in run.log()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tls-cert={cert}"], "--tls-cert: needs --tls-key"),
+        (["--tls-key={key}"], "--tls-key: needs --tls-cert"),
+        (["--tls-cert={key}", "--tls-key={key}"], "--tls-cert: '{key}' is not a certificate"),
+        (["--tls-cert={cert}", "--tls-key={cert}"], "--tls-key: '{cert}' is not a private key"),
+        (["--tls-cert=/no/such", "--tls-key={key}"], "--tls-cert: '/no/such': No such file"),
+        (
+            ["--tls-cert={cert}", "--tls-key={key}", "--unix=socket"],
+            "--unix: --tls-cert is for TCP",
+        ),
+    ],
+)
+def test_invalid_options(serve, files, options, said):
+    """Invalid options print one clear line and exit with 2, before anything is started."""
+    paths = {"cert": files.cert, "key": files.key}
+    run = serve(*(option.format_map(paths) for option in options))
+    assert run.wait() == 2
+    assert run.log().startswith(f"Error: {said.format_map(paths)}")
+    assert len(lines(run)) == 1
