@@ -16,7 +16,11 @@ from flask_redis_counter.cli.main import main
 from flask_redis_counter.config.settings import SETTINGS, Setting
 from flask_redis_counter.extension.commands import counter_group
 from flask_redis_counter.store.acl import FEATURES, acl_rules
+from flask_redis_counter.web.app import MAX_BODY_BYTES
+from flask_redis_counter.web.http import connection, connection_table
+from flask_redis_counter.web.http import request as http_request
 from flask_redis_counter.web.openapi.document import document
+from flask_redis_counter.web.server import supervisor, worker, wsgi
 
 _METHODS = ("get", "head", "post", "put", "delete")
 # Credentials by the name of their security scheme; an empty scheme makes them optional.
@@ -119,6 +123,49 @@ def rights() -> str:
             f"```text\nACL SETUSER counter on >PASSWORD {acl_rules('counter:', usual)}\n```",
         ]
     )
+
+
+def limits() -> str:
+    """Return the table of the time-outs and limits of the production server."""
+    share = f"{100 * connection_table.EVICTED_SHARE:g} %"
+    return f"""\
+| what | limit | beyond it |
+| --- | --- | --- |
+| first byte of a connection, or its TLS handshake | {connection.FIRST_BYTE_TIMEOUT:g} s | closed |
+| head, from its first byte on | {connection.HEAD_TIMEOUT:g} s | 408, closed |
+| body, from the end of the head on | {connection.BODY_TIMEOUT:g} s | 408, closed |
+| next request on a connection (keep-alive) | {connection.KEEP_ALIVE_TIMEOUT:g} s | closed |
+| reading by the client, while responses wait | {connection.WRITE_TIMEOUT:g} s | closed |
+| sending by the client, after an error | {connection.LINGER_TIMEOUT:g} s | closed |
+| silence of the network to the client (Linux) | {worker.NETWORK_TIMEOUT:g} s | closed |
+| requests in flight, after SIGTERM | {supervisor.SHUTDOWN_TIMEOUT:g} s | closed |
+| target: path and query | {_size(connection.MAX_TARGET_BYTES)} | 414, closed |
+| head | {_size(connection.MAX_HEAD_BYTES)} | 431, closed |
+| header fields with different names | {http_request.MAX_FIELDS} | 431, closed |
+| body | {_size(MAX_BODY_BYTES)} | 413, closed |
+| body with the framing of its chunks | \
+{_size(connection.MAX_CHUNK_OVERHEAD * MAX_BODY_BYTES)} | 413, closed |
+| unanswered requests of a connection (pipelining) | {connection.MAX_PIPELINED} \
+| the next ones are not read |
+| unsent bytes of a connection | {_size(connection.WRITE_BUFFER_BYTES)} \
+| no request starts until its client reads |
+| bytes that all connections of a worker hold: unsent, or received and waiting \
+| {_size(connection_table.MAX_HELD_BYTES)} | those that have held some longest are closed |
+| connections of a worker | {_default("COUNTER_MAX_CONNECTIONS")} \
+| the {share} that have waited longest for a request are closed; 503 if none waits |
+| listeners to `/live` of a worker | {_default("COUNTER_MAX_LISTENERS")} | 503 |
+| requests of a worker in Flask: {wsgi.THREADS} in threads, the others wait \
+| {wsgi.MAX_QUEUED} | 503 |"""
+
+
+def _size(value: int) -> str:
+    return f"{value / 2**20:g} MiB" if value >= 2**20 else f"{value / 2**10:g} KiB"
+
+
+def _default(name: str) -> str:
+    """Return the default of a setting, with a link to the setting."""
+    anchor = name.lower().replace("_", "-")
+    return f"{SETTINGS[name].default} ([`{name}`](configuration.md#{anchor}))"
 
 
 def _operation(title: str, operation: Mapping[str, Any]) -> str:
@@ -248,6 +295,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "http": http,
     "errors": errors,
     "rights": rights,
+    "limits": limits,
 }
 
 

@@ -17,6 +17,9 @@ from . import problems, proxy_scheme, ranking, request_log, security_headers
 from .openapi import document
 from .routes import badges, counters, health, live, metrics, pages, snippet, stats
 
+#: Maximum bytes of a request's body.
+MAX_BODY_BYTES = 64 * 1024
+
 
 class _Routes(Map):
     """URL map that keeps double slashes: `/counters//hits` is not the counter named "hits"."""
@@ -58,7 +61,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app = Service(
         "flask_redis_counter", template_folder="web/templates", static_folder="web/static"
     )
-    app.config.from_mapping(MAX_CONTENT_LENGTH=64 * 1024)
+    app.config.from_mapping(MAX_CONTENT_LENGTH=MAX_BODY_BYTES)
     app.config.from_mapping(config or {})
     FlaskRedisCounter(app)
     state: ExtensionState = app.extensions[EXTENSION_KEY]

@@ -15,6 +15,7 @@ from flask_redis_counter.cli.main import main
 from flask_redis_counter.config.settings import SETTINGS, Setting
 from flask_redis_counter.extension.commands import counter_group
 from flask_redis_counter.store.acl import FEATURES
+from flask_redis_counter.web.http import connection, connection_table, request
 from flask_redis_counter.web.openapi.document import document
 
 ROOT = Path(__file__).parents[3]
@@ -65,6 +66,32 @@ def test_every_operation_is_there():
     assert sorted(re.findall(r"^### ([A-Z]+ /.*)$", text, re.M)) == sorted(operations)
     documents = {name.lower() for name in document()["components"]["schemas"]}
     assert set(re.findall(r"\(#([a-z]+)\)", text)) - {"problems"} <= documents
+
+
+def public_numbers(module):
+    """Return the public numeric constants of a module."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if name.isupper() and not name.startswith("_") and type(value) in (int, float)
+    }
+
+
+def test_limits_of_connections_are_there():
+    """The table has each time-out and size of a connection; a new one needs a row."""
+    text = reference.fill_references((DOCS / "server.md").read_text("utf-8"))
+    numbers = public_numbers(connection) | public_numbers(connection_table)
+    numbers |= public_numbers(request)
+    # The first one is in a sentence, the second one times the body's limit, the third in percent.
+    for name in ("CHECK_INTERVAL", "MAX_CHUNK_OVERHEAD", "EVICTED_SHARE"):
+        del numbers[name]
+    for name, value in numbers.items():
+        shown = f"{value:g} s" if name.endswith("_TIMEOUT") else str(value)
+        if name.endswith("_BYTES"):
+            shown = reference._size(value)
+        assert f"| {shown} |" in text, f"{name} has no row in tools/reference.py: limits"
+    assert "| 512 KiB | 413" in text
+    assert "| 4096 ([`COUNTER_MAX_CONNECTIONS`](configuration.md#counter-max-connections)) " in text
 
 
 def test_an_operation_in_words():
