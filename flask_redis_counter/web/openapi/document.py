@@ -54,6 +54,10 @@ outcome is unknown.
 `Accept` selects `{JSON}` (the default), `{TEXT}` or `{HTML}`; the value of a counter is also
 available as `{SVG}`. Errors are `{PROBLEM}` (RFC 9457), or pages for browsers. An unknown path is a
 404, and an unsupported method a 405 with `Allow`. HEAD works wherever GET does, and never counts.
+
+The production server itself answers requests that are malformed, incomplete, too large or too late,
+also with problems (400, 408, 413, 414, 417, 431, 501, 503, 505), and closes their connection. None
+of them has counted. They are not listed with the operations.
 """
 
 
