@@ -139,7 +139,7 @@ def e2e(session: nox.Session, store: str) -> None:
 
 @nox.session(default=False, tags=["tests"])
 def wsgi(session: nox.Session) -> None:
-    """Test the HTTP contract under Granian, gunicorn, uWSGI, waitress and `flask run`."""
+    """Test the HTTP contract under `serve`, gunicorn, uWSGI, waitress and `flask run`."""
     install(session, "server,embedded,testing", "gunicorn", "gevent", "pyuwsgi", "waitress")
     pytest(session, "tests/wsgi")
 
