@@ -11,8 +11,8 @@ from flask import Flask, Response, request
 from ..extension.state import EXTENSION_KEY, ExtensionState
 from .negotiation import HTML
 
-# Disable MIME sniffing (not needed for JSON).
-_NOSNIFF = {"X-Content-Type-Options": "nosniff"}
+#: Disables MIME sniffing (not needed for JSON).
+NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 
 _PAGES = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; "
@@ -38,7 +38,7 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def add_headers(response: Response) -> Response:
         if not response.is_json:
-            response.headers.update(_NOSNIFF)
+            response.headers.update(NOSNIFF)
         if response.mimetype == HTML:
             response.headers.update(_PAGES)
         if state.config.cors_origins:

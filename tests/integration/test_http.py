@@ -400,6 +400,26 @@ REQUESTS = [
     },
     {"path": "/counters/visits/hits", "method": "POST", "query_string": "a=b&amount=3"},
     {"path": "/counters/visits/hits", "method": "POST", "query_string": "amount=0"},
+    {"path": "/counters/visits"},
+    {"path": "/counters/visits", "method": "HEAD"},
+    {"path": "/counters/visits", "headers": {"Accept": "text/plain"}},
+    {"path": "/counters/visits", "headers": {"Accept": "image/svg+xml"}},
+    {"path": "/counters/visits", "headers": BROWSER},
+    {"path": "/counters/visits", "headers": {"Accept": ";;"}},
+    {"path": "/counters/visits", "headers": {"Host": "a..b"}},
+    {"path": "/counters/visits", "headers": {"If-None-Match": "*"}},
+    {"path": "/counters/visits", "headers": {"If-Match": '"a"'}},
+    {"path": "/counters/visits", "headers": {"X-Request-ID": "mine"}},
+    {"path": "/counters/visits", "query_string": "a=b"},
+    {"path": "/counters/visits", "data": b"ignored"},
+    {"path": "/counters/visits.json"},
+    {"path": "/counters/visits.json", "headers": BROWSER},
+    {"path": "/counters/visits.txt"},
+    {"path": "/counters/visits.svg"},
+    {"path": "/counters/missing"},
+    {"path": "/counters/missing.txt"},
+    {"path": "/counters/a b"},
+    {"path": "/counters/.."},
 ]
 
 
@@ -439,3 +459,19 @@ def test_fast_path_bypasses_flask(server, client, monkeypatch):
     assert web.get("/count", headers={"Accept": "text/plain"}).text == "from flask"
     assert web.get("/healthz").text == "from flask"
     assert client.get(KEY) == b"1"
+
+
+def test_fast_path_reads_bypass_flask(server, client, monkeypatch):
+    """The fast path reads a value for a program without Flask, and nothing else."""
+    client.set(KEY, 41)
+    app = create_app({"REDIS_URL": server.url})
+    monkeypatch.setattr(app, "dispatch_request", lambda: "from flask")
+    web = Client(as_wsgi(app), app.response_class)
+    assert web.get("/counters/visits").json["value"] == 41
+    assert web.get("/counters/visits.txt").text == "41\n"
+    for path in ("/counters/missing", "/counters", "/counters/visits?a=b", "/counters/visits.svg"):
+        assert web.get(path).text == "from flask"
+    assert web.get("/counters/visits", headers=BROWSER).text == "from flask"
+    watched = create_app({"REDIS_URL": server.url, "COUNTER_ACCESS_LOG": True})
+    monkeypatch.setattr(watched, "dispatch_request", lambda: "from flask")
+    assert Client(as_wsgi(watched)).get("/counters/visits").text == "from flask"

@@ -1,4 +1,4 @@
-"""The service behind the connections of a worker: hits, live events, and Flask for the rest."""
+"""The service behind the connections of a worker: hits, values, events, Flask for the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ..http.response import render_response
 from ..problems import problem_response
 from ..routes.live import SLOT_KEY
 from .events import EventBroadcaster
-from .hits import HitHandler
+from .hits import HitHandler, HitPlan
+from .reads import ReadHandler, ReadPlan
 from .wsgi import FlaskThreads, WSGIResponse
 
 
@@ -41,6 +42,7 @@ class ServiceApplication:
         state.counter.start_replaying()  # only worker processes create this object
         self._flask = FlaskThreads(app)
         self._hits = HitHandler(app, self._counter, self._flask)
+        self._reads = ReadHandler(app, self._counter, self._call_flask)
         self._broadcaster = (
             EventBroadcaster(config.redis_url, self._counter, config.max_listeners)
             if config.max_listeners
@@ -51,13 +53,20 @@ class ServiceApplication:
 
     def start(self, request: Request, is_first: bool) -> bool:
         """Start a request; see :class:`..http.connection.Application`."""
-        if request.plan is not None or self._hits.plan(request):
+        plan = request.plan
+        if plan is None and (self._hits.plan(request) or self._reads.plan(request)):
+            plan = request.plan
+        if isinstance(plan, HitPlan):
             self._hits.count(request)
             return True
-        if is_first:
-            request.is_exclusive = True
+        if not is_first:
+            return False
+        request.is_exclusive = True
+        if isinstance(plan, ReadPlan):
+            self._reads.read(request)
+        else:
             self._call_flask(request)
-        return is_first
+        return True
 
     def render_rejection(self, rejection: Rejection, request: Request) -> bytes:
         """Return a problem document."""
