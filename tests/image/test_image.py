@@ -58,10 +58,10 @@ def wait_for_response(container):
 
 
 def test_image_size(image):
-    """The layers on top of the base image have less than 60 MB."""
+    """The layers on top of the base image have less than 50 MB."""
     added = inspect(image)["Size"] - inspect(BASE)["Size"]
     print(f"added to {BASE}: {added / MEGABYTE:.1f} MB")  # noqa: T201
-    assert 0 < added < 60 * MEGABYTE
+    assert 0 < added < 50 * MEGABYTE
 
 
 def test_image_configuration(image):
