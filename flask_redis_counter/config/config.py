@@ -28,7 +28,7 @@ class Config:
     :ivar durability: where a hit must be stored before it is acknowledged.
     :ivar spool_dir: folder of the spool; None: hits are rejected during an outage.
     :ivar spool_max_mb: largest size of the spool, in megabytes.
-    :ivar fast_path: whether the service handles hits that get JSON without Flask's dispatch.
+    :ivar fast_path: whether the service answers hits and reads of programs ahead of Flask.
     :ivar limits: limits for hits on the app's own counter and by its views.
     :ivar named_limits: limits for hits on counters named in the URL.
     :ivar max_counters: number of counters at which requests over HTTP create no more.

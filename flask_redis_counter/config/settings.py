@@ -438,8 +438,8 @@ SETTINGS = {
             "COUNTER_FAST_PATH",
             _boolean,
             True,
-            "Whether the production server handles hits that get JSON without Flask's dispatch: "
-            "`true` or `false`.",
+            "Whether the production server answers hits that get JSON, and reads of single values, "
+            "ahead of Flask: `true` or `false`.",
         ),
     )
 }
