@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 from collections.abc import Callable
@@ -64,5 +65,7 @@ def serve(
         tls.reload_if_changed()  # the parent loaded it when the server started
         run_worker(sockets, ready, tls=tls.context, on_check=tls.reload_if_changed)
 
+    gc.collect()
+    gc.freeze()  # the collector of a worker does not write to the memory that it shares
     listeners = listen_tcp(host, port, workers) if unix is None else listen_unix(unix, workers)
     Supervisor(listeners, run_worker if tls is None else run_tls_worker).run(started)
