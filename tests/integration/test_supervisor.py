@@ -60,3 +60,19 @@ def test_hits_in_the_queue_of_a_killed_worker(serve, server, client):
                 statuses.append(response.readline())
     assert statuses == [b"HTTP/1.1 200 OK\r\n"] * 100
     assert client.get("counter:{visits}") == b"100"
+
+
+def test_repeated_interrupts(serve, tmp_path):
+    """Ctrl-C, again and again until the end, loses no hit and prints no traceback."""
+    folder = tmp_path / "data"
+    run = serve(f"--data-dir={folder}").ready()
+    assert run.get().json()["value"] == 1
+
+    def interrupt():
+        run.signal(signal.SIGINT)
+        return not run.is_running()
+
+    wait_until(interrupt, what="the end", timeout=10, pause=0.005)
+    assert run.exit_code == 0
+    assert "Traceback" not in run.log()
+    assert serve(f"--data-dir={folder}").ready().get().json()["value"] == 2
