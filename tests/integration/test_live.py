@@ -162,6 +162,19 @@ def test_max_listeners(serve, listen, server, client):
     assert run.get().json()["value"] == 1
 
 
+def test_client_that_ends_its_direction(serve, server, client):
+    """A client that sends no more has left: its stream ends, and its slot is free at once."""
+    run = serve(server.url, COUNTER_MAX_LISTENERS="1")
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", run.port), timeout=10) as left:
+            left.sendall(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert left.recv(1000).startswith(b"HTTP/1.1 200 ")
+            left.shutdown(socket.SHUT_WR)
+            with within(3):  # before a heartbeat
+                while left.recv(1000):
+                    pass
+
+
 def test_connection_without_listeners(serve, listen, server, client):
     """The connection to the store is closed with the last listener."""
     run = serve(server.url)

@@ -238,13 +238,16 @@ class HTTPConnection(asyncio.Protocol):
             self._repeatable = data
 
     def eof_received(self) -> bool:
-        """Answer the requests so far, then close: the client may have closed one direction only."""
+        """Answer the requests so far, then close: the client may have closed one direction only.
+
+        A stream ends at once: its client has gone, or the stream would never end.
+        """
         self._is_half_closed = True
         if not self._transport.can_write_eof():  # TLS has no directions
             self.close()
         elif self._is_receiving and not self._is_ended:
             self._reject(_INCOMPLETE)
-        elif self._is_idle:
+        elif self._is_idle or self._on_lost is not None:
             self.close()
         self._is_ended = True
         return not self._is_closing
@@ -343,20 +346,27 @@ class HTTPConnection(asyncio.Protocol):
             self._continue()
 
     def open_stream(self, head: bytes, on_lost: Callable[[], None]) -> None:
-        """Send the head of the response to an exclusive request; :meth:`respond` ends it.
+        """Send the head of the response to an exclusive request; :meth:`end_stream` ends it.
 
         :param on_lost: called when the connection is lost, perhaps before this method returns.
         """
         if self._is_lost:
             on_lost()
-        else:
-            self._on_lost = on_lost
-            self.write(head)
+            return
+        self._on_lost = on_lost
+        self.write(head)
+        if self._is_half_closed:
+            self.close()
 
     def write(self, data: bytes) -> None:
         """Send a part of the response to an exclusive request."""
         if not self._is_closing:
             self._transport.write(data)
+
+    def end_stream(self, request: Request, data: bytes) -> None:
+        """Send the last part of the response to an exclusive request."""
+        self._on_lost = None
+        self.respond(request, data)
 
     @property
     def is_writable(self) -> bool:

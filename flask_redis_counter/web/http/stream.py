@@ -43,9 +43,8 @@ class ResponseStream:
         """End the response."""
         if self._closed is not None:
             self._close()
-            self._request.connection.respond(
-                self._request, b"0\r\n\r\n" if self._is_chunked else b""
-            )
+            end = b"0\r\n\r\n" if self._is_chunked else b""
+            self._request.connection.end_stream(self._request, end)
 
     def _close(self) -> None:
         closed, self._closed = self._closed, None

@@ -117,3 +117,44 @@ def test_timer_survives_an_error(server):
     with pytest.raises(OSError, match="a bug"):
         server.table.start()
     assert len(timers) == 1
+
+
+STREAM = b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_stream_to_client_that_has_gone(server, is_early):
+    """A stream ends when its client closes its direction, also before the response starts."""
+    wire, lost = server.connect(), []
+    wire.send(STREAM)
+    request, _ = server.echo.pending.pop()
+    stream = (b"head ", lambda: lost.append(True))
+    if is_early:
+        wire.send_end()
+        request.connection.open_stream(*stream)
+    else:
+        request.connection.open_stream(*stream)
+        request.connection.write(b"piece ")
+        wire.send_end()
+    assert not lost
+    wire.receive(1000)
+    assert wire.read == (b"head " if is_early else b"head piece ")
+    assert wire.is_lost
+    assert lost == [True]
+    assert len(server.table) == 0
+
+
+def test_request_after_a_stream(server):
+    """A connection answers further requests after a stream, also of a half-closed client."""
+    wire, lost = server.connect(), []
+    wire.send(STREAM)
+    request, _ = server.echo.pending.pop()
+    request.connection.open_stream(b"head ", lambda: lost.append(True))
+    request.connection.end_stream(request, b"end")
+    wire.send(HIT)
+    wire.send_end()
+    server.echo.release(0)
+    wire.receive(1000)
+    assert wire.read.startswith(b"head endHTTP/1.1 200 ")
+    assert wire.sees_end
+    assert not lost
