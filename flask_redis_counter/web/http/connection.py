@@ -207,10 +207,14 @@ class HTTPConnection(asyncio.Protocol):
         """Leave the table. Hits in flight still count."""
         self._is_closing = self._is_lost = True
         self._table.remove(self)
-        self._waiting.clear()
         self._unparsed = b""
-        if self._on_lost is not None:
-            self._on_lost()
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            on_lost()
+        # They refer to the connection: it is freed now, and not by the next garbage collection.
+        self._active.clear()
+        self._waiting.clear()
+        del self._parser, self._request
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, and start the requests in them."""

@@ -1,9 +1,12 @@
 """The end of a connection: clients that read slowly, close one direction, or have already gone."""
 
+import gc
+
 import pytest
 
-from flask_redis_counter.web.http.connection import LINGER_TIMEOUT, WRITE_TIMEOUT
+from flask_redis_counter.web.http.connection import LINGER_TIMEOUT, WRITE_TIMEOUT, HTTPConnection
 from flask_redis_counter.web.http.connection_table import ConnectionTable
+from flask_redis_counter.web.http.stream import ResponseStream
 
 from .transport import Clock, Echo, Transport
 
@@ -158,3 +161,30 @@ def test_request_after_a_stream(server):
     assert wire.read.startswith(b"head endHTTP/1.1 200 ")
     assert wire.sees_end
     assert not lost
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_lost_connection_is_freed(server, is_stream):
+    """A lost connection leaves no reference cycle: its memory is not kept until a collection."""
+
+    def count():
+        return sum(isinstance(one, HTTPConnection) for one in gc.get_objects())
+
+    gc.collect()
+    before = count()
+    gc.disable()
+    try:
+        wire = server.connect()
+        wire.send(STREAM)
+        request, _ = server.echo.pending.pop()
+        if is_stream:
+            ResponseStream(request, [], list).send(b"piece")
+        else:
+            request.connection.respond(request, b"response")
+        server.echo.started.clear()
+        assert count() == before + 1
+        wire.lose()
+        del wire.protocol, wire, request  # as uvloop's transport does
+        assert count() == before
+    finally:
+        gc.enable()
