@@ -366,7 +366,19 @@ def test_heartbeat(server, client, monkeypatch):
 
     with quick(monkeypatch):
         for url in (server.url, nowhere()):
-            assert b"\r\n\r\nd\r\nretry: 2000\n\n\r\n" in asyncio.run(listen(url))
+            assert re.search(rb"\r\n\r\nd\r\nretry: \d{4}\n\n\r\n", asyncio.run(listen(url)))
+
+
+def test_reconnection_is_spread(server, client):
+    """Browsers are told different times for their reconnection, one to four seconds."""
+
+    async def listen():
+        async with live_on(server.url) as (broadcaster, table, _, _):
+            wires = [open_wire(broadcaster, table, "visits") for _ in range(4)]
+            return [int(re.search(rb"retry: (\d+)\n\n", wire.sent)[1]) for wire in wires]
+
+    delays = [delay for _ in range(3) for delay in asyncio.run(listen())]
+    assert 1000 <= min(delays) < max(delays) <= 4000
 
 
 def test_frozen_store(own_server, monkeypatch):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Iterable
 
 from ...async_counter import AsyncRedisCounter
@@ -31,8 +32,9 @@ READ_RETRY_DELAY = 1.0
 #: Number of listeners that are sent something at once. The loop answers hits before the next ones.
 BURST = 100
 
-#: Milliseconds after which a browser reconnects (the field ``retry`` of an event stream).
-RECONNECT_MS = 2000
+#: Milliseconds after which a browser reconnects, at least and at most (the field ``retry`` of an
+#: event stream). Each is told its own time: after a restart, all would come back at once.
+RECONNECT_MS = (1000, 4000)
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +104,8 @@ class EventBroadcaster:
             self.release(slot)
 
         listener.stream = ResponseStream(request, headers, closed)
-        listener.send(f"retry: {RECONNECT_MS}\n\n".encode())
+        delay = random.randint(*RECONNECT_MS)  # noqa: S311  # no secret
+        listener.send(f"retry: {delay}\n\n".encode())
         if not self._is_open:
             listener.stream.end()
 
