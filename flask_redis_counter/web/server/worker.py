@@ -109,6 +109,7 @@ async def _listen(
     if tls is not None:
         options |= {"ssl_handshake_timeout": FIRST_BYTE_TIMEOUT}
     if listener.family == socket.AF_UNIX:
+        options["cleanup_socket"] = False  # the file belongs to all workers
         return await loop.create_unix_server(accept, **options)
     _detect_lost_networks(listener)
     return await loop.create_server(accept, **options)
