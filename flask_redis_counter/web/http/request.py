@@ -115,8 +115,7 @@ class Request:
                 _names[name] = key
         text = value.decode("latin-1").rstrip(" \t")
         if key in self.headers:
-            # Two hosts are ambiguous: their list, which has an empty part, is no valid host.
-            text = f"{self.headers[key]},{'' if key == 'host' else text}"
+            text = f"{self.headers[key]},{text}"
         self.headers[key] = text
 
     def check_head(self, max_body_bytes: int) -> Rejection | None:
@@ -134,8 +133,9 @@ class Request:
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"The request has more than {MAX_FIELDS} header fields: send fewer.",
             )
-        if "host" not in headers and self.version == "1.1":
-            return Rejection(HTTPStatus.BAD_REQUEST, "The Host header is missing: send it.")
+        host = headers.get("host")
+        if "," in host if host is not None else self.version == "1.1":
+            return Rejection(HTTPStatus.BAD_REQUEST, "Send one Host header.")
         if "transfer-encoding" in headers:
             if (rejection := self._check_transfer_encoding(headers)) is not None:
                 return rejection

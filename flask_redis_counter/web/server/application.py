@@ -75,6 +75,7 @@ class ServiceApplication:
                 problem = problem_response(rejection.status, rejection.detail)
             self._problems[rejection] = (list(problem.headers), problem.data)
         headers, body = self._problems[rejection]
+        body = b"" if request.method == "HEAD" else body
         return render_response(rejection.status, headers, body, request)
 
     def end_streams(self) -> None:

@@ -151,6 +151,8 @@ def build_environ(request: Request) -> WSGIEnvironment:
     for name, value in request.headers.items():
         if "_" in name:
             continue  # ambiguous in WSGI: it could spoof the header with hyphens
+        if name == "upgrade":
+            continue  # ignored: the app must not take the connection for a WebSocket
         key = name.upper().replace("-", "_")
         environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
     return environ
