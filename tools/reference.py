@@ -138,6 +138,7 @@ def limits() -> str:
 | reading by the client, while responses wait | {connection.WRITE_TIMEOUT:g} s | closed |
 | sending by the client, after an error | {connection.LINGER_TIMEOUT:g} s | closed |
 | silence of the network to the client (Linux) | {worker.NETWORK_TIMEOUT:g} s | closed |
+| rest of a request that has begun, after SIGTERM | {connection.DRAIN_TIMEOUT:g} s | 408, closed |
 | requests in flight, after SIGTERM | {supervisor.SHUTDOWN_TIMEOUT:g} s | closed |
 | target: path and query | {_size(connection.MAX_TARGET_BYTES)} | 414, closed |
 | head | {_size(connection.MAX_HEAD_BYTES)} | 431, closed |

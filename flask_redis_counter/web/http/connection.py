@@ -33,6 +33,10 @@ BODY_TIMEOUT = 10.0
 #: Seconds between a response and the first byte of the next request.
 KEEP_ALIVE_TIMEOUT = 75.0
 
+#: Seconds for the rest of a request, and for reading after the last response, when the worker
+#: stops.
+DRAIN_TIMEOUT = 1.0
+
 #: Seconds in which a client must read some of the bytes that wait for it.
 WRITE_TIMEOUT = 15.0
 
@@ -346,7 +350,7 @@ class HTTPConnection(asyncio.Protocol):
             if not self._is_closing:
                 self._transport.write(ready)
         self.idle_since = self._table.now
-        if self._waiting or self._unparsed or self._is_ended:
+        if self._waiting or self._unparsed or self._is_ended or self._continues:
             self._continue()
 
     def open_stream(self, head: bytes, on_lost: Callable[[], None]) -> None:
@@ -400,7 +404,10 @@ class HTTPConnection(asyncio.Protocol):
             self._transport.close()
 
     def drain(self) -> None:
-        """Close an idle connection; otherwise close it after the last response."""
+        """Close an idle connection; otherwise close it after the last response.
+
+        A request of which a part has arrived has :data:`DRAIN_TIMEOUT` for the rest.
+        """
         if self.is_idle and self._received_since is None:
             self.close()
         elif requests := [*self._active, *self._waiting]:
@@ -422,15 +429,18 @@ class HTTPConnection(asyncio.Protocol):
         if self._is_write_paused or self._is_closing:
             self._check_progress(now)
         elif self._lingers_since is not None:
+            timeout = DRAIN_TIMEOUT if self._table.is_draining else LINGER_TIMEOUT
             if self.count_held():
                 self._lingers_since = now
                 self._check_progress(now)
-            elif now - self._lingers_since > LINGER_TIMEOUT:
+            elif now - self._lingers_since > timeout:
                 self.abort()
         elif not self._is_idle:
             return
         elif self._received_since is not None:
             timeout = BODY_TIMEOUT if self._has_head else HEAD_TIMEOUT
+            if self._table.is_draining:
+                timeout = DRAIN_TIMEOUT
             if now - max(self._received_since, self.idle_since) > timeout:
                 self._reject(_TIMEOUT)
         elif now - self.idle_since > (FIRST_BYTE_TIMEOUT if self._is_new else KEEP_ALIVE_TIMEOUT):
@@ -520,11 +530,16 @@ class HTTPConnection(asyncio.Protocol):
         if not self._has_head:
             if self._message_bytes > MAX_HEAD_BYTES:
                 self._reject(_HEAD_TOO_LARGE)
-        elif self._continues and self._is_idle:
-            self._continues = False
-            self._transport.write(CONTINUE)
         elif self._message_bytes > MAX_CHUNK_OVERHEAD * self._application.max_body_bytes:
             self._reject(body_too_large(self._application.max_body_bytes))
+        elif self._continues:
+            self._send_continue()
+
+    def _send_continue(self) -> None:
+        """Tell the client to send the body that it announced, after the earlier responses."""
+        if self._is_idle and self._is_receiving and self._has_head:
+            self._continues = False
+            self._transport.write(CONTINUE)
 
     def _start(self, request: Request) -> bool:
         """Start a request, unless it has to wait for earlier ones, or for the client to read."""
@@ -555,6 +570,8 @@ class HTTPConnection(asyncio.Protocol):
             self._table.release(self)
         if self._is_ended and self.is_idle:
             self._end()
+        elif self._continues and not self._is_closing:
+            self._send_continue()
 
     def _end(self) -> None:
         """Close after the last response."""
@@ -588,7 +605,7 @@ class _RejectedError(Exception):
 
 def _explain(error: httptools.HttpParserError, data: bytes) -> Rejection:
     """Return the rejection of bytes that the parser cannot read."""
-    if "version" in str(error):
+    if str(error) == "Invalid HTTP version":
         return UNSUPPORTED_VERSION
     is_method = isinstance(error, httptools.HttpParserInvalidMethodError)
     return _UNKNOWN_METHOD if is_method and _REQUEST_LINE.match(data) else _MALFORMED
