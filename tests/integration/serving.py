@@ -10,13 +10,18 @@ from flask_redis_counter.testing.stacks.process import Process, free_port
 
 
 class Serve(Process):
-    """One run of `serve`: on a free port of 127.0.0.1, or with the option `--unix`."""
+    """One run of `serve`: on a free port of 127.0.0.1, or with the option `--unix`.
+
+    :cvar program: arguments of Python before the command.
+    """
+
+    program = ("-m", "flask_redis_counter")
 
     def __init__(self, log, *options, **environment):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         self.output = log
-        command = [sys.executable, "-m", "flask_redis_counter", "serve"]
+        command = [sys.executable, *self.program, "serve"]
         if not any(option.startswith("--unix") for option in options):
             command.append(f"--port={self.port}")
         unset = dict.fromkeys(("REDIS_URL", "REDIS_HOST", "REDIS_PORT"), "")
