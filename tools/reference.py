@@ -152,9 +152,11 @@ def limits() -> str:
 | no request starts until its client reads |
 | bytes that all connections of a worker hold: unsent, or received and waiting \
 | {_size(connection_table.MAX_HELD_BYTES)} | those that have held some longest are closed |
-| connections of a worker | {_default("COUNTER_MAX_CONNECTIONS")} \
+| connections of a worker: {_link("COUNTER_MAX_CONNECTIONS")} \
+| {SETTINGS["COUNTER_MAX_CONNECTIONS"].default} \
 | the {share} that have waited longest for a request are closed; 503 if none waits |
-| listeners to `/live` of a worker | {_default("COUNTER_MAX_LISTENERS")} | 503 |
+| listeners to `/live` of a worker: {_link("COUNTER_MAX_LISTENERS")} \
+| {SETTINGS["COUNTER_MAX_LISTENERS"].default} | 503 |
 | requests of a worker in Flask: {wsgi.THREADS} in threads, the others wait \
 | {wsgi.MAX_QUEUED} | 503 |"""
 
@@ -163,10 +165,9 @@ def _size(value: int) -> str:
     return f"{value / 2**20:g} MiB" if value >= 2**20 else f"{value / 2**10:g} KiB"
 
 
-def _default(name: str) -> str:
-    """Return the default of a setting, with a link to the setting."""
-    anchor = name.lower().replace("_", "-")
-    return f"{SETTINGS[name].default} ([`{name}`](configuration.md#{anchor}))"
+def _link(name: str) -> str:
+    """Return a link to a setting."""
+    return f"[`{name}`](configuration.md#{name.lower().replace('_', '-')})"
 
 
 def _operation(title: str, operation: Mapping[str, Any]) -> str:

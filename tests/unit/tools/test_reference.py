@@ -91,7 +91,7 @@ def test_limits_of_connections_are_there():
             shown = reference._size(value)
         assert f"| {shown} |" in text, f"{name} has no row in tools/reference.py: limits"
     assert "| 512 KiB | 413" in text
-    assert "| 4096 ([`COUNTER_MAX_CONNECTIONS`](configuration.md#counter-max-connections)) " in text
+    assert "[`COUNTER_MAX_CONNECTIONS`](configuration.md#counter-max-connections) | 4096 |" in text
 
 
 def test_an_operation_in_words():
