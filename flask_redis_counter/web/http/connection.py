@@ -1,24 +1,18 @@
-"""One HTTP/1.1 connection: requests in, responses out in the same order.
-
-The parser is llhttp, by httptools, in its strict mode. It parses one message at a time: a piece of
-the received bytes that ends with a head. So a client that sends many requests at once occupies
-little memory, and a rejected message is the last one of its connection.
-"""
+"""One HTTP/1.1 connection: requests in, responses out in the same order."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable
-from http import HTTPStatus
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
-import httptools
-
+from .application import Application
 from .connection_table import ConnectionTable
-from .request import UNSUPPORTED_VERSION, Rejection, Request, body_too_large
+from .parser import RequestParser
+from .rejection import INCOMPLETE, TIMEOUT, TOO_MANY_CONNECTIONS, RejectedError, Rejection
+from .request import Request
 from .response import CONTINUE
 
 #: Seconds until the first byte of a connection; it is then closed without a response.
@@ -33,76 +27,21 @@ BODY_TIMEOUT = 10.0
 #: Seconds between a response and the first byte of the next request.
 KEEP_ALIVE_TIMEOUT = 75.0
 
-#: Seconds for the rest of a request, and for reading after the last response, when the worker
-#: stops.
-DRAIN_TIMEOUT = 1.0
-
 #: Seconds in which a client must read some of the bytes that wait for it.
 WRITE_TIMEOUT = 15.0
 
-#: Seconds for reading, and ignoring, what a client sends after its request was rejected. Without
-#: reading it, the kernel would reset the connection, and the client might not see the response.
+#: Seconds for reading, and ignoring, what a client sends after its last request. Without reading
+#: it, the kernel would reset the connection, and the client might not see the response.
 LINGER_TIMEOUT = 2.0
 
-#: Maximum bytes of a request's target: its path and query.
-MAX_TARGET_BYTES = 16 * 1024
-
-#: Maximum bytes of a head: request line and header fields.
-MAX_HEAD_BYTES = 32 * 1024
-
-#: Maximum bytes of a message with the framing of its chunks, as a multiple of the body's limit.
-MAX_CHUNK_OVERHEAD = 8
+#: Seconds for the rest of a request, and for lingering, when the worker stops.
+DRAIN_TIMEOUT = 1.0
 
 #: Maximum number of requests of one connection that were received and are not answered.
 MAX_PIPELINED = 32
 
 #: Unsent bytes beyond which a connection starts no more requests.
 WRITE_BUFFER_BYTES = 16 * 1024
-
-_REQUEST_LINE = re.compile(rb"[A-Z]{1,32} [!-~]+ HTTP/1\.[01]\r\n")
-_END_OF_HEAD = b"\r\n\r\n"
-
-_MALFORMED = Rejection(HTTPStatus.BAD_REQUEST, "The request is malformed: send HTTP/1.1.")
-_UNKNOWN_METHOD = Rejection(HTTPStatus.NOT_IMPLEMENTED, "The request's method is unknown.")
-_INCOMPLETE = Rejection(
-    HTTPStatus.BAD_REQUEST, "The request is incomplete: send the whole request again."
-)
-_HEAD_TOO_LARGE = Rejection(
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    f"The request's head is larger than {MAX_HEAD_BYTES} bytes: send fewer or shorter headers.",
-)
-_TARGET_TOO_LONG = Rejection(
-    HTTPStatus.REQUEST_URI_TOO_LONG,
-    f"The URL is longer than {MAX_TARGET_BYTES} bytes: shorten it.",
-)
-_TIMEOUT = Rejection(
-    HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time: send it again."
-)
-_TOO_MANY_CONNECTIONS = Rejection(
-    HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections; try again later."
-)
-
-
-class Application(Protocol):
-    """The application behind the connections of a worker."""
-
-    #: Maximum bytes of a request's body.
-    max_body_bytes: int
-
-    def start(self, request: Request, is_first: bool) -> bool:
-        """Start a request; call :meth:`HTTPConnection.respond` at once or later.
-
-        Later requests of the connection start before the response, unless the application sets
-        :attr:`.Request.is_exclusive`.
-
-        :param is_first: whether all earlier requests of the connection are answered.
-        :returns: False if the request must be the first one; it is then passed again.
-        """
-        ...
-
-    def render_rejection(self, rejection: Rejection, request: Request) -> bytes:
-        """Return the response to a request that the connection rejects."""
-        ...
 
 
 class HTTPConnection(asyncio.Protocol):
@@ -118,27 +57,17 @@ class HTTPConnection(asyncio.Protocol):
     __slots__ = (
         "_active",
         "_application",
-        "_body",
-        "_body_bytes",
-        "_continues",
-        "_has_head",
         "_is_closing",
-        "_is_ended",
         "_is_half_closed",
         "_is_lost",
-        "_is_muted",
         "_is_new",
-        "_is_receiving",
         "_is_write_paused",
         "_lingers",
         "_lingers_since",
-        "_message_bytes",
         "_on_lost",
-        "_parsed_bytes",
         "_parser",
         "_received_since",
         "_repeatable",
-        "_request",
         "_stalled_bytes",
         "_stalled_since",
         "_table",
@@ -161,29 +90,22 @@ class HTTPConnection(asyncio.Protocol):
         self._table = table
         self._application = application
         self._transport: Any = None
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser = RequestParser(self, application.max_body_bytes, self._accept)
         # Requests that were started, and those that wait for them; the oldest first.
         self._active: deque[Request] = deque()
         self._waiting: deque[Request] = deque()
-        # The request that is being received, or was received last.
-        self._request = Request(self)
-        self._is_receiving = self._has_head = False
-        # Bytes of the message so far, and of the last one among the bytes received last.
-        self._message_bytes = self._parsed_bytes = 0
-        self._body_bytes = 0
-        self._body: list[bytes] = []
-        self._received_since: float | None = None
-        self._continues = self._is_muted = False
         # Bytes of the last request, if it would mean the same if it came again.
         self._repeatable: bytes | None = None
         # Received bytes that are parsed when there is room for more requests.
         self._unparsed = b""
+        # Time of the first byte of the head that is being received, or of the end of the head.
+        self._received_since: float | None = None
         self._is_new = True
-        # Whether no more requests are accepted; then the connection closes after its last response.
-        self._is_ended = self._lingers = False
+        # Whether bytes are read and ignored before the connection is closed.
+        self._lingers = False
+        self._lingers_since: float | None = None
         self._is_closing = self._is_half_closed = self._is_lost = False
         self._on_lost: Callable[[], None] | None = None
-        self._lingers_since: float | None = None
         self._is_write_paused = False
         self._stalled_bytes = 0
         self._stalled_since = 0.0
@@ -197,15 +119,15 @@ class HTTPConnection(asyncio.Protocol):
         if isinstance(server, tuple):  # a Unix socket has a path, or no name
             self.server = (server[0], server[1])
             if peer is None:  # the client has gone; its request must not count as a proxy's
-                self._is_ended = True
+                self._parser.is_ended = True
                 self.abort()
             else:
                 self.client = peer[0]
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
-        if not self._table.add(self) and not self._is_ended:
-            self._reject(_TOO_MANY_CONNECTIONS)
+        if not (self._table.add(self) or self._is_closing):
+            self._reject(TOO_MANY_CONNECTIONS)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Leave the table. Hits in flight still count."""
@@ -218,30 +140,31 @@ class HTTPConnection(asyncio.Protocol):
         # They refer to the connection: it is freed now, and not by the next garbage collection.
         self._active.clear()
         self._waiting.clear()
-        del self._parser, self._request
+        del self._parser
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, and start the requests in them."""
-        if self._is_ended:
+        parser = self._parser
+        if parser.is_ended:
             return
         if data == self._repeatable and self._is_idle and not self._is_write_paused:
-            last = self._request
+            last = parser.request
             request = Request(self, last.method, last.target, last.headers, last.plan)
             request.started_at = perf_counter()
             self._start(request)
             return
         # The bytes are a whole request if no other one was, or is, received in part.
-        is_whole = not self._is_receiving
+        is_whole = not parser.is_receiving
         self._repeatable = None
-        self._parsed_bytes = 0
+        parser.last_message_bytes = 0
         self._feed(data)
-        last = self._request
+        last = parser.request
         if (
             last.plan is not None
             and last.version == "1.1"
-            and self._parsed_bytes == len(data)
+            and parser.last_message_bytes == len(data)
             and is_whole
-            and not self._is_receiving
+            and not parser.is_receiving
         ):
             self._repeatable = data
 
@@ -253,11 +176,11 @@ class HTTPConnection(asyncio.Protocol):
         self._is_half_closed = True
         if not self._transport.can_write_eof():  # TLS has no directions
             self.close()
-        elif self._is_receiving and not self._is_ended:
-            self._reject(_INCOMPLETE)
+        elif self._parser.is_receiving and not self._parser.is_ended:
+            self._reject(INCOMPLETE)
         elif self._is_idle or self._on_lost is not None:
             self.close()
-        self._is_ended = True
+        self._parser.is_ended = True
         return not self._is_closing
 
     def pause_writing(self) -> None:
@@ -271,78 +194,12 @@ class HTTPConnection(asyncio.Protocol):
         self._is_write_paused = False
         self._continue()
 
-    # Events of the parser
-
-    def on_message_begin(self) -> None:
-        """Start to receive a request, with the first byte of its method."""
-        if not self._is_muted:
-            self._request = Request(self)
-            self._is_receiving = True
-            self._has_head = False
-
-    def on_url(self, url: bytes) -> None:
-        """Append to the target of the request."""
-        if self._is_muted:
-            return
-        self._request.target = target = self._request.target + url
-        if len(target) > MAX_TARGET_BYTES:
-            raise _RejectedError(_TARGET_TOO_LONG)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Add a header field to the request. Trailers are ignored."""
-        if not (self._has_head or self._is_muted):
-            self._request.add_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """Check the head."""
-        if self._is_muted:
-            return
-        request = self._request
-        self._has_head = True
-        request.method = self._parser.get_method().decode("ascii")
-        request.version = self._parser.get_http_version()
-        if self._message_bytes > MAX_HEAD_BYTES:
-            raise _RejectedError(_HEAD_TOO_LARGE)
-        rejection = request.check_head(self._application.max_body_bytes)
-        if rejection is not None:
-            raise _RejectedError(rejection)
-        self._continues = "expect" in request.headers and request.version == "1.1"
-
-    def on_body(self, data: bytes) -> None:
-        """Append to the body of the request."""
-        self._body.append(data)
-        self._body_bytes += len(data)
-        if self._body_bytes > self._application.max_body_bytes:
-            raise _RejectedError(body_too_large(self._application.max_body_bytes))
-
-    def on_message_complete(self) -> None:
-        """Start the request, or let it wait for its turn."""
-        request = self._request
-        if self._is_ended or ("upgrade" in request.headers and self._skips_body(request)):
-            return  # for an upgrade the parser skips the body: see _ignore_upgrade
-        self._is_receiving = self._is_new = False
-        self._received_since = None
-        self._parsed_bytes, self._message_bytes = self._message_bytes, 0
-        if self._body:
-            request.body = b"".join(self._body)
-            self._body.clear()
-            self._body_bytes = 0
-        if not self._parser.should_keep_alive() or (
-            request.version == "1.0" and request.asks_to_close
-        ):
-            self._is_ended = True
-            request.keeps_alive = False
-        elif self._table.is_draining:
-            self._is_ended = self._lingers = True
-            request.keeps_alive = False
-        request.started_at = perf_counter()
-        if self._waiting or not self._start(request):
-            self._waiting.append(request)
-
     # Responses
 
     def respond(self, request: Request, response: bytes) -> None:
         """Send a response, after those to the earlier requests of this connection."""
+        if self._is_lost:
+            return
         request.response = response
         active = self._active
         while active and (ready := active[0].response) is not None:
@@ -350,7 +207,8 @@ class HTTPConnection(asyncio.Protocol):
             if not self._is_closing:
                 self._transport.write(ready)
         self.idle_since = self._table.now
-        if self._waiting or self._unparsed or self._is_ended or self._continues:
+        parser = self._parser
+        if self._waiting or self._unparsed or parser.is_ended or parser.awaits_continue:
             self._continue()
 
     def open_stream(self, head: bytes, on_lost: Callable[[], None]) -> None:
@@ -412,7 +270,7 @@ class HTTPConnection(asyncio.Protocol):
             self.close()
         elif requests := [*self._active, *self._waiting]:
             requests[-1].keeps_alive = False
-            self._is_ended = self._lingers = True
+            self._parser.is_ended = self._lingers = True
 
     def abort(self) -> None:
         """Close the connection at once; drop its unsent bytes."""
@@ -426,23 +284,23 @@ class HTTPConnection(asyncio.Protocol):
 
         :param now: the loop's time.
         """
+        is_draining = self._table.is_draining
         if self._is_write_paused or self._is_closing:
             self._check_progress(now)
         elif self._lingers_since is not None:
-            timeout = DRAIN_TIMEOUT if self._table.is_draining else LINGER_TIMEOUT
             if self.count_held():
                 self._lingers_since = now
                 self._check_progress(now)
-            elif now - self._lingers_since > timeout:
+            elif now - self._lingers_since > (DRAIN_TIMEOUT if is_draining else LINGER_TIMEOUT):
                 self.abort()
         elif not self._is_idle:
             return
         elif self._received_since is not None:
-            timeout = BODY_TIMEOUT if self._has_head else HEAD_TIMEOUT
-            if self._table.is_draining:
+            timeout = BODY_TIMEOUT if self._parser.has_head else HEAD_TIMEOUT
+            if is_draining:
                 timeout = DRAIN_TIMEOUT
             if now - max(self._received_since, self.idle_since) > timeout:
-                self._reject(_TIMEOUT)
+                self._reject(TIMEOUT)
         elif now - self.idle_since > (FIRST_BYTE_TIMEOUT if self._is_new else KEEP_ALIVE_TIMEOUT):
             self.close()
 
@@ -463,82 +321,46 @@ class HTTPConnection(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         """Parse bytes, one message at a time, while there is room for more requests."""
-        start, size = 0, len(data)
-        while start < size and not self._is_ended:
-            if (
-                self._unparsed
-                or self._is_write_paused
-                or len(self._active) + len(self._waiting) >= MAX_PIPELINED
-            ):
-                self._unparsed += data[start:]
-                self._transport.pause_reading()
-                self._table.hold(self)
-                return
-            end = data.find(_END_OF_HEAD, start)
-            end = size if end < 0 else end + len(_END_OF_HEAD)
-            start += self._parse(data if end - start == size else data[start:end])
-
-    def _parse(self, data: bytes) -> int:
-        """Parse a piece of a message; return the number of bytes that were used."""
-        used = len(data)
-        had_head = self._is_receiving and self._has_head
-        self._message_bytes += used
+        parser, start = self._parser, 0
+        had_head = parser.is_receiving and parser.has_head
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            used = upgrade.args[0]
-            self._ignore_upgrade()
-        except httptools.HttpParserCallbackError as error:
-            if not isinstance(error.__context__, _RejectedError):
-                raise
-            if not self._is_ended:
-                self._reject(error.__context__.rejection)
-        except httptools.HttpParserError as error:
-            if not self._is_ended:  # otherwise bytes after the last request
-                self._reject(_explain(error, data))
-        if (self._is_receiving or self._message_bytes) and not self._is_ended:
-            self._check_incomplete(had_head)
-        return used
-
-    def _skips_body(self, request: Request) -> bool:
-        return self._parser.should_upgrade() and request.has_body
-
-    def _ignore_upgrade(self) -> None:
-        """Receive the body of a request that asks for an upgrade (RFC 9110, section 7.8).
-
-        The parser would take the body for the next request: it expects that the server upgrades.
-        Another one gets a head with the same framing instead.
-        """
-        if not self._is_receiving:
-            return  # there is no body
-        headers = self._request.headers
-        name = "transfer-encoding" if "transfer-encoding" in headers else "content-length"
-        connection = "keep-alive" if self._parser.should_keep_alive() else "close"
-        self._parser = httptools.HttpRequestParser(self)
-        self._is_muted = True
-        head = f"POST / HTTP/1.1\r\nConnection: {connection}\r\n{name}: {headers[name]}\r\n\r\n"
-        self._parser.feed_data(head.encode("latin-1"))
-        self._is_muted = False
-
-    def _check_incomplete(self, had_head: bool) -> None:
-        """Check the limits of a request of which more bytes are to come."""
-        if not self._is_receiving:  # only line breaks so far
-            self._has_head = False
-        elif self._received_since is None or (self._has_head and not had_head):
+            while start < len(data) and not parser.is_ended:
+                if (
+                    self._unparsed
+                    or self._is_write_paused
+                    or len(self._active) + len(self._waiting) >= MAX_PIPELINED
+                ):
+                    self._unparsed += data[start:]
+                    self._transport.pause_reading()
+                    self._table.hold(self)
+                    return
+                start = parser.feed(data, start)
+        except RejectedError as error:
+            self._reject(error.rejection)
+            return
+        if not parser.is_receiving or parser.is_ended:
+            self._received_since = None
+        elif self._received_since is None or (parser.has_head and not had_head):
             self._is_new = False
             self._received_since = self._table.loop.time()
-        if not self._has_head:
-            if self._message_bytes > MAX_HEAD_BYTES:
-                self._reject(_HEAD_TOO_LARGE)
-        elif self._message_bytes > MAX_CHUNK_OVERHEAD * self._application.max_body_bytes:
-            self._reject(body_too_large(self._application.max_body_bytes))
-        elif self._continues:
+        if parser.awaits_continue:
             self._send_continue()
+
+    def _accept(self, request: Request) -> None:
+        """Start a request that was received, or let it wait for its turn."""
+        self._is_new = False
+        self._received_since = None
+        if self._table.is_draining and request.keeps_alive:
+            self._parser.is_ended = self._lingers = True
+            request.keeps_alive = False
+        request.started_at = perf_counter()
+        if self._waiting or not self._start(request):
+            self._waiting.append(request)
 
     def _send_continue(self) -> None:
         """Tell the client to send the body that it announced, after the earlier responses."""
-        if self._is_idle and self._is_receiving and self._has_head:
-            self._continues = False
+        if self._is_idle and not self._is_closing:
+            self._parser.awaits_continue = False
             self._transport.write(CONTINUE)
 
     def _start(self, request: Request) -> bool:
@@ -568,9 +390,9 @@ class HTTPConnection(asyncio.Protocol):
             self._feed(data)
         if not (self._unparsed or self._is_write_paused):
             self._table.release(self)
-        if self._is_ended and self.is_idle:
+        if self._parser.is_ended and self.is_idle:
             self._end()
-        elif self._continues and not self._is_closing:
+        elif self._parser.awaits_continue:
             self._send_continue()
 
     def _end(self) -> None:
@@ -584,28 +406,13 @@ class HTTPConnection(asyncio.Protocol):
 
     def _reject(self, rejection: Rejection) -> None:
         """Respond with an error, after the earlier responses, and accept no more requests."""
-        request = self._request if self._is_receiving else Request(self)
-        self._is_receiving = False
+        parser = self._parser
+        request = parser.request if parser.is_receiving else Request(self)
+        parser.is_receiving = parser.awaits_continue = False
+        parser.is_ended = self._lingers = True
         self._received_since = None
-        self._body.clear()
         self._unparsed = b""
         request.keeps_alive = False
         request.response = self._application.render_rejection(rejection, request)
-        self._is_ended = self._lingers = True
         self._waiting.append(request)
         self._continue()
-
-
-class _RejectedError(Exception):
-    """Stops the parser in one of its callbacks."""
-
-    def __init__(self, rejection: Rejection) -> None:
-        self.rejection = rejection
-
-
-def _explain(error: httptools.HttpParserError, data: bytes) -> Rejection:
-    """Return the rejection of bytes that the parser cannot read."""
-    if str(error) == "Invalid HTTP version":
-        return UNSUPPORTED_VERSION
-    is_method = isinstance(error, httptools.HttpParserInvalidMethodError)
-    return _UNKNOWN_METHOD if is_method and _REQUEST_LINE.match(data) else _MALFORMED

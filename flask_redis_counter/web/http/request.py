@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from .rejection import (
+    AMBIGUOUS_LENGTH,
+    BAD_EXPECTATION,
+    MALFORMED_TARGET,
+    NO_PROXY,
+    NO_SINGLE_HOST,
+    UNKNOWN_CODING,
+    UNSUPPORTED_VERSION,
+    RejectedError,
+    body_too_large,
+    too_many_fields,
+)
 
 if TYPE_CHECKING:
     from .connection import HTTPConnection
@@ -18,29 +29,6 @@ _MAX_NAMES = 512
 
 # Lower-case names of headers by the bytes that clients send: most of them send the same ones.
 _names: dict[bytes, str] = {}
-
-
-class Rejection(NamedTuple):
-    """Reason why a connection rejects a request before it reaches the application.
-
-    :ivar status: status of the response.
-    :ivar detail: cause, for a person.
-    """
-
-    status: HTTPStatus
-    detail: str
-
-
-UNSUPPORTED_VERSION = Rejection(
-    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "Send the request with HTTP/1.1."
-)
-
-
-def body_too_large(max_bytes: int) -> Rejection:
-    """Return the rejection of a body with more than the maximum number of bytes."""
-    return Rejection(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {max_bytes} bytes."
-    )
 
 
 class Request:
@@ -118,72 +106,51 @@ class Request:
             text = f"{self.headers[key]},{text}"
         self.headers[key] = text
 
-    def check_head(self, max_body_bytes: int) -> Rejection | None:
-        """Return the reason to reject the request by its head, None if it is acceptable.
-
-        llhttp has checked the syntax before.
+    def check_head(self, max_body_bytes: int) -> None:
+        """Check the head, whose syntax the parser has checked.
 
         :param max_body_bytes: maximum announced length of the body.
+        :raises RejectedError: the head is not acceptable.
         """
         headers = self.headers
         if self.version not in ("1.1", "1.0"):
-            return UNSUPPORTED_VERSION
+            raise RejectedError(UNSUPPORTED_VERSION)
         if len(headers) > MAX_FIELDS:
-            return Rejection(
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"The request has more than {MAX_FIELDS} header fields: send fewer.",
-            )
+            raise RejectedError(too_many_fields(MAX_FIELDS))
         host = headers.get("host")
         if "," in host if host is not None else self.version == "1.1":
-            return Rejection(HTTPStatus.BAD_REQUEST, "Send one Host header.")
+            raise RejectedError(NO_SINGLE_HOST)
         if "transfer-encoding" in headers:
-            if (rejection := self._check_transfer_encoding(headers)) is not None:
-                return rejection
+            if self.version == "1.0" or "content-length" in headers:
+                raise RejectedError(AMBIGUOUS_LENGTH)
+            if headers["transfer-encoding"].lower() != "chunked":
+                raise RejectedError(UNKNOWN_CODING)
         elif "content-length" in headers:
             # Of any length: zeros may precede the number.
             length = headers["content-length"].lstrip("0")
             if len(length) > 9 or int(length or 0) > max_body_bytes:
-                return body_too_large(max_body_bytes)
+                raise RejectedError(body_too_large(max_body_bytes))
         if "expect" in headers and headers["expect"].lower() != "100-continue":
-            return Rejection(
-                HTTPStatus.EXPECTATION_FAILED, "The only supported expectation is 100-continue."
-            )
+            raise RejectedError(BAD_EXPECTATION)
         if self.method == "CONNECT":
-            return Rejection(HTTPStatus.NOT_IMPLEMENTED, "This server is no proxy for CONNECT.")
+            raise RejectedError(NO_PROXY)
         if not self.target.startswith(b"/"):
-            return self._check_target()
-        return Rejection(*_BAD_TARGET) if b"#" in self.target else None
+            self._normalize_target()
+        if b"#" in self.target:
+            raise RejectedError(MALFORMED_TARGET)
 
-    def _check_transfer_encoding(self, headers: Mapping[str, str]) -> Rejection | None:
-        if self.version == "1.0" or "content-length" in headers:
-            return Rejection(
-                HTTPStatus.BAD_REQUEST,
-                "Send Transfer-Encoding with HTTP/1.1 and without Content-Length.",
-            )
-        if headers["transfer-encoding"].lower() != "chunked":
-            return Rejection(
-                HTTPStatus.NOT_IMPLEMENTED, "The only supported Transfer-Encoding is chunked."
-            )
-        return None
-
-    def _check_target(self) -> Rejection | None:
+    def _normalize_target(self) -> None:
         """Turn a target in absolute form into the path, and its authority into ``Host``."""
         if self.target == b"*" and self.method == "OPTIONS":
-            return None
+            return
         try:
             url = urlsplit(self.target.decode("ascii"))
-        except ValueError:  # also UnicodeDecodeError
-            return Rejection(*_BAD_TARGET)
-        if url.scheme.lower() not in ("http", "https") or not url.netloc or "@" in url.netloc:
-            return Rejection(*_BAD_TARGET)
+        except ValueError as error:  # also UnicodeDecodeError
+            raise RejectedError(MALFORMED_TARGET) from error
+        is_http = url.scheme.lower() in ("http", "https")
+        if not (is_http and url.netloc) or "@" in url.netloc or url.fragment:
+            raise RejectedError(MALFORMED_TARGET)
         # The authority of the target takes precedence (RFC 9112, section 3.2.2).
         self.headers["host"] = url.netloc
         query = f"?{url.query}" if url.query else ""
         self.target = f"{url.path or '/'}{query}".encode()
-        return Rejection(*_BAD_TARGET) if url.fragment else None
-
-
-_BAD_TARGET = (
-    HTTPStatus.BAD_REQUEST,
-    "The request target is malformed: send a path that starts with a slash.",
-)

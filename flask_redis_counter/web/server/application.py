@@ -8,7 +8,8 @@ from flask import Flask
 
 from ...async_counter import AsyncRedisCounter
 from ...extension.state import EXTENSION_KEY, ExtensionState
-from ..http.request import Rejection, Request
+from ..http.rejection import Rejection
+from ..http.request import Request
 from ..http.response import render_response
 from ..problems import problem_response
 from ..routes.live import SLOT_KEY

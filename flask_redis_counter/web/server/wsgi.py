@@ -14,7 +14,8 @@ from urllib.parse import unquote_to_bytes
 
 from flask import Flask
 
-from ..http.request import Rejection, Request
+from ..http.rejection import Rejection
+from ..http.request import Request
 from ..request_log import STARTED_AT_KEY
 
 if TYPE_CHECKING:
