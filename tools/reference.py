@@ -17,7 +17,7 @@ from flask_redis_counter.config.settings import SETTINGS, Setting
 from flask_redis_counter.extension.commands import counter_group
 from flask_redis_counter.store.acl import FEATURES, acl_rules
 from flask_redis_counter.web.app import MAX_BODY_BYTES
-from flask_redis_counter.web.http import connection, connection_table
+from flask_redis_counter.web.http import connection, connection_table, parser
 from flask_redis_counter.web.http import request as http_request
 from flask_redis_counter.web.openapi.document import document
 from flask_redis_counter.web.server import supervisor, worker, wsgi
@@ -140,12 +140,12 @@ def limits() -> str:
 | silence of the network to the client (Linux) | {worker.NETWORK_TIMEOUT:g} s | closed |
 | rest of a request that has begun, after SIGTERM | {connection.DRAIN_TIMEOUT:g} s | 408, closed |
 | requests in flight, after SIGTERM | {supervisor.SHUTDOWN_TIMEOUT:g} s | closed |
-| target: path and query | {_size(connection.MAX_TARGET_BYTES)} | 414, closed |
-| head | {_size(connection.MAX_HEAD_BYTES)} | 431, closed |
+| target: path and query | {_size(parser.MAX_TARGET_BYTES)} | 414, closed |
+| head | {_size(parser.MAX_HEAD_BYTES)} | 431, closed |
 | header fields with different names | {http_request.MAX_FIELDS} | 431, closed |
 | body | {_size(MAX_BODY_BYTES)} | 413, closed |
 | body with the framing of its chunks | \
-{_size(connection.MAX_CHUNK_OVERHEAD * MAX_BODY_BYTES)} | 413, closed |
+{_size(parser.MAX_CHUNK_OVERHEAD * MAX_BODY_BYTES)} | 413, closed |
 | unanswered requests of a connection (pipelining) | {connection.MAX_PIPELINED} \
 | the next ones are not read |
 | unsent bytes of a connection | {_size(connection.WRITE_BUFFER_BYTES)} \

@@ -140,7 +140,7 @@ class HTTPConnection(asyncio.Protocol):
         # They refer to the connection: it is freed now, and not by the next garbage collection.
         self._active.clear()
         self._waiting.clear()
-        del self._parser
+        self._parser.close()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, and start the requests in them."""

@@ -121,6 +121,11 @@ class RequestParser:
             self._end_with(error)
         return end
 
+    def close(self) -> None:
+        """Drop the references to the connection, also those of httptools' parser."""
+        self.is_ended = True
+        del self._parser, self._received, self._connection, self.request
+
     # Callbacks of httptools
 
     def on_message_begin(self) -> None:

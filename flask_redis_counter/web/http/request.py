@@ -30,6 +30,8 @@ _MAX_NAMES = 512
 # Lower-case names of headers by the bytes that clients send: most of them send the same ones.
 _names: dict[bytes, str] = {}
 
+_SECOND_HOST = "\n"
+
 
 class Request:
     """A request, and its response once there is one.
@@ -103,7 +105,8 @@ class Request:
                 _names[name] = key
         text = value.decode("latin-1").rstrip(" \t")
         if key in self.headers:
-            text = f"{self.headers[key]},{text}"
+            # A line break cannot be in a value: it marks a host that is not the only one.
+            text = f"{self.headers[key]}{_SECOND_HOST if key == 'host' else ','}{text}"
         self.headers[key] = text
 
     def check_head(self, max_body_bytes: int) -> None:
@@ -118,7 +121,7 @@ class Request:
         if len(headers) > MAX_FIELDS:
             raise RejectedError(too_many_fields(MAX_FIELDS))
         host = headers.get("host")
-        if "," in host if host is not None else self.version == "1.1":
+        if _SECOND_HOST in host if host is not None else self.version == "1.1":
             raise RejectedError(NO_SINGLE_HOST)
         if "transfer-encoding" in headers:
             if self.version == "1.0" or "content-length" in headers:

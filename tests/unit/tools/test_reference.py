@@ -15,7 +15,7 @@ from flask_redis_counter.cli.main import main
 from flask_redis_counter.config.settings import SETTINGS, Setting
 from flask_redis_counter.extension.commands import counter_group
 from flask_redis_counter.store.acl import FEATURES
-from flask_redis_counter.web.http import connection, connection_table, request
+from flask_redis_counter.web.http import connection, connection_table, parser, request
 from flask_redis_counter.web.openapi.document import document
 
 ROOT = Path(__file__).parents[3]
@@ -81,7 +81,7 @@ def test_limits_of_connections_are_there():
     """The table has each time-out and size of a connection; a new one needs a row."""
     text = reference.fill_references((DOCS / "server.md").read_text("utf-8"))
     numbers = public_numbers(connection) | public_numbers(connection_table)
-    numbers |= public_numbers(request)
+    numbers |= public_numbers(parser) | public_numbers(request)
     # The first one is in a sentence, the second one times the body's limit, the third in percent.
     for name in ("CHECK_INTERVAL", "MAX_CHUNK_OVERHEAD", "EVICTED_SHARE"):
         del numbers[name]
