@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +31,10 @@ NETWORK_TIMEOUT = 15
 
 #: Open files of a worker besides its clients: connections to the store, the spool, the log.
 RESERVED_FILES = 100
+
+#: Seconds after which a thread that computes gives the interpreter's lock to another one. The event
+#: loop asks for the lock at each of its events.
+SWITCH_INTERVAL = 0.001
 
 #: New objects after which the youngest garbage is collected: the objects of a batch refer to each
 #: other. With Python's default, 700, the collector runs after every second batch.
@@ -58,6 +63,7 @@ def run_worker(
     :param tls: encrypts the connections; None: none is encrypted.
     :param on_check: called once a second, in the event loop.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     app = create_app()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, listeners, ready, tls, on_check))

@@ -21,10 +21,17 @@ from ..request_log import STARTED_AT_KEY
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-#: Threads for Flask. Waiting for the store releases the interpreter's lock.
-THREADS = 16
+#: Threads for Flask. Waiting for the store releases the interpreter's lock; while they compute, the
+#: event loop waits for it, the longer the more threads there are.
+THREADS = 8
 
-#: Maximum number of requests that wait for a thread.
+#: Additional threads for :data:`MONITORING`, so that an overloaded worker is not taken for dead.
+MONITORING_THREADS = 2
+
+#: Paths that orchestrators and monitoring ask for.
+MONITORING = frozenset({b"/healthz", b"/readyz", b"/metrics"})
+
+#: Maximum number of requests in threads, or waiting for one; separately for monitoring.
 MAX_QUEUED = 512
 
 _OVERLOADED = Rejection(
@@ -64,6 +71,13 @@ class WSGIResponse:
                 chunks.close()
 
 
+class _Pool:
+    # size: number of requests in its threads, or waiting for one.
+    def __init__(self, threads: int) -> None:
+        self.executor = ThreadPoolExecutor(threads, thread_name_prefix="flask")
+        self.size = 0
+
+
 class FlaskThreads:
     """Calls a Flask app in threads, for one event loop.
 
@@ -72,8 +86,8 @@ class FlaskThreads:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._waiting = 0
-        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
+        self._pool = _Pool(THREADS)
+        self._monitoring = _Pool(MONITORING_THREADS)
 
     def call(
         self,
@@ -87,15 +101,17 @@ class FlaskThreads:
         :param variables: additional members of the WSGI environ.
         :returns: a rejection if too many requests are waiting for a thread, else None.
         """
-        if self._waiting >= MAX_QUEUED:
+        path = request.target.partition(b"?")[0]
+        pool = self._monitoring if path in MONITORING else self._pool
+        if pool.size >= MAX_QUEUED:
             return _OVERLOADED
-        self._waiting += 1
+        pool.size += 1
         future = asyncio.get_running_loop().run_in_executor(
-            self._executor, self._call, request, variables or {}
+            pool.executor, self._call, request, variables or {}
         )
 
         def finish(future: asyncio.Future[WSGIResponse]) -> None:
-            self._waiting -= 1
+            pool.size -= 1
             if not future.cancelled():
                 done(future.result())
 
@@ -114,7 +130,8 @@ class FlaskThreads:
 
     def close(self) -> None:
         """End each thread after its current response."""
-        self._executor.shutdown(wait=False)
+        for pool in (self._pool, self._monitoring):
+            pool.executor.shutdown(wait=False)
 
     def _call(self, request: Request, variables: dict[str, Any]) -> WSGIResponse:
         response = WSGIResponse()
