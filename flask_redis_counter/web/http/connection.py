@@ -34,7 +34,8 @@ WRITE_TIMEOUT = 15.0
 #: it, the kernel would reset the connection, and the client might not see the response.
 LINGER_TIMEOUT = 2.0
 
-#: Seconds for the rest of a request, and for lingering, when the worker stops.
+#: Seconds for the rest of a request, for lingering, and for the client to confirm the end of a TLS
+#: connection, when the worker stops.
 DRAIN_TIMEOUT = 1.0
 
 #: Maximum number of requests of one connection that were received and are not answered.
@@ -311,9 +312,12 @@ class HTTPConnection(asyncio.Protocol):
 
     def _check_progress(self, now: float) -> None:
         held = self.count_held()
+        # A connection that is closing and has sent all is a TLS connection. A client that does not
+        # read its idle connections would hold up the end of the worker.
+        awaits_client = self._table.is_draining and self._is_closing and not held
         if held < self._stalled_bytes:
             self._stalled_since = now
-        elif now - self._stalled_since > WRITE_TIMEOUT:
+        elif now - self._stalled_since > (DRAIN_TIMEOUT if awaits_client else WRITE_TIMEOUT):
             self.abort()
         self._stalled_bytes = held
 
