@@ -11,17 +11,17 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
 
 import uvloop
 from flask import Flask
 
 from ...extension.state import EXTENSION_KEY, ExtensionState
 from ..app import create_app
-from ..http.connection import FIRST_BYTE_TIMEOUT, HTTPConnection
+from ..http.connection import HTTPConnection
 from ..http.connection_table import ConnectionTable
+from .acceptor import Acceptor
 from .application import ServiceApplication
-from .listeners import BACKLOG
 from .supervisor import SHUTDOWN_TIMEOUT
 from .watchdog import Watchdog
 
@@ -85,40 +85,31 @@ async def _serve(
         table.call_on_check(on_check)
     table.start()
     application = ServiceApplication(app)
-    servers = [await _listen(loop, listener, table, application, tls) for listener in listeners]
+    acceptors = [_listen(listener, table, application, tls) for listener in listeners]
     gc.collect()
     gc.freeze()  # modules and settings, which stay, are not examined again
     gc.set_threshold(GARBAGE_THRESHOLD)
     Watchdog(table).start()
     ready()
     await stopping.wait()
-    for server in servers:
-        server.close()
+    for acceptor in acceptors:
+        acceptor.close()
     application.end_streams()
     await table.drain(SHUTDOWN_TIMEOUT)
     await application.aclose()
 
 
-async def _listen(
-    loop: asyncio.AbstractEventLoop,
+def _listen(
     listener: socket.socket,
     table: ConnectionTable,
     application: ServiceApplication,
     tls: ssl.SSLContext | None,
-) -> asyncio.AbstractServer:
-    def accept() -> HTTPConnection:
-        return HTTPConnection(table, application)
-
+) -> Acceptor:
     # Accepted connections inherit the options of the listener.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    options: dict[str, Any] = {"sock": listener, "backlog": BACKLOG, "ssl": tls}
-    if tls is not None:
-        options |= {"ssl_handshake_timeout": FIRST_BYTE_TIMEOUT}
-    if listener.family == socket.AF_UNIX:
-        options["cleanup_socket"] = False  # the file belongs to all workers
-        return await loop.create_unix_server(accept, **options)
-    _detect_lost_networks(listener)
-    return await loop.create_server(accept, **options)
+    if listener.family != socket.AF_UNIX:
+        _detect_lost_networks(listener)
+    return Acceptor(listener, partial(HTTPConnection, table, application), tls)
 
 
 def _detect_lost_networks(listener: socket.socket) -> None:
