@@ -44,6 +44,9 @@ MAX_PIPELINED = 32
 #: Unsent bytes beyond which a connection starts no more requests.
 WRITE_BUFFER_BYTES = 16 * 1024
 
+# Bytes that a connection may hold before the table counts them.
+_HELD_BYTES = 4 * 1024
+
 
 class HTTPConnection(asyncio.Protocol):
     """A connection of a client.
@@ -52,7 +55,7 @@ class HTTPConnection(asyncio.Protocol):
     :ivar scheme: ``http``, or ``https`` if the connection is encrypted.
     :ivar server: address and port of this end; a Unix socket has the port 0.
     :ivar idle_since: time of the last response, by the table's clock.
-    :ivar held_bytes: bytes that it holds because its client does not read, as the table counted.
+    :ivar held_bytes: bytes that it holds, as the table counted.
     """
 
     __slots__ = (
@@ -120,7 +123,6 @@ class HTTPConnection(asyncio.Protocol):
         if isinstance(server, tuple):  # a Unix socket has a path, or no name
             self.server = (server[0], server[1])
             if peer is None:  # the client has gone; its request must not count as a proxy's
-                self._parser.is_ended = True
                 self.abort()
             else:
                 self.client = peer[0]
@@ -188,7 +190,7 @@ class HTTPConnection(asyncio.Protocol):
         """Start no more requests until the client reads."""
         self._is_write_paused = True
         self._watch_progress()
-        self._table.hold(self)
+        self._update_held()
 
     def resume_writing(self) -> None:
         """Start the requests that wait."""
@@ -252,8 +254,10 @@ class HTTPConnection(asyncio.Protocol):
         return not (self._active or self._waiting or self._unparsed)
 
     def count_held(self) -> int:
-        """Return the number of bytes that wait for the client to read, or to be parsed."""
-        return int(self._transport.get_write_buffer_size()) + len(self._unparsed)
+        """Return the number of bytes that wait for the client, or for earlier requests."""
+        unsent = int(self._transport.get_write_buffer_size())
+        waiting = sum([len(request.body) for request in self._waiting])
+        return unsent + len(self._unparsed) + self._parser.message_bytes + waiting
 
     def close(self) -> None:
         """Close the connection when its unsent bytes are sent."""
@@ -275,7 +279,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close the connection at once; drop its unsent bytes."""
-        self._is_closing = True
+        self._is_closing = self._parser.is_ended = True
         self._unparsed = b""
         self._table.release(self)
         self._transport.abort()
@@ -330,13 +334,14 @@ class HTTPConnection(asyncio.Protocol):
         try:
             while start < len(data) and not parser.is_ended:
                 if (
-                    self._unparsed
+                    self._waiting
+                    or self._unparsed
                     or self._is_write_paused
-                    or len(self._active) + len(self._waiting) >= MAX_PIPELINED
+                    or len(self._active) >= MAX_PIPELINED
                 ):
                     self._unparsed += data[start:]
                     self._transport.pause_reading()
-                    self._table.hold(self)
+                    self._update_held()
                     return
                 start = parser.feed(data, start)
         except RejectedError as error:
@@ -347,6 +352,8 @@ class HTTPConnection(asyncio.Protocol):
         elif self._received_since is None or (parser.has_head and not had_head):
             self._is_new = False
             self._received_since = self._table.loop.time()
+        if parser.is_receiving or self.held_bytes:
+            self._update_held()
         if parser.awaits_continue:
             self._send_continue()
 
@@ -392,12 +399,18 @@ class HTTPConnection(asyncio.Protocol):
             data, self._unparsed = self._unparsed, b""
             self._transport.resume_reading()
             self._feed(data)
-        if not (self._unparsed or self._is_write_paused):
-            self._table.release(self)
+        self._update_held()
         if self._parser.is_ended and self.is_idle:
             self._end()
         elif self._parser.awaits_continue:
             self._send_continue()
+
+    def _update_held(self) -> None:
+        """Let the table count the bytes that the connection holds, unless they are few."""
+        if not self._is_closing and self.count_held() > _HELD_BYTES:
+            self._table.hold(self)
+        elif self.held_bytes:
+            self._table.release(self)
 
     def _end(self) -> None:
         """Close after the last response."""
@@ -414,6 +427,7 @@ class HTTPConnection(asyncio.Protocol):
         request = parser.request if parser.is_receiving else Request(self)
         parser.is_receiving = parser.awaits_continue = False
         parser.is_ended = self._lingers = True
+        parser.message_bytes = 0
         self._received_since = None
         self._unparsed = b""
         request.keeps_alive = False

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 #: Seconds between two checks of all connections; the precision of the time-outs.
 CHECK_INTERVAL = 1.0
 
-#: Maximum bytes that all connections of a worker hold for clients that do not read: unsent
-#: responses, and received bytes that are parsed later.
+#: Maximum bytes that all connections of a worker hold: unsent responses, requests of which a part
+#: has arrived, and those that wait for earlier ones.
 MAX_HELD_BYTES = 32 * 1024 * 1024
 
 #: Share of the connections that is closed at once when there are too many.
@@ -33,7 +33,7 @@ class ConnectionTable:
         :data:`CHECK_INTERVAL` seconds that costs nothing to read.
     :ivar checked_at: :func:`time.monotonic` of the last check.
     :ivar is_draining: whether the worker stops: each response closes its connection.
-    :ivar held_bytes: bytes that the connections hold for clients that do not read.
+    :ivar held_bytes: bytes that the connections hold.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_connections: int) -> None:
@@ -44,7 +44,7 @@ class ConnectionTable:
         self.is_draining: bool = False
         self.held_bytes: int = 0
         self._connections: set[HTTPConnection] = set()
-        # In the order in which their clients stopped reading.
+        # In the order in which they began to hold bytes.
         self._holding: dict[HTTPConnection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Event = asyncio.Event()
@@ -78,7 +78,7 @@ class ConnectionTable:
             self._emptied.set()
 
     def hold(self, connection: HTTPConnection) -> None:
-        """Count the bytes of a connection whose client does not read.
+        """Count the bytes that a connection holds.
 
         Beyond :data:`MAX_HELD_BYTES`, the connections that have held some longest are aborted.
         """

@@ -28,6 +28,9 @@ class Transport:
 
     :ivar read: bytes that the client has read.
     :ivar sees_end: whether the client has read the end of the connection.
+    :ivar unread: pieces that the server has not read yet.
+    :ivar is_closing: whether the server has closed the connection, or will when all is sent.
+    :ivar is_lost: whether the connection is lost.
     """
 
     def __init__(self, table, application, peer=("127.0.0.1", 4000), tls=False):
@@ -36,9 +39,8 @@ class Transport:
         self._unsent = bytearray()
         self._high = 0
         self._is_writing_paused = self._is_reading_paused = False
-        self._is_closing = self._is_half_closed = self.is_lost = False
-        self._unread = bytearray()
-        self._pieces = deque()
+        self.is_closing = self._is_half_closed = self.is_lost = False
+        self.unread = deque()
         self._info = {"peername": peer, "sockname": ("127.0.0.1", 5000)}
         self._is_encrypted = tls
         self.protocol = HTTPConnection(table, application)
@@ -48,12 +50,12 @@ class Transport:
 
     def send(self, data):
         """Send bytes; they are received as one piece, or wait until the server reads again."""
-        self._pieces.append(data)
+        self.unread.append(data)
         self._deliver()
 
     def send_end(self):
         """Close the direction to the server."""
-        self._pieces.append(None)
+        self.unread.append(None)
         self._deliver()
 
     def receive(self, size):
@@ -63,20 +65,20 @@ class Transport:
         if self._is_writing_paused and len(self._unsent) <= self._high // 4:
             self._is_writing_paused = False
             self.protocol.resume_writing()
-        if not self._unsent and (self._is_closing or self._is_half_closed):
+        if not self._unsent and (self.is_closing or self._is_half_closed):
             self.sees_end = True
-        if not self._unsent and self._is_closing:
+        if not self._unsent and self.is_closing:
             self.lose()
 
     def lose(self):
         """Lose the connection."""
         if not self.is_lost:
-            self._is_closing = self.is_lost = True
+            self.is_closing = self.is_lost = True
             self.protocol.connection_lost(None)
 
     def _deliver(self):
-        while self._pieces and not (self._is_reading_paused or self._is_closing):
-            piece = self._pieces.popleft()
+        while self.unread and not (self._is_reading_paused or self.is_closing):
+            piece = self.unread.popleft()
             if piece is not None:
                 self.protocol.data_received(piece)
             elif not self.protocol.eof_received():
@@ -114,7 +116,7 @@ class Transport:
 
     def write(self, data):
         """Send bytes."""
-        assert not self._is_closing, "a write to a closed connection"
+        assert not self.is_closing, "a write to a closed connection"
         assert not self._is_half_closed, "a write after the end"
         self._unsent += data
         if len(self._unsent) > self._high and not self._is_writing_paused:
@@ -123,16 +125,16 @@ class Transport:
 
     def close(self):
         """Close the connection when all bytes are sent."""
-        self._is_closing = True
+        self.is_closing = True
 
     def abort(self):
         """Close the connection at once."""
-        self._is_closing = True
+        self.is_closing = True
         self._unsent.clear()
 
     def step(self):
         """Run what an event loop would run next."""
-        if self._is_closing and not self._unsent:
+        if self.is_closing and not self._unsent:
             self.lose()
         self._deliver()
 
