@@ -5,8 +5,10 @@ import json
 import re
 import signal
 import socket
+import sys
 import threading
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 import redis
@@ -452,6 +454,45 @@ def test_client_that_does_not_read(server, client):
             assert b'"value": 2' not in stuck.sent
 
     asyncio.run(listen())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's table of connections")
+def test_listener_that_never_reads(serve, listen, server, client, counter):
+    """It holds up no other, takes little of the kernel's memory, and is closed after 15 seconds."""
+    names = [f"{'long' * 15}-{number}" for number in range(20)]
+    query = "?" + "&".join(f"name={name}" for name in names)
+    run = serve(server.url, COUNTER_MAX_LISTENERS="2")
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.connect(("127.0.0.1", run.port))
+        stuck.sendall(f"GET /live{query} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        ends = [f":{port:04X}" for port in (run.port, stuck.getsockname()[1])]
+
+        def unsent_bytes():
+            """Return the number of unsent bytes in the kernel; None: the connection is closed."""
+            for row in Path("/proc/net/tcp").read_text().splitlines():
+                _, local, remote, state, queues, *_ = row.split()
+                if state == "01" and local.endswith(ends[0]) and remote.endswith(ends[1]):
+                    return int(queues.partition(":")[0], 16)
+            return None
+
+        wait_until(lambda: unsent_bytes() is not None, what="a stream")
+        reading, peak = listen(run, query), 0
+        assert reading.status == 200
+
+        def is_closed():
+            """Let all counters change; the listener that reads hears of it."""
+            nonlocal peak
+            for name in names:
+                value = counter.hit(name).value
+            wait_until(lambda: (names[-1], value) in reading.events, what="an event", timeout=2)
+            unsent = unsent_bytes()
+            peak = max(peak, unsent or 0)
+            return unsent is None
+
+        wait_until(is_closed, what="the end", pause=0)
+        assert 10_000 < peak < 60_000
+        assert listen(run).status == 200
 
 
 def test_slot_of_a_lost_connection(server, client):

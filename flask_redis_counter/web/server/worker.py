@@ -44,6 +44,10 @@ GARBAGE_THRESHOLD = 10_000
 #: read of a connection whose client sends many requests at once is small.
 RECEIVE_BUFFER = 16 * 1024
 
+#: Bytes not sent yet that the kernel takes for a connection. Further ones stay in the worker, which
+#: counts them; by default the kernel takes up to 4 MB from each connection that does not read.
+SEND_BUFFER = 16 * 1024
+
 _log = logging.getLogger(__name__)
 
 
@@ -109,6 +113,8 @@ def _listen(
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     if listener.family != socket.AF_UNIX:
         _detect_lost_networks(listener)
+        if (option := getattr(socket, "TCP_NOTSENT_LOWAT", None)) is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, SEND_BUFFER)
     return Acceptor(listener, partial(HTTPConnection, table, application), tls)
 
 
