@@ -222,7 +222,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check the types, and that the public API has complete ones (mypy, strict; pyright)."""
-    tools = ("mypy", "pyright[nodejs]", "types-requests", "nox", "fastapi")
+    tools = ("mypy", "pyright[nodejs]", "types-requests", "nox", "fastapi", "granian")
     install(session, "server,embedded,testing,traces", *tools)
     session.run("mypy")
     session.run("mypy", "--strict", "tests/typing", "noxfile.py", "bench")
