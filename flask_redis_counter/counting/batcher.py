@@ -105,6 +105,9 @@ class Batcher:
         for hit in batch.hits:
             if hit.value is None:
                 unknown = unknown or isinstance(hit.error, OutcomeUnknownError)
+            else:
+                # Break the reference cycles: else the garbage collector runs every hundred hits.
+                hit.batch = hit.call = None
             if hit.is_pending:
                 leader = hit
             elif not hit.is_leader:

@@ -59,8 +59,9 @@ class PendingHit:
     :ivar limits: limits for the hit.
     :ivar visitor_window: seconds within which the visitor counts once; 0: no window.
     :ivar rate: rate limit of the client, or None.
-    :ivar batch: batch of the hit, or None while it is queued.
-    :ivar call: call of the script, or None before the batch is first sent.
+    :ivar batch: batch of the hit, or None while it is queued and after it has a value.
+    :ivar call: call of the script, or None before the batch is first sent and after the hit has a
+        value.
     :ivar is_leader: whether the caller of this hit sends the batch.
     :ivar value: value of the counter after the hit, or None.
     :ivar error: reason why there is no value, or None.

@@ -1,9 +1,14 @@
 """Batcher: which hits share a batch, which one sends it, and which one takes over."""
 
+import gc
+
 import pytest
 from redis.exceptions import BusyLoadingError
 
+from flask_redis_counter.counting.batch import Batch
 from flask_redis_counter.counting.batcher import MAX_HITS, Batcher
+from flask_redis_counter.counting.call import ScriptCall
+from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.errors import (
     CounterError,
     OutcomeUnknownError,
@@ -34,6 +39,30 @@ def test_lone_hit_leads_its_batch():
     assert send_until_done(batcher, batch, server) == []
     assert hit.result() == 1
     assert batcher.in_flight is None
+
+
+def test_counted_hits_are_freed_without_garbage_collection():
+    """Hits with a value leave no reference cycles, so they cause no pauses of the collector."""
+
+    def count():
+        batcher, server = Batcher(), Server()
+        first = add_hits(batcher, make_hit())
+        first.commands()
+        add_hits(batcher, make_hit(), make_hit(idempotency_key="order-4711"))
+        send_until_done(batcher, first, server)
+        send_until_done(batcher, batcher.in_flight, server)
+
+    def alive():
+        return [one for one in gc.get_objects() if type(one) in (PendingHit, Batch, ScriptCall)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(alive())
+        count()
+        assert len(alive()) == before
+    finally:
+        gc.enable()
 
 
 def test_hits_during_a_batch_share_the_next_one():
