@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
 
 from ..errors import CounterError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from ..store.connections import Command
@@ -132,5 +131,8 @@ class Dispatcher:
 def _wake(hits: list[PendingHit]) -> None:
     for hit in hits:
         if hit.waiter is not None:
-            with suppress(RuntimeError):  # already woken
+            # Hot path: contextlib.suppress takes five times as long.
+            try:  # noqa: SIM105
                 hit.waiter.release()
+            except RuntimeError:  # already woken
+                pass
