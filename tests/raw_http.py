@@ -46,6 +46,7 @@ class RawConnection:
     ) -> None:
         self._socket = socket.socket()
         self._socket.settimeout(timeout)
+        self._timeout = timeout
         if receive_buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.connect(("127.0.0.1", port))
@@ -119,9 +120,14 @@ class RawConnection:
             responses.append(response)
         return responses
 
-    def read_bytes(self, size: int) -> bytes:
-        """Return up to some bytes, as many as one system call returns."""
-        return self._received.read1(size)
+    @property
+    def has_received(self) -> bool:
+        """Whether bytes have been received that were not returned yet."""
+        self._socket.setblocking(False)
+        try:
+            return bool(self._received.peek())
+        finally:
+            self._socket.settimeout(self._timeout)
 
     def _read_body(self, headers: dict[str, str]) -> bytes:
         if headers.get("transfer-encoding") == "chunked":
