@@ -129,7 +129,11 @@ class HTTPConnection(asyncio.Protocol):
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
-        if not (self._table.add(self) or self._is_closing):
+        if self._table.add(self) or self._is_closing:
+            return
+        if self._table.is_flooded:
+            self.abort()
+        else:
             self._reject(TOO_MANY_CONNECTIONS)
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -23,6 +23,10 @@ MAX_HELD_BYTES = 32 * 1024 * 1024
 #: Share of the connections that is closed at once when there are too many.
 EVICTED_SHARE = 0.02
 
+# Maximum connections beyond the limit, which wait until their clients have read a 503. They use the
+# files that a worker reserves for itself.
+_MAX_REJECTED = 50
+
 
 class ConnectionTable:
     """The open connections of a worker.
@@ -69,6 +73,11 @@ class ConnectionTable:
         has_room = len(self._connections) < self.max_connections or self._evict()
         self._connections.add(connection)
         return has_room
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether there are too many connections even for a response that says so."""
+        return len(self._connections) > self.max_connections + _MAX_REJECTED
 
     def remove(self, connection: HTTPConnection) -> None:
         """Remove a closed connection."""

@@ -188,3 +188,17 @@ def test_lost_connection_is_freed(server, is_stream):
         assert count() == before
     finally:
         gc.enable()
+
+
+def test_flood_of_connections_is_reset(server):
+    """Only some connections beyond the limit get a response: the others would need files, too."""
+    for _ in range(10):
+        server.connect().send(HIT)
+    rejected = [server.connect() for _ in range(60)]
+    for wire in rejected:
+        wire.receive(1000)
+        wire.step()
+    answered = [wire for wire in rejected if wire.read.startswith(b"HTTP/1.1 503 ")]
+    assert len(answered) == 50
+    assert [wire.is_lost for wire in rejected] == [False] * 50 + [True] * 10
+    assert len(server.table) == 60
