@@ -68,6 +68,8 @@ def run_worker(
     :param on_check: called once a second, in the event loop.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    # uvloop warns of each response to a TLS client that has gone: clients could flood the log.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     app = create_app()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, listeners, ready, tls, on_check))
