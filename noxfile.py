@@ -386,9 +386,13 @@ def serve(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure against the classic demo and other servers, side by side; needs wrk."""
-    peers = ["gunicorn", "fastapi", "uvicorn", "uvloop", "httptools"]
-    install(session, "server,embedded", "requests", *peers)
+    """Measure against other servers, side by side; needs wrk, and webdis if it is installed.
+
+    `-- --docs` writes the charts and figures in README.md and docs/.
+    """
+    frameworks = ["fastapi", "starlette", "redis[hiredis]"]
+    servers = ["granian[uvloop]>=2.5", "gunicorn[fast]", "uvicorn", "uvloop", "httptools"]
+    install(session, "server,embedded", "requests", *frameworks, *servers)
     session.run("python", "-m", "bench", *session.posargs)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 _ROW, _LEFT, _WIDTH = 34, 270, 760
-_STYLE = """
+
+#: Style sheet of all charts.
+STYLE = """
   text { font: 14px system-ui, sans-serif; fill: #1f2328 }
   .soft { fill: #59636e; font-size: 12px }
   .bar { fill: #8c959f } .ours { fill: #c2410c } .idle { fill: #d0d7de }
@@ -31,7 +33,7 @@ def draw(rates: Mapping[str, float], *, ours: str, note: str) -> str:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
         f"<title>{escape(title)}</title>",
-        f"<style>{_STYLE}</style>",
+        f"<style>{STYLE}</style>",
     ]
     for index, (name, rate) in enumerate(rows):
         top = _ROW * index

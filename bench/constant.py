@@ -19,7 +19,7 @@ def make_app() -> Flask:
 
 
 def main() -> None:
-    """Serve it with WSGI, on the same server as this service."""
+    """Serve it on Granian; the arguments are the port and the threads per worker."""
     from granian.constants import Interfaces
     from granian.log import LogLevels
     from granian.server import Server

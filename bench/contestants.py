@@ -34,34 +34,47 @@ class Contestant:
         return [sys.executable, *self.arguments.format(port=port).split()]
 
 
-FLASK_RUN = Contestant("demo, flask run", "-m flask --app bench.demo run --port {port}", "hits")
-GUNICORN = Contestant(
-    "demo, gunicorn, 2 sync workers",
-    "-m gunicorn --workers 2 --bind 127.0.0.1:{port} --log-level warning bench.demo:app",
-    "hits",
-)
-FASTAPI = Contestant(
-    "FastAPI + redis.asyncio, uvicorn",
+_GUNICORN = "-m gunicorn --bind 127.0.0.1:{port} --log-level warning"
+_GTHREAD = f"{_GUNICORN} --workers 2 --worker-class gthread --threads 8 --keep-alive 75"
+_UVICORN = (
     "-m uvicorn --workers 2 --loop uvloop --http httptools --port {port} "
-    "--no-access-log --log-level warning bench.fastapi_demo:app",
-    "fastapi",
+    "--no-access-log --log-level warning"
+)
+
+FLASK_RUN = Contestant("demo, flask run", "-m flask --app bench.demo run --port {port}", "hits")
+#: The classic demo of tutorials, as most of them deploy it.
+DEMO = Contestant(
+    "demo, gunicorn, 2 sync workers", f"{_GUNICORN} --workers 2 bench.demo:app", "hits"
+)
+GTHREAD = Contestant("demo, gunicorn gthread, 2 x 8", f"{_GTHREAD} bench.demo:app", "hits")
+FASTAPI = Contestant(
+    "FastAPI + redis.asyncio, uvicorn", f"{_UVICORN} bench.fastapi_demo:app", "fastapi"
+)
+STARLETTE = Contestant(
+    "Starlette + redis.asyncio, uvicorn", f"{_UVICORN} bench.starlette_demo:app", "starlette"
 )
 WEBDIS = Contestant(
-    "webdis (C), 2 threads", "-m bench.webdis {port}", "webdis", "/INCR/webdis", "webdis"
+    "webdis (C), 2 threads", "-m bench.webdis {port} 2 8", "webdis", "/INCR/webdis", "webdis"
 )
 OURS = Contestant(
     "flask-redis-counter",
     "-m flask_redis_counter serve --workers 2 --port {port}",
     "counter:{visits}",
 )
-#: A Flask view that counts nothing, on the same server, with this number of threads per worker.
-CONSTANTS = tuple(
-    Contestant(
-        f"(Flask, a constant, {threads} thread{'s' * (threads > 1)})",
-        f"-m bench.constant {{port}} {threads}",
-        None,
-    )
-    for threads in (1, 4, 16)
+#: A Flask view that counts nothing, on the fastest WSGI servers, with threads per worker.
+CONSTANTS = (
+    *(
+        Contestant(
+            f"(Flask constant, Granian, {threads} thread{'s' * (threads > 1)})",
+            f"-m bench.constant {{port}} {threads}",
+            None,
+        )
+        for threads in (1, 4, 16)
+    ),
+    Contestant("(Flask constant, gunicorn, 2 x 8)", f"{_GTHREAD} bench.constant:make_app()", None),
 )
 
-CONTESTANTS = (FLASK_RUN, GUNICORN, FASTAPI, WEBDIS, OURS, *CONSTANTS)
+CONTESTANTS = (FLASK_RUN, DEMO, GTHREAD, FASTAPI, STARLETTE, WEBDIS, OURS, *CONSTANTS)
+
+#: Those that are also measured with few and with many connections.
+SWEPT = (OURS, FASTAPI, WEBDIS)

@@ -6,7 +6,11 @@ import redis.asyncio as redis
 from fastapi import FastAPI
 
 app = FastAPI()
-store = redis.Redis(host=os.environ["REDIS_HOST"], port=int(os.environ["REDIS_PORT"]))
+# Requests wait for a connection; the default pool raises an error beyond its limit.
+pool = redis.BlockingConnectionPool(
+    host=os.environ["REDIS_HOST"], port=int(os.environ["REDIS_PORT"]), max_connections=16
+)
+store = redis.Redis(connection_pool=pool)
 
 
 @app.get("/count")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import resource
+import secrets
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _SCRIPT = Path(__file__).with_name("load.lua")
+
+#: File descriptors that a process needs in addition to its connections.
+_OTHER_FILES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +38,27 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Responses a second."""
-        return self.requests / self.seconds
+        """Responses a second, without error responses."""
+        return (self.requests - self.non_2xx) / self.seconds
+
+    @property
+    def errors(self) -> int:
+        """Number of error responses and of connections that failed or timed out."""
+        return self.non_2xx + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that is built anew each time it is sent.
+
+    :ivar path: path of the URL.
+    :ivar method: method.
+    :ivar unique: names of the headers that get a new value in each request.
+    """
+
+    path: str
+    method: str = "POST"
+    unique: Sequence[str] = ()
 
 
 def find_wrk() -> str | None:
@@ -41,10 +66,34 @@ def find_wrk() -> str | None:
     return shutil.which("wrk")
 
 
-def put_load(url: str, *, seconds: int, connections: int) -> Load:
-    """Request one URL repeatedly, on each connection without a pause."""
+def allow_connections(count: int) -> bool:
+    """Raise the limit of open files, which wrk and the servers inherit, for connections.
+
+    :returns: whether the hard limit allows that many connections in one process.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = count + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY and hard < need:
+        return False
+    if soft != resource.RLIM_INFINITY and soft < need:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
+    return True
+
+
+def put_load(address: str, request: str | Request, *, seconds: int, connections: int) -> Load:
+    """Send requests, the next one on each connection as soon as the last one is answered.
+
+    :param address: scheme, host and port.
+    :param request: the path of identical ``GET`` requests, or a request to build each time.
+    :raises subprocess.CalledProcessError: wrk cannot connect.
+    """
     command = ["wrk", "--threads", "1", "--connections", str(connections)]
-    command += ["--duration", f"{seconds}s", "--timeout", "10s", "--script", str(_SCRIPT), url]
+    command += ["--duration", f"{seconds}s", "--timeout", "10s", "--script", str(_SCRIPT)]
+    if isinstance(request, str):
+        command.append(address + request)
+    else:
+        run = f"{secrets.token_hex(8)}-"
+        command += [address + request.path, "--", request.method, run, *request.unique]
     output = subprocess.run(
         command, capture_output=True, text=True, check=True, timeout=seconds + 60
     ).stdout

@@ -1,130 +1,131 @@
-"""Reports of the results: text, JSON and chart."""
+"""Report of all measurements, as text and JSON."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
 
-from .chart import draw
-from .contestants import CONSTANTS, FASTAPI, FLASK_RUN, GUNICORN, OURS, WEBDIS
+from .goals import Goal, goals
 from .inprocess import InProcess
+from .load import Load
 from .race import Results
+from .sweep import Sweep, summarize
 
-_PACKAGES = ("flask", "redis", "granian", "uvloop", "gunicorn", "fastapi", "uvicorn")
+_PACKAGES = (
+    "flask",
+    "redis",
+    "hiredis",
+    "uvloop",
+    "httptools",
+    "granian",
+    "gunicorn",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """A goal and its measurement.
+class Report:
+    """All measurements.
 
-    :ivar text: the measured quantity.
-    :ivar bound: minimum or maximum of the measure.
-    :ivar at_least: whether the bound is a minimum.
-    :ivar samples: one value per round; their median is the measure.
+    :ivar race: every contestant with the same number of connections.
+    :ivar sweep: some contestants with few and with many connections.
+    :ivar variants: this service with requests of several kinds.
+    :ivar library: the library, without a server.
+    :ivar startups: seconds from the start of this service to its first response.
+    :ivar memory: memory of each worker of this service after the race, in MB.
+    :ivar machine: the versions and the machine that the results depend on.
     """
 
-    text: str
-    bound: float
-    at_least: bool
-    samples: Sequence[float]
+    race: Results
+    sweep: Sweep
+    variants: Mapping[str, Sequence[Load]]
+    library: InProcess
+    startups: Sequence[float]
+    memory: Sequence[dict[str, float]]
+    machine: Mapping[str, Any]
 
-    @property
-    def measure(self) -> float:
-        """The median of the samples."""
-        return median(self.samples)
+    def goals(self) -> list[Goal]:
+        """Return the goals with their measurements."""
+        return goals(self.race, self.library, self.startups, self.memory)
 
-    @property
-    def met(self) -> bool:
-        """Whether the measure is within the bound."""
-        return self.measure >= self.bound if self.at_least else self.measure <= self.bound
+    def as_text(self) -> str:
+        """Return the report as text."""
+        judged = self.goals()
+        lines = [
+            *self._race(),
+            *self._sweep(),
+            "",
+            *(
+                f"{name:52}{median(load.rate for load in loads):>10,.0f}/s"
+                for name, loads in self.variants.items()
+            ),
+            "",
+            *self._library(),
+            *_judge(judged),
+            "",
+            "our workers' PSS in MB: " + ", ".join(f"{each['pss']:.1f}" for each in self.memory),
+            ", ".join(f"{name} {value}" for name, value in self.machine.items()),
+        ]
+        if missed := [goal.text for goal in judged if not goal.met]:
+            lines += ["", f"MISSED: {'; '.join(missed)}"]
+        return "\n".join(lines)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return all results per round."""
+        return {
+            "machine": dict(self.machine),
+            "goals": [
+                asdict(goal) | {"measure": goal.measure, "met": goal.met} for goal in self.goals()
+            ],
+            "loads": {name: _as_json(loads) for name, loads in self.race.loads.items()},
+            "store_cpu": self.race.store_cpu,
+            "connections": {
+                name: {number: _as_json(rounds) for number, rounds in loads.items()}
+                for name, loads in self.sweep.items()
+            },
+            "variants": {name: _as_json(loads) for name, loads in self.variants.items()},
+            "library": asdict(self.library),
+            "startups": self.startups,
+            "memory": self.memory,
+        }
 
-def goals(results: Results, library: InProcess) -> list[Goal]:
-    """Return the goals with their measurements."""
-    best = max(CONSTANTS, key=lambda one: median(load.rate for load in results.loads[one.name]))
-    incr = [*results.store_cpu[FASTAPI.name], *results.store_cpu[GUNICORN.name]]
-    cpu = [used / median(incr) for used in results.store_cpu[OURS.name]]
-    p99 = zip(results.loads[OURS.name], results.loads[best.name], strict=True)
-    memory = [max(worker["rss"] for worker in results.memory)]
-    judged = [
-        Goal(f"ours / {best.name[1:-1]}", 2, True, results.ratio(OURS, best)),
-        Goal("p99, ours / the same", 1, False, [ours.p99 / theirs.p99 for ours, theirs in p99]),
-        Goal("ours / demo, gunicorn", 10, True, results.ratio(OURS, GUNICORN)),
-        Goal("ours / demo, flask run", 4, True, results.ratio(OURS, FLASK_RUN)),
-        Goal("ours / FastAPI", 3.5, True, results.ratio(OURS, FASTAPI)),
-    ]
-    if WEBDIS.name in results.loads:
-        judged.append(Goal("ours / webdis", 0.7, True, results.ratio(OURS, WEBDIS)))
-    return [
-        *judged,
-        Goal("store's CPU a hit, ours / INCR's", 1, False, cpu),
-        Goal("hit() / incr(), 16 threads", 5, True, library.ratios(16)),
-        Goal("hit() / incr(), 1 thread", 0.8, True, library.ratios(1)),
-        Goal("single hit's p50 / without batcher", 1.1, False, library.latency_ratios()),
-        Goal("start to first answer, s", 2, False, results.startups),
-        Goal("largest worker's RSS, MB", 60, False, memory),
-    ]
+    def _race(self) -> list[str]:
+        lines = ["", f"{'':36}{'requests/s':>10}  {'(min-max)':<16}{'p50 ms':>8}{'p99 ms':>8}"]
+        lines[1] += f"{'store us':>10}"
+        for name, loads in self.race.loads.items():
+            rates = [load.rate for load in loads]
+            spread = f"({min(rates):,.0f}-{max(rates):,.0f})"
+            p50, p99 = median(load.p50 for load in loads), median(load.p99 for load in loads)
+            lines.append(f"{name:36}{median(rates):>10,.0f}  {spread:<16}{p50:>8.1f}{p99:>8.1f}")
+            lines[-1] += f"{median(self.race.store_cpu[name]):>10.1f}"
+        return lines
 
+    def _sweep(self) -> list[str]:
+        lines = []
+        for name, loads in self.sweep.items():
+            lines += ["", f"{name}, by connections"]
+            for point in summarize(loads):
+                p99 = "no response" if point.p99 is None else f"p99 {point.p99:,.1f} ms"
+                errors = f"  {point.errors:,} errors" if point.errors else ""
+                lines.append(f"{point.connections:>8,}{point.rate:>12,.0f}/s  {p99}{errors}")
+        return lines
 
-def as_text(results: Results, library: InProcess, machine: dict[str, Any]) -> str:
-    """Return the report as text."""
-    lines = ["", f"{'':34}{'requests/s':>10}  {'(min-max)':<16}{'p50 ms':>8}{'p99 ms':>8}"]
-    lines[1] += f"{'store us':>10}"
-    for name, loads in results.loads.items():
-        rates = [load.rate for load in loads]
-        spread = f"({min(rates):,.0f}-{max(rates):,.0f})"
-        p50, p99 = median(load.p50 for load in loads), median(load.p99 for load in loads)
-        lines.append(f"{name:34}{median(rates):>10,.0f}  {spread:<16}{p50:>8.1f}{p99:>8.1f}")
-        lines[-1] += f"{median(results.store_cpu[name]):>10.1f}"
-    for threads, pairs in library.rates.items():
-        ours, theirs = (median(rates) for rates in zip(*pairs, strict=True))
-        lines.append(
+    def _library(self) -> list[str]:
+        medians = {
+            threads: [median(rates) for rates in zip(*pairs, strict=True)]
+            for threads, pairs in self.library.rates.items()
+        }
+        return [
             f"in-process, {threads:2} threads: hit() {ours:,.0f}/s, incr() {theirs:,.0f}/s"
-        )
-    judged = goals(results, library)
-    lines += ["", f"{'':34}{'median':>10}  {'(min-max)':<16}{'goal':>8}"]
-    for goal in judged:
-        spread = f"({min(goal.samples):.2f}-{max(goal.samples):.2f})"
-        bound = f"{'>=' if goal.at_least else '<='} {goal.bound:g}"
-        verdict = "pass" if goal.met else "MISSED"
-        lines.append(f"{goal.text:34}{goal.measure:>10.2f}  {spread:<16}{bound:>8}  {verdict}")
-    workers = ", ".join(f"{worker['pss']:.1f}" for worker in results.memory)
-    lines += ["", f"our workers' PSS in MB: {workers}"]
-    lines += [", ".join(f"{name} {value}" for name, value in machine.items())]
-    if missed := [goal.text for goal in judged if not goal.met]:
-        lines += ["", f"MISSED: {'; '.join(missed)}"]
-    return "\n".join(lines)
-
-
-def as_svg(results: Results, machine: dict[str, Any]) -> str:
-    """Return the chart for the README."""
-    rates = {name: median(load.rate for load in loads) for name, loads in results.loads.items()}
-    note = f"hits a second, 64 connections, {machine['cores']} cores, {machine['store']}"
-    return draw(rates, ours=OURS.name, note=note)
-
-
-def as_json(results: Results, library: InProcess, machine: dict[str, Any]) -> dict[str, Any]:
-    """Return all results per round."""
-    return {
-        "machine": machine,
-        "goals": [
-            asdict(goal) | {"measure": goal.measure, "met": goal.met}
-            for goal in goals(results, library)
-        ],
-        "loads": {
-            name: [asdict(load) | {"rate": load.rate} for load in loads]
-            for name, loads in results.loads.items()
-        },
-        "store_cpu": results.store_cpu,
-        "library": asdict(library),
-        "startups": results.startups,
-        "memory": results.memory,
-    }
+            for threads, (ours, theirs) in medians.items()
+        ]
 
 
 def describe_machine(store: str) -> dict[str, Any]:
@@ -132,9 +133,23 @@ def describe_machine(store: str) -> dict[str, Any]:
 
     :param store: the store's name and version.
     """
-    return {
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in _PACKAGES},
-        "store": store,
-    }
+    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            machine[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return machine | {"store": store}
+
+
+def _judge(judged: Sequence[Goal]) -> list[str]:
+    lines = ["", f"{'':38}{'median':>8}  {'(min-max)':<16}{'goal':>8}"]
+    for goal in judged:
+        spread = f"({min(goal.samples):.2f}-{max(goal.samples):.2f})"
+        verdict = "pass" if goal.met else "MISSED"
+        lines.append(f"{goal.text:38}{goal.measure:>8.2f}  {spread:<16}{goal.limit:>8}  {verdict}")
+    return lines
+
+
+def _as_json(loads: Sequence[Load]) -> list[dict[str, Any]]:
+    return [asdict(load) | {"rate": load.rate} for load in loads]

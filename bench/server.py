@@ -1,18 +1,26 @@
-"""A web server under test: its process, its startup time and its memory."""
+"""Web servers under test: their processes, startup times and memory."""
 
 from __future__ import annotations
 
 import http.client
+import os
 import signal
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
+
+import redis
 
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.process import Process, free_port
 
 from .contestants import Contestant
+
+#: Number of starts for measuring the startup time.
+STARTS = 3
 
 
 class Server:
@@ -37,9 +45,9 @@ class Server:
         )
 
     @property
-    def url(self) -> str:
-        """URL that counts a hit."""
-        return f"http://127.0.0.1:{self.port}{self.contestant.path}"
+    def address(self) -> str:
+        """URL without a path."""
+        return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         began = time.monotonic()
@@ -72,6 +80,39 @@ class Server:
             return connection.getresponse().status == http.HTTPStatus.OK
         finally:
             connection.close()
+
+
+@contextmanager
+def running_servers(
+    contestants: Sequence[Contestant], store: redis.Redis
+) -> Iterator[list[Server]]:
+    """Run the servers of all contestants, with their logs in a temporary folder."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        yield [
+            stack.enter_context(Server(contestant, _environment(store), folder))
+            for contestant in contestants
+        ]
+
+
+def measure_startups(contestant: Contestant, store: redis.Redis) -> list[float]:
+    """Start and stop a server; return the seconds from each start to the first response."""
+    startups = []
+    for _ in range(STARTS):
+        with running_servers([contestant], store) as [server]:
+            startups.append(server.startup)
+    return startups
+
+
+def _environment(store: redis.Redis) -> dict[str, str]:
+    """Return the store's address, and empty values for related variables of this shell."""
+    address = store.connection_pool.connection_kwargs
+    unset = {
+        name: ""
+        for name in os.environ
+        if name.startswith(("REDIS_", "COUNTER_", "FLASK_", "GUNICORN_"))
+    }
+    return unset | {"REDIS_HOST": address["host"], "REDIS_PORT": str(address["port"])}
 
 
 def _memory(pid: int) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""Run webdis, which sends the command in the URL's path to the store."""
+"""Run webdis, which sends the command in the URL's path to the store.
+
+Arguments: the port, the number of threads, and the connections to the store of each thread.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ def main() -> None:
         "redis_port": int(os.environ["REDIS_PORT"]),
         "http_host": "127.0.0.1",
         "http_port": int(sys.argv[1]),
-        "threads": 2,
-        "pool_size": 20,
+        "threads": int(sys.argv[2]),
+        "pool_size": int(sys.argv[3]),
         "daemonize": False,
         "verbosity": 0,
         "logfile": os.devnull,
