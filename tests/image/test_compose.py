@@ -23,6 +23,8 @@ TESTS = [
     (BASE, TEST, DEV),
     (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml"),
     (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml", f"{E2E}/docker-compose.many.yml"),
+    (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml", f"{E2E}/docker-compose.reuse.yml"),
+    (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml", f"{E2E}/docker-compose.client.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.proxy.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.valkey.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.valkey.yml", f"{E2E}/docker-compose.proxy.yml"),
