@@ -461,6 +461,19 @@ def test_fast_path_bypasses_flask(server, client, monkeypatch):
     assert client.get(KEY) == b"1"
 
 
+@pytest.mark.parametrize("error", [OutcomeUnknownError("no reply"), ZeroDivisionError()], ids=repr)
+def test_failed_read_is_left_to_flask(server, client, monkeypatch, error):
+    """A read that fails on the fast path is answered by Flask, whatever the error is."""
+    client.set(KEY, 41)
+
+    async def values(*_, **__):
+        raise error
+
+    monkeypatch.setattr(AsyncRedisCounter, "values", values)
+    web = Client(as_wsgi(create_app({"REDIS_URL": server.url})))
+    assert web.get("/counters/visits").json["value"] == 41
+
+
 def test_fast_path_reads_bypass_flask(server, client, monkeypatch):
     """The fast path reads a value for a program without Flask, and nothing else."""
     client.set(KEY, 41)

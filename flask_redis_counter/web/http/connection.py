@@ -154,7 +154,7 @@ class HTTPConnection(asyncio.Protocol):
         parser = self._parser
         if parser.is_ended:
             return
-        if data == self._repeatable and self._is_idle and not self._is_write_paused:
+        if data == self._repeatable and self._is_answered and not self._is_write_paused:
             last = parser.request
             request = Request(self, last.method, last.target, last.headers, last.plan)
             request.started_at = perf_counter()
@@ -185,7 +185,7 @@ class HTTPConnection(asyncio.Protocol):
             self.close()
         elif self._parser.is_receiving and not self._parser.is_ended:
             self._reject(INCOMPLETE)
-        elif self._is_idle or self._on_lost is not None:
+        elif self._is_answered or self._on_lost is not None:
             self.close()
         self._parser.is_ended = True
         return not self._is_closing
@@ -251,10 +251,10 @@ class HTTPConnection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether the connection is open, and no response is due."""
-        return self._is_idle and not self._is_closing and self._lingers_since is None
+        return self._is_answered and not self._is_closing and self._lingers_since is None
 
     @property
-    def _is_idle(self) -> bool:
+    def _is_answered(self) -> bool:
         return not (self._active or self._waiting or self._unparsed)
 
     def count_held(self) -> int:
@@ -302,7 +302,7 @@ class HTTPConnection(asyncio.Protocol):
                 self._check_progress(now)
             elif now - self._lingers_since > (DRAIN_TIMEOUT if is_draining else LINGER_TIMEOUT):
                 self.abort()
-        elif not self._is_idle:
+        elif not self._is_answered:
             return
         elif self._received_since is not None:
             timeout = BODY_TIMEOUT if self._parser.has_head else HEAD_TIMEOUT
@@ -374,7 +374,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def _send_continue(self) -> None:
         """Tell the client to send the body that it announced, after the earlier responses."""
-        if self._is_idle and not self._is_closing:
+        if self._is_answered and not self._is_closing:
             self._parser.awaits_continue = False
             self._transport.write(CONTINUE)
 

@@ -55,7 +55,7 @@ BAD_EXPECTATION = Rejection(
 
 UNKNOWN_METHOD = Rejection(HTTPStatus.NOT_IMPLEMENTED, "The request's method is unknown.")
 
-NO_PROXY = Rejection(HTTPStatus.NOT_IMPLEMENTED, "This server is no proxy for CONNECT.")
+NO_PROXY = Rejection(HTTPStatus.NOT_IMPLEMENTED, "CONNECT is for proxies: send a method of HTTP.")
 
 UNKNOWN_CODING = Rejection(
     HTTPStatus.NOT_IMPLEMENTED, "The only supported Transfer-Encoding is chunked."

@@ -93,8 +93,8 @@ class Request:
 
     @property
     def asks_to_close(self) -> bool:
-        """Whether an HTTP/1.0 client asks to close, which takes precedence over ``keep-alive``."""
-        return self.version == "1.0" and "close" in self.headers.get("connection", "").lower()
+        """Whether the client asks to close, which takes precedence over ``keep-alive``."""
+        return "close" in self.headers.get("connection", "").lower()
 
     def add_header(self, name: bytes, value: bytes) -> None:
         """Add a header field."""

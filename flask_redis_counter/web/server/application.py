@@ -92,8 +92,7 @@ class ServiceApplication:
 
     def _call_flask(self, request: Request) -> None:
         def respond(result: WSGIResponse) -> None:
-            response = render_response(result.status, result.headers, result.body, request)
-            request.connection.respond(request, response)
+            result.send(request)
 
         if self._broadcaster is None:
             rejection = self._flask.call(request, respond)
@@ -114,8 +113,7 @@ class ServiceApplication:
                 broadcaster.open(request, result.headers, slot)
                 return
             broadcaster.release(slot)
-            response = render_response(result.status, result.headers, result.body, request)
-            request.connection.respond(request, response)
+            result.send(request)
 
         rejection = self._flask.call(request, respond, {SLOT_KEY: slot})
         if rejection is not None:

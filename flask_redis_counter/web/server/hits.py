@@ -75,8 +75,7 @@ class HitPlan(NamedTuple):
 class HitHandler:
     """The fast path of one worker.
 
-    :param app: the service. ``TRUSTED_HOSTS`` and ``SERVER_NAME`` turn the fast path off, because
-        only Flask checks them.
+    :param app: the service.
     :param counter: the counters, for the worker's event loop.
     :param flask: renders errors.
     """
@@ -94,8 +93,7 @@ class HitHandler:
         self._tracer: Tracer | None = app.extensions[TRACER_KEY]
         self._outage_log: LogThrottle = app.extensions[OUTAGE_LOG_KEY]
         self._is_watched = self._access_log or self._tracer is not None
-        checks_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
-        self._is_on = state.config.fast_path and not checks_hosts
+        self._is_on = has_fast_path(app)
         self._hosts = state.config.trusted_hosts
         # Rendering of errors in progress; the loop has only weak references to tasks.
         self._failing: set[asyncio.Task[None]] = set()
@@ -184,9 +182,7 @@ class HitHandler:
             self._respond_with_error(request, error)
 
     def _respond_with_error(self, request: Request, error: Exception) -> None:
-        failed = self._flask.render_error(request, error)
-        response = render_response(failed.status, failed.headers, failed.body, request)
-        request.connection.respond(request, response)
+        self._flask.render_error(request, error).send(request)
 
     def _render(
         self,
@@ -218,6 +214,16 @@ class HitHandler:
         request_id = plan.request_id or new_request_id()
         log_request(method, path, HTTPStatus.OK, started_at, request_id, header("traceparent"))
         return request_id
+
+
+def has_fast_path(app: Flask) -> bool:
+    """Return whether requests may be answered ahead of Flask.
+
+    ``TRUSTED_HOSTS`` and ``SERVER_NAME`` of the app rule it out: only Flask checks them.
+    """
+    state: ExtensionState = app.extensions[EXTENSION_KEY]
+    checks_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
+    return state.config.fast_path and not checks_hosts
 
 
 @lru_cache(maxsize=1024)

@@ -18,7 +18,6 @@ from werkzeug.http import generate_etag
 
 from ... import hosts
 from ...async_counter import AsyncRedisCounter
-from ...errors import CounterError
 from ...extension.state import EXTENSION_KEY, ExtensionState
 from ...validation import URL_SAFE_NAME
 from ..http.request import Request
@@ -27,6 +26,7 @@ from ..negotiation import JSON, SVG, TEXT, media_type
 from ..representations import HEADERS, render_json
 from ..request_log import TRACER_KEY
 from ..security_headers import NOSNIFF
+from .hits import has_fast_path
 
 _READ = re.compile(rf"/counters/({URL_SAFE_NAME.pattern})(\.json|\.txt|)")
 _SUFFIXES = {".json": JSON, ".txt": TEXT}
@@ -63,9 +63,8 @@ class ReadHandler:
         self._counter = counter
         self._call_flask = call_flask
         self._hosts = config.trusted_hosts
-        checks_hosts = app.config.get("TRUSTED_HOSTS") or app.config["SERVER_NAME"]
         is_watched = config.access_log or app.extensions[TRACER_KEY] is not None
-        self._is_on = config.fast_path and not (is_watched or config.cors_origins or checks_hosts)
+        self._is_on = has_fast_path(app) and not (is_watched or config.cors_origins)
         self._waiting: dict[str, list[Request]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -97,7 +96,7 @@ class ReadHandler:
         while waiting := self._waiting:
             self._waiting = {}
             values: dict[str, int | None] = {}
-            with suppress(CounterError):  # Flask explains it
+            with suppress(Exception):  # Flask reads again, and explains it
                 values = await self._counter.values(waiting, default=None, invalid=None)
             for name, requests in waiting.items():
                 for request in requests:

@@ -16,6 +16,7 @@ from flask import Flask
 
 from ..http.rejection import Rejection
 from ..http.request import Request
+from ..http.response import render_response
 from ..request_log import STARTED_AT_KEY
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ class WSGIResponse:
         finally:
             if hasattr(chunks, "close"):
                 chunks.close()
+
+    def send(self, request: Request) -> None:
+        """Respond to a request."""
+        response = render_response(self.status, self.headers, self.body, request)
+        request.connection.respond(request, response)
 
 
 class _Pool:
@@ -137,7 +143,7 @@ class FlaskThreads:
         response = WSGIResponse()
         try:
             response.collect(self._app(build_environ(request) | variables, response))
-        except Exception:  # in a hook of the app, or in its WSGI middleware
+        except BaseException:  # in a hook of the app or in its WSGI middleware, or SystemExit
             _log.exception("a request failed outside of Flask's error handling")
             response = WSGIResponse()
         return response

@@ -37,6 +37,10 @@ def app(release):
         release.wait(30)
         return "slow"
 
+    @app.get("/exit")
+    def leave():
+        raise SystemExit
+
     @app.get("/healthz")
     def healthz():
         return "alive"
@@ -74,3 +78,18 @@ def test_monitoring_of_an_overloaded_worker(app, release, monkeypatch):
         threads.close()
 
     asyncio.run(overload())
+
+
+def test_exit_in_a_view_is_answered(app, caplog):
+    """A view that raises SystemExit gets a 500, and its thread goes on."""
+
+    async def leave():
+        threads = FlaskThreads(app)
+        for _ in range(wsgi.THREADS + 1):
+            answer = asyncio.get_running_loop().create_future()
+            assert threads.call(request(b"/exit"), answer.set_result) is None
+            assert (await asyncio.wait_for(answer, 10)).status == 500
+        threads.close()
+
+    asyncio.run(leave())
+    assert "SystemExit" in caplog.text
