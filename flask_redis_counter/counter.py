@@ -52,9 +52,10 @@ class RedisCounter(BaseCounter):
     Thread-safe, with gevent too. Forked processes can use it, even after a fork in C (uWSGI).
     Opens connections when it is first used.
 
-    :param store: a URL (``redis://``, ``rediss://``, ``unix://``) or a ready
-        :class:`redis.Redis`, from which the address and credentials are taken. The retries of
-        redis-py are disabled, because a retried hit could count twice.
+    :param store: a URL (``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``) or a ready
+        :class:`redis.Redis`, also from ``Sentinel.master_for()``, from which the address and
+        credentials are taken. The retries of redis-py are disabled, because a retried hit could
+        count twice.
     :param prefix: prefix of the keys, 0 to 64 characters of ``A-Z a-z 0-9 . _ : / -``.
     :param timeout: maximum seconds for a call, 0.01 to 60.
     :param durability: where a hit must be stored before it is acknowledged: ``memory`` (that of the

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Any, Literal, TypeAlias, get_args
-from urllib.parse import quote, urlsplit
 
 from .errors import (
     ConfigurationError,
@@ -60,43 +59,6 @@ def check_prefix(prefix: object) -> str:
             "prefix", f"{printable(prefix)} is not 0 to 64 characters of A-Z a-z 0-9 . _ : / -"
         )
     return prefix
-
-
-def check_url(url: str) -> str:
-    """Return a store's URL, or raise :class:`ConfigurationError`, whose message omits the URL."""
-    problem = _find_url_problem(url)
-    if problem is not None:
-        raise ConfigurationError("REDIS_URL", f"its value {problem}")
-    return url
-
-
-def _find_url_problem(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        # The ValueError's text is not shown: it may contain the password.
-        return "is not a URL: write [ as %5B and ] as %5D in a password"
-    if parts.scheme not in ("redis", "rediss", "unix", "valkey", "valkeys"):
-        return "does not begin with redis://, rediss:// (TLS), valkey://, valkeys:// or unix://"
-    if "@" not in parts.netloc and parts.scheme != "unix":
-        option = parts.query.partition("=")[0]
-        for mark, rest in (("/", parts.path), ("?", option), ("#", parts.fragment)):
-            if "@" in rest:
-                return f"has a {mark} in its user name or password: write {quote(mark, safe='')}"
-    if parts.scheme == "unix":
-        return None if parts.path else "has no socket path"
-    if not parts.hostname:
-        return "has no host"
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if port == 0:
-        return "has a port that is not an integer from 1 to 65535"
-    # redis-py uses database 0 if it cannot parse the number.
-    if not re.fullmatch(r"/?[0-9]*", parts.path):
-        return "has a database that is not an integer"
-    return None
 
 
 def check_timeout(timeout: Any) -> float:

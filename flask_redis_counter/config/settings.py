@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 from ..errors import InvalidAmountError
 from ..hosts import normalize
 from ..limits import RateLimit
+from ..store.url import check_url
 from ..validation import (
     DEFAULT_PREFIX,
     DEFAULT_TIMEOUT,
@@ -22,7 +23,6 @@ from ..validation import (
     check_name,
     check_prefix,
     check_timeout,
-    check_url,
 )
 
 #: In ``COUNTER_TRUSTED_PROXIES``: the peers of a Unix socket, which have no address.
@@ -182,7 +182,8 @@ SETTINGS = {
             _url,
             None,
             "URL of the store: `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://` (TLS) "
-            "or `unix://`. Overrides `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB`.",
+            "or `unix://`; behind Sentinels `redis+sentinel://HOST:PORT,HOST:PORT/SERVICE` or "
+            "`rediss+sentinel://` (TLS). Overrides `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB`.",
         ),
         Setting("REDIS_HOST", _host, "localhost", "Host name or address of the store."),
         Setting("REDIS_PORT", _integer(1, 65535), 6379, "Port of the store, 1 to 65535."),

@@ -157,18 +157,19 @@ class AsyncConnectionPool:
     async def _acquire(self, deadline: float) -> Any:
         while self._idle:
             connection = self._idle.pop()
-            if not connection._reader.at_eof():
+            if not connection._reader.at_eof() and self._factory.is_current(connection):
                 return connection
             await connection.disconnect(nowait=True)
-        connection = self._factory()
+        connection = None
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(min(deadline, loop.time() + self.attempt_timeout)):
-                await connection.connect()
+                connection = await self._factory.connect_async(self.attempt_timeout)
                 if self._durability == "fsync":
                     await _check_fsync(connection)
         except BaseException as error:
-            await connection.disconnect(nowait=True)
+            if connection is not None:
+                await connection.disconnect(nowait=True)
             if not isinstance(error, Exception) or isinstance(error, StoreError):
                 raise
             if isinstance(error, REJECTIONS):

@@ -6,19 +6,15 @@ redis-py's connections are used here, even if a client is given.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
-from pathlib import Path
-from ssl import CERT_NONE
 from types import ModuleType
 from typing import Any, TypeAlias
 
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    NoPermissionError,
-    RedisError,
-)
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from ..errors import (
     ConfigurationError,
@@ -26,12 +22,11 @@ from ..errors import (
     StoreUnavailableError,
 )
 from ..log_throttle import warn_once
-from ..validation import check_url
 from .causes import find_cause
+from .sentinels import NoMasterError
+from .target import describe_option, parse_target
 
 Command: TypeAlias = Sequence[str | bytes | int]
-
-_CERT_REQS = ("none", "optional", "required")
 
 #: Commands sent on a new connection for durability=fsync. A server that supports WAITAOF replies
 #: immediately, because nothing was written on the connection.
@@ -50,25 +45,23 @@ ATTEMPT_SHARE = 0.4
 
 
 class ConnectionFactory:
-    """Creates connections to one store, and errors that explain why connecting failed.
+    """Connects to one store, and explains why connecting failed.
 
-    :param target: a URL (``redis://``, ``rediss://``, ``unix://``, ``valkey://``, ``valkeys://``)
-        or a client of redis-py, whose address and credentials are copied; the client itself is
-        not changed.
+    If Sentinels name the store, a connection leads to the master of the moment, which is asked for
+    its role, because a Sentinel may not know yet of a failover.
+
+    :param target: a URL (``redis://``, ``rediss://``, ``unix://``, ``valkey://``, ``valkeys://``,
+        ``redis+sentinel://``, ``rediss+sentinel://``) or a client of redis-py, whose address and
+        credentials are copied; the client itself is not changed.
     :param library: :mod:`redis` or :mod:`redis.asyncio`.
     :param timeout: seconds that connecting and each reply may take; None: the caller has timeouts.
     :raises ConfigurationError: the URL is invalid, or the target is not a client of the library.
     """
 
     def __init__(self, target: object, library: ModuleType, timeout: float | None) -> None:
-        pool = _redis_pool(target, library)
-        kwargs = {
-            name: value
-            for name, value in pool.connection_kwargs.items()
-            # Internal options that redis-py 8 adds for its pools.
-            if not name.startswith(("maint_notifications_", "orig_", "himport_"))
-        }
-        kwargs |= {
+        parsed = parse_target(target, library)
+        self._sentinels = parsed.sentinels
+        kwargs = parsed.kwargs | {
             "retry": library.retry.Retry(NoBackoff(), 0),
             "retry_on_timeout": False,
             "retry_on_error": [],
@@ -77,25 +70,78 @@ class ConnectionFactory:
             "decode_responses": False,
             "protocol": 2,
         }
-        if not issubclass(pool.connection_class, library.UnixDomainSocketConnection):
+        if not issubclass(parsed.connection_class, library.UnixDomainSocketConnection):
             kwargs["socket_connect_timeout"] = timeout
-        self._secure = issubclass(pool.connection_class, library.SSLConnection)
-        _check_options(kwargs, secure=self._secure)
-        if kwargs.get("ssl_cert_reqs") in ("none", CERT_NONE):
-            # redis-py 6.0 raises a ValueError otherwise: without a certificate no name is checked.
-            kwargs.setdefault("ssl_check_hostname", False)
-        self._connect = partial(pool.connection_class, **kwargs)
+        self._secure = issubclass(parsed.connection_class, library.SSLConnection)
+        self._make = partial(parsed.connection_class, **kwargs)
         problem = None
         try:
-            self._connect()
+            self._make()
         except (TypeError, ValueError, RedisError) as error:  # an invalid option in the URL's query
-            problem = _describe_option(error)
+            problem = describe_option(error)
         if problem is not None:
             raise ConfigurationError("REDIS_URL", problem)
 
-    def __call__(self) -> Any:
-        """Return a connection, not yet connected."""
-        return self._connect()
+    def connect(self, timeout: float) -> Any:
+        """Return a new connection.
+
+        :param timeout: seconds to wait for a Sentinel's answer.
+        :raises NoMasterError: the Sentinels name no master that can be used.
+        :raises RedisError: connecting failed, or the server rejects the credentials.
+        """
+        if self._sentinels is None:
+            connection = self._make()
+            connection.connect()
+            return connection
+        problems: list[Exception] = []
+        for host, port in self._sentinels.wait_for_masters(timeout):
+            connection = self._make(host=host, port=port)
+            try:
+                connection.connect()
+                _check_role(connection, _ask_role(connection))
+            except Exception as error:
+                connection.disconnect()
+                problems.append(error)
+            else:
+                return connection
+        raise problems[0]
+
+    async def connect_async(self, timeout: float) -> Any:
+        """Return a new connection, as :meth:`connect`, in an event loop."""
+        if self._sentinels is None:
+            return await self._open(self._make())
+        masters = self._sentinels.masters() or await asyncio.to_thread(
+            self._sentinels.wait_for_masters, timeout
+        )
+        problems: list[Exception] = []
+        for host, port in masters:
+            try:
+                return await self._open(self._make(host=host, port=port), check=True)
+            except Exception as error:
+                problems.append(error)
+        raise problems[0]
+
+    async def _open(self, connection: Any, *, check: bool = False) -> Any:
+        try:
+            await connection.connect()
+            if check:
+                _check_role(connection, await _ask_role_async(connection))
+        except BaseException:  # also a cancellation
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    @property
+    def may_switch(self) -> bool:
+        """Whether Sentinels name the store, so that its address may change."""
+        return self._sentinels is not None
+
+    def is_current(self, connection: Any) -> bool:
+        """Return whether a connection leads to the store; False after a switch of the master."""
+        if self._sentinels is None:
+            return True
+        masters = self._sentinels.masters()
+        return not masters or masters[0] == (connection.host, connection.port)
 
     def make_unavailable(self, error: BaseException, seconds: float) -> StoreUnavailableError:
         """Return an error with the cause of a failed connection, and its remedy.
@@ -103,7 +149,10 @@ class ConnectionFactory:
         :param error: raised by the attempt to connect.
         :param seconds: the timeout of the attempt.
         """
-        cause, remedy = find_cause(error, secure=self._secure)
+        if isinstance(error, NoMasterError):
+            cause, remedy = str(error), error.remedy
+        else:
+            cause, remedy = find_cause(error, secure=self._secure)
         message = f"no connection to the store within {seconds * 1000:.0f} ms: {cause}"
         unavailable = StoreUnavailableError(f"{message}: {remedy}" if remedy else message)
         unavailable.remedy = remedy
@@ -111,63 +160,34 @@ class ConnectionFactory:
         return unavailable
 
 
-def _redis_pool(target: object, library: ModuleType) -> Any:
-    if isinstance(target, library.Redis):
-        return target.connection_pool
-    if not isinstance(target, str):
-        problem = f"{_describe_type(target)} is not a URL or a {library.__name__}.Redis"
-        raise ConfigurationError("store", problem + _remedy_for(target))
-    url = check_url(target)
-    if url.startswith("valkey"):
-        url = f"redis{url.removeprefix('valkey')}"
-    try:
-        return library.ConnectionPool.from_url(url)
-    except (ValueError, TypeError):  # whose text may contain part of a password
-        pass
-    raise ConfigurationError(
-        "REDIS_URL", "its value has an option after the ? that redis-py cannot parse"
-    )
+def _check_role(connection: Any, reply: Any) -> None:
+    """Check that a server is a master.
 
-
-def _describe_type(target: object) -> str:
-    """Return a target's type, without its value, which may contain a password."""
-    return f"a {type(target).__module__}.{type(target).__qualname__}".replace("builtins.", "")
-
-
-def _remedy_for(target: object) -> str:
-    if type(target).__module__.partition(".")[0] == "valkey":
-        return ": give its URL, as valkey://localhost:6379/0"
-    if hasattr(target, "connection_kwargs"):
-        return ": wrap the pool, as in redis.Redis(connection_pool=pool)"
-    if hasattr(target, "connection_pool"):
-        return ": redis.Redis is for RedisCounter, redis.asyncio.Redis for AsyncRedisCounter"
-    return ": decode it" if isinstance(target, bytes) else ""
-
-
-def _check_options(kwargs: Mapping[str, Any], *, secure: bool) -> None:
-    """Raise :class:`ConfigurationError` for a TLS option that is known to be invalid."""
-    options = [name for name in kwargs if name.startswith("ssl_")]
-    if options and not secure:
-        raise ConfigurationError("REDIS_URL", f"{options[0]} is for TLS: write rediss://")
-    flag = kwargs.get("ssl_cert_reqs")
-    if isinstance(flag, str) and flag not in _CERT_REQS:
-        known = ", ".join(_CERT_REQS)
-        raise ConfigurationError(
-            "REDIS_URL", f"ssl_cert_reqs is not one of {known}: write none for CERT_NONE and None"
+    :param reply: its reply to ``INFO replication``; an error reply as redis-py's exception.
+    :raises NoMasterError: it is a replica.
+    """
+    if isinstance(reply, bytes) and b"role:slave" in reply:
+        place = f"{connection.host}:{connection.port}"
+        raise NoMasterError(
+            f"the Sentinels name {place}, which is a replica",
+            "wait until they have agreed on a master, or read their log",
         )
-    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
-        if (path := kwargs.get(name)) is not None:
-            try:
-                Path(path).open("rb").close()
-            except OSError as error:
-                problem = f"{name} names a file that cannot be read, {path}: {error.strerror}"
-                raise ConfigurationError("REDIS_URL", problem) from None
 
 
-def _describe_option(error: Exception) -> str:
-    """Return a message that names the option rejected by redis-py, without its value."""
-    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    return f"redis-py has no option {found[1]}" if found else "redis-py rejects one of its options"
+def _ask_role(connection: Any) -> Any:
+    connection.send_command("INFO", "replication")
+    try:
+        return connection.read_response()
+    except ResponseError as error:  # this user may not run INFO
+        return error
+
+
+async def _ask_role_async(connection: Any) -> Any:
+    await connection.send_command("INFO", "replication")
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 def check_fsync(replies: Sequence[Any]) -> None:

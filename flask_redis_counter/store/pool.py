@@ -181,7 +181,7 @@ class ConnectionPool(ForkSafe):
                 if self._connector is threading.current_thread():
                     self._connect_loop()
                 return self._wait_for_connection(waiter, deadline)
-            if _is_fresh(connection):
+            if _is_fresh(connection) and self._factory.is_current(connection):
                 return connection
             connection.disconnect()
 
@@ -251,8 +251,7 @@ class ConnectionPool(ForkSafe):
                 self._connecting_since = time.monotonic()
                 waiters = list(self._waiters)
             try:
-                connection = self._factory()
-                connection.connect()
+                connection = self._factory.connect(self.attempt_timeout)
                 if self._durability == "fsync":
                     _check_fsync(connection)
             except BaseException as error:

@@ -22,6 +22,9 @@ THROTTLE = 0.25
 #: Seconds without a message after which a PING is sent, and the timeout of its reply.
 KEEPALIVE_INTERVAL = 15.0
 
+#: The same, if Sentinels may name another master: the old one may keep its connections open.
+SWITCH_CHECK_INTERVAL = 1.0
+
 #: Delays between attempts to connect: up to 0.25 s after the first failure, later up to 4 s.
 BACKOFF = Backoff(0.25, 4.0)
 
@@ -75,10 +78,10 @@ class CounterSubscriber:
     async def _listen(self) -> None:
         failures = 0
         while True:
-            connection = self._factory()
+            connection = None
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await connection.connect()
+                    connection = await self._factory.connect_async(CONNECT_TIMEOUT)
                 self._connection = connection
                 self._send("SUBSCRIBE", *self._channels)
                 failures = 0
@@ -89,17 +92,19 @@ class CounterSubscriber:
                 message = "no notifications of hits: %s"
                 self._log_throttle.log(logging.INFO, message, str(shown) or type(error).__name__)
             finally:
-                if self._connection is connection:
-                    self._connection = None
+                if connection is not None:
+                    if self._connection is connection:
+                        self._connection = None
+                    await connection.disconnect(nowait=True)
                 self._throttled.clear()
-                await connection.disconnect(nowait=True)
             failures += 1
             await asyncio.sleep(BACKOFF.delay(failures))
 
     async def _read_messages(self, connection: Any) -> None:
         pinged = False
-        while True:
-            reply = await connection.read_response(timeout=KEEPALIVE_INTERVAL)
+        interval = SWITCH_CHECK_INTERVAL if self._factory.may_switch else KEEPALIVE_INTERVAL
+        while self._factory.is_current(connection):
+            reply = await connection.read_response(timeout=interval)
             if reply is None:
                 if pinged:
                     raise TimeoutError("no reply to PING")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
-from redis.connection import parse_url
-
 from ..errors import CounterError, NotAnIntegerError, StoreRejectedError
 from ..store.operation import Operation, run
 from ..store.pool import ConnectionPool
 from ..store.replies import parse_integer, raise_for_error
-from ..validation import check_name, check_url
+from ..store.url import describe_address
+from ..validation import check_name
 from .records import CounterRecord, InvalidRecord
 
 _TYPES = {b"hash": "a hash", b"list": "a list", b"set": "a set", b"zset": "a sorted set"}
@@ -25,15 +24,14 @@ class RedisSource:
 
     :param url: URL of the server.
     :param timeout: seconds that one read may take.
-    :ivar address: server without credentials: ``host:port/db``, or socket path and db.
+    :ivar address: server without credentials: ``host:port/db``, or socket path and db, or the
+        Sentinels' addresses with service and db.
     :raises ConfigurationError: the URL is malformed.
     """
 
     def __init__(self, url: str, *, timeout: float = 10) -> None:
-        self._store = ConnectionPool(check_url(url), timeout=timeout)
-        parts = parse_url(url)  # type: ignore[no-untyped-call]
-        place = parts.get("path") or f"{parts.get('host', 'localhost')}:{parts.get('port', 6379)}"
-        self.address: str = f"{place}/{parts.get('db', 0)}"
+        self._store = ConnectionPool(url, timeout=timeout)
+        self.address: str = describe_address(url)
 
     def size(self) -> int:
         """Return the number of keys of the server.

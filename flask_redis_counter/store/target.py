@@ -1,0 +1,208 @@
+"""The target of a counter's connections: a URL or a ready client, as redis-py's arguments."""
+
+from __future__ import annotations
+
+import re
+import threading
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from ssl import CERT_NONE
+from types import ModuleType
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ..errors import ConfigurationError
+from .sentinels import ASK_TIMEOUT, Sentinels
+from .url import check_url, parse_sentinel_url
+
+_CERT_REQS = ("none", "optional", "required")
+
+# Options of connections to the master that are also those of connections to the Sentinels.
+_SHARED_OPTIONS = ("socket_keepalive", "client_name")
+_TLS_OPTIONS = (*_SHARED_OPTIONS, "ssl_")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Arguments for connections to a store.
+
+    :ivar connection_class: class of redis-py.
+    :ivar kwargs: its arguments; without host and port if there are Sentinels.
+    :ivar sentinels: the Sentinels that name the store's address; None: ``kwargs`` has it.
+    """
+
+    connection_class: Any
+    kwargs: dict[str, Any]
+    sentinels: Sentinels | None = None
+
+
+def parse_target(target: object, library: ModuleType) -> Target:
+    """Return the arguments for a URL, or for a client of the library.
+
+    :param library: :mod:`redis` or :mod:`redis.asyncio`.
+    :raises ConfigurationError: the URL is invalid, or the target is not a client of the library.
+    """
+    if isinstance(target, str):
+        found = _parse_url(check_url(target), library)
+    elif isinstance(target, library.Redis):
+        found = _parse_pool(target.connection_pool, library)
+    else:
+        problem = f"{_describe_type(target)} is not a URL or a {library.__name__}.Redis"
+        raise ConfigurationError("store", problem + _remedy_for(target))
+    _check_options(found.kwargs, secure=issubclass(found.connection_class, library.SSLConnection))
+    return found
+
+
+def _parse_url(url: str, library: ModuleType) -> Target:
+    if url.startswith("valkey"):
+        url = f"redis{url.removeprefix('valkey')}"
+    if (parts := parse_sentinel_url(url)) is None:
+        return _parse_pool(_pool_from_url(url, library), library)
+    pool = _pool_from_url(parts.store_url, library)
+    kwargs = _without(_own_options(pool), _ADDRESS)
+    shared = _TLS_OPTIONS if parts.secure else _SHARED_OPTIONS
+    options = {name: it for name, it in kwargs.items() if name.startswith(shared)}
+    options |= {"username": parts.username, "password": parts.password}
+    sentinels = _share_sentinels(
+        ({**options, "host": host, "port": port} for host, port in parts.sentinels),
+        parts.service,
+        secure=parts.secure,
+    )
+    return Target(pool.connection_class, kwargs, sentinels)
+
+
+_ADDRESS = ("host", "port")
+
+
+def _pool_from_url(url: str, library: ModuleType) -> Any:
+    try:
+        return library.ConnectionPool.from_url(url)
+    except (ValueError, TypeError):  # whose text may contain part of a password
+        pass
+    raise ConfigurationError(
+        "REDIS_URL", "its value has an option after the ? that redis-py cannot parse"
+    )
+
+
+def _parse_pool(pool: Any, library: ModuleType) -> Target:
+    kwargs = _own_options(pool)
+    if not hasattr(pool, "sentinel_manager"):
+        return Target(pool.connection_class, kwargs)
+    if not pool.is_master:
+        raise ConfigurationError("store", "is a client for replicas: give Sentinel.master_for()")
+    # A pool of Sentinel.master_for(): its connections ask the Sentinels one after the other, with
+    # redis-py's retries.
+    kwargs = _without(kwargs, (*_ADDRESS, "connection_pool"))
+    is_secure = issubclass(pool.connection_class, library.SSLConnection)
+    sentinel_pools = [client.connection_pool for client in pool.sentinel_manager.sentinels]
+    sentinels = _share_sentinels(
+        (_sentinel_options(sentinel.connection_kwargs) for sentinel in sentinel_pools),
+        pool.service_name,
+        secure=any(issubclass(it.connection_class, library.SSLConnection) for it in sentinel_pools),
+    )
+    return Target(library.SSLConnection if is_secure else library.Connection, kwargs, sentinels)
+
+
+def _own_options(pool: Any) -> dict[str, Any]:
+    """Return the options of a pool's connections, without those that redis-py 8 adds for itself."""
+    return {
+        name: option
+        for name, option in pool.connection_kwargs.items()
+        if not name.startswith(("maint_notifications_", "orig_", "himport_"))
+    }
+
+
+def _without(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: option for name, option in options.items() if name not in names}
+
+
+def _sentinel_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that count for a connection, of those of a client of a Sentinel."""
+    wanted = ("host", "port", "username", "password", "credential_provider")
+    return {name: it for name, it in kwargs.items() if name in wanted or name.startswith("ssl_")}
+
+
+# Weak, so that the Sentinels of counters that are gone are not asked any more.
+_shared: weakref.WeakValueDictionary[str, Sentinels] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def _share_sentinels(
+    options: Iterable[Mapping[str, Any]], service: str, *, secure: bool
+) -> Sentinels:
+    """Return the Sentinels with these options: one object for all counters of a process."""
+    connection_class = redis.SSLConnection if secure else redis.Connection
+    given = [dict(each) for each in options]
+    key = repr((secure, service, given))
+    with _lock:
+        found = _shared.get(key)
+        if found is None:
+            connectors = [
+                partial(
+                    connection_class,
+                    **each,
+                    socket_timeout=ASK_TIMEOUT,
+                    socket_connect_timeout=ASK_TIMEOUT,
+                    retry=Retry(NoBackoff(), 0),
+                    protocol=2,
+                )
+                for each in given
+            ]
+            names = [f"{each['host']}:{each['port']}" for each in given]
+            found = _shared[key] = Sentinels(connectors, names, service, secure=secure)
+        return found
+
+
+def _describe_type(target: object) -> str:
+    """Return a target's type, without its value, which may contain a password."""
+    return f"a {type(target).__module__}.{type(target).__qualname__}".replace("builtins.", "")
+
+
+def _remedy_for(target: object) -> str:
+    if type(target).__module__.partition(".")[0] == "valkey":
+        return ": give its URL, as valkey://localhost:6379/0"
+    if hasattr(target, "master_for"):
+        return ": give the client that its method master_for() returns"
+    if hasattr(target, "connection_kwargs"):
+        return ": wrap the pool, as in redis.Redis(connection_pool=pool)"
+    if hasattr(target, "connection_pool"):
+        return ": redis.Redis is for RedisCounter, redis.asyncio.Redis for AsyncRedisCounter"
+    return ": decode it" if isinstance(target, bytes) else ""
+
+
+def _check_options(kwargs: dict[str, Any], *, secure: bool) -> None:
+    """Check options for TLS that are known to be invalid.
+
+    :raises ConfigurationError: an option is invalid.
+    """
+    options = [name for name in kwargs if name.startswith("ssl_")]
+    if options and not secure:
+        raise ConfigurationError("REDIS_URL", f"{options[0]} is for TLS: write rediss://")
+    flag = kwargs.get("ssl_cert_reqs")
+    if isinstance(flag, str) and flag not in _CERT_REQS:
+        known = ", ".join(_CERT_REQS)
+        raise ConfigurationError(
+            "REDIS_URL", f"ssl_cert_reqs is not one of {known}: write none for CERT_NONE and None"
+        )
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if (path := kwargs.get(name)) is not None:
+            try:
+                Path(path).open("rb").close()
+            except OSError as error:
+                problem = f"{name} names a file that cannot be read, {path}: {error.strerror}"
+                raise ConfigurationError("REDIS_URL", problem) from None
+    if flag in ("none", CERT_NONE):
+        # redis-py 6.0 raises a ValueError otherwise: without a certificate no name is checked.
+        kwargs.setdefault("ssl_check_hostname", False)
+
+
+def describe_option(error: Exception) -> str:
+    """Return a message that names the option rejected by redis-py, without its value."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    return f"redis-py has no option {found[1]}" if found else "redis-py rejects one of its options"

@@ -1,0 +1,152 @@
+"""URLs of stores: their check, and the parts of a URL of Sentinels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from redis.connection import parse_url
+
+from ..errors import ConfigurationError
+
+#: Port of a Sentinel whose URL has none.
+SENTINEL_PORT = 26379
+
+_SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
+_SENTINEL_SCHEME = re.compile(r"(rediss?|valkeys?)\+sentinel")
+_HOST = re.compile(r"(?P<host>[^:\[\]@/]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_WORDS = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelURL:
+    """Parts of a URL of Sentinels.
+
+    :ivar sentinels: host and port of each.
+    :ivar service: name of the service whose master is the store.
+    :ivar store_url: URL of the store itself, with a stand-in for its address.
+    :ivar username: user name for the Sentinels.
+    :ivar password: password for the Sentinels.
+    :ivar secure: whether the Sentinels speak TLS.
+    """
+
+    sentinels: tuple[tuple[str, int], ...]
+    service: str
+    store_url: str
+    username: str | None
+    password: str | None
+    secure: bool
+
+
+def check_url(url: str) -> str:
+    """Return a store's URL, or raise :class:`ConfigurationError`, whose message omits the URL."""
+    problem = _find_problem(url)
+    if problem is not None:
+        raise ConfigurationError("REDIS_URL", f"its value {problem}")
+    return url
+
+
+def parse_sentinel_url(url: str) -> SentinelURL | None:
+    """Return the parts of a URL of Sentinels that :func:`check_url` accepts; None for another.
+
+    Form: ``redis+sentinel://[user:password@]host:port,host:port/service[/database][?options]``.
+    ``rediss+sentinel`` is for TLS. User and password are those of the store. The options are those
+    of redis-py, and ``sentinel_username``, ``sentinel_password`` and ``sentinel_tls`` (``true`` or
+    ``false``; by default as for the store).
+    """
+    parts = urlsplit(url)
+    found = _SENTINEL_SCHEME.fullmatch(parts.scheme)
+    if found is None:
+        return None
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    service, _, database = parts.path.lstrip("/").partition("/")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    username = options.pop("sentinel_username", None)
+    password = options.pop("sentinel_password", None)
+    scheme = found[1].replace("valkey", "redis")
+    secure = _WORDS.get(options.pop("sentinel_tls", ""), scheme == "rediss")
+    store_url = f"{scheme}://{credentials}{at}localhost/{database}"
+    return SentinelURL(
+        sentinels=tuple(_split_host(host) for host in hosts.split(",")),
+        service=unquote(service),
+        store_url=f"{store_url}?{urlencode(options)}" if options else store_url,
+        username=username or None,
+        password=password or None,
+        secure=secure,
+    )
+
+
+def describe_address(url: str) -> str:
+    """Return a URL's address and database without credentials: ``localhost:6379/0``.
+
+    For Sentinels it is their addresses with the service: it stays the same after a failover.
+    """
+    if (parts := parse_sentinel_url(url)) is not None:
+        hosts = ",".join(f"{host}:{port}" for host, port in parts.sentinels)
+        database = urlsplit(parts.store_url).path.strip("/") or "0"
+        return f"{hosts}/{parts.service}/{database}"
+    options = parse_url(f"redis{url.removeprefix('valkey')}" if url.startswith("valkey") else url)  # type: ignore[no-untyped-call]
+    place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    return f"{place}/{options.get('db', 0)}"
+
+
+def _split_host(text: str) -> tuple[str, int]:
+    found = _HOST.fullmatch(text)
+    assert found is not None  # noqa: S101  # check_url() has accepted it
+    return found["host"].strip("[]"), int(found["port"] or SENTINEL_PORT)
+
+
+def _find_problem(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # The ValueError's text is not shown: it may contain the password.
+        return "is not a URL: write [ as %5B and ] as %5D in a password"
+    has_sentinels = _SENTINEL_SCHEME.fullmatch(parts.scheme) is not None
+    if parts.scheme not in _SCHEMES and not has_sentinels:
+        return (
+            "does not begin with redis://, rediss:// (TLS), valkey://, valkeys://, unix://, "
+            "redis+sentinel:// or rediss+sentinel://"
+        )
+    if "@" not in parts.netloc and parts.scheme != "unix":
+        option = parts.query.partition("=")[0]
+        for mark, rest in (("/", parts.path), ("?", option), ("#", parts.fragment)):
+            if "@" in rest:
+                return f"has a {mark} in its user name or password: write {quote(mark, safe='')}"
+    if parts.scheme == "unix":
+        return None if parts.path else "has no socket path"
+    if has_sentinels:
+        return _find_sentinel_problem(parts.netloc, parts.path, parts.query)
+    if not parts.hostname:
+        return "has no host"
+    if "," in parts.netloc.rpartition("@")[2]:
+        return "has several hosts: for Sentinels write redis+sentinel://"
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        return "has a port that is not an integer from 1 to 65535"
+    # redis-py uses database 0 if it cannot parse the number.
+    if not re.fullmatch(r"/?[0-9]*", parts.path):
+        return "has a database that is not an integer"
+    return None
+
+
+def _find_sentinel_problem(netloc: str, path: str, query: str) -> str | None:
+    for host in netloc.rpartition("@")[2].split(","):
+        found = _HOST.fullmatch(host)
+        if found is None:
+            return "is not a list of Sentinels, host:port,host:port, before the name of the service"
+        if not 0 < int(found["port"] or SENTINEL_PORT) < 65536:
+            return "has a port that is not an integer from 1 to 65535"
+    service, _, database = path.lstrip("/").partition("/")
+    if not service:
+        return "has no name of a service: write redis+sentinel://host:26379/SERVICE"
+    if not re.fullmatch("[0-9]*", database):
+        return "has a database that is not an integer"
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if options.get("sentinel_tls", "true") not in _WORDS:
+        return "has a sentinel_tls that is not true or false"
+    return None
