@@ -111,9 +111,9 @@ def source_date() -> dict[str, str]:
 
 @nox.session(python=PYTHONS, tags=["tests"])
 def tests(session: nox.Session) -> None:
-    """Run unit tests on each installed Python, all tests on the oldest and the newest.
+    """Run unit tests on each installed Python, all tests on the newest.
 
-    The integration tests run on the first server with the oldest, on the last with the newest.
+    On the oldest, the integration tests run on another server, without those of HTTP and commands.
     """
     install(session, "server,embedded,testing,traces", *TEST_TOOLS)
     installed = [version for version in PYTHONS if shutil.which(f"python{version}")] or PYTHONS

@@ -47,7 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--servers",
         choices=("all", "first", "last"),
         default="all",
-        help="servers for the integration tests: all that are installed, or one (%(default)s)",
+        help="servers for the integration tests: all that are installed, or one; first: without "
+        "the tests of HTTP and of commands (%(default)s)",
     )
     parser.addoption(
         "--store",

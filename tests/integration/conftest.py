@@ -55,12 +55,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests that need no server if images are given."""
+    """Deselect tests that need no server if images are given, and those that the `last` one has."""
+    own = [one for one in items if one.path.is_relative_to(Path(__file__).parent)]
+    left_out: list[pytest.Item] = []
     if config.getoption("--image"):
-        own = [one for one in items if one.path.is_relative_to(Path(__file__).parent)]
-        idle = [one for one in own if "kind" not in getattr(one, "fixturenames", ())]
-        config.hook.pytest_deselected(items=idle)
-        items[:] = [one for one in items if one not in idle]
+        left_out = [one for one in own if "kind" not in getattr(one, "fixturenames", ())]
+    elif config.getoption("--servers") == "first":
+        left_out = [
+            one for one in own if not ON_ONE_SERVER.isdisjoint(getattr(one, "fixturenames", ()))
+        ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [one for one in items if one not in set(left_out)]
 
 
 @pytest.fixture(scope="session")
