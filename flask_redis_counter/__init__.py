@@ -7,6 +7,7 @@ if TYPE_CHECKING:  # type checkers follow these; __getattr__ follows _MODULES
     from .async_counter import AsyncRedisCounter as AsyncRedisCounter
     from .counter import RedisCounter as RedisCounter
     from .counting.hit import Hit as Hit
+    from .counting.journal import Journal as Journal
     from .errors import ConfigurationError as ConfigurationError
     from .errors import CounterError as CounterError
     from .errors import HitSpooledError as HitSpooledError
@@ -29,6 +30,7 @@ _MODULES = {
     "FlaskRedisCounter": "extension.extension",
     "Hit": "counting.hit",
     "HitSpooledError": "errors",
+    "Journal": "counting.journal",
     "Limits": "limits",
     "Outcome": "outcome",
     "OutcomeUnknownError": "errors",

@@ -14,6 +14,7 @@ from .base_counter import BaseCounter, CounterOptions, load_options
 from .counting.async_dispatcher import AsyncDispatcher
 from .counting.batcher import SYNC_SHARE
 from .counting.hit import Hit, PendingHit, make_pending_hit
+from .counting.journal import Journal
 from .counting.metrics import HitMetrics
 from .counting.per_loop import PerLoop
 from .counting.visitors import VisitorCache
@@ -53,10 +54,11 @@ class _Loop:
         timeout: float,
         durability: Durability,
         metrics: HitMetrics,
+        journal: Journal,
     ) -> None:
         self.pool = AsyncConnectionPool(connect, timeout=timeout, durability=durability)
         self.dispatcher = AsyncDispatcher(
-            self.pool, timeout=timeout, durability=durability, metrics=metrics
+            self.pool, timeout=timeout, durability=durability, metrics=metrics, journal=journal
         )
 
     async def close(self) -> None:
@@ -94,6 +96,7 @@ class AsyncRedisCounter(BaseCounter):
         spool: Spool | None = None,
         metrics: HitMetrics | None = None,
         visitors: VisitorCache | None = None,
+        journal: Journal | None = None,
     ) -> None:
         super().__init__(
             prefix=prefix,
@@ -102,10 +105,13 @@ class AsyncRedisCounter(BaseCounter):
             spool=spool,
             metrics=metrics,
             visitors=visitors,
+            journal=journal,
         )
         connect = ConnectionFactory(store, redis.asyncio, None)
+        self._keep_journal(store)
         self._loops = PerLoop(
-            partial(_Loop, connect, self.timeout, self.durability, self.metrics), _Loop.close
+            partial(_Loop, connect, self.timeout, self.durability, self.metrics, self.journal),
+            _Loop.close,
         )
         if spool is not None:
             if not isinstance(store, str):
@@ -266,6 +272,7 @@ class AsyncRedisCounter(BaseCounter):
         """Stop the replayer and close idle connections; see :meth:`RedisCounter.close`."""
         if self.spool is not None:
             await asyncio.to_thread(stop_replayer, self.spool)
+        self.journal.close()
         await self._here().pool.close()
 
     async def __aenter__(self) -> Self:

@@ -6,13 +6,19 @@ import os
 from collections.abc import Mapping
 from typing import TypedDict
 
+import redis
+import redis.asyncio
+
 from .counting.hit import PendingHit
+from .counting.journal import Journal
+from .counting.journal_keeper import JournalKeeper
 from .counting.metrics import HitMetrics
 from .counting.visitors import VisitorCache
 from .forking import ForkSafe
 from .spool.replayer import get_replayer
 from .spool.spool import Spool
 from .store.pool import ConnectionPool
+from .store.target import thread_target
 from .validation import Durability, check_durability, check_prefix, check_timeout
 
 # Settings that a counter reads from the environment, besides all ``REDIS_…`` settings.
@@ -20,6 +26,8 @@ _SETTINGS = (
     "COUNTER_PREFIX",
     "COUNTER_TIMEOUT",
     "COUNTER_DURABILITY",
+    "COUNTER_JOURNAL_MAX",
+    "COUNTER_JOURNAL_FULL",
     "COUNTER_ON_OUTAGE",
     "COUNTER_SPOOL_DIR",
     "COUNTER_SPOOL_MAX_MB",
@@ -35,6 +43,7 @@ class CounterOptions(TypedDict, total=False):
     spool: Spool | None
     metrics: HitMetrics | None
     visitors: VisitorCache | None
+    journal: Journal | None
 
 
 def load_options(
@@ -60,6 +69,8 @@ def load_options(
         "timeout": config.timeout,
         "durability": config.durability,
     }
+    if "journal" not in options:
+        loaded["journal"] = Journal(config.journal_max, config.journal_full)
     if config.spool_dir is not None and "spool" not in options:
         loaded["spool"] = Spool(config.spool_dir, megabytes=config.spool_max_mb)
     return config.redis_url, {**loaded, **options}
@@ -80,6 +91,7 @@ class BaseCounter(ForkSafe):
         spool: Spool | None,
         metrics: HitMetrics | None,
         visitors: VisitorCache | None,
+        journal: Journal | None,
     ) -> None:
         self.prefix: str = check_prefix(prefix)
         self.timeout: float = check_timeout(timeout)
@@ -87,6 +99,7 @@ class BaseCounter(ForkSafe):
         self.metrics: HitMetrics = metrics or HitMetrics()
         self.visitors: VisitorCache = visitors or VisitorCache()
         self.spool = spool
+        self.journal: Journal = Journal() if journal is None else journal
         super().__init__()
 
     def _add_to_spool(self, spool: Spool, hit: PendingHit) -> None:
@@ -94,7 +107,19 @@ class BaseCounter(ForkSafe):
         spool.add(hit)
         get_replayer(spool, self._replay_pool, self.metrics).wake()
 
+    def _keep_journal(self, store: str | redis.Redis | redis.asyncio.Redis) -> None:
+        """Let a thread keep the journal, unless that of another counter does."""
+        if self.journal.on_entry is not None or not self.journal.limit:
+            return
+        target = thread_target(store) if isinstance(store, redis.asyncio.Redis) else store
+        if target is None:
+            self.journal = Journal(0)  # no thread could send its entries again
+        else:
+            pool = ConnectionPool(target, timeout=self.timeout)
+            JournalKeeper(self.journal, pool, self.metrics)
+
     def _reset(self) -> None:
         self.visitors.enter()
+        self.journal.enter()
         if self.spool is not None:
             get_replayer(self.spool, self._replay_pool, self.metrics)

@@ -12,6 +12,7 @@ from .base_counter import BaseCounter, CounterOptions, load_options
 from .counting.batcher import SYNC_SHARE
 from .counting.dispatcher import Dispatcher
 from .counting.hit import Hit, make_pending_hit
+from .counting.journal import Journal
 from .counting.metrics import HitMetrics
 from .counting.visitors import VisitorCache
 from .errors import StoreError, StoreUnavailableError
@@ -66,6 +67,8 @@ class RedisCounter(BaseCounter):
     :param metrics: records the outcomes of hits; None: create one.
     :param visitors: cache of reported visitors, which the counters of a process can share; None:
         create one.
+    :param journal: acknowledged hits that the store may still lose, which the counters of a process
+        can share; None: create one.
     :ivar metrics: metrics of the hits; see :meth:`HitMetrics.snapshot`.
     :raises ConfigurationError: an argument is malformed or out of bounds.
     """
@@ -80,6 +83,7 @@ class RedisCounter(BaseCounter):
         spool: Spool | None = None,
         metrics: HitMetrics | None = None,
         visitors: VisitorCache | None = None,
+        journal: Journal | None = None,
     ) -> None:
         super().__init__(
             prefix=prefix,
@@ -88,9 +92,11 @@ class RedisCounter(BaseCounter):
             spool=spool,
             metrics=metrics,
             visitors=visitors,
+            journal=journal,
         )
         self._pool = ConnectionPool(store, timeout=self.timeout, durability=self.durability)
         self._replay_pool = self._pool
+        self._keep_journal(store)
 
     @classmethod
     def from_env(
@@ -99,8 +105,9 @@ class RedisCounter(BaseCounter):
         """Return a counter with the settings in the environment.
 
         Reads all ``REDIS_…`` settings, ``COUNTER_PREFIX``, ``COUNTER_TIMEOUT``,
-        ``COUNTER_DURABILITY``, ``COUNTER_ON_OUTAGE``, ``COUNTER_SPOOL_DIR`` and
-        ``COUNTER_SPOOL_MAX_MB``, and ignores all others.
+        ``COUNTER_DURABILITY``, ``COUNTER_JOURNAL_MAX``, ``COUNTER_JOURNAL_FULL``,
+        ``COUNTER_ON_OUTAGE``, ``COUNTER_SPOOL_DIR`` and ``COUNTER_SPOOL_MAX_MB``, and ignores all
+        others.
 
         :param environ: the settings by name; None: ``os.environ``.
         :param options: arguments of the class, which take precedence over the settings.
@@ -344,6 +351,7 @@ class RedisCounter(BaseCounter):
         """Stop the replayer and close idle connections. The counter can still be used."""
         if self.spool is not None:
             stop_replayer(self.spool)
+        self.journal.close()
         self._pool.close()
 
     def __enter__(self) -> Self:
@@ -356,7 +364,11 @@ class RedisCounter(BaseCounter):
     def _reset(self) -> None:
         # A forked process is another writer, and must not send hits of its parent.
         self._dispatcher = Dispatcher(
-            self._pool, timeout=self.timeout, durability=self.durability, metrics=self.metrics
+            self._pool,
+            timeout=self.timeout,
+            durability=self.durability,
+            metrics=self.metrics,
+            journal=self.journal,
         )
         super()._reset()
 

@@ -23,6 +23,9 @@ DEFAULT_TIMEOUT = 0.5
 #: Where a hit must be stored before it is acknowledged: in memory, on disk, or on a replica.
 Durability: TypeAlias = Literal["memory", "fsync", "replica"]
 
+#: What happens to a hit when the journal is full: the oldest entry is dropped, or the hit rejected.
+OnFull: TypeAlias = Literal["drop", "reject"]
+
 #: Longest name, in characters.
 MAX_NAME = 64
 NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}")

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import ConfigurationError, CounterError, printable
 from ..limits import Limits
-from ..validation import Durability
+from ..validation import Durability, OnFull
 from .service_links import is_service_link
 from .settings import SETTINGS, Proxy, Setting
 
@@ -26,6 +26,8 @@ class Config:
     :ivar prefix: prefix of all keys in the store.
     :ivar timeout: seconds that a hit may take.
     :ivar durability: where a hit must be stored before it is acknowledged.
+    :ivar journal_max: maximum number of acknowledged calls that a process keeps to send them again.
+    :ivar journal_full: what happens to a hit when there are as many: ``drop`` or ``reject``.
     :ivar spool_dir: folder of the spool; None: hits are rejected during an outage.
     :ivar spool_max_mb: largest size of the spool, in megabytes.
     :ivar fast_path: whether the service answers hits and reads of programs ahead of Flask.
@@ -59,6 +61,8 @@ class Config:
     prefix: str
     timeout: float
     durability: Durability
+    journal_max: int
+    journal_full: OnFull
     spool_dir: str | None
     spool_max_mb: int
     fast_path: bool
@@ -141,6 +145,8 @@ class Config:
             prefix=values["COUNTER_PREFIX"],
             timeout=values["COUNTER_TIMEOUT"],
             durability=values["COUNTER_DURABILITY"],
+            journal_max=values["COUNTER_JOURNAL_MAX"],
+            journal_full=values["COUNTER_JOURNAL_FULL"],
             spool_dir=values["COUNTER_SPOOL_DIR"] if uses_spool else None,
             spool_max_mb=values["COUNTER_SPOOL_MAX_MB"],
             fast_path=values["COUNTER_FAST_PATH"],

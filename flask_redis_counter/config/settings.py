@@ -239,6 +239,21 @@ SETTINGS = {
             "it is on the store's disk; `replica`, when it is on a replica.",
         ),
         Setting(
+            "COUNTER_JOURNAL_MAX",
+            _integer(0, 1_000_000),
+            20_000,
+            "Number of acknowledged batches that each process keeps until the store cannot lose "
+            "them, so that it can send them again after a failover or a restart, 0 to 1000000; "
+            "0: none.",
+        ),
+        Setting(
+            "COUNTER_JOURNAL_FULL",
+            _one_of("drop", "reject"),
+            "drop",
+            "Handling of a hit when the store has not confirmed that many: `drop` counts it and "
+            "drops the oldest batch, with a warning; `reject` returns an error.",
+        ),
+        Setting(
             "COUNTER_ON_OUTAGE",
             _one_of("reject", "spool"),
             "reject",

@@ -12,6 +12,7 @@ from ..validation import Durability
 from .batch import Batch
 from .batcher import SYNC_SHARE, Batcher
 from .hit import PendingHit
+from .journal import Journal
 from .metrics import HitMetrics
 
 
@@ -21,6 +22,7 @@ class AsyncDispatcher:
     :param timeout: seconds for one hit.
     :param durability: where a hit must be stored before it is acknowledged.
     :param metrics: records round trips and outcomes.
+    :param journal: keeps the acknowledged calls until the store cannot lose them; None: none.
     """
 
     def __init__(
@@ -30,11 +32,12 @@ class AsyncDispatcher:
         timeout: float,
         durability: Durability,
         metrics: HitMetrics,
+        journal: Journal | None = None,
     ) -> None:
         self._pool = pool
         self._timeout = timeout
         self._metrics = metrics
-        self._batcher = Batcher(durability, int(pool.attempt_timeout * SYNC_SHARE * 1000))
+        self._batcher = Batcher(durability, int(pool.attempt_timeout * SYNC_SHARE * 1000), journal)
         self._sender_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 

@@ -24,8 +24,9 @@ from ..store.connections import Command
 from ..store.replies import is_transient, translate_script_error
 from ..store.scripts import HIT, HIT_ONCE
 from ..validation import Durability
-from .call import ScriptCall, is_stale, is_taken
+from .call import ScriptCall, is_behind, is_stale, is_taken
 from .hit import PendingHit
+from .journal import Entry, Journal
 
 #: Delay between attempts, in seconds: up to 0.01 after the first failure, doubled up to 0.1.
 BACKOFF = Backoff(0.01, 0.1, jitter=1)
@@ -36,16 +37,20 @@ class Batch:
 
     __slots__ = (
         "_answered",
+        "_behind",
         "_calls",
         "_durability",
         "_error",
         "_failures",
         "_gave_up",
+        "_history",
         "_hit_expired",
         "_is_probe",
+        "_journal",
         "_loading",
         "_maybe_executed",
         "_resending_visitors",
+        "_resent",
         "_sequence",
         "_sync_timeout_ms",
         "_writer",
@@ -62,6 +67,7 @@ class Batch:
         durability: Durability,
         sync_timeout_ms: int,
         is_probe: bool,
+        journal: Journal | None = None,
     ) -> None:
         self.hits: list[PendingHit] = hits
         #: Deadline of the leader: the hit whose caller sends the batch.
@@ -70,6 +76,12 @@ class Batch:
         self._sequence = sequence
         self._durability = durability
         self._sync_timeout_ms = sync_timeout_ms
+        self._journal = journal
+        self._history = ""
+        # Keys of counters on which the store lacks earlier calls of the writer, and the entries
+        # that were sent again before the calls of this batch.
+        self._behind: set[str] = set()
+        self._resent: list[Entry] = []
         # None until the batch is first sent; hits that expire before are left out.
         self._calls: list[ScriptCall] | None = None
         self._loading = False
@@ -102,11 +114,17 @@ class Batch:
         """The last error if all attempts failed: no store, or a store that accepts no hits."""
         return self._error if self._failures > 0 and not self._answered else None
 
-    def commands(self) -> list[Command]:
-        """Return the commands of the next attempt. The first call fixes the hits of the batch."""
+    def commands(self, history: str = "") -> list[Command]:
+        """Return the commands of the next attempt. The first call fixes the hits of the batch.
+
+        :param history: history of the server that they will be sent to; ``""``: unknown.
+        """
+        self._history = history
         if self._calls is None:
             self._calls = self._make_calls()
-        commands = [call.command() for call in self._calls]
+        self._resent = self._find_missing(history) if self._behind else []
+        commands = [entry.call.command() for entry in self._resent]
+        commands += [call.command() for call in self._calls]
         if self._loading:
             commands = [HIT.load(), HIT_ONCE.load(), *commands]
         if self._durability == "fsync":
@@ -124,10 +142,16 @@ class Batch:
         loaded, self._loading = self._loading, False
         if loaded:
             del replies[:2]
+        if self._resent:
+            self._confirm_resent(replies)
         open_calls: list[ScriptCall] = []
         resolved: list[ScriptCall] = []
         for call, reply in zip(self._calls or (), replies, strict=True):
-            transient = isinstance(reply, StoreRejectedError) and is_transient(reply.__cause__)
+            transient = (
+                isinstance(reply, StoreRejectedError)
+                and is_transient(reply.__cause__)
+                and not is_behind(reply)
+            )
             self._answered = self._answered or not transient
             if isinstance(reply, StoreRejectedError):
                 open_calls += self._handle_rejection(call, reply, loaded)
@@ -149,6 +173,9 @@ class Batch:
         self._calls = open_calls
         self._failures += 1
         self._gave_up = self._is_probe and self.outage is not None
+        if self._journal is not None:
+            # Before the callers are told.
+            self._journal.add(resolved, self._history)
         return resolved
 
     def record_failure(self, error: StoreError) -> None:
@@ -174,7 +201,9 @@ class Batch:
 
     def next_delay(self) -> float:
         """Return the seconds to wait before the next attempt: exponential, full jitter."""
-        if self._failures <= 1 and (self._loading or self._resending_visitors or self.is_copied):
+        if self._failures <= 1 and (
+            self._loading or self._resending_visitors or self.is_copied or self._behind
+        ):
             return 0.0
         return BACKOFF.delay(self._failures)
 
@@ -211,7 +240,9 @@ class Batch:
                     ScriptCall.for_hit(hit, self._writer, self._sequence, hit.idempotency_key)
                 )
             elif call is None:
-                calls[hit.key] = ScriptCall.for_hit(hit, self._writer, self._sequence, None)
+                call = calls[hit.key] = ScriptCall.for_hit(hit, self._writer, self._sequence, None)
+                if self._journal is not None:
+                    call.earlier = self._journal.last_sequence(hit.key, self._writer)
             elif not call.can_add(hit):
                 single.append(self._separate_call(hit))
             else:
@@ -221,6 +252,30 @@ class Batch:
     def _separate_call(self, hit: PendingHit) -> ScriptCall:
         # A sequence number identifies one call per counter; this one has its own idempotency key.
         return ScriptCall.for_hit(hit, self._writer, self._sequence, secrets.token_hex(8))
+
+    def _find_missing(self, history: str) -> list[Entry]:
+        """Return the entries of the journal that the store lacks, in their order."""
+        missing: list[Entry] = []
+        for call in self._calls or ():
+            if call.key in self._behind and call.earlier and self._journal is not None:
+                found = self._journal.missing(call.key, call.writer, history)
+                missing += found
+                if not found:
+                    # Nothing was lost since those calls: the counter's records were deleted.
+                    call.earlier = 0
+        return missing
+
+    def _confirm_resent(self, replies: list[Any]) -> None:
+        """Take the replies to the entries that were sent again out of the list."""
+        answers = replies[: len(self._resent)]
+        del replies[: len(self._resent)]
+        stored = [
+            entry
+            for entry, reply in zip(self._resent, answers, strict=True)
+            if not isinstance(reply, StoreRejectedError) or is_stale(reply)
+        ]
+        if stored and self._journal is not None:
+            self._journal.confirm(stored, self._history)
 
     def _handle_rejection(
         self, call: ScriptCall, error: StoreRejectedError, loaded: bool
@@ -232,6 +287,12 @@ class Batch:
                 StoreRejectedError("the store does not accept the counting script")
                 if loaded
                 else StoreUnavailableError("not enough time to load the counting script")
+            )
+            return [call]
+        if is_behind(error):
+            self._behind.add(call.key)
+            self._error = StoreUnavailableError(
+                "the store has lost acknowledged hits, and does not accept them again in time"
             )
             return [call]
         if str(error.__cause__).startswith("FORGOTTEN"):

@@ -9,10 +9,16 @@ from __future__ import annotations
 import secrets
 from collections import deque
 
-from ..errors import CounterError, OutcomeUnknownError, StoreUnavailableError
+from ..errors import (
+    CounterError,
+    OutcomeUnknownError,
+    StoreRejectedError,
+    StoreUnavailableError,
+)
 from ..validation import Durability
 from .batch import Batch
 from .hit import PendingHit
+from .journal import Journal
 
 #: Maximum number of hits in a batch; the others are queued for the next one.
 MAX_HITS = 1000
@@ -33,10 +39,17 @@ class Batcher:
 
     :param durability: where a hit must be stored before it is acknowledged.
     :param sync_timeout_ms: milliseconds that the server may wait for its disk or replica.
+    :param journal: keeps the acknowledged calls until the store cannot lose them; None: none.
     """
 
-    def __init__(self, durability: Durability = "memory", sync_timeout_ms: int = 0) -> None:
+    def __init__(
+        self,
+        durability: Durability = "memory",
+        sync_timeout_ms: int = 0,
+        journal: Journal | None = None,
+    ) -> None:
         self._durability = durability
+        self._journal = journal
         self._sync_timeout_ms = sync_timeout_ms
         self._queue: deque[PendingHit] = deque()
         self._in_flight: Batch | None = None
@@ -51,9 +64,15 @@ class Batcher:
     def add(self, hit: PendingHit, now: float) -> Batch | None:
         """Add a hit; return the batch to send now, or None if the caller must wait.
 
+        :raises StoreRejectedError: the journal is full, and rejects hits.
         :raises StoreUnavailableError: the store is down. Only one batch at a time probes it, so
             that an outage does not block all threads of a server.
         """
+        if self._journal is not None and self._journal.rejects:
+            raise StoreRejectedError(
+                "the journal of acknowledged hits is full: replicas or the disk of the store do "
+                "not confirm them"
+            )
         in_flight = self._in_flight
         if in_flight is None and not self._queue:
             return self._dispatch([hit])
@@ -135,6 +154,7 @@ class Batcher:
             self._durability,
             self._sync_timeout_ms,
             self._outage is not None,
+            self._journal,
         )
         for hit in hits:
             hit.batch = batch

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Container, Iterable, Iterator
-from functools import lru_cache
 from itertools import compress
 from typing import Any, Self
 
@@ -23,6 +21,7 @@ from ..store.connections import Command
 from ..store.keys import get_keys, hit_keys, idempotency_record, writer_record
 from ..store.scripts import HIT, HIT_ONCE
 from ..validation import MAX_VALUE
+from .counted_call import CountedCall, call_identity, salt_seed
 from .hit import PendingHit
 from .visitors import ReportedVisitors
 
@@ -41,6 +40,7 @@ class ScriptCall:
     """One call of a script: several hits of a counter, or one hit with an idempotency key."""
 
     __slots__ = (
+        "_counted_hits",
         "_known",
         "_limit",
         "_mark",
@@ -50,6 +50,7 @@ class ScriptCall:
         "_screened",
         "_visitors",
         "amount",
+        "earlier",
         "hits",
         "hour",
         "idempotency_key",
@@ -80,6 +81,9 @@ class ScriptCall:
         # os.urandom, which copied processes do not share; secrets takes twice as long.
         self.sender: str = sender or os.urandom(8).hex()
         self.hits: list[PendingHit] = []
+        #: Number of the writer's call on this counter that has to be stored before; 0: none.
+        self.earlier: int = 0
+        self._counted_hits: list[PendingHit] = []
         self._limit = UNLIMITED
         # Visitors to send. The store knows the others if it still has the mark.
         self._visitors: dict[str, None] = {}
@@ -156,7 +160,7 @@ class ScriptCall:
                 process,
                 self._mark,
                 int(self._known is not _NOT_MARKED),
-                _salt_seed(day),
+                salt_seed(day),
                 *visitors,
             )
         elif self._reported is not None:  # the store knows all visitors if it has the mark
@@ -173,7 +177,26 @@ class ScriptCall:
             record = idempotency_record(self.key, self.idempotency_key)
             return HIT_ONCE.evalsha((self.key, record, *keys), sender, *counted)
         record = writer_record(self.key, self.writer)
-        return HIT.evalsha((self.key, record, *keys), f"{self.sequence}:{self.sender}", *counted)
+        identity = call_identity(self.sequence, self.sender, self.earlier)
+        return HIT.evalsha((self.key, record, *keys), identity, *counted)
+
+    def counted(self) -> CountedCall | None:
+        """Return what the call has counted, once it is resolved; None if it counted nothing."""
+        hits = self._counted_hits
+        if not hits:
+            return None
+        return CountedCall(
+            self.key,
+            self.amount if hits is self.hits else sum(hit.amount for hit in hits),
+            self.writer,
+            self.sequence,
+            self.sender,
+            self.earlier,
+            self.idempotency_key,
+            self.hour,
+            tuple({hit.visitor for hit in hits if hit.visitor is not None}),
+            len(hits),
+        )
 
     def _screening_arguments(self) -> Iterator[str | int]:
         """Yield the arguments by which the script decides for each hit whether it counts."""
@@ -207,6 +230,7 @@ class ScriptCall:
         if digits:
             self._resolve_each(value, digits)
             return
+        self._counted_hits = self.hits
         value -= self.amount
         for hit in self.hits:
             value += hit.amount
@@ -229,7 +253,10 @@ class ScriptCall:
                 hit.value = value
                 hit.counted = digit != DUPLICATE
                 hit.replayed = digit == REPLAYED
-        visitors = {hit.visitor for hit, it in zip(self.hits, digits, strict=True) if it == COUNTED}
+        self._counted_hits = [
+            hit for hit, digit in zip(self.hits, digits, strict=True) if digit == COUNTED
+        ]
+        visitors = {hit.visitor for hit in self._counted_hits}
         if self._reported is not None and (accepted := visitors & self._visitors.keys()):
             self._reported.add(accepted, self._mark)
 
@@ -276,7 +303,6 @@ def is_stale(error: BaseException | None) -> bool:
     return isinstance(error, StoreRejectedError) and str(error.__cause__).startswith("STALE")
 
 
-@lru_cache(maxsize=2)
-def _salt_seed(_day: str) -> str:
-    """Return a random candidate for the salt of a day; the store keeps the first one it gets."""
-    return secrets.token_hex(16)
+def is_behind(error: BaseException | None) -> bool:
+    """Return whether the store lacks an earlier call of the writer: the call did not count."""
+    return isinstance(error, StoreRejectedError) and str(error.__cause__).startswith("BEHIND")

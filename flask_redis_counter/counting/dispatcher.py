@@ -12,6 +12,7 @@ from ..validation import Durability
 from .batch import Batch
 from .batcher import SYNC_SHARE, Batcher
 from .hit import PendingHit
+from .journal import Journal
 from .metrics import HitMetrics
 
 
@@ -24,16 +25,23 @@ class Dispatcher:
     :param timeout: seconds for one hit.
     :param durability: where a hit must be stored before it is acknowledged.
     :param metrics: records round trips and outcomes.
+    :param journal: keeps the acknowledged calls until the store cannot lose them; None: none.
     """
 
     def __init__(
-        self, pool: ConnectionPool, *, timeout: float, durability: Durability, metrics: HitMetrics
+        self,
+        pool: ConnectionPool,
+        *,
+        timeout: float,
+        durability: Durability,
+        metrics: HitMetrics,
+        journal: Journal | None = None,
     ) -> None:
         self._pool = pool
         self._timeout = timeout
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._batcher = Batcher(durability, int(pool.attempt_timeout * SYNC_SHARE * 1000))
+        self._batcher = Batcher(durability, int(pool.attempt_timeout * SYNC_SHARE * 1000), journal)
         self._leader_thread: int | None = None
 
     def count(self, hit: PendingHit) -> None:
@@ -102,9 +110,9 @@ class Dispatcher:
 
         deadline = hit.deadline
 
-        def commands() -> list[Command]:
+        def commands(history: str) -> list[Command]:
             with self._lock:
-                return batch.commands()
+                return batch.commands(history)
 
         while True:
             try:

@@ -25,6 +25,7 @@ from .metrics_slots import Slot, SlotFolder
 if TYPE_CHECKING:
     from .call import ScriptCall
     from .hit import PendingHit
+    from .journal import JournalState
 
 #: Upper bounds of the histogram of hit durations, in seconds.
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -42,7 +43,11 @@ _AMOUNT, _MICROSECONDS, _ROUND_TRIPS, _FAILED_ROUND_TRIPS = range(6, 10)
 _BATCHED_HITS, _REPLAYED_HITS, _REPLAYED_AMOUNT = range(10, 13)
 _DURATIONS = 13
 _SIZES = _DURATIONS + len(DURATIONS) + 1
-_LENGTH = _SIZES + len(BATCH_SIZES) + 1
+_JOURNAL = _SIZES + len(BATCH_SIZES) + 1
+_JOURNAL_ENTRIES, _JOURNAL_OLDEST, _RECONCILIATIONS, _RESENT_HITS, _DROPPED_HITS = range(
+    _JOURNAL, _JOURNAL + 5
+)
+_LENGTH = _JOURNAL + 5
 
 _BYTES = 8 * _LENGTH
 _MODULUS = 2**64
@@ -70,6 +75,12 @@ class MetricsSnapshot:
         :data:`BATCH_SIZES`.
     :ivar replayed_hits: number of spooled hits that were counted.
     :ivar replayed_amount: sum of the amounts of ``replayed_hits``.
+    :ivar journal_entries: number of acknowledged calls in the journals.
+    :ivar journal_age: seconds since the oldest of them was acknowledged; 0 if there is none.
+    :ivar reconciliations: number of times that the store's history had changed, so that calls in
+        the journals were sent again.
+    :ivar resent_hits: number of hits in these calls.
+    :ivar dropped_hits: number of hits that were dropped from full journals.
     """
 
     outcomes: dict[Outcome, int]
@@ -82,6 +93,11 @@ class MetricsSnapshot:
     batch_sizes: tuple[int, ...]
     replayed_hits: int
     replayed_amount: int
+    journal_entries: int
+    journal_age: float
+    reconciliations: int
+    resent_hits: int
+    dropped_hits: int
 
 
 class HitMetrics(ForkSafe):
@@ -162,15 +178,30 @@ class HitMetrics(ForkSafe):
             self._numbers[_REPLAYED_HITS] += hits
             self._numbers[_REPLAYED_AMOUNT] = (self._numbers[_REPLAYED_AMOUNT] + amount) % _MODULUS
 
+    def record_journal(self, state: JournalState, before: JournalState) -> None:
+        """Record the state of the process's journal, and what has happened since an earlier one."""
+        oldest_at = 0
+        if state.oldest_at is not None:
+            oldest_at = int((time.time() - time.monotonic() + state.oldest_at) * 1000)
+        self.enter()
+        with self._lock:
+            numbers = self._numbers
+            numbers[_JOURNAL_ENTRIES] = state.entries
+            numbers[_JOURNAL_OLDEST] = oldest_at
+            numbers[_RECONCILIATIONS] += state.reconciliations - before.reconciliations
+            numbers[_RESENT_HITS] += state.resent_hits - before.resent_hits
+            numbers[_DROPPED_HITS] += state.dropped_hits - before.dropped_hits
+
     def snapshot(self) -> MetricsSnapshot:
         """Return the numbers; with a folder, the sums over all processes that share it."""
         self.enter()
         with self._lock:
             if self._slots is None:
-                return _snapshot(self._numbers)
+                return _snapshot(self._numbers, self._numbers[_JOURNAL_OLDEST])
             self._check_slot(time.monotonic())
-        columns = zip(*(array("Q", row) for row in self._slots.read_rows()), strict=True)
-        return _snapshot([sum(column) % _MODULUS for column in columns] or self._numbers)
+        rows = [array("Q", row) for row in self._slots.read_rows()] or [array("Q", self._numbers)]
+        oldest = min(filter(None, (row[_JOURNAL_OLDEST] for row in rows)), default=0)
+        return _snapshot([sum(column) % _MODULUS for column in zip(*rows, strict=True)], oldest)
 
     def _reset(self) -> None:
         # Reentrant, for a hit in a signal handler.
@@ -200,6 +231,8 @@ class HitMetrics(ForkSafe):
             return
         self._slot_log.recovered()
         self._numbers = memoryview(self._slot.memory).cast("Q")
+        # The slot may be that of a process that has ended, with its journal.
+        self._numbers[_JOURNAL_ENTRIES] = self._numbers[_JOURNAL_OLDEST] = 0
         for index, number in enumerate(counted):
             self._numbers[index] = (self._numbers[index] + number) % _MODULUS
 
@@ -216,7 +249,7 @@ def _slots(folder: str | Path, service: str) -> SlotFolder:
     return SlotFolder(Path(folder), service, _BYTES)
 
 
-def _snapshot(numbers: Sequence[int]) -> MetricsSnapshot:
+def _snapshot(numbers: Sequence[int], oldest: int) -> MetricsSnapshot:
     return MetricsSnapshot(
         outcomes=dict(zip(OUTCOMES, numbers, strict=False)),
         amount_total=numbers[_AMOUNT],
@@ -225,7 +258,12 @@ def _snapshot(numbers: Sequence[int]) -> MetricsSnapshot:
         round_trips=numbers[_ROUND_TRIPS],
         failed_round_trips=numbers[_FAILED_ROUND_TRIPS],
         batched_hits=numbers[_BATCHED_HITS],
-        batch_sizes=tuple(numbers[_SIZES:_LENGTH]),
+        batch_sizes=tuple(numbers[_SIZES:_JOURNAL]),
         replayed_hits=numbers[_REPLAYED_HITS],
         replayed_amount=numbers[_REPLAYED_AMOUNT],
+        journal_entries=numbers[_JOURNAL_ENTRIES],
+        journal_age=max(0.0, time.time() - oldest / 1000) if oldest else 0.0,
+        reconciliations=numbers[_RECONCILIATIONS],
+        resent_hits=numbers[_RESENT_HITS],
+        dropped_hits=numbers[_DROPPED_HITS],
     )

@@ -17,6 +17,7 @@ from ..config.config import Config
 from ..config.hints import find_hints
 from ..counter import RedisCounter
 from ..counting.hit import Hit
+from ..counting.journal import Journal
 from ..counting.metrics import HitMetrics
 from ..errors import CounterError, HitSpooledError, InvalidNameError, RateLimitExceededError
 from ..log_throttle import LogThrottle
@@ -83,6 +84,7 @@ class FlaskRedisCounter:
             durability=config.durability,
             spool=spool,
             metrics=HitMetrics(config.metrics_dir, service=config.service_id),
+            journal=Journal(config.journal_max, config.journal_full),
         )
         app.extensions[EXTENSION_KEY] = ExtensionState(
             counter,

@@ -25,7 +25,7 @@ LOCK_RETRY_DELAY = 0.01
 #: Pages (of 4 KiB) reserved for deleting rows when the file is full.
 SPARE_PAGES = 64
 
-_VERSION = 3
+_VERSION = 4
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS entry (
     id INTEGER PRIMARY KEY,
@@ -37,11 +37,13 @@ CREATE TABLE IF NOT EXISTS entry (
     amount INTEGER NOT NULL,
     hits INTEGER NOT NULL,
     hour TEXT NOT NULL,          -- hour in which the hits count
+    earlier INTEGER NOT NULL DEFAULT 0,  -- number of the writer's call to be stored before; 0: none
     sent REAL,                   -- when it was first sent, seconds since 1970; NULL: never
     UNIQUE (key, writer, number, token, sender)
 );
 PRAGMA user_version = {_VERSION};
 """
+_FROM_VERSION_3 = "ALTER TABLE entry ADD COLUMN earlier INTEGER NOT NULL DEFAULT 0"
 
 _T = TypeVar("_T")
 
@@ -161,8 +163,10 @@ class SpoolDatabase(ForkSafe):
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version != _VERSION or self._opened_inode != self._checked_inode:
                 (sound,) = database.execute("PRAGMA quick_check(1)").fetchone()
-                if sound != "ok" or version not in (0, _VERSION):
+                if sound != "ok" or version not in (0, 3, _VERSION):
                     raise sqlite3.DatabaseError(f"{sound}, version {version}")
+                if version == 3:
+                    database.execute(_FROM_VERSION_3)
                 database.executescript(_SCHEMA)
                 self._checked_inode = self._opened_inode
         except BaseException:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..counting.call import ScriptCall, is_stale, is_taken
+from ..counting.call import ScriptCall, is_behind, is_stale, is_taken
 from ..counting.hit import PendingHit
 from ..errors import (
     ConfigurationError,
@@ -47,6 +47,11 @@ MAX_ROWS = 500
 #: Seconds after its first attempt within which a row can be replayed: after that, the store may
 #: have deleted its record. One hour less than RECORD_TTL, for clocks that differ.
 REPLAY_WINDOW = RECORD_TTL - 3600
+
+#: Seconds after its first attempt in which a row waits for earlier calls of its writer that the
+#: store has lost, until the journal of the writer's process has sent them again. After that, the
+#: process has probably ended, and they are lost.
+RECONCILIATION_TIME = 60
 
 _log = logging.getLogger(__name__)
 
@@ -213,7 +218,7 @@ class Spool(ForkSafe):
                 "WHERE writer = ''"
             )
             rows = database.execute(
-                "SELECT id, hits, sent, key, amount, writer, number, token, hour, sender "
+                "SELECT id, hits, sent, earlier, key, amount, writer, number, token, hour, sender "
                 "FROM entry WHERE id > ? AND (sent IS NULL OR sent >= 0) ORDER BY id LIMIT ?",
                 (after, MAX_ROWS),
             ).fetchall()
@@ -243,6 +248,8 @@ class Spool(ForkSafe):
             if is_taken(reply):
                 conflicting.append(row)
                 continue
+            if is_behind(reply):
+                continue  # sent again later
             error = translate_error(reply, row.call.key)
             if isinstance(error, IdempotencyKeyReusedError):  # the hit can never be counted
                 _log.error("a spooled hit of %s was dropped, not counted: %s", row.call.key, error)
@@ -258,7 +265,8 @@ class Spool(ForkSafe):
             remove = "DELETE FROM entry WHERE id = ?"
             ours = [row for row in settled if database.execute(remove, (row.id,)).rowcount]
             database.executemany(remove, [(row.id,) for row in dropped])
-            renew = "UPDATE entry SET writer = new_id(), number = 1, sent = NULL WHERE id = ?"
+            renew = "UPDATE entry SET writer = new_id(), number = 1, earlier = 0, sent = NULL "
+            renew += "WHERE id = ?"
             database.executemany(renew, [(row.id,) for row in conflicting])
             return ours
 
@@ -273,18 +281,20 @@ class _Row:
 
     __slots__ = ("call", "hits", "id", "is_new")
 
-    def __init__(self, id_: int, hits: int, sent: float | None, *call: Any) -> None:
+    def __init__(self, id_: int, hits: int, sent: float | None, earlier: int, *call: Any) -> None:
         self.id = id_
         self.hits = hits
         self.is_new = sent is None
         key, amount, writer, number, idempotency_key, hour, sender = call
         self.call = ScriptCall(key, amount, writer, number, idempotency_key or None, hour, sender)
+        if sent is not None and time.time() - sent < RECONCILIATION_TIME:
+            self.call.earlier = earlier
 
 
 class _Entry:
     """A hit to write, with the columns of its row; ``done`` and ``error`` are the result."""
 
-    __slots__ = ("_columns", "_is_new", "done", "error")
+    __slots__ = ("_columns", "_earlier", "_is_new", "done", "error")
 
     def __init__(self, hit: PendingHit) -> None:
         self.done = False
@@ -293,6 +303,7 @@ class _Entry:
         call = hit.call if isinstance(hit.error, OutcomeUnknownError) else None
         hour = current_hour() if call is None else call.hour
         self._is_new = False
+        self._earlier = 0
         if hit.idempotency_key is not None:
             # The idempotency key is the identity, whether or not the hit was sent before.
             sent = None if call is None else time.time()
@@ -313,16 +324,19 @@ class _Entry:
                 *(call.key, call.writer, call.sequence, call.idempotency_key or "", call.sender),
                 *(call.amount, len(call.hits), hour, time.time()),
             )
+            self._earlier = call.earlier
         else:
             self._is_new = True
             open_row = int(re.sub(r"\D", "", hour))  # one open row for each hour
             self._columns = (hit.key, "", open_row, "", "", hit.amount, 1, hour, None)
 
     def write(self, database: sqlite3.Connection) -> None:
-        insert = "INSERT INTO entry (key, writer, number, token, sender, amount, hits, hour, sent) "
-        insert += "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
+        insert = "INSERT INTO entry "
+        insert += "(key, writer, number, token, sender, amount, hits, hour, sent, earlier) "
+        insert += "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
+        columns = (*self._columns, self._earlier)
         if not self._is_new:
-            database.execute(f"{insert} DO NOTHING", self._columns)
+            database.execute(f"{insert} DO NOTHING", columns)
             (stored_amount,) = database.execute(
                 "SELECT amount FROM entry "
                 "WHERE (key, writer, number, token, sender) = (?, ?, ?, ?, ?)",
@@ -335,7 +349,7 @@ class _Entry:
         cursor = database.execute(
             f"{insert} DO UPDATE SET amount = amount + excluded.amount, hits = hits + 1 "
             "WHERE amount <= ?",
-            (*self._columns, room),
+            (*columns, room),
         )
         if cursor.rowcount == 0:
             self.error = SpoolError(

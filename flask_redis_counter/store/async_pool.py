@@ -16,6 +16,7 @@ from .connections import (
     WAITAOF_PROBE,
     Command,
     ConnectionFactory,
+    ask_async,
     check_fsync,
     pack_commands,
 )
@@ -68,23 +69,24 @@ class AsyncConnectionPool:
         """
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            replies = await self.round_trip(lambda: commands, deadline)
+            replies = await self.round_trip(lambda _: commands, deadline)
         except StoreRejectedError as error:
             if not is_reconnect_reply(error):
                 raise
         else:
             if not condition(map(is_reconnect_reply, replies)):
                 return replies
-        return await self.round_trip(lambda: commands, deadline)
+        return await self.round_trip(lambda _: commands, deadline)
 
     async def round_trip(
-        self, prepare: Callable[[], Sequence[Command]], deadline: float
+        self, prepare: Callable[[str], Sequence[Command]], deadline: float
     ) -> list[Any]:
         """Get a connection, send commands on it, and return the replies.
 
         Raises the errors of :meth:`ConnectionPool.round_trip`.
 
-        :param prepare: called when there is a connection; returns the commands.
+        :param prepare: called with the server's history when there is a connection; returns the
+            commands.
         :param deadline: end of both steps, by the loop's clock.
         """
         if self._slots.locked():
@@ -105,7 +107,9 @@ class AsyncConnectionPool:
         except TimeoutError as error:
             raise StoreUnavailableError("no connection to the store is free") from error
 
-    async def _send(self, prepare: Callable[[], Sequence[Command]], deadline: float) -> list[Any]:
+    async def _send(
+        self, prepare: Callable[[str], Sequence[Command]], deadline: float
+    ) -> list[Any]:
         connection = await self._acquire(deadline - self.attempt_timeout)
         replies: list[Any] = []
         usable = is_stale = False
@@ -113,7 +117,7 @@ class AsyncConnectionPool:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self.attempt_timeout, connection._writer.transport.abort)
         try:
-            commands = prepare()
+            commands = prepare(connection.history)
             await connection.send_packed_command(
                 pack_commands(connection, commands), check_health=False
             )
@@ -166,7 +170,7 @@ class AsyncConnectionPool:
             async with asyncio.timeout_at(min(deadline, loop.time() + self.attempt_timeout)):
                 connection = await self._factory.connect_async(self.attempt_timeout)
                 if self._durability == "fsync":
-                    await _check_fsync(connection)
+                    check_fsync(await ask_async(connection, WAITAOF_PROBE))
         except BaseException as error:
             if connection is not None:
                 await connection.disconnect(nowait=True)
@@ -180,16 +184,3 @@ class AsyncConnectionPool:
             raise self._factory.make_unavailable(self._last_error, self.attempt_timeout) from error
         self._last_error = None
         return connection
-
-
-async def _check_fsync(connection: Any) -> None:
-    await connection.send_packed_command(
-        pack_commands(connection, WAITAOF_PROBE), check_health=False
-    )
-    replies: list[Any] = []
-    for _ in WAITAOF_PROBE:
-        try:
-            replies.append(await connection.read_response())
-        except ResponseError as error:
-            replies.append(error)
-    check_fsync(replies)

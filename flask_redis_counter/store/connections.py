@@ -24,6 +24,7 @@ from ..errors import (
 from ..log_throttle import warn_once
 from .causes import find_cause
 from .sentinels import NoMasterError
+from .server_state import IDENTITY_PROBE, parse_history, parse_sections
 from .target import describe_option, parse_target
 
 Command: TypeAlias = Sequence[str | bytes | int]
@@ -85,20 +86,18 @@ class ConnectionFactory:
     def connect(self, timeout: float) -> Any:
         """Return a new connection.
 
+        Its attribute ``history`` is the history of the server (:class:`.ServerState`).
+
         :param timeout: seconds to wait for a Sentinel's answer.
         :raises NoMasterError: the Sentinels name no master that can be used.
         :raises RedisError: connecting failed, or the server rejects the credentials.
         """
-        if self._sentinels is None:
-            connection = self._make()
-            connection.connect()
-            return connection
         problems: list[Exception] = []
-        for host, port in self._sentinels.wait_for_masters(timeout):
-            connection = self._make(host=host, port=port)
+        for options in self._addresses(timeout):
+            connection = self._make(**options)
             try:
                 connection.connect()
-                _check_role(connection, _ask_role(connection))
+                self._identify(connection, ask(connection, IDENTITY_PROBE))
             except Exception as error:
                 connection.disconnect()
                 problems.append(error)
@@ -108,28 +107,41 @@ class ConnectionFactory:
 
     async def connect_async(self, timeout: float) -> Any:
         """Return a new connection, as :meth:`connect`, in an event loop."""
-        if self._sentinels is None:
-            return await self._open(self._make())
-        masters = self._sentinels.masters() or await asyncio.to_thread(
-            self._sentinels.wait_for_masters, timeout
-        )
+        if self._sentinels is None or self._sentinels.masters():
+            addresses = self._addresses(0)
+        else:
+            addresses = await asyncio.to_thread(self._addresses, timeout)
         problems: list[Exception] = []
-        for host, port in masters:
+        for options in addresses:
+            connection = self._make(**options)
             try:
-                return await self._open(self._make(host=host, port=port), check=True)
-            except Exception as error:
+                await connection.connect()
+                self._identify(connection, await ask_async(connection, IDENTITY_PROBE))
+            except BaseException as error:
+                await connection.disconnect(nowait=True)
+                if not isinstance(error, Exception):  # a cancellation
+                    raise
                 problems.append(error)
+            else:
+                return connection
         raise problems[0]
 
-    async def _open(self, connection: Any, *, check: bool = False) -> Any:
-        try:
-            await connection.connect()
-            if check:
-                _check_role(connection, await _ask_role_async(connection))
-        except BaseException:  # also a cancellation
-            await connection.disconnect(nowait=True)
-            raise
-        return connection
+    def _addresses(self, timeout: float) -> list[dict[str, Any]]:
+        """Return options with the store's address, the best ones first."""
+        if self._sentinels is None:
+            return [{}]
+        masters = self._sentinels.wait_for_masters(timeout)
+        return [{"host": host, "port": port} for host, port in masters]
+
+    def _identify(self, connection: Any, replies: Sequence[Any]) -> None:
+        """Note a server's history, and check its role if it is said to be a master."""
+        info = parse_sections(replies)
+        if self._sentinels is not None and info.get("role") == "slave":
+            raise NoMasterError(
+                f"the Sentinels name {connection.host}:{connection.port}, which is a replica",
+                "wait until they have agreed on a master, or read their log",
+            )
+        connection.history = parse_history(info)
 
     @property
     def may_switch(self) -> bool:
@@ -160,34 +172,38 @@ class ConnectionFactory:
         return unavailable
 
 
-def _check_role(connection: Any, reply: Any) -> None:
-    """Check that a server is a master.
-
-    :param reply: its reply to ``INFO replication``; an error reply as redis-py's exception.
-    :raises NoMasterError: it is a replica.
-    """
-    if isinstance(reply, bytes) and b"role:slave" in reply:
-        place = f"{connection.host}:{connection.port}"
-        raise NoMasterError(
-            f"the Sentinels name {place}, which is a replica",
-            "wait until they have agreed on a master, or read their log",
-        )
-
-
-def _ask_role(connection: Any) -> Any:
-    connection.send_command("INFO", "replication")
-    try:
-        return connection.read_response()
-    except ResponseError as error:  # this user may not run INFO
-        return error
+def ask(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    """Send commands on a connection; an error reply is redis-py's exception in the list."""
+    connection.send_packed_command(pack_commands(connection, commands))
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(connection.read_response())
+        except ResponseError as error:
+            replies.append(error)
+        except RedisError as error:
+            raise _explain_end(replies) or error from error
+    return replies
 
 
-async def _ask_role_async(connection: Any) -> Any:
-    await connection.send_command("INFO", "replication")
-    try:
-        return await connection.read_response()
-    except ResponseError as error:
-        return error
+async def ask_async(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    """Send commands on a connection of an event loop, as :func:`ask`."""
+    await connection.send_packed_command(pack_commands(connection, commands), check_health=False)
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except ResponseError as error:
+            replies.append(error)
+        except RedisError as error:
+            raise _explain_end(replies) or error from error
+    return replies
+
+
+def _explain_end(replies: Sequence[Any]) -> Exception | None:
+    """Return the error reply after which a server closed a connection, e.g. too many clients."""
+    last = replies[-1] if replies else None
+    return last if isinstance(last, Exception) else None
 
 
 def check_fsync(replies: Sequence[Any]) -> None:

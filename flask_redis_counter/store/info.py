@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from ..errors import StoreRejectedError
 from .operation import Operation
 from .replies import raise_for_error
+from .server_state import parse_info
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,6 @@ class StoreInfo:
     append_only_ok: bool
     saved: datetime
     saved_ok: bool
-
-
-def parse_info(section: bytes) -> dict[str, str]:
-    """Return the fields of a section of INFO."""
-    lines = section.decode("utf-8", "replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 def parse_server(info: Mapping[str, str]) -> tuple[str, str]:

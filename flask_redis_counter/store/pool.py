@@ -29,10 +29,12 @@ from .connections import (
     WAITAOF_PROBE,
     Command,
     ConnectionFactory,
+    ask,
     check_fsync,
     pack_commands,
 )
 from .replies import REJECTIONS, is_reconnect_reply, make_rejection, must_reconnect
+from .target import Target
 
 #: Maximum concurrent attempts to connect. Another one starts only if the others hang.
 MAX_CONNECTORS = 16
@@ -41,7 +43,7 @@ MAX_CONNECTORS = 16
 class ConnectionPool(ForkSafe):
     """Connections to one Redis-compatible server, shared by the threads of a process.
 
-    :param target: a URL or a ready :class:`redis.Redis`.
+    :param target: a URL, a ready :class:`redis.Redis`, or its parsed arguments.
     :param timeout: seconds that one call may take.
     :param durability: checked on each new connection.
     :ivar attempt_timeout: seconds for connecting, and again for the replies.
@@ -49,7 +51,11 @@ class ConnectionPool(ForkSafe):
     """
 
     def __init__(
-        self, target: str | redis.Redis, *, timeout: float, durability: Durability = "memory"
+        self,
+        target: str | redis.Redis | Target,
+        *,
+        timeout: float,
+        durability: Durability = "memory",
     ) -> None:
         self._timeout = timeout
         self._durability = durability
@@ -85,19 +91,20 @@ class ConnectionPool(ForkSafe):
         """
         deadline = time.monotonic() + self._timeout
         try:
-            replies = self.round_trip(lambda: commands, deadline)
+            replies = self.round_trip(lambda _: commands, deadline)
         except StoreRejectedError as error:
             if not is_reconnect_reply(error):
                 raise
         else:
             if not condition(map(is_reconnect_reply, replies)):
                 return replies
-        return self.round_trip(lambda: commands, deadline)
+        return self.round_trip(lambda _: commands, deadline)
 
-    def round_trip(self, prepare: Callable[[], Sequence[Command]], deadline: float) -> list[Any]:
+    def round_trip(self, prepare: Callable[[str], Sequence[Command]], deadline: float) -> list[Any]:
         """Get a connection, send commands on it, and return the replies.
 
-        :param prepare: called when there is a connection; returns the commands.
+        :param prepare: called with the server's history when there is a connection; returns the
+            commands.
         :param deadline: end of both steps, by :func:`time.monotonic`.
         :raises StoreUnavailableError: nothing was sent.
         :raises StoreRejectedError: the server rejects all commands (loading, no
@@ -109,7 +116,7 @@ class ConnectionPool(ForkSafe):
         replies: list[Any] = []
         usable = is_stale = False
         try:
-            commands = prepare()
+            commands = prepare(connection.history)
             connection.send_packed_command(pack_commands(connection, commands))
             for _ in commands:
                 try:
@@ -253,7 +260,7 @@ class ConnectionPool(ForkSafe):
             try:
                 connection = self._factory.connect(self.attempt_timeout)
                 if self._durability == "fsync":
-                    _check_fsync(connection)
+                    check_fsync(ask(connection, WAITAOF_PROBE))
             except BaseException as error:
                 # Callers that came during the attempt get another one: the store may be back.
                 with self._lock:
@@ -266,17 +273,6 @@ class ConnectionPool(ForkSafe):
                 self._down = False
                 self._last_error = None
                 self._release(connection)
-
-
-def _check_fsync(connection: Any) -> None:
-    connection.send_packed_command(pack_commands(connection, WAITAOF_PROBE))
-    replies: list[Any] = []
-    for _ in WAITAOF_PROBE:
-        try:
-            replies.append(connection.read_response())
-        except ResponseError as error:
-            replies.append(error)
-    check_fsync(replies)
 
 
 def _is_fresh(connection: Any) -> bool:

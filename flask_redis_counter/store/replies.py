@@ -39,7 +39,7 @@ _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 #: Error replies that a server sends instead of executing a command, and those of our scripts, which
 #: fail before they change anything. redis-py has exception classes for most other codes.
 _UNCHANGED = re.compile(
-    r"^(OOM|MISCONF|NOREPLICAS|DENIED|STALE|TAKEN|FORGOTTEN|Protocol error)\b"
+    r"^(OOM|MISCONF|NOREPLICAS|DENIED|STALE|TAKEN|FORGOTTEN|BEHIND|Protocol error)\b"
     r"|unknown command|\bscript\b"
 )
 
@@ -132,13 +132,14 @@ def translate_script_error(error: StoreRejectedError, key: str) -> CounterError:
 def must_reconnect(error: BaseException | None) -> bool:
     """Return whether an error reply concerns this connection only; nothing was executed.
 
-    The server became a replica, no longer accepts the login, or is loading its data. A new
-    connection reaches the primary if the store's host name now points to it.
+    The server became a replica, no longer accepts the login, is loading its data, or has lost
+    writes. A new connection reaches the primary if the store's host name now points to it, and
+    learns of its history.
     """
     if isinstance(error, (ReadOnlyError, BusyLoadingError, ClusterDownError, AuthenticationError)):
         return True
     # Redis 6 embeds the error of a script's command in a sentence.
-    return str(error).startswith("UNBLOCKED ") or "-READONLY " in str(error)
+    return str(error).startswith(("UNBLOCKED ", "BEHIND ")) or "-READONLY " in str(error)
 
 
 def is_reconnect_reply(reply: object) -> bool:

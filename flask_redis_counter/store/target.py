@@ -6,7 +6,7 @@ import re
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from ssl import CERT_NONE
@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import redis
+import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -43,11 +44,13 @@ class Target:
 
 
 def parse_target(target: object, library: ModuleType) -> Target:
-    """Return the arguments for a URL, or for a client of the library.
+    """Return the arguments for a URL, for a client of the library, or for a ready target.
 
     :param library: :mod:`redis` or :mod:`redis.asyncio`.
     :raises ConfigurationError: the URL is invalid, or the target is not a client of the library.
     """
+    if isinstance(target, Target):
+        return target
     if isinstance(target, str):
         found = _parse_url(check_url(target), library)
     elif isinstance(target, library.Redis):
@@ -57,6 +60,20 @@ def parse_target(target: object, library: ModuleType) -> Target:
         raise ConfigurationError("store", problem + _remedy_for(target))
     _check_options(found.kwargs, secure=issubclass(found.connection_class, library.SSLConnection))
     return found
+
+
+def thread_target(client: redis.asyncio.Redis) -> Target | None:
+    """Return the target of a client for asyncio, for threads; None if its class has no twin."""
+    found = parse_target(client, redis.asyncio)
+    twin = _THREAD_CLASSES.get(found.connection_class)
+    return None if twin is None else replace(found, connection_class=twin)
+
+
+_THREAD_CLASSES: dict[type, type] = {
+    redis.asyncio.Connection: redis.Connection,
+    redis.asyncio.SSLConnection: redis.SSLConnection,
+    redis.asyncio.UnixDomainSocketConnection: redis.UnixDomainSocketConnection,
+}
 
 
 def _parse_url(url: str, library: ModuleType) -> Target:

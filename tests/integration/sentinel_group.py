@@ -94,7 +94,7 @@ class SentinelGroup:
     def fail_over(self) -> None:
         """Switch the roles by command, and wait until the Sentinels agree."""
         old = self.named_master()
-        self.ask(self.sentinels[0]).execute_command("SENTINEL", "FAILOVER", SERVICE)
+        wait_until(self._starts_failover, timeout=20, what="the end of the last failover")
         self.wait_for_switch(old)
 
     def wait_for_switch(self, old: RedisServerProcess) -> None:
@@ -107,6 +107,13 @@ class SentinelGroup:
             sentinel.kill()
         for client in self._clients.values():
             client.close()
+
+    def _starts_failover(self) -> bool:
+        try:
+            self.ask(self.sentinels[0]).execute_command("SENTINEL", "FAILOVER", SERVICE)
+        except redis.ResponseError:  # INPROG, or no replica that can be promoted yet
+            return False
+        return True
 
     def _count_replicas(self) -> int:
         replicas = self._clients[self.servers[0].port].info("replication")

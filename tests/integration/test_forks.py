@@ -16,6 +16,7 @@ import pytest
 from flask import Response
 
 from flask_redis_counter import AsyncRedisCounter, RedisCounter, Spool
+from flask_redis_counter.counting.journal_keeper import JournalKeeper
 from flask_redis_counter.errors import CounterError, StoreUnavailableError
 from flask_redis_counter.stats import HitMetrics
 from flask_redis_counter.testing import wait_until
@@ -138,17 +139,38 @@ def test_threads_of_a_forked_child_can_count_at_once(counter):
     assert sorted(values) == list(range(2, 802))
 
 
+@pytest.fixture(autouse=True)
+def _no_journal_thread(request, monkeypatch):
+    """Start no thread that keeps the journal: a fork in C may copy the locks that it holds."""
+    if "journal" not in request.node.name:
+        monkeypatch.setattr(JournalKeeper, "start", lambda keeper: None)
+
+
+def test_forks_while_the_journal_is_kept(counter):
+    """A fork stops the journal's thread; parent and child go on, each with its own journal."""
+    counter.hit("visits")
+    results = FORK.Queue()
+    for number in range(3):
+        child = start_child(_count_in_threads, counter, results)
+        assert len(results.get(timeout=30)) == 80
+        child.join(30)
+        assert counter.hit("visits").value == 82 + 81 * number
+    wait_until(lambda: not len(counter.journal), timeout=10, what="an empty journal")
+
+
 @contextmanager
 def copy_of(work, *arguments, as_snapshot=False):
     """Fork this process in C, as uWSGI does, and yield a function that returns the result.
 
     :param as_snapshot: whether the copy has the same process id, as a restored snapshot.
     """
+    gc.collect()
     for thread in threading.enumerate():
-        # The thread that connected to the store may be about to end. A fork in C while another
-        # thread waits for the GIL copies the lock as it is.
-        if "_connect_loop" in thread.name:
-            thread.join(30)
+        # The thread that connected to the store may be about to end, as are those that keep the
+        # journals of earlier tests. A fork in C while another thread waits for the GIL copies the
+        # lock as it is.
+        if "_connect_loop" in thread.name or "_keep" in thread.name:
+            thread.join(10)
     reading, writing = os.pipe()
     pid = os.getpid()
     child = ctypes.PyDLL(None).fork()

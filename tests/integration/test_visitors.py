@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from flask_redis_counter import AsyncRedisCounter, Limits, RateLimit, RedisCounter
+from flask_redis_counter.counting.journal import Journal
 from flask_redis_counter.counting.visitors import MAX_VISITORS, VisitorCache
 from flask_redis_counter.transfer import CounterRecord, DayRecord
 from flask_redis_counter.transfer.transfer import Transfer
@@ -83,7 +84,7 @@ def test_visitors_lost_in_a_restored_snapshot_count_again(start_server):
     """A server that starts from an older snapshot gets the lost visitors again."""
     server = start_server("--appendonly", "no")
     with (
-        RedisCounter(server.url, timeout=10) as counter,
+        RedisCounter(server.url, timeout=10, journal=Journal(0)) as counter,
         redis.Redis.from_url(server.url) as client,
     ):
         RedisCounter(server.url).hit("visits", visitor="first")

@@ -16,6 +16,7 @@ from flask_redis_counter import (
     FlaskRedisCounter,
     Hit,
     HitSpooledError,
+    Journal,
     Limits,
     Outcome,
     OutcomeUnknownError,
@@ -49,6 +50,7 @@ from flask_redis_counter.errors import (
 from flask_redis_counter.stats import (
     CounterSummary,
     HitMetrics,
+    JournalState,
     MetricsSnapshot,
     Overview,
     StoreInfo,
@@ -116,12 +118,14 @@ with RedisCounter("redis://localhost", prefix="site:", timeout=0.2) as counter:
     assert_type(counter.overview(["visits"]), Overview)
     assert_type(counter.overview().counters, list[CounterSummary])
     assert_type(counter.store_info(), StoreInfo)
+    assert_type(counter.journal.state(), JournalState)
 
 metrics, visitors_cache = HitMetrics(), VisitorCache()
 spool = Spool("/var/spool/counter")
 shared = RedisCounter("redis://localhost", spool=spool, metrics=metrics, visitors=visitors_cache)
 assert_type(RedisCounter.from_env({"COUNTER_PREFIX": "site:"}, timeout=1), RedisCounter)
 assert_type(RedisCounter.from_env(), RedisCounter)
+assert_type(RedisCounter("redis://localhost", journal=Journal(10, "reject")), RedisCounter)
 RedisCounter.from_env(time=1)  # type: ignore[call-arg]
 
 

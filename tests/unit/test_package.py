@@ -21,6 +21,7 @@ ROOT_NAMES = {
     "FlaskRedisCounter",
     "Hit",
     "HitSpooledError",
+    "Journal",
     "Limits",
     "Outcome",
     "OutcomeUnknownError",

@@ -39,6 +39,7 @@ class ServiceApplication:
             spool=state.counter.spool,
             metrics=state.counter.metrics,
             visitors=state.counter.visitors,
+            journal=state.counter.journal,
         )
         state.counter.start_replaying()  # only worker processes create this object
         self._flask = FlaskThreads(app)

@@ -68,6 +68,8 @@ class Server:
 
     def _hit(self, command, key, record, number, amount):
         batch, answer = self.records.get(record, ("0:", b""))
+        this, sender, *earlier = number.split(":")
+        number = f"{this}:{sender}"
         if batch == number:
             return answer
         last, this = (int(one.partition(":")[0]) for one in (batch, number))
@@ -75,6 +77,8 @@ class Server:
             return make_refusal("TAKEN this number was another batch's: the writer was copied")
         if last > this:
             return make_refusal("STALE this writer has sent later batches")
+        if earlier and last < int(earlier[0]):
+            return make_refusal("BEHIND an earlier batch of this writer is lost")
         answer = self._incrby(command, key, amount)
         if isinstance(answer, bytes):
             self.records[record] = (number, answer)

@@ -44,6 +44,19 @@ def corrupt_files(file):
     return sorted(file.path.parent.glob("*.corrupt-*Z"))
 
 
+def test_file_of_the_last_version_is_converted(file):
+    """The rows of a file of version 3 stay, and follow no earlier call."""
+    put(file)
+    with closing(sqlite3.connect(file.path)) as database:
+        database.execute("ALTER TABLE entry DROP COLUMN earlier")
+        database.execute("PRAGMA user_version = 3")
+    assert query(file, "SELECT key, earlier FROM entry") == [("visits", 0)]
+    put(file, "others")
+    assert query(file, "PRAGMA user_version") == [(4,)]
+    assert keys(file) == ["visits", "others"]
+    assert corrupt_files(file) == []
+
+
 def test_commit_waits_for_the_disk(file):
     """Each commit syncs the rows and the end of their journal to the disk."""
     assert query(file, "PRAGMA synchronous") == [(2,)]
@@ -145,7 +158,7 @@ def test_invalid_file_is_set_aside(file, caplog, content, reason):
         f"the spool was corrupt ({reason}); it was renamed to {aside}, and its hits are NOT "
         "counted; a new spool takes its place"
     )
-    assert query(file, "PRAGMA user_version") == [(3,)]
+    assert query(file, "PRAGMA user_version") == [(4,)]
 
 
 def test_journal_of_a_corrupt_file_is_set_aside_with_it(file):

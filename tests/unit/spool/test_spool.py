@@ -9,6 +9,7 @@ import pytest
 
 from flask_redis_counter import Spool
 from flask_redis_counter.counting.batcher import Batcher
+from flask_redis_counter.counting.journal import Journal
 from flask_redis_counter.errors import (
     ConfigurationError,
     HitSpooledError,
@@ -19,7 +20,7 @@ from flask_redis_counter.errors import (
     StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.spool.spool import REPLAY_WINDOW
+from flask_redis_counter.spool.spool import RECONCILIATION_TIME, REPLAY_WINDOW
 from flask_redis_counter.store.operation import run
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.validation import MAX_VALUE
@@ -234,6 +235,53 @@ def test_stale_row_is_taken_as_counted(spool):
     assert replay_to(spool, server) == 1
     assert server.values == {"visits": 1}
     assert spool.pending_hits() == 0
+
+
+def test_row_waits_for_lost_calls_before_it(spool, monkeypatch):
+    """A spooled call is not stored before those that the journal sends again, for a minute."""
+    journal = Journal()
+    batcher = Batcher(journal=journal)
+    first = add_hits(batcher, make_hit())
+    server = Server()
+    while not first.done:
+        first.apply_replies(server.execute(first.commands("one")))
+    batcher.finish(first)
+    unknown = make_hit()
+    batch = add_hits(batcher, unknown)
+    batch.commands("one")
+    fail_until_deadline(batcher, batch, SILENT)
+    spool.add(unknown)
+    promoted = Server()
+    assert replay_to(spool, promoted) == 0
+    assert spool.pending_hits() == 1
+    late = time.time() + RECONCILIATION_TIME + 1
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: late)
+        copy = Server()
+        copy.records, copy.scripts = dict(promoted.records), dict(promoted.scripts)
+        assert replay_to(spool, copy) == 1
+    assert copy.values == {"visits": 1}
+
+
+def test_row_counts_after_the_journal_has_sent_the_lost_calls(spool):
+    """Journal and spool together restore the sum."""
+    journal = Journal()
+    batcher = Batcher(journal=journal)
+    first = add_hits(batcher, make_hit(amount=5))
+    server = Server()
+    while not first.done:
+        first.apply_replies(server.execute(first.commands("one")))
+    batcher.finish(first)
+    unknown = make_hit(amount=2)
+    batch = add_hits(batcher, unknown)
+    batch.commands("one")
+    fail_until_deadline(batcher, batch, SILENT)
+    spool.add(unknown)
+    promoted = Server()
+    assert replay_to(spool, promoted) == 0
+    promoted.execute([entry.call.command() for entry in journal.foreign("two")])
+    assert replay_to(spool, promoted) == 1
+    assert promoted.values == {"visits": 7}
 
 
 def test_row_with_a_number_of_a_copied_process_is_renumbered(spool):

@@ -1,0 +1,238 @@
+"""Journal: the acknowledged calls of a process that the store may still lose.
+
+A store that replicates or syncs its disk after it has replied loses its last writes in a failover,
+or when its machine fails. The process that acknowledged those hits still has them here, and sends
+them again. Sequence numbers make that safe: the store counts again only what it has lost.
+
+Why the sums are exact: the calls of a writer on a counter are numbered, and are stored in that
+order. After a failover, the new master's state is a prefix of the old history. Each call names the
+number of an earlier one in the journal, and the script rejects it (``BEHIND``) if that one is not
+stored. So a call is never stored before those that were acknowledged before it, and the entries of
+a writer and a counter, sent again in their order, restore exactly what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ..errors import ConfigurationError, printable
+from ..forking import ForkSafe
+from ..log_throttle import LogThrottle
+from ..validation import OnFull
+from .call import ScriptCall
+from .counted_call import CountedCall
+
+#: Maximum number of entries by default: five seconds of hits at the highest rate that was measured,
+#: in a few megabytes.
+DEFAULT_LIMIT = 20_000
+MAX_LIMIT = 1_000_000
+
+_log = logging.getLogger(__name__)
+
+
+class Entry:
+    """An acknowledged call.
+
+    :ivar call: the call, with only the hits that counted.
+    :ivar history: history of the store in which it was acknowledged last; ``""``: unknown.
+    :ivar at: time of that, by :func:`time.monotonic`.
+    """
+
+    __slots__ = ("at", "call", "history")
+
+    def __init__(self, call: CountedCall, history: str, at: float) -> None:
+        self.call: CountedCall = call
+        self.history: str = history
+        self.at: float = at
+
+
+@dataclass(frozen=True, slots=True)
+class JournalState:
+    """State of a journal, for reports.
+
+    :ivar entries: number of acknowledged calls in it.
+    :ivar oldest_at: time at which the oldest of them was acknowledged, by :func:`time.monotonic`;
+        None if there is none.
+    :ivar reconciliations: number of times that lost calls were sent again.
+    :ivar resent_hits: number of hits in them.
+    :ivar dropped_hits: number of hits that were dropped because the journal was full.
+    """
+
+    entries: int
+    oldest_at: float | None
+    reconciliations: int
+    resent_hits: int
+    dropped_hits: int
+
+
+class Journal(ForkSafe):
+    """Acknowledged calls that the store may still lose, in the order of their acknowledgements.
+
+    Thread-safe; shared by all counters of a process that use the same store. A forked child starts
+    with an empty one: its parent sends the calls again.
+
+    :param limit: maximum number of entries, 0 to 1,000,000; 0: it stays empty.
+    :param on_full: what happens to a hit when the journal is full: ``reject`` it, or count it and
+        ``drop`` the oldest entry, which the store may then lose.
+    :raises ConfigurationError: the limit is out of bounds.
+    """
+
+    def __init__(self, limit: int = DEFAULT_LIMIT, on_full: OnFull = "drop") -> None:
+        if not isinstance(limit, int) or not 0 <= limit <= MAX_LIMIT:
+            raise ConfigurationError(
+                "COUNTER_JOURNAL_MAX", f"{printable(limit)} is not an integer from 0 to {MAX_LIMIT}"
+            )
+        self.limit: int = limit
+        self.on_full: OnFull = on_full
+        #: Called after entries were added, and when a counter is closed; the keeper sets both.
+        self.on_entry: Callable[[], None] | None = None
+        self.on_close: Callable[[], None] | None = None
+        self._full_log: LogThrottle = LogThrottle(_log, "the journal has room again")
+        super().__init__()
+        self.enter()
+
+    def _reset(self) -> None:
+        # Reentrant, for a hit in a signal handler.
+        self._lock = threading.RLock()
+        self._entries: deque[Entry] = deque()
+        self._chains: dict[tuple[str, str], deque[Entry]] = {}
+        self._reconciliations = 0
+        self._resent_hits = 0
+        self._reported_hits = 0
+        self._dropped_hits = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def rejects(self) -> bool:
+        """Whether it is full, and new hits have to be rejected."""
+        return self.on_full == "reject" and len(self._entries) >= self.limit > 0
+
+    def add(self, calls: Iterable[ScriptCall], history: str) -> None:
+        """Add calls that were just acknowledged.
+
+        :param history: history of the store, as its connection had it; ``""``: unknown.
+        """
+        if not self.limit:
+            return
+        with self._lock:
+            now = time.monotonic()
+            for call in calls:
+                counted = call.counted()
+                if counted is None:
+                    continue
+                entry = Entry(counted, history, now)
+                if len(self._entries) >= self.limit:
+                    self._drop_oldest()
+                self._entries.append(entry)
+                if counted.idempotency_key is None:
+                    self._chains.setdefault((call.key, call.writer), deque()).append(entry)
+        if self._entries and self.on_entry is not None:
+            self.on_entry()
+
+    def last_sequence(self, key: str, writer: str) -> int:
+        """Return the number of a writer's last call on a counter that is in the journal, or 0."""
+        chain = self._chains.get((key, writer))
+        if chain:
+            with suppress(IndexError):  # emptied meanwhile
+                return chain[-1].call.sequence
+        return 0
+
+    def missing(self, key: str, writer: str, history: str) -> list[Entry]:
+        """Return a writer's calls on a counter that a store may lack, in their order.
+
+        :param history: history of the store. Calls that were acknowledged in it, and are not
+            stored any more, were deleted on purpose (``FLUSHALL``).
+        """
+        with self._lock:
+            chain = self._chains.get((key, writer), ())
+            return [entry for entry in chain if not history or entry.history != history]
+
+    def foreign(self, history: str) -> list[Entry]:
+        """Return the entries that were acknowledged in another history, in their order."""
+        with self._lock:
+            return [entry for entry in self._entries if entry.history != history]
+
+    def confirm(self, entries: Sequence[Entry], history: str) -> None:
+        """Record that entries were sent again, and are stored in a history."""
+        with self._lock:
+            now = time.monotonic()
+            for entry in entries:
+                entry.history = history
+                entry.at = now
+                self._resent_hits += entry.call.hit_count
+
+    def take_resent(self) -> int:
+        """Return the number of hits that were sent again since the last call.
+
+        If there are any, that is one more reconciliation.
+        """
+        with self._lock:
+            resent = self._resent_hits - self._reported_hits
+            self._reported_hits = self._resent_hits
+            if resent:
+                self._reconciliations += 1
+            return resent
+
+    def now(self) -> float:
+        """Return a time that separates the entries so far from later ones."""
+        with self._lock:
+            return time.monotonic()
+
+    def drop_safe(self, before: float, history: str | None) -> None:
+        """Remove the oldest entries, up to a time.
+
+        :param before: only entries that were acknowledged before this time.
+        :param history: only entries of this history; None: of any.
+        """
+        with self._lock:
+            while self._entries:
+                oldest = self._entries[0]
+                if oldest.at >= before or (history is not None and oldest.history != history):
+                    break
+                self._remove_oldest()
+            if len(self._entries) < self.limit:
+                self._full_log.recovered()
+
+    def close(self) -> None:
+        """Do not wait for a store that is down. The journal can still be used."""
+        if self.on_close is not None:
+            self.on_close()
+
+    def state(self) -> JournalState:
+        """Return the state for reports."""
+        self.enter()
+        with self._lock:
+            return JournalState(
+                len(self._entries),
+                self._entries[0].at if self._entries else None,
+                self._reconciliations,
+                self._resent_hits,
+                self._dropped_hits,
+            )
+
+    def _drop_oldest(self) -> None:
+        self._dropped_hits += self._remove_oldest().call.hit_count
+        self._full_log.log(
+            logging.WARNING,
+            "the journal of acknowledged hits is full (%d): a failover or a crash of the store now "
+            "loses those that left it; check the replicas and the disk of the store",
+            self.limit,
+        )
+
+    def _remove_oldest(self) -> Entry:
+        entry = self._entries.popleft()
+        if entry.call.idempotency_key is None:
+            place = (entry.call.key, entry.call.writer)
+            chain = self._chains[place]
+            chain.popleft()
+            if not chain:
+                del self._chains[place]
+        return entry

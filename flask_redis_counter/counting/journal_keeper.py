@@ -1,0 +1,159 @@
+"""Thread that removes safe entries from a journal, and sends lost ones again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ..errors import StoreError, StoreRejectedError
+from ..forking import ForkSafe, around_fork
+from ..store.pool import ConnectionPool
+from ..store.scripts import HIT, HIT_ONCE
+from ..store.server_state import STATE_PROBE, parse_state
+from .call import is_stale
+from .journal import Entry, Journal
+from .metrics import HitMetrics
+from .safety import SafetyTracker
+
+#: Seconds between two questions about the state of the store.
+POLL_INTERVAL = 0.25
+
+#: Maximum number of entries that are sent again in one round trip.
+RESEND_SIZE = 500
+
+_log = logging.getLogger(__name__)
+
+
+class JournalKeeper(ForkSafe):
+    """Keeps a journal short and its entries stored. Its thread runs while there are entries.
+
+    It asks the store for its state. If its history has changed, it may have lost writes: all
+    entries that were acknowledged before are sent again, in their order. Dispatchers may do the
+    same at the same time for the counters that they hit.
+
+    A fork by Python stops the thread, and the next entry starts it again.
+
+    :param journal: the journal.
+    :param pool: connections that no hit waits for.
+    :param metrics: records the state of the journal.
+    """
+
+    _thread: threading.Thread | None
+
+    def __init__(self, journal: Journal, pool: ConnectionPool, metrics: HitMetrics) -> None:
+        self._journal = journal
+        self._pool = pool
+        self._metrics = metrics
+        super().__init__()
+        self.enter()
+        around_fork(before=self._stop)
+        journal.on_entry, journal.on_close = self.start, self.close
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._thread = None
+        self._stopping = threading.Event()
+        self._is_closing = False
+        self._reported = self._journal.state()
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        self.enter()
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is None:
+                self._stopping = threading.Event()
+                self._is_closing = False
+                # It does not keep this object alive, nor the journal.
+                arguments = weakref.ref(self), self._stopping
+                thread = threading.Thread(target=_keep, args=arguments, daemon=True)
+                with suppress(RuntimeError):  # the system is out of threads, or Python exits
+                    thread.start()
+                    self._thread = thread
+
+    def close(self) -> None:
+        """Let the thread end when all entries are safe, but at once if the store is down."""
+        self._is_closing = True
+
+    def _stop(self) -> None:
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._stopping.set()
+            thread.join(2 * self._pool.attempt_timeout)
+
+    def _keep_once(self, tracker: SafetyTracker) -> bool:
+        """Poll the store; return whether the thread is needed any longer."""
+        try:
+            self._poll(tracker)
+        except StoreError:  # hits report an outage
+            if self._is_closing:
+                return False
+        except Exception:
+            _log.exception("the journal of acknowledged hits cannot be checked")
+        self._record()
+        with self._lock:
+            if self._journal:
+                return True
+            self._thread = None
+        return False
+
+    def _poll(self, tracker: SafetyTracker) -> None:
+        """Send lost entries again, if any, and remove safe ones."""
+        before = self._journal.now()
+        state = parse_state(self._pool.read(STATE_PROBE))
+        if state.history:
+            foreign = self._journal.foreign(state.history)
+            for start in range(0, len(foreign), RESEND_SIZE):
+                self._send_again(foreign[start : start + RESEND_SIZE], state.history)
+            self._report()
+        safe_before = tracker.observe(state, before, time.monotonic())
+        self._journal.drop_safe(safe_before, state.history or None)
+
+    def _send_again(self, entries: Sequence[Entry], history: str) -> None:
+        """Send entries; those that the store does not take stay as they are.
+
+        :raises StoreError: the store did not reply; some of them may be stored.
+        """
+        commands = [entry.call.command() for entry in entries]
+        replies = self._pool.execute([HIT.load(), HIT_ONCE.load(), *commands])[2:]
+        stored = [
+            entry
+            for entry, reply in zip(entries, replies, strict=True)
+            if not isinstance(reply, StoreRejectedError) or is_stale(reply)
+        ]
+        self._journal.confirm(stored, history)
+
+    def _record(self) -> None:
+        state = self._journal.state()
+        self._metrics.record_journal(state, self._reported)
+        self._reported = state
+
+    def _report(self) -> None:
+        if resent := self._journal.take_resent():
+            _log.warning(
+                "the store has another history than when it acknowledged hits, after a failover or "
+                "a restart: %d acknowledged hits were sent again, which counted those that it had "
+                "lost",
+                resent,
+            )
+
+
+def _keep(owner: weakref.ref[JournalKeeper], stopping: threading.Event) -> None:
+    tracker = SafetyTracker()
+    pool = None
+    while not stopping.wait(POLL_INTERVAL):
+        keeper = owner()
+        if keeper is None:
+            break
+        pool = keeper._pool
+        if not keeper._keep_once(tracker):
+            break
+        del keeper
+    if pool is not None:
+        pool.close()

@@ -1,0 +1,90 @@
+"""A server's role, its history, and how much of it is on replicas and on disk: from its INFO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: Commands whose replies contain a server's role and history.
+IDENTITY_PROBE = (("INFO", "server"), ("INFO", "replication"))
+
+#: Commands whose replies :func:`parse_state` takes.
+STATE_PROBE = (*IDENTITY_PROBE, ("INFO", "persistence"))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """State of a server.
+
+    :ivar history: identifies the sequence of its writes: the process and its replication id. A
+        restart, a promotion and a demotion change it, and each of them may lose writes. ``""``: the
+        user may not run INFO.
+    :ivar offset: bytes of that history so far.
+    :ivar replica_offsets: bytes that each connected replica has acknowledged.
+    :ivar has_append_only_file: whether it keeps an append-only file.
+    :ivar is_syncing: whether it syncs or rewrites that file, or its last write to it failed.
+    """
+
+    history: str
+    offset: int = 0
+    replica_offsets: tuple[int, ...] = ()
+    has_append_only_file: bool = False
+    is_syncing: bool = False
+
+
+def parse_state(replies: Sequence[Any]) -> ServerState:
+    """Return the state from the replies to :data:`STATE_PROBE`; errors count as unknown."""
+    info = parse_sections(replies)
+    history = parse_history(info)
+    if not history:
+        return ServerState("")
+    # A rewrite may suspend syncs (no-appendfsync-on-rewrite).
+    busy = ("aof_pending_bio_fsync", "aof_rewrite_in_progress")
+    return ServerState(
+        history,
+        int(info.get("master_repl_offset", 0)),
+        tuple(_replica_offsets(info)),
+        info.get("aof_enabled") == "1",
+        any(info.get(name, "0") != "0" for name in busy)
+        or info.get("aof_last_write_status", "ok") != "ok",
+    )
+
+
+def parse_info(section: bytes) -> dict[str, str]:
+    """Return the fields of a section of INFO."""
+    lines = section.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def parse_sections(replies: Sequence[Any]) -> dict[str, str]:
+    """Return the fields of several sections of INFO, without those that are error replies."""
+    info: dict[str, str] = {}
+    for reply in replies:
+        if isinstance(reply, bytes):
+            info |= parse_info(reply)
+    return info
+
+
+def parse_history(info: Mapping[str, str]) -> str:
+    """Return the history of a server from its sections ``server`` and ``replication``.
+
+    A server that was a replica before names its former replication id as well. One that was never
+    a replica takes a new id when its first replica connects, and loses nothing by that.
+    """
+    run_id, replication_id = info.get("run_id"), info.get("master_replid")
+    if not (run_id and replication_id):
+        return ""
+    was_replica = info.get("master_replid2", replication_id).strip("0")
+    return f"{run_id}:{replication_id}" if was_replica else run_id
+
+
+def _replica_offsets(info: Mapping[str, str]) -> list[int]:
+    offsets = []
+    for name, text in info.items():
+        if name.startswith("slave") and name[5:].isdigit():
+            fields = dict(field.partition("=")[::2] for field in text.split(","))
+            offset = fields.get("offset", "")
+            if fields.get("state") == "online" and offset.isdigit():
+                offsets.append(int(offset))
+    return offsets

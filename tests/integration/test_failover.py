@@ -1,0 +1,206 @@
+"""Acknowledged hits survive failovers and restarts of a store that loses its last writes."""
+
+import asyncio
+import signal
+import threading
+
+import pytest
+import redis
+
+from flask_redis_counter import AsyncRedisCounter, CounterError, RedisCounter
+from flask_redis_counter.counting.journal import Journal
+from flask_redis_counter.errors import StoreError, StoreRejectedError
+from flask_redis_counter.testing import wait_until
+
+from .sentinel_group import SentinelGroup
+from .support import KEY
+
+
+@pytest.fixture
+def group(start_server, tmp_path):
+    """A master, two replicas and three Sentinels."""
+    group = SentinelGroup(start_server, tmp_path)
+    yield group
+    group.close()
+
+
+class Load:
+    """Threads that count on one counter until the block ends, and a tally of the outcomes."""
+
+    def __init__(self, counter, threads=4):
+        self.acknowledged = self.unknown = 0
+        self._counter = counter
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._count) for _ in range(threads)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for_more(self, hits):
+        """Wait until more hits are acknowledged."""
+        wanted = self.acknowledged + hits
+        wait_until(lambda: self.acknowledged >= wanted, timeout=30, what="hits")
+
+    def check(self, group):
+        """Check that the sum becomes that of the acknowledged hits, apart from unknown ones."""
+        wait_until(
+            lambda: group.value() >= self.acknowledged,
+            timeout=10,
+            what=f"{self.acknowledged} acknowledged hits (and {self.unknown} unknown ones)",
+        )
+        assert group.value() <= self.acknowledged + self.unknown
+
+    def _count(self):
+        while not self._ended.is_set():
+            try:
+                self._counter.hit("visits", visitor="somebody")
+            except CounterError as error:
+                with self._lock:
+                    self.unknown += error.outcome == "unknown"
+            else:
+                with self._lock:
+                    self.acknowledged += 1
+
+
+def test_planned_failover_loses_nothing(group):
+    """Hits that the demoted master still acknowledged are counted on the new one."""
+    with RedisCounter(group.url, timeout=1) as counter, Load(counter) as load:
+        for _ in range(3):
+            load.wait_for_more(300)
+            group.fail_over()
+        load.wait_for_more(300)
+    load.check(group)
+    assert load.unknown == 0
+
+
+def test_crash_of_the_master_loses_nothing(group):
+    """Hits that no replica had received are counted on the new master."""
+    with RedisCounter(group.url, timeout=1) as counter, Load(counter) as load:
+        load.wait_for_more(500)
+        old = group.named_master()
+        old.kill()
+        group.wait_for_switch(old)
+        load.wait_for_more(500)
+    load.check(group)
+
+
+def test_reconciliation_without_further_hits(group, caplog):
+    """A process that counts no more sends its lost hits again all the same, and says so."""
+    with RedisCounter(group.url, timeout=1) as counter:
+        counter.hit("visits")
+        old = group.named_master()
+        for number in range(200):
+            counter.hit("visits", idempotency_key=f"key {number}" if number % 2 else None)
+        old.kill()
+        group.wait_for_switch(old)
+        wait_until(lambda: group.value() == 201, timeout=20, what="201 hits")
+        state = wait_until(
+            lambda: (it := counter.journal.state()).reconciliations and it, what="a reconciliation"
+        )
+        assert state.resent_hits > 0
+    assert "acknowledged hits were sent again" in caplog.text
+
+
+def test_asyncio_loses_nothing(group):
+    """The same from an event loop that has ended before the failover."""
+
+    async def count(counter):
+        await asyncio.gather(*(counter.hit("visits") for _ in range(500)))
+
+    counter = AsyncRedisCounter(group.url, timeout=1)
+    old = group.named_master()
+    asyncio.run(count(counter))
+    asyncio.run(count(counter))
+    old.kill()
+    group.wait_for_switch(old)
+    wait_until(lambda: group.value() == 1000, timeout=20, what="1000 hits")
+
+
+def test_restart_that_loses_the_tail_of_the_file(start_server):
+    """Hits that were not on the disk when the machine failed are counted again."""
+    server = start_server("--appendfsync", "no", "--appendonly", "no", "--save", "")
+    with RedisCounter(server.url, timeout=1) as counter, redis.Redis.from_url(server.url) as client:
+        for _ in range(50):
+            counter.hit("visits")
+        server.kill()
+        server.start()  # it is empty: it has no file at all
+        wait_until(lambda: client.get(KEY) == b"50", what="50 hits")
+        assert counter.hit("visits").value == 51
+
+
+def test_flushed_hits_are_not_sent_again(own_server):
+    """FLUSHALL is not a loss: the counter starts again."""
+    with RedisCounter(own_server.url, timeout=1) as counter:
+        for _ in range(5):
+            counter.hit("visits")
+        with redis.Redis.from_url(own_server.url) as client:
+            client.flushall()
+        assert counter.hit("visits").value == 1
+        assert counter.hit("visits").value == 2
+
+
+def test_deleted_hits_are_not_sent_again(group):
+    """A counter that was deleted before a failover does not come back."""
+    with RedisCounter(group.url, timeout=1) as counter:
+        for _ in range(5):
+            counter.hit("visits")
+        counter.delete("visits")
+        wait_until(lambda: group.client(group.named_master()).wait(2, 500) == 2, what="replicas")
+        group.fail_over()
+        wait_until(
+            lambda: counter.journal.state().reconciliations or not len(counter.journal),
+            what="the end of the journal",
+        )
+        assert group.value() == 0
+
+
+def test_journal_becomes_empty(group):
+    """Entries leave the journal once replicas and disk have the hits."""
+    with RedisCounter(group.url, timeout=1) as counter:
+        counter.hit("visits")
+        assert len(counter.journal) == 1
+        wait_until(lambda: len(counter.journal) == 0, timeout=10, what="an empty journal")
+        assert counter.journal.state().reconciliations == 0
+
+
+def test_full_journal_rejects(group):
+    """With `reject`, hits are rejected while the replicas confirm nothing."""
+    for server in group.servers:
+        if server is not group.named_master():
+            server.signal(signal.SIGSTOP)
+    with RedisCounter(group.url, timeout=1, journal=Journal(10, "reject")) as counter:
+        for _ in range(10):
+            counter.hit("visits")
+        with pytest.raises(StoreRejectedError, match="journal of acknowledged hits is full"):
+            counter.hit("visits")
+        for server in group.servers:
+            server.signal(signal.SIGCONT)
+        wait_until(lambda: _counts(counter), timeout=10, what="room in the journal")
+        assert group.value() == 11
+
+
+def _counts(counter):
+    try:
+        return counter.hit("visits").value
+    except StoreError:
+        return None
+
+
+def test_full_journal_drops_with_a_warning(group, caplog):
+    """By default the oldest entries are dropped, and the log says so."""
+    for server in group.servers:
+        if server is not group.named_master():
+            server.signal(signal.SIGSTOP)
+    with RedisCounter(group.url, timeout=1, journal=Journal(10)) as counter:
+        for _ in range(15):
+            counter.hit("visits")
+        assert counter.journal.state().dropped_hits == 5
+        assert "the journal of acknowledged hits is full (10)" in caplog.text
