@@ -83,6 +83,11 @@ def contents(client):
     return {key: client.dump(key) for key in client.scan_iter() if key != b"counter:{}:room"}
 
 
+def readiness(document):
+    """Return a document of `/readyz` without the state of the journal."""
+    return {name: member for name, member in document.items() if name != "journal"}
+
+
 def problem(response, status):
     """Check that a response is a problem document, and return it."""
     assert response.status_code == status

@@ -256,6 +256,19 @@ _READY = operation(
                         "description": "Present while the store's memory is too full for new "
                         "idempotency keys. Hits without a key are counted.",
                     },
+                    "journal": {
+                        "type": "object",
+                        "description": "Acknowledged batches that the store may still lose. "
+                        "Present while there are any, and after a reconciliation: batches were "
+                        "sent again after a failover or a restart of the store.",
+                        "required": ["entries", "age_seconds", "reconciliations", "resent_hits"],
+                        "properties": {
+                            "entries": {"type": "integer", "minimum": 0},
+                            "age_seconds": {"type": "number", "minimum": 0},
+                            "reconciliations": {"type": "integer", "minimum": 0},
+                            "resent_hits": {"type": "integer", "minimum": 0},
+                        },
+                    },
                 },
             },
         )

@@ -25,6 +25,12 @@ def ready() -> Response:
     """Report whether hits are accepted: the store is ready, or there is a spool."""
     counter = current_state().counter
     status = "ready"
+    if counter.journal.rejects:
+        return problem_response(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "Not ready: the journal is full, because the store's replicas or its disk do not "
+            "confirm acknowledged hits.",
+        )
     try:
         counter.check_ready()
     except StoreError as error:
@@ -36,6 +42,8 @@ def ready() -> Response:
     members: dict[str, Any] = {"status": status}
     if status == "ready" and _lacks_memory():
         members["idempotency_keys"] = "refused"
+    if journal := _describe_journal():
+        members["journal"] = journal
     if counter.spool is None:
         return jsonify(members)
     try:
@@ -44,6 +52,19 @@ def ready() -> Response:
         return problem_response(
             HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: the spool cannot be read."
         )
+
+
+def _describe_journal() -> dict[str, float]:
+    """Return the state of the journals of all processes; empty if nothing is to be said."""
+    snapshot = current_state().counter.metrics.snapshot()
+    if not (snapshot.journal_entries or snapshot.reconciliations):
+        return {}
+    return {
+        "entries": snapshot.journal_entries,
+        "age_seconds": round(snapshot.journal_age, 3),
+        "reconciliations": snapshot.reconciliations,
+        "resent_hits": snapshot.resent_hits,
+    }
 
 
 def _lacks_memory() -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
-from ...counting.metrics import BATCH_SIZES, DURATIONS
+from ...counting.metrics import BATCH_SIZES, DURATIONS, MetricsSnapshot
 from ...errors import SpoolError, StoreError
 from ...extension.state import ExtensionState, current_state
 from ..bearer_key import require_key
@@ -104,6 +104,7 @@ class _Collector:
             "Failed round trips. They were retried if there was time.",
             snapshot.failed_round_trips,
         )
+        yield from self._journal(snapshot)
         if self._state.counter.spool is not None:
             yield _counter(
                 "spool_counted",
@@ -111,6 +112,33 @@ class _Collector:
                 snapshot.replayed_hits,
             )
             yield _counter("spool_added", "Sum of their amounts.", snapshot.replayed_amount)
+
+    def _journal(self, snapshot: MetricsSnapshot) -> Iterator[Metric]:
+        yield _gauge(
+            "journal_entries",
+            "Acknowledged batches that the store may still lose.",
+            snapshot.journal_entries,
+        )
+        yield _gauge(
+            "journal_age_seconds",
+            "Seconds since the oldest of them was acknowledged.",
+            snapshot.journal_age,
+        )
+        yield _counter(
+            "journal_reconciliations",
+            "Times that batches were sent again, after a failover or a restart of the store.",
+            snapshot.reconciliations,
+        )
+        yield _counter(
+            "journal_resent_hits",
+            "Hits in these batches; those that the store had not lost did not count again.",
+            snapshot.resent_hits,
+        )
+        yield _counter(
+            "journal_dropped_hits",
+            "Hits that were dropped from a full journal: a failover may lose them.",
+            snapshot.dropped_hits,
+        )
 
     def _store(self) -> Iterator[Metric]:
         started_at = time.perf_counter()
