@@ -11,6 +11,7 @@ from .stacks.process_stack import ProcessStack, Program
 from .stacks.proxy import Proxy
 from .stacks.redis_server import RedisServerProcess
 from .stacks.replica import Replica
+from .stacks.sentinel_group import SentinelGroup
 from .stacks.stack import Endpoint, Stack
 from .waiting import WaitTimeoutError, wait_until
 from .workload.chaos import Report, run_chaos
@@ -35,6 +36,7 @@ __all__ = [
     "RedisServerProcess",
     "Replica",
     "Report",
+    "SentinelGroup",
     "Stack",
     "StackError",
     "StackTimeoutError",

@@ -10,7 +10,7 @@ import redis
 
 from flask_redis_counter import RedisCounter, create_app
 from flask_redis_counter.store.valkey_binary import server_binary
-from flask_redis_counter.testing import RedisServerProcess
+from flask_redis_counter.testing import RedisServerProcess, SentinelGroup
 
 # Show details of failed assertions in these modules, too.
 pytest.register_assert_rewrite(f"{__package__}.openapi_client", f"{__package__}.support")
@@ -126,6 +126,15 @@ def start_server(kind: str, tmp_path) -> Iterator[Callable[..., RedisServerProce
 def own_server(start_server) -> RedisServerProcess:
     """A store that a test may stop, freeze and kill."""
     return start_server()
+
+
+@pytest.fixture
+def group(kind: str, tmp_path) -> Iterator[SentinelGroup]:
+    """A master, two replicas and three Sentinels."""
+    if kind not in PROGRAMS:
+        pytest.skip("the group runs as processes")
+    with SentinelGroup(tmp_path, binary=PROGRAMS[kind]()) as group:
+        yield group
 
 
 @pytest.fixture(params=["fast", "slow", "flask"])

@@ -56,6 +56,11 @@ def check(outcomes, stored):
     assert not values or max(values) <= stored
 
 
+def stored(group, name="visits"):
+    """Return the value of a counter on the master that the Sentinels name."""
+    return int(group.client(group.named_master()).get(f"counter:{{{name}}}") or 0)
+
+
 def sleeps(server, seconds):
     """Make the server hang for some seconds, as during a long command."""
     sleeper = redis.Redis.from_url(server.url, socket_timeout=0.05)

@@ -12,16 +12,7 @@ from flask_redis_counter.counting.journal import Journal
 from flask_redis_counter.errors import StoreError, StoreRejectedError
 from flask_redis_counter.testing import wait_until
 
-from .sentinel_group import SentinelGroup
-from .support import KEY
-
-
-@pytest.fixture
-def group(start_server, tmp_path):
-    """A master, two replicas and three Sentinels."""
-    group = SentinelGroup(start_server, tmp_path)
-    yield group
-    group.close()
+from .support import KEY, stored
 
 
 class Load:
@@ -52,11 +43,11 @@ class Load:
     def check(self, group):
         """Check that the sum becomes that of the acknowledged hits, apart from unknown ones."""
         wait_until(
-            lambda: group.value() >= self.acknowledged,
+            lambda: stored(group) >= self.acknowledged,
             timeout=10,
             what=f"{self.acknowledged} acknowledged hits (and {self.unknown} unknown ones)",
         )
-        assert group.value() <= self.acknowledged + self.unknown
+        assert stored(group) <= self.acknowledged + self.unknown
 
     def _count(self):
         while not self._ended.is_set():
@@ -72,7 +63,7 @@ class Load:
 
 def test_planned_failover_loses_nothing(group):
     """Hits that the demoted master still acknowledged are counted on the new one."""
-    with RedisCounter(group.url, timeout=1) as counter, Load(counter) as load:
+    with RedisCounter(group.url, timeout=5) as counter, Load(counter) as load:
         for _ in range(3):
             load.wait_for_more(300)
             group.fail_over()
@@ -101,7 +92,7 @@ def test_reconciliation_without_further_hits(group, caplog):
             counter.hit("visits", idempotency_key=f"key {number}" if number % 2 else None)
         old.kill()
         group.wait_for_switch(old)
-        wait_until(lambda: group.value() == 201, timeout=20, what="201 hits")
+        wait_until(lambda: stored(group) == 201, timeout=20, what="201 hits")
         state = wait_until(
             lambda: (it := counter.journal.state()).reconciliations and it, what="a reconciliation"
         )
@@ -121,7 +112,7 @@ def test_asyncio_loses_nothing(group):
     asyncio.run(count(counter))
     old.kill()
     group.wait_for_switch(old)
-    wait_until(lambda: group.value() == 1000, timeout=20, what="1000 hits")
+    wait_until(lambda: stored(group) == 1000, timeout=20, what="1000 hits")
 
 
 def test_restart_that_loses_the_tail_of_the_file(start_server):
@@ -159,7 +150,7 @@ def test_deleted_hits_are_not_sent_again(group):
             lambda: counter.journal.state().reconciliations or not len(counter.journal),
             what="the end of the journal",
         )
-        assert group.value() == 0
+        assert stored(group) == 0
 
 
 def test_journal_becomes_empty(group):
@@ -184,7 +175,7 @@ def test_full_journal_rejects(group):
         for server in group.servers:
             server.signal(signal.SIGCONT)
         wait_until(lambda: _counts(counter), timeout=10, what="room in the journal")
-        assert group.value() == 11
+        assert stored(group) == 11
 
 
 def _counts(counter):

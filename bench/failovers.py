@@ -1,0 +1,211 @@
+"""``python -m bench.failovers``: count hits that are lost and doubled in failovers.
+
+A master with two replicas and three Sentinels runs as processes. Threads count on it while one
+failover follows the other, each with a cause that a seed decides: a command, a SIGKILL of the
+master, or a master that freezes and comes back. Afterwards the stored values are compared with the
+outcomes of all hits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.sentinel import Sentinel
+
+from flask_redis_counter import CounterError, Journal, Outcome, RedisCounter
+from flask_redis_counter.testing import SentinelGroup, wait_until
+from flask_redis_counter.testing.stacks.sentinel_group import SERVICE
+
+#: Threads that count.
+THREADS = 4
+
+#: Seconds that a hit may take.
+TIMEOUT = 0.5
+
+#: Hits that each failover has to wait for, so that it happens under load.
+HITS_BETWEEN = 1000
+
+CAUSES = ("command", "kill", "freeze")
+
+
+@dataclass
+class Tally:
+    """Outcomes of hits on one counter, each of which adds 1."""
+
+    acknowledged: int = 0
+    unknown: int = 0
+    failed: int = 0
+    repeated_values: int = 0
+
+
+class Load:
+    """Threads that count until they are stopped.
+
+    :param hit: counts, and returns the new value or an outcome.
+    """
+
+    def __init__(self, hit: Callable[[], int | Outcome]) -> None:
+        self.tally = Tally()
+        self._hit = hit
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._values: set[int] = set()
+        self._threads = [threading.Thread(target=self._count) for _ in range(THREADS)]
+        for thread in self._threads:
+            thread.start()
+
+    def wait_for(self, hits: int) -> None:
+        """Wait until more hits are acknowledged."""
+        wanted = self.tally.acknowledged + hits
+        wait_until(lambda: self.tally.acknowledged >= wanted, timeout=60, what=f"{hits} hits")
+
+    def stop(self) -> Tally:
+        """Stop the threads, and return the outcomes."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        return self.tally
+
+    def _count(self) -> None:
+        while not self._stopping.is_set():
+            outcome = self._hit()
+            with self._lock:
+                if outcome is Outcome.UNKNOWN:
+                    self.tally.unknown += 1
+                elif isinstance(outcome, Outcome):
+                    self.tally.failed += 1
+                else:
+                    self.tally.acknowledged += 1
+                    self.tally.repeated_values += outcome in self._values
+                    self._values.add(outcome)
+
+
+def count_with(counter: RedisCounter) -> Callable[[], int | Outcome]:
+    """Return a function that counts with this library."""
+
+    def hit() -> int | Outcome:
+        try:
+            return counter.hit("visits").value
+        except CounterError as error:
+            return error.outcome
+
+    return hit
+
+
+def count_with_redis_py(group: SentinelGroup) -> Callable[[], int | Outcome]:
+    """Return a function that counts as redis-py's documentation does it, with its retries."""
+    sentinels = [("127.0.0.1", sentinel.port) for sentinel in group.sentinels]
+    manager: Any = Sentinel
+    client = manager(sentinels, socket_timeout=TIMEOUT).master_for(SERVICE)
+
+    def hit() -> int | Outcome:
+        try:
+            value: int = client.incr("counter:{visits}")
+        except redis.RedisError:
+            return Outcome.UNKNOWN  # it does not say whether the server executed the command
+        return value
+
+    return hit
+
+
+def fail_over(group: SentinelGroup, cause: str, *, waits: bool) -> None:
+    """Cause a failover, and wait until all servers follow the new master.
+
+    :param waits: whether a former master that comes back takes writes for some ten seconds, until
+        a Sentinel makes it a replica; otherwise a command does that at once.
+    """
+    old = group.named_master()
+    if cause == "command":
+        group.fail_over()
+    elif cause == "kill":
+        old.kill()
+        group.wait_for_switch(old)
+        old.start()
+    else:
+        old.signal(signal.SIGSTOP)
+        group.wait_for_switch(old)
+        old.signal(signal.SIGCONT)
+    if not waits:
+        group.client(old).replicaof("127.0.0.1", str(group.named_master().port))
+    wait_until(
+        lambda: group.client(old).info("replication")["role"] == "slave",
+        timeout=60,
+        what="a former master that follows",
+    )
+    group.wait_for_replicas(group.named_master())
+
+
+def measure(name: str, failovers: int, hits: int, seed: int, patience: float, place: Path) -> bool:
+    """Run failovers under load, print what was lost, and return whether the sum is exact.
+
+    :param patience: share of the failovers after which the former master keeps taking writes.
+    """
+    randomness = random.Random(seed)  # noqa: S311  # reproducible
+    began = time.monotonic()
+    with SentinelGroup(place) as group:
+        journal = Journal(0) if name == "without journal" else Journal()
+        with closing(RedisCounter(group.url, timeout=TIMEOUT, journal=journal)) as counter:
+            use_redis_py = name == "redis-py"
+            load = Load(count_with_redis_py(group) if use_redis_py else count_with(counter))
+            done = 0
+            while done < failovers or load.tally.acknowledged < hits:
+                load.wait_for(HITS_BETWEEN)
+                if done < failovers:
+                    waits = randomness.random() < patience
+                    fail_over(group, randomness.choice(CAUSES), waits=waits)
+                    done += 1
+            tally = load.stop()
+            wait_until(lambda: not len(counter.journal), timeout=30, what="an empty journal")
+        stored = int(group.client(group.named_master()).get("counter:{visits}") or 0)
+    lost = max(0, tally.acknowledged - stored)
+    doubled = max(0, stored - tally.acknowledged - tally.unknown)
+    print(
+        f"{name}: {failovers} failovers, {tally.acknowledged:,} acknowledged, "
+        f"{tally.unknown:,} unknown, {tally.failed:,} not counted, {stored:,} stored, "
+        f"{lost:,} lost, {doubled:,} doubled, {tally.repeated_values:,} values repeated, "
+        f"{time.monotonic() - began:.0f} s",
+        flush=True,
+    )
+    return not lost and not doubled
+
+
+def main() -> None:
+    """Compare, or run long; the exit code is 1 if the journal did not keep the sum exact."""
+    parser = argparse.ArgumentParser(prog="python -m bench.failovers", description=__doc__)
+    parser.add_argument("--failovers", type=int, default=20, help="of each run (%(default)s)")
+    parser.add_argument("--hits", type=int, default=0, help="acknowledged hits at least")
+    parser.add_argument("--seed", type=int, default=1, help="decides the causes (%(default)s)")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=1.0,
+        help="share of the failovers after which the former master takes writes until a Sentinel "
+        "makes it a replica (%(default)s); otherwise that happens at once",
+    )
+    parser.add_argument("--compare", action="store_true", help="with redis-py and no journal, too")
+    options = parser.parse_args()
+    names = ["redis-py", "without journal"] if options.compare else []
+    print(f"seed {options.seed}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in [*names, "with journal"]:
+            place = Path(folder) / name.replace(" ", "-")
+            place.mkdir()
+            given = options.failovers, options.hits, options.seed, options.patience
+            is_exact = measure(name, *given, place)
+    sys.exit(0 if is_exact else 1)
+
+
+if __name__ == "__main__":
+    main()
