@@ -396,5 +396,12 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "bench", *session.posargs)
 
 
+@nox.session(default=False)
+def failovers(session: nox.Session) -> None:
+    """Count the hits that failovers lose (--failovers= --hits= --seed= --patience= --compare)."""
+    install(session, "embedded,testing")
+    session.run("python", "-m", "bench.failovers", *session.posargs)
+
+
 if __name__ == "__main__":
     sys.exit("run this with nox: python3 -m pip install nox && python3 -m nox")

@@ -40,17 +40,13 @@ class ForkSafe:
         raise NotImplementedError
 
 
-def around_fork(
-    *, before: Callable[[], None], after_in_parent: Callable[[], None] | None = None
-) -> None:
-    """Call methods around each later fork by Python, as long as their object exists.
+def around_fork(*, before: Callable[[], None], after_in_parent: Callable[[], None]) -> None:
+    """Call two methods around each later fork by Python, as long as their object exists.
 
     :param before: bound method to call before the fork.
     :param after_in_parent: bound method to call in the parent afterwards.
     """
-    os.register_at_fork(before=_call_weakly(before))
-    if after_in_parent is not None:
-        os.register_at_fork(after_in_parent=_call_weakly(after_in_parent))
+    os.register_at_fork(before=_call_weakly(before), after_in_parent=_call_weakly(after_in_parent))
 
 
 def _call_weakly(method: Callable[[], None]) -> Callable[[], None]:

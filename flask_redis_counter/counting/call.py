@@ -21,7 +21,7 @@ from ..store.connections import Command
 from ..store.keys import get_keys, hit_keys, idempotency_record, writer_record
 from ..store.scripts import HIT, HIT_ONCE
 from ..validation import MAX_VALUE
-from .counted_call import CountedCall, call_identity, salt_seed
+from .counted_call import CountedFields, call_identity, salt_seed
 from .hit import PendingHit
 from .visitors import ReportedVisitors
 
@@ -180,12 +180,15 @@ class ScriptCall:
         identity = call_identity(self.sequence, self.sender, self.earlier)
         return HIT.evalsha((self.key, record, *keys), identity, *counted)
 
-    def counted(self) -> CountedCall | None:
+    def counted(self) -> CountedFields | None:
         """Return what the call has counted, once it is resolved; None if it counted nothing."""
         hits = self._counted_hits
         if not hits:
             return None
-        return CountedCall(
+        visitors: tuple[str, ...] = ()
+        if len(hits) > 1 or hits[0].visitor is not None:
+            visitors = tuple({hit.visitor for hit in hits if hit.visitor is not None})
+        return (
             self.key,
             self.amount if hits is self.hits else sum(hit.amount for hit in hits),
             self.writer,
@@ -194,7 +197,7 @@ class ScriptCall:
             self.earlier,
             self.idempotency_key,
             self.hour,
-            tuple({hit.visitor for hit in hits if hit.visitor is not None}),
+            visitors,
             len(hits),
         )
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import secrets
 from functools import lru_cache
+from typing import TypeAlias
 
 from ..limits import UNLIMITED
 from ..store.connections import Command
 from ..store.keys import get_keys, hit_keys, idempotency_record, writer_record
 from ..store.scripts import HIT, HIT_ONCE
+
+#: The arguments of :class:`CountedCall`. As long as they are a plain tuple of strings and numbers,
+#: Python's garbage collector does not look at them again.
+CountedFields: TypeAlias = tuple[
+    str, int, str, int, str, int, str | None, str, tuple[str, ...], int
+]
 
 
 class CountedCall:

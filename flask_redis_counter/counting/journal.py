@@ -18,8 +18,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from ..errors import ConfigurationError, printable
 from ..forking import ForkSafe
@@ -36,20 +36,31 @@ MAX_LIMIT = 1_000_000
 _log = logging.getLogger(__name__)
 
 
-class Entry:
-    """An acknowledged call.
+# The fields of an acknowledged call, the history of the store in which it was acknowledged last,
+# and the time of that, by time.monotonic(). A plain tuple, as CountedFields is.
+_Record: TypeAlias = tuple[
+    str, int, str, int, str, int, str | None, str, tuple[str, ...], int, str, float
+]
+_KEY: Final = 0
+_WRITER: Final = 2
+_SEQUENCE: Final = 3
+_IDEMPOTENCY_KEY: Final = 6
+_HITS: Final = 9
+_HISTORY: Final = 10
+_AT: Final = 11
 
-    :ivar call: the call, with only the hits that counted.
-    :ivar history: history of the store in which it was acknowledged last; ``""``: unknown.
-    :ivar at: time of that, by :func:`time.monotonic`.
+
+class Entry:
+    """An entry of a journal, to send it again.
+
+    :ivar call: what the call has counted.
     """
 
-    __slots__ = ("at", "call", "history")
+    __slots__ = ("call", "record")
 
-    def __init__(self, call: CountedCall, history: str, at: float) -> None:
-        self.call: CountedCall = call
-        self.history: str = history
-        self.at: float = at
+    def __init__(self, record: _Record) -> None:
+        self.call: CountedCall = CountedCall(*record[:10])
+        self.record: _Record = record
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +111,22 @@ class Journal(ForkSafe):
     def _reset(self) -> None:
         # Reentrant, for a hit in a signal handler.
         self._lock = threading.RLock()
-        self._entries: deque[Entry] = deque()
-        self._chains: dict[tuple[str, str], deque[Entry]] = {}
+        self._records: deque[_Record] = deque()
+        # The last sequence number in the journal, by counter and writer.
+        self._last: dict[tuple[str, str], int] = {}
+        self._is_kept = False
         self._reconciliations = 0
         self._resent_hits = 0
         self._reported_hits = 0
         self._dropped_hits = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._records)
 
     @property
     def rejects(self) -> bool:
         """Whether it is full, and new hits have to be rejected."""
-        return self.on_full == "reject" and len(self._entries) >= self.limit > 0
+        return self.on_full == "reject" and len(self._records) >= self.limit > 0
 
     def add(self, calls: Iterable[ScriptCall], history: str) -> None:
         """Add calls that were just acknowledged.
@@ -125,25 +138,22 @@ class Journal(ForkSafe):
         with self._lock:
             now = time.monotonic()
             for call in calls:
-                counted = call.counted()
-                if counted is None:
+                fields = call.counted()
+                if fields is None:
                     continue
-                entry = Entry(counted, history, now)
-                if len(self._entries) >= self.limit:
+                if len(self._records) >= self.limit:
                     self._drop_oldest()
-                self._entries.append(entry)
-                if counted.idempotency_key is None:
-                    self._chains.setdefault((call.key, call.writer), deque()).append(entry)
-        if self._entries and self.on_entry is not None:
+                self._records.append((*fields, history, now))
+                if call.idempotency_key is None:
+                    self._last[call.key, call.writer] = call.sequence
+            must_start = bool(self._records) and not self._is_kept
+            self._is_kept = self._is_kept or must_start
+        if must_start and self.on_entry is not None:
             self.on_entry()
 
     def last_sequence(self, key: str, writer: str) -> int:
         """Return the number of a writer's last call on a counter that is in the journal, or 0."""
-        chain = self._chains.get((key, writer))
-        if chain:
-            with suppress(IndexError):  # emptied meanwhile
-                return chain[-1].call.sequence
-        return 0
+        return self._last.get((key, writer), 0)
 
     def missing(self, key: str, writer: str, history: str) -> list[Entry]:
         """Return a writer's calls on a counter that a store may lack, in their order.
@@ -152,22 +162,28 @@ class Journal(ForkSafe):
             stored any more, were deleted on purpose (``FLUSHALL``).
         """
         with self._lock:
-            chain = self._chains.get((key, writer), ())
-            return [entry for entry in chain if not history or entry.history != history]
+            return [
+                Entry(record)
+                for record in self._records
+                if (record[_KEY], record[_WRITER], record[_IDEMPOTENCY_KEY]) == (key, writer, None)
+                and (not history or record[_HISTORY] != history)
+            ]
 
     def foreign(self, history: str) -> list[Entry]:
         """Return the entries that were acknowledged in another history, in their order."""
         with self._lock:
-            return [entry for entry in self._entries if entry.history != history]
+            return [Entry(record) for record in self._records if record[_HISTORY] != history]
 
     def confirm(self, entries: Sequence[Entry], history: str) -> None:
         """Record that entries were sent again, and are stored in a history."""
+        confirmed = {id(entry.record) for entry in entries}
         with self._lock:
             now = time.monotonic()
-            for entry in entries:
-                entry.history = history
-                entry.at = now
-                self._resent_hits += entry.call.hit_count
+            self._records = deque(
+                (*record[:10], history, now) if id(record) in confirmed else record
+                for record in self._records
+            )
+            self._resent_hits += sum(entry.call.hit_count for entry in entries)
 
     def take_resent(self) -> int:
         """Return the number of hits that were sent again since the last call.
@@ -193,13 +209,23 @@ class Journal(ForkSafe):
         :param history: only entries of this history; None: of any.
         """
         with self._lock:
-            while self._entries:
-                oldest = self._entries[0]
-                if oldest.at >= before or (history is not None and oldest.history != history):
+            while self._records:
+                oldest = self._records[0]
+                if oldest[_AT] >= before or (history is not None and oldest[_HISTORY] != history):
                     break
                 self._remove_oldest()
-            if len(self._entries) < self.limit:
+            if len(self._records) < self.limit:
                 self._full_log.recovered()
+
+    def release(self) -> bool:
+        """Return whether the journal is empty; then the next entry calls ``on_entry`` again."""
+        with self._lock:
+            self._is_kept = bool(self._records)
+            return not self._is_kept
+
+    def abandon(self) -> None:
+        """Let the next entry call ``on_entry`` again, although the journal is not empty."""
+        self._is_kept = False
 
     def close(self) -> None:
         """Do not wait for a store that is down. The journal can still be used."""
@@ -211,15 +237,15 @@ class Journal(ForkSafe):
         self.enter()
         with self._lock:
             return JournalState(
-                len(self._entries),
-                self._entries[0].at if self._entries else None,
+                len(self._records),
+                self._records[0][_AT] if self._records else None,
                 self._reconciliations,
                 self._resent_hits,
                 self._dropped_hits,
             )
 
     def _drop_oldest(self) -> None:
-        self._dropped_hits += self._remove_oldest().call.hit_count
+        self._dropped_hits += self._remove_oldest()[_HITS]
         self._full_log.log(
             logging.WARNING,
             "the journal of acknowledged hits is full (%d): a failover or a crash of the store now "
@@ -227,12 +253,9 @@ class Journal(ForkSafe):
             self.limit,
         )
 
-    def _remove_oldest(self) -> Entry:
-        entry = self._entries.popleft()
-        if entry.call.idempotency_key is None:
-            place = (entry.call.key, entry.call.writer)
-            chain = self._chains[place]
-            chain.popleft()
-            if not chain:
-                del self._chains[place]
-        return entry
+    def _remove_oldest(self) -> _Record:
+        record = self._records.popleft()
+        place = record[_KEY], record[_WRITER]
+        if self._last.get(place) == record[_SEQUENCE] and record[_IDEMPOTENCY_KEY] is None:
+            del self._last[place]
+        return record

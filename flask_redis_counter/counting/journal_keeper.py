@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import weakref
 from collections.abc import Sequence
-from contextlib import suppress
 
 from ..errors import StoreError, StoreRejectedError
-from ..forking import ForkSafe, around_fork
+from ..forking import ForkSafe
 from ..store.pool import ConnectionPool
 from ..store.scripts import HIT, HIT_ONCE
 from ..store.server_state import STATE_PROBE, parse_state
@@ -24,6 +24,9 @@ POLL_INTERVAL = 0.25
 
 #: Maximum number of entries that are sent again in one round trip.
 RESEND_SIZE = 500
+
+#: Seconds that a fork waits for the end of the thread, which may be waiting for the store.
+STOP_TIMEOUT = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -50,11 +53,11 @@ class JournalKeeper(ForkSafe):
         self._metrics = metrics
         super().__init__()
         self.enter()
-        around_fork(before=self._stop)
         journal.on_entry, journal.on_close = self.start, self.close
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant, for a hit in a signal handler.
+        self._lock = threading.RLock()
         self._thread = None
         self._stopping = threading.Event()
         self._is_closing = False
@@ -63,45 +66,52 @@ class JournalKeeper(ForkSafe):
     def start(self) -> None:
         """Start the thread, unless it runs."""
         self.enter()
-        if self._thread is not None:
-            return
         with self._lock:
-            if self._thread is None:
-                self._stopping = threading.Event()
-                self._is_closing = False
-                # It does not keep this object alive, nor the journal.
-                arguments = weakref.ref(self), self._stopping
-                thread = threading.Thread(target=_keep, args=arguments, daemon=True)
-                with suppress(RuntimeError):  # the system is out of threads, or Python exits
-                    thread.start()
-                    self._thread = thread
+            if self._thread is not None:
+                return
+            self._stopping = threading.Event()
+            self._is_closing = False
+            # It does not keep this object alive, nor the journal.
+            arguments = weakref.ref(self), self._stopping
+            thread = threading.Thread(target=_keep, args=arguments, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system is out of threads, or Python exits
+                self._journal.abandon()
+            else:
+                self._thread = thread
+                _running.add(self)
 
     def close(self) -> None:
         """Let the thread end when all entries are safe, but at once if the store is down."""
         self._is_closing = True
 
-    def _stop(self) -> None:
-        with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            self._stopping.set()
-            thread.join(2 * self._pool.attempt_timeout)
-
     def _keep_once(self, tracker: SafetyTracker) -> bool:
         """Poll the store; return whether the thread is needed any longer."""
+        is_needed = True
         try:
             self._poll(tracker)
         except StoreError:  # hits report an outage
-            if self._is_closing:
-                return False
+            is_needed = not self._is_closing
         except Exception:
             _log.exception("the journal of acknowledged hits cannot be checked")
         self._record()
         with self._lock:
-            if self._journal:
+            if is_needed and not self._journal.release():
                 return True
-            self._thread = None
+            if self._thread is threading.current_thread():
+                self._thread = None
+                self._journal.abandon()
         return False
+
+    def stop(self) -> None:
+        """Stop the thread; the next entry starts it again."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._journal.abandon()
+        if thread is not None:
+            self._stopping.set()
+            thread.join(STOP_TIMEOUT)
 
     def _poll(self, tracker: SafetyTracker) -> None:
         """Send lost entries again, if any, and remove safe ones."""
@@ -142,6 +152,19 @@ class JournalKeeper(ForkSafe):
                 "lost",
                 resent,
             )
+
+
+# Those whose thread was started. A fork by Python stops the threads, which a child would lack: then
+# no lock of theirs is copied.
+_running: weakref.WeakSet[JournalKeeper] = weakref.WeakSet()
+
+
+def _stop_all() -> None:
+    for keeper in list(_running):
+        keeper.stop()
+
+
+os.register_at_fork(before=_stop_all)
 
 
 def _keep(owner: weakref.ref[JournalKeeper], stopping: threading.Event) -> None:
