@@ -154,17 +154,17 @@ class JournalKeeper(ForkSafe):
             )
 
 
-# Those whose thread was started. A fork by Python stops the threads, which a child would lack: then
-# no lock of theirs is copied.
+# Those whose thread was started.
 _running: weakref.WeakSet[JournalKeeper] = weakref.WeakSet()
 
 
-def _stop_all() -> None:
+def stop_keepers() -> None:
+    """Stop all threads of this process before a fork, so that no lock of theirs is copied."""
     for keeper in list(_running):
         keeper.stop()
 
 
-os.register_at_fork(before=_stop_all)
+os.register_at_fork(before=stop_keepers)
 
 
 def _keep(owner: weakref.ref[JournalKeeper], stopping: threading.Event) -> None:

@@ -16,7 +16,7 @@ import pytest
 from flask import Response
 
 from flask_redis_counter import AsyncRedisCounter, RedisCounter, Spool
-from flask_redis_counter.counting.journal_keeper import JournalKeeper
+from flask_redis_counter.counting.journal_keeper import JournalKeeper, stop_keepers
 from flask_redis_counter.errors import CounterError, StoreUnavailableError
 from flask_redis_counter.stats import HitMetrics
 from flask_redis_counter.testing import wait_until
@@ -164,13 +164,12 @@ def copy_of(work, *arguments, as_snapshot=False):
 
     :param as_snapshot: whether the copy has the same process id, as a restored snapshot.
     """
-    gc.collect()
+    # A fork in C while another thread waits for the GIL copies the lock as it is. Threads may keep
+    # the journals of earlier tests, and the one that connected to the store may be about to end.
+    stop_keepers()
     for thread in threading.enumerate():
-        # The thread that connected to the store may be about to end, as are those that keep the
-        # journals of earlier tests. A fork in C while another thread waits for the GIL copies the
-        # lock as it is.
-        if "_connect_loop" in thread.name or "_keep" in thread.name:
-            thread.join(10)
+        if "_connect_loop" in thread.name:
+            thread.join(30)
     reading, writing = os.pipe()
     pid = os.getpid()
     child = ctypes.PyDLL(None).fork()

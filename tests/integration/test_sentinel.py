@@ -48,6 +48,7 @@ def lying_sentinel(port):
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
+        listener.shutdown(socket.SHUT_RDWR)  # ends the wait in accept()
         listener.close()
 
 
