@@ -19,6 +19,11 @@ SCALE_FILES = [
     str(ROOT / "docker-compose.scale.yml"),
     str(ROOT / "tests" / "e2e" / "docker-compose.scale.yml"),
 ]
+SENTINEL_FILES = [
+    *FILES,
+    str(ROOT / "docker-compose.sentinel.yml"),
+    str(ROOT / "tests" / "e2e" / "docker-compose.sentinel.yml"),
+]
 VALKEY_FILE = str(ROOT / "tests" / "e2e" / "docker-compose.valkey.yml")
 
 #: The service's endpoint, directly and behind the load balancer.

@@ -11,12 +11,13 @@ from flask_redis_counter.testing.stacks.docker import run_docker
 
 ROOT = Path(__file__).parents[2]
 BASE = "docker-compose.yml"
-KINDS = ("dev", "scale", "metrics", "test")
-DEV, SCALE, METRICS, TEST = (f"docker-compose.{kind}.yml" for kind in KINDS)
+KINDS = ("dev", "scale", "metrics", "sentinel", "test")
+DEV, SCALE, METRICS, SENTINEL, TEST = (f"docker-compose.{kind}.yml" for kind in KINDS)
 E2E = "tests/e2e"
 
 #: Combinations that users run.
 USER_FILES = [(BASE,), (BASE, DEV), (BASE, SCALE), (BASE, METRICS), (BASE, SCALE, METRICS)]
+USER_FILES += [(BASE, SENTINEL), (BASE, SENTINEL, SCALE), (BASE, SCALE, SENTINEL)]
 #: Combinations that the tests run.
 TESTS = [
     (BASE, TEST),
@@ -25,6 +26,7 @@ TESTS = [
     (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml", f"{E2E}/docker-compose.many.yml"),
     (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml", f"{E2E}/docker-compose.reuse.yml"),
     (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml", f"{E2E}/docker-compose.client.yml"),
+    (BASE, TEST, SENTINEL, f"{E2E}/docker-compose.sentinel.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.proxy.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.valkey.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.valkey.yml", f"{E2E}/docker-compose.proxy.yml"),
@@ -100,7 +102,8 @@ def test_every_service_is_confined(files):
     [[port]] = ports.values()
     assert (port["published"], port["target"]) == ("5000", 5000)
     assert config["networks"]["store"]["internal"] is True
-    assert list(services["redis"]["networks"]) == ["store"]
+    for name in services.keys() - {"web", "lb", "prometheus"}:
+        assert list(services[name]["networks"]) == ["store"], name
 
 
 @pytest.mark.parametrize("files", USER_FILES, ids=" + ".join)
@@ -140,6 +143,33 @@ def test_whole_env_file_is_passed_on(tmp_path):
     # The bundled Redis has the same password.
     command = services["redis"]["command"]
     assert command[command.index("--requirepass") + 1] == 'with a "$$"'
+
+
+@pytest.mark.parametrize("files", [(BASE, SENTINEL), (BASE, SENTINEL, SCALE)], ids=" + ".join)
+def test_servers_of_sentinels_are_alike(files, monkeypatch):
+    """Each has the image, the options and the password of `redis`, and a volume of its own."""
+    monkeypatch.setenv("REDIS_PASSWORD", "secret")
+    config = resolve(files)
+    services = config["services"]
+    assert services["web"]["environment"]["REDIS_URL"].startswith("redis+sentinel://")
+    servers = ["redis", "redis-2", "redis-3"]
+    sentinels = ["sentinel-1", "sentinel-2", "sentinel-3"]
+    for names in (servers, sentinels):
+        first, *others = (services[name] for name in names)
+        for name, service in zip(names, (first, *others), strict=True):
+            assert service["image"] == services["redis"]["image"]
+            assert service["environment"] == {"REDIS_PASSWORD": "secret", "SERVICE": name}
+            assert [mount["target"] for mount in service["volumes"]] == ["/data"]
+        own = ("environment", "volumes")
+        for service in others:
+            assert {key: service[key] for key in service if key not in own} == {
+                key: first[key] for key in first if key not in own
+            }
+    [*options] = resolve((BASE,))["services"]["redis"]["command"]
+    assert services["redis"]["command"] == options
+    volumes = [services[name]["volumes"][0]["source"] for name in servers + sentinels]
+    assert len(set(volumes)) == 6
+    assert set(volumes) <= config["volumes"].keys()
 
 
 def test_balancer_can_read_its_configuration(tmp_path):
