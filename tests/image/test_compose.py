@@ -160,7 +160,7 @@ def test_servers_of_sentinels_are_alike(files, monkeypatch):
             assert service["image"] == services["redis"]["image"]
             assert service["environment"] == {"REDIS_PASSWORD": "secret", "SERVICE": name}
             assert [mount["target"] for mount in service["volumes"]] == ["/data"]
-        own = ("environment", "volumes")
+        own = ("environment", "networks", "volumes")
         for service in others:
             assert {key: service[key] for key in service if key not in own} == {
                 key: first[key] for key in first if key not in own
