@@ -16,6 +16,9 @@ pytestmark = pytest.mark.compose
 SERVERS = ("redis", "redis-2", "redis-3")
 SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
 
+#: Of the servers; its characters need quoting in a shell and in the Sentinels' configuration.
+PASSWORD = r'a "$p\a'
+
 
 class Group:
     """The servers and Sentinels of a stack, and the outcomes of all hits so far.
@@ -94,7 +97,8 @@ class Group:
         return self.stack.exec(sentinel, *command).output.splitlines()
 
     def _replication(self, server: str) -> dict[str, str]:
-        lines = self.stack.run_redis_command(server, "INFO", "replication").splitlines()
+        command = 'REDISCLI_AUTH="$REDIS_PASSWORD" redis-cli -e info replication'
+        lines = self.stack.exec(server, "sh", "-c", command).output.splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
@@ -105,6 +109,7 @@ def sentinel_stack(pytestconfig, image):
         pytest.skip("needs the Compose stack")
     stack = ComposeStack(SENTINEL_FILES, make_project_name("counter"), endpoint=WEB)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REDIS_PASSWORD", PASSWORD)
         patch.setenv("STORE_NETWORK", f"10.{randrange(224, 256)}.{randrange(256)}")
         with stack:
             yield stack
