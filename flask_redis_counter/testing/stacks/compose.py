@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ..waiting import WaitTimeoutError, wait_until
-from . import networks
 from . import project as resources
 from .command import CommandResult, command_error
 from .docker import PROXY_VARIABLE, inspect, parse_replica, run_docker, run_docker_command
 from .errors import StackError
+from .isolation import Isolations
+from .networks import remove_private
 from .proxy import CONTROL_PORT, RemoteProxy
 from .replica import Replica
 from .stack import Endpoint, Stack
@@ -70,7 +71,7 @@ class ComposeStack(Stack):
         self.command: list[str] = [*_COMPOSE, "--project-name", project, *self._file_options]
         self._scale = dict(scale or {})
         self._build = "--build" if build else "--no-build"
-        self._isolated: dict[str, list[networks.Attachment]] = {}
+        self._isolations = Isolations(project)
 
     def compose(self, *arguments: str) -> str:
         """Run ``docker compose`` on this project and return its standard output.
@@ -123,6 +124,7 @@ class ComposeStack(Stack):
         Images for which the Compose file sets a name are not removed.
         """
         self.compose("down", "--remove-orphans", *(["--volumes"] if volumes else []))
+        remove_private(self.project)
         if volumes and (images := self.images()):
             run_docker("docker", "image", "rm", *images)
 
@@ -163,23 +165,15 @@ class ComposeStack(Stack):
         self._require_containers(service)
         self.compose("unpause", service)
 
-    def isolate(self, service: str) -> None:
-        """Disconnect a service's containers from all their networks.
-
-        :raises StackError: a container has no network, or another one's or the machine's.
-        """
+    def isolate(self, service: str, *, with_clients: Collection[str] = ()) -> None:
+        """Disconnect a service's containers from all networks, except one with some clients."""
         containers = self._require_containers(service)
-        found = {one: networks.find_attachments(service, one) for one in containers}
-        for container, attachments in found.items():
-            self._isolated[container] = attachments
-            for network, _ in attachments:
-                networks.disconnect(container, network)
+        clients = {client: self._require_containers(client) for client in with_clients}
+        self._isolations.isolate(service, containers, clients)
 
     def reconnect(self, service: str) -> None:
         """Reconnect a service's containers, with the names and fixed addresses that they had."""
-        for container in self._require_containers(service):
-            for attachment in self._isolated.pop(container, []):
-                networks.connect(container, attachment)
+        self._isolations.reconnect(service, self._require_containers(service))
 
     def scale(self, service: str, replicas: int) -> None:
         """Set the number of a service's containers, and wait until they are healthy."""
@@ -238,9 +232,13 @@ class ComposeStack(Stack):
             raise command_error(command, result)
         return result
 
-    def run_redis_command(self, service: str, *command: str) -> str:
+    def run_redis_command(
+        self, service: str, *command: str, port: int | None = None, replica: int = 0
+    ) -> str:
         """Send a command with the ``redis-cli`` or ``valkey-cli`` of the container."""
-        result = self.exec(service, "sh", "-c", _CLIENT_SCRIPT, "sh", *command, check=False)
+        options = [] if port is None else ["-p", str(port)]
+        words = ("sh", "-c", _CLIENT_SCRIPT, "sh", *options, *command)
+        result = self.exec(service, *words, replica=replica, check=False)
         if result.exit_code != 0:
             raise command_error(command, result)
         return result.output.strip()

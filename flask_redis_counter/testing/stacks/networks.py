@@ -1,15 +1,21 @@
-"""The Docker networks of a container: disconnect it, and connect it as before."""
+"""The Docker networks of containers: disconnect, connect as before, share a private one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from .docker import inspect, run_docker
+from .command import command_error
+from .docker import inspect, run_docker, run_docker_command
 from .errors import StackError
 
 #: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
+
+_PROJECT = "com.docker.compose.project"
+
+#: Label of the network that an isolated service shares with its clients.
+_ISOLATED = "flask-redis-counter.isolated"
 
 #: A network, and the options of ``docker network connect`` that restore names and addresses.
 Attachment: TypeAlias = tuple[str, list[str]]
@@ -60,3 +66,53 @@ def network_options(settings: Mapping[str, Any]) -> list[str]:
     return [f"--alias={alias}" for alias in settings["Aliases"] or []] + [
         f"--{option}={address}" for option, address in addresses.items() if address
     ]
+
+
+def private_name(project: str, service: str) -> str:
+    """Return the name of the network that only an isolated service and its clients share."""
+    return f"{project}_isolated-{service}"
+
+
+def create_private(project: str, service: str) -> str:
+    """Create the network of an isolated service and its clients, and return its name.
+
+    It is internal, so the service's ports are not published on it. It has the labels of the
+    project, so that what removes the project's networks removes it as well.
+    """
+    labels = [f"--label={_PROJECT}={project}", f"--label={_ISOLATED}={service}"]
+    name = private_name(project, service)
+    run_docker("docker", "network", "create", "--internal", *labels, name)
+    return name
+
+
+def remove(network: str) -> None:
+    """Remove a network without containers."""
+    run_docker("docker", "network", "rm", network)
+
+
+def remove_private(project: str) -> None:
+    """Remove the networks of isolated services that are left after their containers."""
+    labels = [f"--filter=label={label}" for label in (f"{_PROJECT}={project}", _ISOLATED)]
+    if left := run_docker("docker", "network", "ls", "--quiet", *labels).split():
+        run_docker("docker", "network", "rm", *left)
+
+
+def disconnect_if_present(container: str, network: str) -> None:
+    """Disconnect a container from a network, unless the container was removed meanwhile."""
+    command = ("docker", "network", "disconnect", "--force", network, container)
+    result = run_docker_command(command)
+    if result.exit_code != 0 and "No such container" not in result.errors:
+        raise command_error(command, result)
+
+
+def find_networks(container: str) -> dict[str, Any]:
+    """Return the networks of a container, with its settings on each."""
+    found: dict[str, Any] = inspect(container)["NetworkSettings"]["Networks"]
+    return found
+
+
+def find_aliases(container: str) -> list[str]:
+    """Return the options that give a container the names that it has, on another network."""
+    networks = find_networks(container).values()
+    aliases = {alias for settings in networks for alias in settings["Aliases"] or []}
+    return [f"--alias={alias}" for alias in sorted(aliases)]

@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -149,8 +149,15 @@ class ProcessStack(Stack):
         for process in self._processes(service):
             process.signal(signal.SIGCONT)
 
-    def isolate(self, service: str) -> None:
-        """Let the proxy hold back all data, in both directions."""
+    def isolate(self, service: str, *, with_clients: Collection[str] = ()) -> None:
+        """Let the proxy hold back all data, in both directions.
+
+        :raises StackError: there are clients: the proxy does not know whose data it forwards.
+        """
+        if with_clients:
+            raise StackError(
+                f"{service} cannot be isolated with clients: that needs a ComposeStack"
+            )
         self.proxy(service).isolate()
 
     def reconnect(self, service: str) -> None:
@@ -200,12 +207,14 @@ class ProcessStack(Stack):
             raise command_error(command, result)
         return result
 
-    def run_redis_command(self, service: str, *command: str) -> str:
-        """Send a command directly to the server, not through the proxy."""
+    def run_redis_command(
+        self, service: str, *command: str, port: int | None = None, replica: int = 0
+    ) -> str:
+        """Send a command directly to the server, not through the proxy; the port is ignored."""
         request = b"*%d\r\n" % len(command)
         for word in map(str.encode, command):
             request += b"$%d\r\n%s\r\n" % (len(word), word)
-        address = "127.0.0.1", self._ports[service][0]
+        address = "127.0.0.1", self._ports[service][replica]
         try:
             with socket.create_connection(address, timeout=COMMAND_TIMEOUT) as connection:
                 connection.sendall(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -109,8 +109,13 @@ class Stack(ABC):
         """Resume a frozen service."""
 
     @abstractmethod
-    def isolate(self, service: str) -> None:
-        """Disconnect a service from the network, in both directions."""
+    def isolate(self, service: str, *, with_clients: Collection[str] = ()) -> None:
+        """Disconnect a service from the network, in both directions.
+
+        :param with_clients: services that still reach it, under its name. Only a
+            :class:`.ComposeStack` can do so.
+        :raises StackError: the service, or a client, cannot be disconnected or connected.
+        """
 
     @abstractmethod
     def reconnect(self, service: str) -> None:
@@ -150,9 +155,14 @@ class Stack(ABC):
         """
 
     @abstractmethod
-    def run_redis_command(self, service: str, *command: str) -> str:
+    def run_redis_command(
+        self, service: str, *command: str, port: int | None = None, replica: int = 0
+    ) -> str:
         """Send a command to a Redis-compatible server of the stack, and return its reply.
 
+        :param port: its port inside the stack, if it is not the default; a
+            :class:`.ProcessStack` ignores it.
+        :param replica: the replica's number, from 0.
         :raises StackError: there is no reply, or it is an error.
         """
 

@@ -79,9 +79,9 @@ class RecordingStack(Stack):
         """Record the call."""
         self.record_call("unpause", service)
 
-    def isolate(self, service):
+    def isolate(self, service, *, with_clients=()):
         """Record the call."""
-        self.record_call("isolate", service)
+        self.record_call("isolate", service, *with_clients)
 
     def reconnect(self, service):
         """Record the call."""
@@ -115,7 +115,7 @@ class RecordingStack(Stack):
             0, f"Filesystem 1K Used Available Use% at\ntmpfs 9 9 {free} 9% /data", ""
         )
 
-    def run_redis_command(self, service, *command):
+    def run_redis_command(self, service, *command, port=None, replica=0):
         """Simulate a Redis with a memory limit."""
         self.record_call(*command)
         if command[0] == "CONFIG":

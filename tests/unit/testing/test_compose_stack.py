@@ -75,7 +75,7 @@ def stack():
 def test_isolate_twice_is_error(stack, engine):
     """The first isolation can still be undone: the networks are not forgotten."""
     with Faults(stack).partitioned("redis"):
-        with pytest.raises(StackError, match="redis is on no network"):
+        with pytest.raises(StackError, match="redis is isolated already"):
             stack.isolate("redis")
         assert engine.networks == {}
     assert engine.networks == NETWORKS
