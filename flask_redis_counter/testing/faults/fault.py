@@ -145,3 +145,18 @@ class Fault(AbstractContextManager[None]):
             self._registry.record(self, "cleared")
         finally:
             self._registry.release(self)
+
+
+def check_running(fault: str, replicas: tuple[Replica, ...]) -> None:
+    """Check that all replicas run.
+
+    :raises StackError: a replica does not run, so that the fault would have no effect on it.
+    """
+    if not all(one.status == "running" for one in replicas):
+        raise not_running(fault, replicas)
+
+
+def not_running(fault: str, replicas: tuple[Replica, ...]) -> StackError:
+    """Return the error for a fault of replicas that do not run."""
+    states = ", ".join(map(str, replicas))
+    return StackError(f"{fault}: the target does not run: {states}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeAlias
@@ -12,7 +12,8 @@ from ..stacks.errors import StackError
 from ..stacks.proxy import NetworkFault
 from ..stacks.replica import Replica
 from ..stacks.stack import Stack
-from .fault import Event, Fault, FaultRegistry
+from .fault import Event, Fault, FaultRegistry, check_running, not_running
+from .sentinels import SENTINEL_PORT, Sentinels
 
 #: pytest leaves this module's frames out of tracebacks, and shows the line of the test.
 __tracebackhide__ = True
@@ -75,7 +76,7 @@ class Faults:
             self._wait(service, "running")
 
         fault = f"{service} paused"
-        return self._make_fault(fault, service, inject, clear, check=partial(_check_running, fault))
+        return self._make_fault(fault, service, inject, clear, check=partial(check_running, fault))
 
     def partitioned(self, service: str) -> FaultContext:
         """Disconnect a service from the network: packets vanish, names may not resolve."""
@@ -85,8 +86,67 @@ class Faults:
             service,
             lambda: self.stack.isolate(service),
             lambda: self.stack.reconnect(service),
-            check=partial(_check_running, fault),
-            targets={service, _proxy_of(service)},  # a ProcessStack isolates with the proxy
+            check=partial(check_running, fault),
+            # A ProcessStack isolates with the proxy.
+            targets={service, _network_of(service), _proxy_of(service)},
+        )
+
+    def isolated(self, service: str, *, with_clients: Collection[str]) -> FaultContext:
+        """Disconnect a service from all others but some clients, which find it under its name.
+
+        So an isolated master still accepts what these clients write, while its replicas and its
+        Sentinels cannot reach it. Open connections go silent; new ones of these clients work.
+        It needs a :class:`.ComposeStack`. The service's ports are not published meanwhile.
+
+        :param with_clients: the names of these services.
+        :raises StackError: a client does not exist or does not run, or is the service itself.
+        """
+        fault = f"{service} isolated with {', '.join(with_clients)}"
+
+        def check(replicas: tuple[Replica, ...]) -> None:
+            check_running(fault, replicas)
+            for client in with_clients:
+                if client == service:
+                    raise StackError(f"{fault}: {client} is the isolated service, not a client")
+                if not (found := self.stack.state(client)):
+                    raise StackError(f"{fault}: the stack has no service {client}")
+                check_running(fault, found)
+
+        return self._make_fault(
+            fault,
+            service,
+            lambda: self.stack.isolate(service, with_clients=with_clients),
+            lambda: self.stack.reconnect(service),
+            check=check,
+            targets={service, *map(_network_of, (service, *with_clients))},
+        )
+
+    def failover(
+        self, sentinel: str, master: str | None = None, *, port: int = SENTINEL_PORT
+    ) -> FaultContext:
+        """Promote a replica by a Sentinel; the block begins when the Sentinels name it the master.
+
+        Nothing is cleared at the end of the block: the promoted replica stays the master. The
+        Sentinel may refuse for a while, because the last failover has not ended or the replicas
+        are not in step; it is asked again within the timeout.
+
+        :param sentinel: the service of the Sentinel, or of several as its replicas, which must
+            agree on the new master.
+        :param master: the name of the monitored master; None: the only one that there is.
+        :param port: the Sentinel's port, 1 to 65,535; a :class:`.ProcessStack` ignores it.
+        :raises StackError: the Sentinel knows no master of that name, or several if None.
+        :raises StackTimeoutError: the Sentinels do not name another master in time.
+        """
+        fault = f"failover by {sentinel}"
+        group = Sentinels(self.stack, sentinel, port=port)
+        # No targets: it goes together with other faults, because none of them clears it.
+        return self._make_fault(
+            fault,
+            sentinel,
+            lambda: group.fail_over(master, timeout=self._timeout),
+            lambda: None,
+            check=partial(check_running, fault),
+            targets=(),
         )
 
     def latency(self, service: str, seconds: float) -> FaultContext:
@@ -173,7 +233,7 @@ class Faults:
             running = [n for n, one in enumerate(replicas) if one.status == "running"]
             stopped.extend(n for n in running if replica in (None, n))
             if not stopped:
-                raise _not_running(fault, replicas)
+                raise not_running(fault, replicas)
             if len(stopped) == len(replicas):
                 stopped[:] = [None]
 
@@ -222,20 +282,11 @@ class Faults:
         )
 
 
-def _check_running(fault: str, replicas: tuple[Replica, ...]) -> None:
-    """Check that all replicas run.
-
-    :raises StackError: a replica does not run, so that the fault would have no effect on it.
-    """
-    if not all(one.status == "running" for one in replicas):
-        raise _not_running(fault, replicas)
-
-
-def _not_running(fault: str, replicas: tuple[Replica, ...]) -> StackError:
-    states = ", ".join(map(str, replicas))
-    return StackError(f"{fault}: the target does not run: {states}")
-
-
 def _proxy_of(service: str) -> str:
     """Return the name of the proxy in front of a service."""
     return f"{service}-proxy"
+
+
+def _network_of(service: str) -> str:
+    """Return the target of faults that change the networks of a service's containers."""
+    return f"the network of {service}"

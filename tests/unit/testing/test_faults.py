@@ -2,7 +2,14 @@
 
 import pytest
 
-from flask_redis_counter.testing import Faults, Nemesis, StackError, StackTimeoutError, wait_until
+from flask_redis_counter.testing import (
+    Faults,
+    Nemesis,
+    Replica,
+    StackError,
+    StackTimeoutError,
+    wait_until,
+)
 
 from .recording import RecordingProxy, RecordingStack
 
@@ -12,6 +19,11 @@ FAULTS = {
     "replica": (lambda faults: faults.killed("redis", replica=0), "kill", "start redis"),
     "paused": (lambda faults: faults.paused("redis"), "pause", "unpause redis"),
     "partitioned": (lambda faults: faults.partitioned("redis"), "isolate", "reconnect redis"),
+    "isolated": (
+        lambda faults: faults.isolated("redis", with_clients=["web"]),
+        "isolate",
+        "reconnect redis",
+    ),
     "latency": (lambda faults: faults.latency("redis", 0.2), "latency", "clear"),
     "bandwidth_limited": (
         lambda faults: faults.bandwidth_limited("redis", 1000),
@@ -36,6 +48,12 @@ FAULTS = {
         "CONFIG SET maxmemory 100",
     ),
 }
+
+
+def isolated(faults, service):
+    """Return the fault that leaves a service only the client ``web``."""
+    return faults.isolated(service, with_clients=["web"])
+
 
 each_fault = pytest.mark.parametrize(("fault", "injected", "cleared"), FAULTS.values(), ids=FAULTS)
 
@@ -118,6 +136,9 @@ def test_second_network_fault_is_error():
         (lambda faults: faults.out_of_memory("redis"), lambda faults: faults.killed("redis")),
         (lambda faults: faults.latency("redis", 1), lambda faults: faults.killed("redis-proxy")),
         (lambda faults: faults.latency("redis", 1), lambda faults: faults.partitioned("redis")),
+        (lambda faults: faults.partitioned("redis"), lambda faults: isolated(faults, "redis")),
+        (lambda faults: isolated(faults, "redis"), lambda faults: faults.partitioned("web")),
+        (lambda faults: isolated(faults, "redis"), lambda faults: isolated(faults, "web2")),
     ],
 )
 def test_second_fault_of_service_is_error(outer, inner):
@@ -166,6 +187,8 @@ def test_stopped_starts_only_replicas_that_ran():
         lambda faults: faults.killed("redis", replica=7),
         lambda faults: faults.paused("redis"),
         lambda faults: faults.partitioned("redis"),
+        lambda faults: isolated(faults, "redis"),
+        lambda faults: faults.failover("redis"),
     ],
 )
 def test_fault_of_service_that_does_not_run_is_error(fault):
@@ -188,6 +211,35 @@ def test_fault_of_unknown_service_is_error(fault, injected, cleared, monkeypatch
         pytest.fail("not reached")
     assert not hasattr(raised.value, "__notes__")
     assert (stack.calls, faults.history) == ([], [])
+
+
+def test_client_of_isolated_service_can_be_killed():
+    """Only faults of its networks are excluded."""
+    stack = RecordingStack()
+    faults = Faults(stack)
+    with isolated(faults, "redis"), faults.killed("web"):
+        pass
+    assert stack.calls == ["isolate redis web", "kill web", "start web", "reconnect redis"]
+
+
+@pytest.mark.parametrize(
+    ("client", "replicas", "error"),
+    [
+        ("redis", ["running"], "redis is the isolated service, not a client"),
+        ("wbe", [], "the stack has no service wbe"),
+        ("web", ["running", "exited"], "the target does not run: web-0 running, web-1 exited"),
+    ],
+)
+def test_client_of_isolated_service_must_run(client, replicas, error, monkeypatch):
+    """Nothing is injected if a client could not reach the service."""
+    stack = RecordingStack()
+    state = stack.state
+    found = tuple(Replica(client, f"{client}-{i}", status) for i, status in enumerate(replicas))
+    monkeypatch.setattr(stack, "state", lambda one: found if one == client else state(one))
+    fault = Faults(stack).isolated("redis", with_clients=[client])
+    with pytest.raises(StackError, match=error), fault:
+        pytest.fail("not reached")
+    assert stack.calls == []
 
 
 def test_disk_full_twice():

@@ -137,3 +137,11 @@ def test_unknown_services_and_ports(stack):
         stack.url(port=80)
     with pytest.raises(StackError, match="has no endpoint"):
         ProcessStack({}).url()
+
+
+def test_isolation_with_clients_needs_compose(stack):
+    """A proxy does not know which service's data it forwards."""
+    fault = Faults(stack).isolated("files", with_clients=["pages"])
+    with pytest.raises(StackError, match="isolated with clients: that needs a ComposeStack"), fault:
+        pytest.fail("not reached")
+    assert status(stack) == 200
