@@ -39,6 +39,7 @@ PYTHONS = [
 FLASKS = ["3.0", "3.1"]
 REDISES = ["6", "7", "8"]
 STORES = ["redis", "valkey", "sentinel"]
+EXAMPLES = ["guestbook", "failover"]
 IMAGES = ["redis:alpine", "valkey/valkey:alpine"]
 
 LINTERS = [
@@ -204,12 +205,13 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session(default=False, tags=["tests"])
-def examples(session: nox.Session) -> None:
-    """Test a separate project's stack with the plugin."""
+@nox.parametrize("project", EXAMPLES, ids=EXAMPLES)
+def examples(session: nox.Session, project: str) -> None:
+    """Test the stack of a separate project with the plugin."""
     if not is_docker_available():
         session.error("the examples need a Docker Engine, and none responds")
     install(session, "testing")
-    session.chdir("examples/guestbook")
+    session.chdir(f"examples/{project}")
     pytest(session)
 
 

@@ -34,6 +34,7 @@ TESTS = [
 EXAMPLES = [
     ("examples/guestbook/docker-compose.yml",),
     ("examples/guestbook/docker-compose.yml", "examples/guestbook/docker-compose.test.yml"),
+    ("examples/failover/docker-compose.yml",),
 ]
 
 
