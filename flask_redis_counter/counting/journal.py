@@ -141,7 +141,8 @@ class Journal(ForkSafe):
                 fields = call.counted()
                 if fields is None:
                     continue
-                if len(self._records) >= self.limit:
+                # With `reject` it may exceed its limit by the calls that were in flight.
+                if self.on_full == "drop" and len(self._records) >= self.limit:
                     self._drop_oldest()
                 self._records.append((*fields, history, now))
                 if call.idempotency_key is None:

@@ -122,6 +122,18 @@ def test_full_journal_rejects():
     assert server.values["a"] == 2
 
 
+def test_full_journal_that_rejects_drops_nothing():
+    """Calls that were in flight when it became full are added, and none leaves it."""
+    journal, server = Journal(2, "reject"), Server()
+    batchers = [Batcher(journal=journal) for _ in range(4)]
+    batches = [add_hits(batcher, make_hit("a")) for batcher in batchers]
+    for batcher, batch in zip(batchers, batches, strict=True):
+        send_until_done(batcher, batch, server)
+    assert len(journal) == 4
+    assert journal.rejects
+    assert journal.state().dropped_hits == 0
+
+
 def test_journal_of_size_0_stays_empty():
     """A limit of 0 turns the journal off."""
     journal, server = Journal(0, "reject"), Server()
