@@ -12,7 +12,6 @@ from flask_redis_counter.errors import (
     StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.store.pool import ConnectionPool
 
 from .support import KEY, nowhere
 
@@ -44,13 +43,13 @@ def test_overview_takes_two_round_trips(counter, client, monkeypatch):
     for number in range(30):
         counter.hit(f"c{number:02}")
     trips = []
-    read = ConnectionPool.read
+    read = counter._pool.read
 
-    def recorded_read(store, commands):
+    def recorded_read(commands):
         trips.append(len(commands))
-        return read(store, commands)
+        return read(commands)
 
-    monkeypatch.setattr(ConnectionPool, "read", recorded_read)
+    monkeypatch.setattr(counter._pool, "read", recorded_read)
     assert len(counter.overview(["c00"], after="").counters) == 20
     assert len(trips) == 2
 
