@@ -8,6 +8,7 @@ Guidelines: https://redis.io/docs/latest/develop/reference/sentinel-clients/
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -78,6 +79,9 @@ class Sentinels(ForkSafe):
     :param secure: whether the Sentinels speak TLS.
     """
 
+    _stopped: threading.Event
+    _threads: list[threading.Thread]
+
     def __init__(
         self,
         connectors: Sequence[Callable[[], Any]],
@@ -129,8 +133,19 @@ class Sentinels(ForkSafe):
             return found
         raise self._make_error()
 
+    def stop(self) -> None:
+        """Stop the threads; the next question starts them again."""
+        with self._answered:
+            self._is_asking = False
+            threads, self._threads = self._threads, []
+        self._stopped.set()
+        for thread in threads:
+            thread.join(ASK_TIMEOUT)
+
     def _reset(self) -> None:
         self._answered = threading.Condition()
+        self._stopped = threading.Event()
+        self._threads = []
         self._answers: dict[str, _Answer] = {}
         # The addresses of the answers that are valid, the best first. Each batch of hits asks.
         self._masters: list[Address] = []
@@ -142,12 +157,18 @@ class Sentinels(ForkSafe):
             return
         with self._answered:
             was_asking, self._is_asking = self._is_asking, True
+            if not was_asking:
+                self._stopped = threading.Event()
+                weakref.finalize(self, self._stopped.set)
         if not was_asking:
-            stopped = threading.Event()
-            weakref.finalize(self, stopped.set)
+            _running.add(self)
             for name, connect in zip(self._names, self._connectors, strict=True):
-                arguments = (weakref.ref(self), name, connect, self.service, self._secure, stopped)
-                threading.Thread(target=_watch, args=arguments, daemon=True).start()
+                arguments = (weakref.ref(self), name, connect, self.service, self._secure)
+                thread = threading.Thread(
+                    target=_watch, args=(*arguments, self._stopped), daemon=True
+                )
+                thread.start()
+                self._threads.append(thread)
 
     def _note(self, name: str, answer: _Answer) -> None:
         with self._answered:
@@ -172,6 +193,19 @@ class Sentinels(ForkSafe):
         told = "; ".join(f"{', '.join(names)}: {text}" for text, names in problems.items())
         remedy = remedies[0] if remedies else "start the Sentinels, or correct their addresses"
         return NoMasterError(f"no Sentinel names a master of {self.service!r} ({told})", remedy)
+
+
+# Those whose threads were started.
+_running: weakref.WeakSet[Sentinels] = weakref.WeakSet()
+
+
+def stop_watchers() -> None:
+    """Stop all threads of this process before a fork, so that no lock of theirs is copied."""
+    for sentinels in list(_running):
+        sentinels.stop()
+
+
+os.register_at_fork(before=stop_watchers)
 
 
 def _rank(answers: Iterable[_Answer]) -> list[Address]:

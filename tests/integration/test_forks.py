@@ -19,6 +19,7 @@ from flask_redis_counter import AsyncRedisCounter, RedisCounter, Spool
 from flask_redis_counter.counting.journal_keeper import JournalKeeper, stop_keepers
 from flask_redis_counter.errors import CounterError, StoreUnavailableError
 from flask_redis_counter.stats import HitMetrics
+from flask_redis_counter.store.sentinels import stop_watchers
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.web.bearer_key import WrongKeyLimiter
 from flask_redis_counter.web.concurrency import ConcurrencyLimiter
@@ -164,11 +165,12 @@ def copy_of(work, *arguments, as_snapshot=False):
 
     :param as_snapshot: whether the copy has the same process id, as a restored snapshot.
     """
-    # A fork in C while another thread waits for the GIL copies the lock as it is. Threads may keep
-    # the journals of earlier tests, and the one that connected to the store may be about to end.
+    # A fork in C while another thread waits for the GIL copies the lock as it is. Threads of
+    # earlier tests may keep journals and ask Sentinels; the one that connected may be about to end.
     stop_keepers()
+    stop_watchers()
     for thread in threading.enumerate():
-        if "_connect_loop" in thread.name:
+        if any(name in thread.name for name in ("_connect_loop", "_keep", "_watch")):
             thread.join(30)
     reading, writing = os.pipe()
     pid = os.getpid()

@@ -116,7 +116,7 @@ def test_hits_find_the_new_master_after_a_crash(group):
         with within(0.5 + SLACK):
             assert outcome(lambda: counter.hit("visits")) in ("not_counted", "unknown")
         assert retried(lambda: counter.hit("visits")) == 2
-        assert group.named_master() is not old
+        group.wait_for_switch(old)
         old.start()  # it is a master until a Sentinel makes it a replica
         assert [counter.hit("visits").value for _ in range(20)] == list(range(3, 23))
         assert stored(group) == 22
