@@ -83,6 +83,7 @@ def _parse_url(url: str, library: ModuleType) -> Target:
         return _parse_pool(_pool_from_url(url, library), library)
     pool = _pool_from_url(parts.store_url, library)
     kwargs = _without(_own_options(pool), _ADDRESS)
+    _check_options(kwargs, secure=issubclass(pool.connection_class, library.SSLConnection))
     shared = _TLS_OPTIONS if parts.secure else _SHARED_OPTIONS
     options = {name: it for name, it in kwargs.items() if name.startswith(shared)}
     options |= {"username": parts.username, "password": parts.password}
