@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from ..errors import StoreRejectedError
 from .operation import Operation
 from .replies import raise_for_error
-from .server_state import parse_info
+from .server_state import parse_sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,7 @@ def read_info(*sections: str) -> Operation[dict[str, str]]:
     """
     replies = yield [("INFO", section) for section in sections]
     raise_for_error(*replies)
-    info: dict[str, str] = {}
-    for reply in replies:
-        info |= parse_info(reply)
-    return info
+    return parse_sections(replies)
 
 
 def store_info() -> Operation[StoreInfo]:
@@ -86,10 +83,7 @@ def durability_warnings() -> Operation[dict[str, str]]:
         ("INFO", "persistence"),
         ("CONFIG GET", "appendfsync"),
     ]
-    info: dict[str, str] = {}
-    for section in sections:
-        if not isinstance(section, StoreRejectedError):
-            info |= parse_info(section)
+    info = parse_sections(sections)
     found = {}
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":

@@ -5,11 +5,11 @@ import pytest
 from flask_redis_counter.errors import StoreRejectedError
 from flask_redis_counter.store.info import (
     durability_warnings,
-    parse_info,
     parse_server,
     read_info,
 )
 from flask_redis_counter.store.operation import gather, run
+from flask_redis_counter.store.server_state import parse_info
 
 REDIS = b"# Server\r\nredis_version:8.0.2\r\nexecutable:/a:b\r\n"
 VALKEY = b"# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n"
