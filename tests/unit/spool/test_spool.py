@@ -70,6 +70,22 @@ def send_without_reply(*hits, server=None):
     fail_until_deadline(batcher, batch, SILENT)
 
 
+def spool_after_a_hit(spool, counted, unknown):
+    """Count a hit, spool another one of the same writer that got no reply; return the journal."""
+    journal = Journal()
+    batcher = Batcher(journal=journal)
+    first, server = add_hits(batcher, make_hit(amount=counted)), Server()
+    while not first.done:
+        first.apply_replies(server.execute(first.commands("one")))
+    batcher.finish(first)
+    late = make_hit(amount=unknown)
+    batch = add_hits(batcher, late)
+    batch.commands("one")
+    fail_until_deadline(batcher, batch, SILENT)
+    spool.add(late)
+    return journal
+
+
 def replay_to(spool, server):
     """Replay to a server, and return how many hits were counted."""
     hits, _ = run(spool.replay(), server.execute)
@@ -239,18 +255,7 @@ def test_stale_row_is_taken_as_counted(spool):
 
 def test_row_waits_for_lost_calls_before_it(spool, monkeypatch):
     """A spooled call is not stored before those that the journal sends again, for a minute."""
-    journal = Journal()
-    batcher = Batcher(journal=journal)
-    first = add_hits(batcher, make_hit())
-    server = Server()
-    while not first.done:
-        first.apply_replies(server.execute(first.commands("one")))
-    batcher.finish(first)
-    unknown = make_hit()
-    batch = add_hits(batcher, unknown)
-    batch.commands("one")
-    fail_until_deadline(batcher, batch, SILENT)
-    spool.add(unknown)
+    spool_after_a_hit(spool, 1, 1)
     promoted = Server()
     assert replay_to(spool, promoted) == 0
     assert spool.pending_hits() == 1
@@ -265,18 +270,7 @@ def test_row_waits_for_lost_calls_before_it(spool, monkeypatch):
 
 def test_row_counts_after_the_journal_has_sent_the_lost_calls(spool):
     """Journal and spool together restore the sum."""
-    journal = Journal()
-    batcher = Batcher(journal=journal)
-    first = add_hits(batcher, make_hit(amount=5))
-    server = Server()
-    while not first.done:
-        first.apply_replies(server.execute(first.commands("one")))
-    batcher.finish(first)
-    unknown = make_hit(amount=2)
-    batch = add_hits(batcher, unknown)
-    batch.commands("one")
-    fail_until_deadline(batcher, batch, SILENT)
-    spool.add(unknown)
+    journal = spool_after_a_hit(spool, 5, 2)
     promoted = Server()
     assert replay_to(spool, promoted) == 0
     promoted.execute([entry.call.command() for entry in journal.foreign("two")])
