@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 
 class ForkSafe:
@@ -57,3 +57,30 @@ def _call_weakly(method: Callable[[], None]) -> Callable[[], None]:
             alive()
 
     return call
+
+
+class HasThreads(Protocol):
+    """An object with threads that it starts again when it needs them."""
+
+    def stop(self) -> None:
+        """Stop the threads."""
+
+
+_with_threads: weakref.WeakSet[HasThreads] = weakref.WeakSet()
+
+
+def stop_before_fork(owner: HasThreads) -> None:
+    """Stop an object's threads before each later fork by Python, as long as the object exists.
+
+    A child would lack them, and could inherit a lock that one of them holds.
+    """
+    _with_threads.add(owner)
+
+
+def stop_threads() -> None:
+    """Stop the threads of all objects that were given to :func:`stop_before_fork`."""
+    for owner in list(_with_threads):
+        owner.stop()
+
+
+os.register_at_fork(before=stop_threads)

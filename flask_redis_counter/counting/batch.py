@@ -142,8 +142,10 @@ class Batch:
         loaded, self._loading = self._loading, False
         if loaded:
             del replies[:2]
-        if self._resent:
-            self._confirm_resent(replies)
+        if self._resent and self._journal is not None:
+            count = len(self._resent)
+            self._journal.apply_replies(self._resent, replies[:count], self._history)
+            del replies[:count]
         open_calls: list[ScriptCall] = []
         resolved: list[ScriptCall] = []
         for call, reply in zip(self._calls or (), replies, strict=True):
@@ -264,18 +266,6 @@ class Batch:
                     # Nothing was lost since those calls: the counter's records were deleted.
                     call.earlier = 0
         return missing
-
-    def _confirm_resent(self, replies: list[Any]) -> None:
-        """Take the replies to the entries that were sent again out of the list."""
-        answers = replies[: len(self._resent)]
-        del replies[: len(self._resent)]
-        stored = [
-            entry
-            for entry, reply in zip(self._resent, answers, strict=True)
-            if not isinstance(reply, StoreRejectedError) or is_stale(reply)
-        ]
-        if stored and self._journal is not None:
-            self._journal.confirm(stored, self._history)
 
     def _handle_rejection(
         self, call: ScriptCall, error: StoreRejectedError, loaded: bool

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import secrets
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ..limits import UNLIMITED
 from ..store.connections import Command
 from ..store.keys import get_keys, hit_keys, idempotency_record, writer_record
 from ..store.scripts import HIT, HIT_ONCE
 
-#: The arguments of :class:`CountedCall`. As long as they are a plain tuple of strings and numbers,
-#: Python's garbage collector does not look at them again.
+#: The fields of :class:`CountedCall` as a plain tuple. Python's garbage collector examines a plain
+#: tuple of strings and numbers once, but a named tuple each time.
 CountedFields: TypeAlias = tuple[
     str, int, str, int, str, int, str | None, str, tuple[str, ...], int
 ]
 
 
-class CountedCall:
+class CountedCall(NamedTuple):
     """What a call has counted, under its identity.
 
     :ivar key: key of the counter.
@@ -34,42 +34,16 @@ class CountedCall:
     :ivar hit_count: number of hits that counted.
     """
 
-    __slots__ = (
-        "amount",
-        "earlier",
-        "hit_count",
-        "hour",
-        "idempotency_key",
-        "key",
-        "sender",
-        "sequence",
-        "visitors",
-        "writer",
-    )
-
-    def __init__(
-        self,
-        key: str,
-        amount: int,
-        writer: str,
-        sequence: int,
-        sender: str,
-        earlier: int,
-        idempotency_key: str | None,
-        hour: str,
-        visitors: tuple[str, ...],
-        hit_count: int,
-    ) -> None:
-        self.key: str = key
-        self.amount: int = amount
-        self.writer: str = writer
-        self.sequence: int = sequence
-        self.sender: str = sender
-        self.earlier: int = earlier
-        self.idempotency_key: str | None = idempotency_key
-        self.hour: str = hour
-        self.visitors: tuple[str, ...] = visitors
-        self.hit_count: int = hit_count
+    key: str
+    amount: int
+    writer: str
+    sequence: int
+    sender: str
+    earlier: int
+    idempotency_key: str | None
+    hour: str
+    visitors: tuple[str, ...]
+    hit_count: int
 
     def command(self) -> Command:
         """Return the command that counts it again, without limits: they were checked before."""

@@ -19,13 +19,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from ..errors import ConfigurationError, printable
+from ..errors import ConfigurationError, StoreRejectedError, printable
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
 from ..validation import OnFull
-from .call import ScriptCall
+from .call import ScriptCall, is_stale
 from .counted_call import CountedCall
 
 #: Maximum number of entries by default: five seconds of hits at the highest rate that was measured,
@@ -114,7 +114,6 @@ class Journal(ForkSafe):
         self._records: deque[_Record] = deque()
         # The last sequence number in the journal, by counter and writer.
         self._last: dict[tuple[str, str], int] = {}
-        self._is_kept = False
         self._reconciliations = 0
         self._resent_hits = 0
         self._reported_hits = 0
@@ -147,9 +146,7 @@ class Journal(ForkSafe):
                 self._records.append((*fields, history, now))
                 if call.idempotency_key is None:
                     self._last[call.key, call.writer] = call.sequence
-            must_start = bool(self._records) and not self._is_kept
-            self._is_kept = self._is_kept or must_start
-        if must_start and self.on_entry is not None:
+        if self._records and self.on_entry is not None:
             self.on_entry()
 
     def last_sequence(self, key: str, writer: str) -> int:
@@ -175,16 +172,25 @@ class Journal(ForkSafe):
         with self._lock:
             return [Entry(record) for record in self._records if record[_HISTORY] != history]
 
-    def confirm(self, entries: Sequence[Entry], history: str) -> None:
-        """Record that entries were sent again, and are stored in a history."""
-        confirmed = {id(entry.record) for entry in entries}
+    def apply_replies(self, entries: Sequence[Entry], replies: Sequence[Any], history: str) -> None:
+        """Record that entries were sent again; those that the store rejected stay as they are.
+
+        :param replies: the replies to the entries' commands; an error as StoreRejectedError.
+        :param history: history of the store.
+        """
+        stored = [
+            entry
+            for entry, reply in zip(entries, replies, strict=True)
+            if not isinstance(reply, StoreRejectedError) or is_stale(reply)
+        ]
+        confirmed = {id(entry.record) for entry in stored}
         with self._lock:
             now = time.monotonic()
             self._records = deque(
                 (*record[:10], history, now) if id(record) in confirmed else record
                 for record in self._records
             )
-            self._resent_hits += sum(entry.call.hit_count for entry in entries)
+            self._resent_hits += sum(entry.call.hit_count for entry in stored)
 
     def take_resent(self) -> int:
         """Return the number of hits that were sent again since the last call.
@@ -217,16 +223,6 @@ class Journal(ForkSafe):
                 self._remove_oldest()
             if len(self._records) < self.limit:
                 self._full_log.recovered()
-
-    def release(self) -> bool:
-        """Return whether the journal is empty; then the next entry calls ``on_entry`` again."""
-        with self._lock:
-            self._is_kept = bool(self._records)
-            return not self._is_kept
-
-    def abandon(self) -> None:
-        """Let the next entry call ``on_entry`` again, although the journal is not empty."""
-        self._is_kept = False
 
     def close(self) -> None:
         """Do not wait for a store that is down. The journal can still be used."""

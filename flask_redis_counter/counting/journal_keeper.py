@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 
-from ..errors import StoreError, StoreRejectedError
-from ..forking import ForkSafe
+from ..errors import StoreError
+from ..forking import ForkSafe, stop_before_fork
 from ..store.pool import ConnectionPool
 from ..store.scripts import HIT, HIT_ONCE
 from ..store.server_state import STATE_PROBE, parse_state
-from .call import is_stale
 from .journal import Entry, Journal
 from .metrics import HitMetrics
 from .safety import SafetyTracker
@@ -74,13 +73,10 @@ class JournalKeeper(ForkSafe):
             # It does not keep this object alive, nor the journal.
             arguments = weakref.ref(self), self._stopping
             thread = threading.Thread(target=_keep, args=arguments, daemon=True)
-            try:
+            with suppress(RuntimeError):  # the system is out of threads, or Python exits
                 thread.start()
-            except RuntimeError:  # the system is out of threads, or Python exits
-                self._journal.abandon()
-            else:
                 self._thread = thread
-                _running.add(self)
+                stop_before_fork(self)
 
     def close(self) -> None:
         """Let the thread end when all entries are safe, but at once if the store is down."""
@@ -97,18 +93,16 @@ class JournalKeeper(ForkSafe):
             _log.exception("the journal of acknowledged hits cannot be checked")
         self._record()
         with self._lock:
-            if is_needed and not self._journal.release():
+            if is_needed and self._journal:
                 return True
             if self._thread is threading.current_thread():
                 self._thread = None
-                self._journal.abandon()
         return False
 
     def stop(self) -> None:
         """Stop the thread; the next entry starts it again."""
         with self._lock:
             thread, self._thread = self._thread, None
-            self._journal.abandon()
         if thread is not None:
             self._stopping.set()
             thread.join(STOP_TIMEOUT)
@@ -126,18 +120,13 @@ class JournalKeeper(ForkSafe):
         self._journal.drop_safe(safe_before, state.history or None)
 
     def _send_again(self, entries: Sequence[Entry], history: str) -> None:
-        """Send entries; those that the store does not take stay as they are.
+        """Send entries.
 
         :raises StoreError: the store did not reply; some of them may be stored.
         """
         commands = [entry.call.command() for entry in entries]
-        replies = self._pool.execute([HIT.load(), HIT_ONCE.load(), *commands])[2:]
-        stored = [
-            entry
-            for entry, reply in zip(entries, replies, strict=True)
-            if not isinstance(reply, StoreRejectedError) or is_stale(reply)
-        ]
-        self._journal.confirm(stored, history)
+        replies = self._pool.execute([HIT.load(), HIT_ONCE.load(), *commands])
+        self._journal.apply_replies(entries, replies[2:], history)
 
     def _record(self) -> None:
         state = self._journal.state()
@@ -152,19 +141,6 @@ class JournalKeeper(ForkSafe):
                 "lost",
                 resent,
             )
-
-
-# Those whose thread was started.
-_running: weakref.WeakSet[JournalKeeper] = weakref.WeakSet()
-
-
-def stop_keepers() -> None:
-    """Stop all threads of this process before a fork, so that no lock of theirs is copied."""
-    for keeper in list(_running):
-        keeper.stop()
-
-
-os.register_at_fork(before=stop_keepers)
 
 
 def _keep(owner: weakref.ref[JournalKeeper], stopping: threading.Event) -> None:

@@ -8,7 +8,6 @@ Guidelines: https://redis.io/docs/latest/develop/reference/sentinel-clients/
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
@@ -18,7 +17,7 @@ from typing import Any, TypeAlias
 
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from ..forking import ForkSafe
+from ..forking import ForkSafe, stop_before_fork
 from .causes import find_cause
 
 #: Host and port.
@@ -161,7 +160,7 @@ class Sentinels(ForkSafe):
                 self._stopped = threading.Event()
                 weakref.finalize(self, self._stopped.set)
         if not was_asking:
-            _running.add(self)
+            stop_before_fork(self)
             for name, connect in zip(self._names, self._connectors, strict=True):
                 arguments = (weakref.ref(self), name, connect, self.service, self._secure)
                 thread = threading.Thread(
@@ -193,19 +192,6 @@ class Sentinels(ForkSafe):
         told = "; ".join(f"{', '.join(names)}: {text}" for text, names in problems.items())
         remedy = remedies[0] if remedies else "start the Sentinels, or correct their addresses"
         return NoMasterError(f"no Sentinel names a master of {self.service!r} ({told})", remedy)
-
-
-# Those whose threads were started.
-_running: weakref.WeakSet[Sentinels] = weakref.WeakSet()
-
-
-def stop_watchers() -> None:
-    """Stop all threads of this process before a fork, so that no lock of theirs is copied."""
-    for sentinels in list(_running):
-        sentinels.stop()
-
-
-os.register_at_fork(before=stop_watchers)
 
 
 def _rank(answers: Iterable[_Answer]) -> list[Address]:

@@ -16,10 +16,10 @@ import pytest
 from flask import Response
 
 from flask_redis_counter import AsyncRedisCounter, RedisCounter, Spool
-from flask_redis_counter.counting.journal_keeper import JournalKeeper, stop_keepers
+from flask_redis_counter.counting.journal_keeper import JournalKeeper
 from flask_redis_counter.errors import CounterError, StoreUnavailableError
+from flask_redis_counter.forking import stop_threads
 from flask_redis_counter.stats import HitMetrics
-from flask_redis_counter.store.sentinels import stop_watchers
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.web.bearer_key import WrongKeyLimiter
 from flask_redis_counter.web.concurrency import ConcurrencyLimiter
@@ -167,8 +167,7 @@ def copy_of(work, *arguments, as_snapshot=False):
     """
     # A fork in C while another thread waits for the GIL copies the lock as it is. Threads of
     # earlier tests may keep journals and ask Sentinels; the one that connected may be about to end.
-    stop_keepers()
-    stop_watchers()
+    stop_threads()
     for thread in threading.enumerate():
         if any(name in thread.name for name in ("_connect_loop", "_keep", "_watch")):
             thread.join(30)

@@ -7,7 +7,7 @@ import time
 from redis.exceptions import ReadOnlyError
 
 from flask_redis_counter.counting.batcher import Batcher
-from flask_redis_counter.counting.call import is_behind, is_stale
+from flask_redis_counter.counting.call import is_behind
 from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.counting.journal import Journal
 from flask_redis_counter.counting.safety import SafetyTracker
@@ -160,12 +160,7 @@ class Process:
         before, state = self.journal.now(), self.group.state()
         foreign = self.journal.foreign(node.history)
         replies = node.execute([entry.call.command() for entry in foreign])
-        stored = [
-            entry
-            for entry, reply in zip(foreign, replies, strict=True)
-            if not isinstance(reply, StoreRejectedError) or is_stale(reply)
-        ]
-        self.journal.confirm(stored, node.history)
+        self.journal.apply_replies(foreign, replies, node.history)
         safe_before = self.tracker.observe(state, before, time.monotonic())
         self.journal.drop_safe(safe_before, node.history)
 
