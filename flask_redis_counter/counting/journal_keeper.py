@@ -136,9 +136,8 @@ class JournalKeeper(ForkSafe):
     def _report(self) -> None:
         if resent := self._journal.take_resent():
             _log.warning(
-                "the store has another history than when it acknowledged hits, after a failover or "
-                "a restart: %d acknowledged hits were sent again, which counted those that it had "
-                "lost",
+                "%d acknowledged hits were sent to the store again, after a failover or a restart; "
+                "those that it had lost were counted",
                 resent,
             )
 

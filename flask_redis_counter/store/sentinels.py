@@ -217,17 +217,22 @@ def _watch(
 ) -> None:
     """Ask one Sentinel again and again until its owner is no longer used."""
     connection = None
+    has_answered = False
     while not stopped.is_set():
         try:
             if connection is None:
                 connection = connect()
                 connection.connect()
             answer = _ask(connection, service)
+            has_answered = True
         except Exception as error:  # a host name may raise a UnicodeError, for instance
             if connection is not None:
                 connection.disconnect()
                 connection = None
-            answer = _Answer(None, 0, time.monotonic(), *_explain(error, secure))
+            # An established connection that breaks says nothing about the settings.
+            problem = ("it has stopped answering", "") if has_answered else _explain(error, secure)
+            answer = _Answer(None, 0, time.monotonic(), *problem)
+            has_answered = False
         sentinels = owner()
         if sentinels is None:
             break

@@ -97,7 +97,7 @@ def test_reconciliation_without_further_hits(group, caplog):
             lambda: (it := counter.journal.state()).reconciliations and it, what="a reconciliation"
         )
         assert state.resent_hits > 0
-    assert "acknowledged hits were sent again" in caplog.text
+    assert "acknowledged hits were sent to the store again" in caplog.text
 
 
 def test_asyncio_loses_nothing(group):
