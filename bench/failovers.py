@@ -3,20 +3,22 @@
 A master with two replicas and three Sentinels runs as processes. Threads count on it while one
 failover follows the other, each with a cause that a seed decides: a command, a SIGKILL of the
 master, or a master that freezes and comes back. Afterwards the stored values are compared with the
-outcomes of all hits.
+outcomes of all hits. Half of the hits of this library have an idempotency key, and are repeated
+until their outcome is known: their counter must hold exactly the acknowledged hits.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import secrets
 import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,8 @@ from flask_redis_counter import CounterError, Journal, Outcome, RedisCounter
 from flask_redis_counter.testing import SentinelGroup, wait_until
 from flask_redis_counter.testing.stacks.sentinel_group import SERVICE
 
-#: Threads that count.
-THREADS = 4
+#: Threads that count on each counter.
+THREADS = 2
 
 #: Seconds that a hit may take.
 TIMEOUT = 0.5
@@ -38,6 +40,15 @@ TIMEOUT = 0.5
 HITS_BETWEEN = 1000
 
 CAUSES = ("command", "kill", "freeze")
+
+#: The counters; hits on the second have idempotency keys.
+UNKEYED, KEYED = "visits", "keyed"
+
+#: Calls that the journal may keep: those of the longest failover.
+JOURNAL_SIZE = 500_000
+
+#: Seconds for which a hit with a key is repeated.
+REPEAT_TIME = 60
 
 
 @dataclass
@@ -92,14 +103,18 @@ class Load:
                     self._values.add(outcome)
 
 
-def count_with(counter: RedisCounter) -> Callable[[], int | Outcome]:
-    """Return a function that counts with this library."""
+def count_with(counter: RedisCounter, name: str) -> Callable[[], int | Outcome]:
+    """Return a function that counts with this library; on the counter ``keyed`` with keys."""
 
     def hit() -> int | Outcome:
-        try:
-            return counter.hit("visits").value
-        except CounterError as error:
-            return error.outcome
+        key = secrets.token_hex(8) if name == KEYED else None
+        deadline = time.monotonic() + REPEAT_TIME
+        while True:
+            try:
+                return counter.hit(name, idempotency_key=key).value
+            except CounterError as error:
+                if key is None or time.monotonic() > deadline:
+                    return error.outcome
 
     return hit
 
@@ -144,7 +159,7 @@ def fail_over(group: SentinelGroup, cause: str, *, waits: bool) -> None:
         timeout=60,
         what="a former master that follows",
     )
-    group.wait_for_replicas(group.named_master())
+    group.wait_for_replicas()
 
 
 def measure(name: str, failovers: int, hits: int, seed: int, patience: float, place: Path) -> bool:
@@ -155,27 +170,49 @@ def measure(name: str, failovers: int, hits: int, seed: int, patience: float, pl
     randomness = random.Random(seed)  # noqa: S311  # reproducible
     began = time.monotonic()
     with SentinelGroup(place) as group:
-        journal = Journal(0) if name == "without journal" else Journal()
-        with closing(RedisCounter(group.url, timeout=TIMEOUT, journal=journal)) as counter:
-            use_redis_py = name == "redis-py"
-            load = Load(count_with_redis_py(group) if use_redis_py else count_with(counter))
+        journal = Journal(0 if name == "without journal" else JOURNAL_SIZE)
+        longest = 0
+        with (
+            closing(RedisCounter(group.url, timeout=TIMEOUT, journal=journal)) as counter,
+            ExitStack() as stack,
+        ):
+            if name == "redis-py":
+                loads = {UNKEYED: Load(count_with_redis_py(group))}
+            else:
+                loads = {one: Load(count_with(counter, one)) for one in (UNKEYED, KEYED)}
+            for load in loads.values():
+                stack.callback(load.stop)
             done = 0
-            while done < failovers or load.tally.acknowledged < hits:
-                load.wait_for(HITS_BETWEEN)
+            while done < failovers or _acknowledged(loads) < hits:
+                for load in loads.values():
+                    load.wait_for(HITS_BETWEEN)
                 if done < failovers:
                     waits = randomness.random() < patience
                     fail_over(group, randomness.choice(CAUSES), waits=waits)
+                    longest = max(longest, len(journal))
                     done += 1
-            tally = load.stop()
-            wait_until(lambda: not len(counter.journal), timeout=30, what="an empty journal")
-        stored = int(group.client(group.named_master()).get("counter:{visits}") or 0)
+            tallies = {one: load.stop() for one, load in loads.items()}
+            wait_until(lambda: not len(journal), timeout=30, what="an empty journal")
+        client = group.client(group.named_master())
+        stored = {one: int(client.get(f"counter:{{{one}}}") or 0) for one in tallies}
+    took = time.monotonic() - began
+    print(f"{name}: {failovers} failovers in {took:.0f} s, up to {longest:,} calls in the journal")
+    exact = [_report(one, tally, stored[one]) for one, tally in tallies.items()]
+    return all(exact)
+
+
+def _acknowledged(loads: dict[str, Load]) -> int:
+    return sum(load.tally.acknowledged for load in loads.values())
+
+
+def _report(name: str, tally: Tally, stored: int) -> bool:
+    """Print what was lost on one counter, and return whether its sum is exact."""
     lost = max(0, tally.acknowledged - stored)
     doubled = max(0, stored - tally.acknowledged - tally.unknown)
     print(
-        f"{name}: {failovers} failovers, {tally.acknowledged:,} acknowledged, "
-        f"{tally.unknown:,} unknown, {tally.failed:,} not counted, {stored:,} stored, "
-        f"{lost:,} lost, {doubled:,} doubled, {tally.repeated_values:,} values repeated, "
-        f"{time.monotonic() - began:.0f} s",
+        f"  {name}: {tally.acknowledged:,} acknowledged, {tally.unknown:,} unknown, "
+        f"{tally.failed:,} not counted, {stored:,} stored, {lost:,} lost, {doubled:,} doubled, "
+        f"{tally.repeated_values:,} values repeated",
         flush=True,
     )
     return not lost and not doubled

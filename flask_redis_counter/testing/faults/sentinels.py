@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from ..stacks.errors import StackError, StackTimeoutError
@@ -78,8 +79,11 @@ class Sentinels:
             raise refusal
 
         def agree_on_another() -> bool:
-            now = set(self.addresses(name))
-            return len(now) == 1 and old not in now
+            first, *others = self.addresses(name)
+            if first == old:
+                with suppress(StackError):  # the failover runs; if it was aborted, begin again
+                    self._request_failover(name)
+            return first != old and {first} == {first, *others}
 
         self._wait(agree_on_another, f"another master of {name} than {old}", timeout)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -134,10 +135,13 @@ class SentinelGroup:
     def fail_over(self) -> None:
         """Switch the roles by command, and wait until the Sentinels name the new master."""
         old = self.named_master()
-        wait_until(
-            self._starts_failover, timeout=FAILOVER_TIMEOUT, what="the end of the last failover"
-        )
-        self.wait_for_switch(old)
+
+        def is_switched() -> bool:
+            # Refused while a failover runs; another one is needed if the Sentinel aborts it.
+            self._request_failover(old)
+            return self.named_master() is not old
+
+        wait_until(is_switched, timeout=FAILOVER_TIMEOUT, what="another master")
 
     def wait_for_switch(self, old: RedisServerProcess) -> None:
         """Wait until the Sentinels name another master than the old one."""
@@ -145,11 +149,14 @@ class SentinelGroup:
             lambda: self.named_master() is not old, timeout=FAILOVER_TIMEOUT, what="another master"
         )
 
-    def wait_for_replicas(self, master: RedisServerProcess) -> None:
-        """Wait until all other servers that run are connected replicas of the master."""
+    def wait_for_replicas(self, master: RedisServerProcess | None = None) -> None:
+        """Wait until all other servers that run are connected replicas of the master.
+
+        :param master: the master; None: the one that the Sentinels name, also if that changes.
+        """
         expected = sum(it.is_running() and not it.is_frozen() for it in self.servers) - 1
         wait_until(
-            lambda: self._count_replicas(master) >= expected,
+            lambda: self._count_replicas(master or self.named_master()) >= expected,
             timeout=FAILOVER_TIMEOUT,
             what="replicas in step",
         )
@@ -174,13 +181,14 @@ class SentinelGroup:
         folder.mkdir()
         return folder
 
-    def _starts_failover(self) -> bool:
+    def _request_failover(self, old: RedisServerProcess) -> None:
+        """Ask a Sentinel for a failover, if it names the old master."""
         running = next(it for it in self.sentinels if it.is_running() and not it.is_frozen())
-        try:
-            self.client(running).sentinel_failover(SERVICE)
-        except redis.ResponseError:  # INPROG, or no replica that can be promoted yet
-            return False
-        return True
+        client = self.client(running)
+        address: Any = client.sentinel_get_master_addr_by_name(SERVICE)
+        if address[1] == old.port:
+            with suppress(redis.ResponseError):  # INPROG, or no replica that can be promoted yet
+                client.sentinel_failover(SERVICE)
 
     def _count_replicas(self, master: RedisServerProcess) -> int:
         info = self.client(master).info("replication")

@@ -13,13 +13,16 @@ class SentinelStack(RecordingStack):
     :param masters: the names of the monitored masters.
     :param refusals: the errors that FAILOVER returns before it is accepted.
     :param named: the addresses that both Sentinels name after it, one pair for each look.
+    :param aborted: the number of failovers that are accepted, and then aborted.
     """
 
-    def __init__(self, *, masters=("counters",), refusals=(), named=(("b", "b"),)):
+    def __init__(self, *, masters=("counters",), refusals=(), named=(("b", "b"),), aborted=0):
         super().__init__(replicas=2)
         self.masters = masters
         self.refusals = list(refusals)
         self.named = [("a", "a"), *named]
+        self.aborted = aborted
+        self.started = False
         self.ports = set()
 
     def state(self, service):
@@ -37,13 +40,17 @@ class SentinelStack(RecordingStack):
             case ("GET-MASTER-ADDR-BY-NAME", name):
                 if name not in self.masters:
                     return ""
-                started = "FAILOVER counters 0" in self.calls and not self.refusals
-                look = self.named[1] if started else self.named[0]
-                if started and replica == 1 and len(self.named) > 2:
+                look = self.named[1] if self.started else self.named[0]
+                if self.started and replica == 1 and len(self.named) > 2:
                     del self.named[1]
                 return f"{look[replica]}\n6379"
             case ("FAILOVER", _) if self.refusals:
                 raise StackError(self.refusals.pop(0))
+            case ("FAILOVER", _) if self.started:
+                raise StackError("INPROG Failover already in progress")
+            case ("FAILOVER", _):
+                self.started = not self.aborted
+                self.aborted = max(0, self.aborted - 1)
         return "OK"
 
 
@@ -61,7 +68,8 @@ def test_failover_of_only_master():
         calls = list(stack.calls)
     assert stack.calls == calls
     assert stack.ports == {26379}
-    assert count(stack, "FAILOVER counters 0") == 1
+    # The Sentinel is asked again as long as it names the former master.
+    assert count(stack, "FAILOVER counters 0") == 2
     assert [str(event.fault) for event in faults.history] == ["failover by sentinel"] * 4
 
 
@@ -97,6 +105,13 @@ def test_failover_of_unknown_master_is_error():
 def test_failover_is_retried_while_sentinel_is_not_ready():
     """The last failover has not ended, and the demoted master is not in step yet."""
     stack = SentinelStack(refusals=["INPROG Failover already in progress", "NOGOODSLAVE No"])
+    with Faults(stack).failover("sentinel"):
+        assert count(stack, "FAILOVER counters 0") == 3
+
+
+def test_aborted_failover_is_requested_again():
+    """A Sentinel aborts a failover if the replica is not promoted in time."""
+    stack = SentinelStack(aborted=2)
     with Faults(stack).failover("sentinel"):
         assert count(stack, "FAILOVER counters 0") == 3
 
