@@ -105,7 +105,7 @@ class BaseCounter(ForkSafe):
     def _add_to_spool(self, spool: Spool, hit: PendingHit) -> None:
         """Add a hit that the store did not accept to the spool. Blocks while the disk writes."""
         spool.add(hit)
-        get_replayer(spool, self._replay_pool, self.metrics).wake()
+        get_replayer(spool, self._replay_pool, self.metrics, self.journal).wake()
 
     def _keep_journal(self, store: str | redis.Redis | redis.asyncio.Redis) -> None:
         """Let a thread keep the journal, unless that of another counter does."""
@@ -122,4 +122,4 @@ class BaseCounter(ForkSafe):
         self.visitors.enter()
         self.journal.enter()
         if self.spool is not None:
-            get_replayer(self.spool, self._replay_pool, self.metrics)
+            get_replayer(self.spool, self._replay_pool, self.metrics, self.journal)

@@ -40,7 +40,6 @@ class ScriptCall:
     """One call of a script: several hits of a counter, or one hit with an idempotency key."""
 
     __slots__ = (
-        "_counted_hits",
         "_known",
         "_limit",
         "_mark",
@@ -48,6 +47,7 @@ class ScriptCall:
         "_rate",
         "_reported",
         "_screened",
+        "_stored_hits",
         "_visitors",
         "amount",
         "earlier",
@@ -83,7 +83,7 @@ class ScriptCall:
         self.hits: list[PendingHit] = []
         #: Number of the writer's call on this counter that has to be stored before; 0: none.
         self.earlier: int = 0
-        self._counted_hits: list[PendingHit] = []
+        self._stored_hits: list[PendingHit] = []
         self._limit = UNLIMITED
         # Visitors to send. The store knows the others if it still has the mark.
         self._visitors: dict[str, None] = {}
@@ -181,8 +181,8 @@ class ScriptCall:
         return HIT.evalsha((self.key, record, *keys), identity, *counted)
 
     def counted(self) -> CountedFields | None:
-        """Return what the call has counted, once it is resolved; None if it counted nothing."""
-        hits = self._counted_hits
+        """Return what the store has counted for the call, once it is resolved; None if nothing."""
+        hits = self._stored_hits
         if not hits:
             return None
         visitors: tuple[str, ...] = ()
@@ -233,7 +233,7 @@ class ScriptCall:
         if digits:
             self._resolve_each(value, digits)
             return
-        self._counted_hits = self.hits
+        self._stored_hits = self.hits
         value -= self.amount
         for hit in self.hits:
             value += hit.amount
@@ -256,10 +256,11 @@ class ScriptCall:
                 hit.value = value
                 hit.counted = digit != DUPLICATE
                 hit.replayed = digit == REPLAYED
-        self._counted_hits = [
-            hit for hit, digit in zip(self.hits, digits, strict=True) if digit == COUNTED
-        ]
-        visitors = {hit.visitor for hit in self._counted_hits}
+        # Replayed hits, too: the reply to the first sender may have been lost.
+        self._stored_hits = list(compress(self.hits, counted))
+        visitors = {
+            hit.visitor for hit, digit in zip(self.hits, digits, strict=True) if digit == COUNTED
+        }
         if self._reported is not None and (accepted := visitors & self._visitors.keys()):
             self._reported.add(accepted, self._mark)
 

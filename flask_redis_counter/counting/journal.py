@@ -26,7 +26,7 @@ from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
 from ..validation import OnFull
 from .call import ScriptCall, is_stale
-from .counted_call import CountedCall
+from .counted_call import CountedCall, CountedFields
 
 #: Maximum number of entries by default: five seconds of hits at the highest rate that was measured,
 #: in a few megabytes.
@@ -132,20 +132,24 @@ class Journal(ForkSafe):
 
         :param history: history of the store, as its connection had it; ``""``: unknown.
         """
+        if self.limit:
+            counted = [fields for call in calls if (fields := call.counted()) is not None]
+            self.add_counted(counted, history)
+
+    def add_counted(self, calls: Iterable[CountedFields], history: str = "") -> None:
+        """Add calls that were just acknowledged, as what they have counted; see :meth:`add`."""
         if not self.limit:
             return
         with self._lock:
             now = time.monotonic()
-            for call in calls:
-                fields = call.counted()
-                if fields is None:
-                    continue
+            for fields in calls:
                 # With `reject` it may exceed its limit by the calls that were in flight.
                 if self.on_full == "drop" and len(self._records) >= self.limit:
                     self._drop_oldest()
-                self._records.append((*fields, history, now))
-                if call.idempotency_key is None:
-                    self._last[call.key, call.writer] = call.sequence
+                record = (*fields, history, now)
+                self._records.append(record)
+                if record[_IDEMPOTENCY_KEY] is None:
+                    self._last[record[_KEY], record[_WRITER]] = record[_SEQUENCE]
         if self._records and self.on_entry is not None:
             self.on_entry()
 
@@ -190,7 +194,10 @@ class Journal(ForkSafe):
                 (*record[:10], history, now) if id(record) in confirmed else record
                 for record in self._records
             )
-            self._resent_hits += sum(entry.call.hit_count for entry in stored)
+            # An unknown history is no loss: the entries are sent to learn the history.
+            self._resent_hits += sum(
+                entry.call.hit_count for entry in stored if entry.record[_HISTORY]
+            )
 
     def take_resent(self) -> int:
         """Return the number of hits that were sent again since the last call.

@@ -6,6 +6,7 @@ import logging
 import threading
 from weakref import WeakKeyDictionary
 
+from ..counting.journal import Journal
 from ..counting.metrics import HitMetrics
 from ..errors import SpoolError, StoreError
 from ..forking import ForkSafe
@@ -28,12 +29,14 @@ _log = logging.getLogger(__name__)
 _replayers: WeakKeyDictionary[Spool, Replayer] = WeakKeyDictionary()
 
 
-def get_replayer(spool: Spool, pool: ConnectionPool, metrics: HitMetrics) -> Replayer:
+def get_replayer(
+    spool: Spool, pool: ConnectionPool, metrics: HitMetrics, journal: Journal
+) -> Replayer:
     """Return the replayer of a spool, and start it if this process has none."""
     # No lock, which a forked child could inherit locked; setdefault is atomic.
     replayer = _replayers.get(spool)
     if replayer is None:
-        replayer = _replayers.setdefault(spool, Replayer(spool, pool, metrics))
+        replayer = _replayers.setdefault(spool, Replayer(spool, pool, metrics, journal))
     replayer.start()
     return replayer
 
@@ -51,10 +54,13 @@ class Replayer(ForkSafe):
     Several processes can replay one spool at the same time: each row counts once.
     """
 
-    def __init__(self, spool: Spool, pool: ConnectionPool, metrics: HitMetrics) -> None:
+    def __init__(
+        self, spool: Spool, pool: ConnectionPool, metrics: HitMetrics, journal: Journal
+    ) -> None:
         self._spool = spool
         self._pool = pool
         self._metrics = metrics
+        self._journal = journal
         self._error_log = LogThrottle(_log, "the spool can be read again")
         super().__init__()
 
@@ -101,7 +107,7 @@ class Replayer(ForkSafe):
                 self._error_log.recovered()
                 self._spool.recovered()
                 return True
-            counted, amount = run(self._spool.replay(), self._pool.execute)
+            counted, amount = run(self._spool.replay(self._journal), self._pool.execute)
         except StoreError:
             return False  # logged when the hit was spooled
         except SpoolError as error:

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ..counting.call import ScriptCall, is_behind, is_stale, is_taken
+from ..counting.counted_call import CountedFields
 from ..counting.hit import PendingHit
+from ..counting.journal import Journal
 from ..errors import (
     ConfigurationError,
     CounterError,
@@ -141,11 +143,12 @@ class Spool(ForkSafe):
         )
         return int(hits)
 
-    def replay(self) -> Operation[tuple[int, int]]:
+    def replay(self, journal: Journal) -> Operation[tuple[int, int]]:
         """Count the spooled hits that the store accepts.
 
         Returns the number of counted hits, and the sum of their amounts.
 
+        :param journal: keeps the counted calls until the store cannot lose them.
         :raises StoreError: the store does not answer, or rejects all hits; they stay in the spool.
         :raises SpoolError: the file cannot be read or written.
         """
@@ -157,7 +160,7 @@ class Spool(ForkSafe):
             except (StoreUnavailableError, StoreRejectedError):
                 self._release_rows(rows)
                 raise
-            for row in self._settle_rows(rows, replies[2:]):
+            for row in self._settle_rows(rows, replies[2:], journal):
                 counted += row.hits
                 amount += row.call.amount
         if counted:
@@ -236,7 +239,7 @@ class Spool(ForkSafe):
         update = "UPDATE entry SET sent = NULL WHERE id = ?"
         self._database.run_transaction(lambda database: database.executemany(update, unsent))
 
-    def _settle_rows(self, rows: list[_Row], replies: list[Any]) -> list[_Row]:
+    def _settle_rows(self, rows: list[_Row], replies: list[Any], journal: Journal) -> list[_Row]:
         """Delete the rows that counted, and return them; rejected rows stay."""
         settled: list[_Row] = []
         dropped: list[_Row] = []
@@ -259,6 +262,9 @@ class Spool(ForkSafe):
                     "%d spooled hits of %s are rejected by the store, and stay in the spool: %s"
                 )
                 self._rejection_log.log(logging.ERROR, message, row.hits, row.call.key, error)
+
+        # Before the disk loses them.
+        journal.add_counted(row.counted() for row in settled)
 
         def delete(database: sqlite3.Connection) -> list[_Row]:
             # Another process may have replayed and deleted a row, and reports it itself.
@@ -289,6 +295,14 @@ class _Row:
         self.call = ScriptCall(key, amount, writer, number, idempotency_key or None, hour, sender)
         if sent is not None and time.time() - sent < RECONCILIATION_TIME:
             self.call.earlier = earlier
+
+    def counted(self) -> CountedFields:
+        """Return what the call has counted."""
+        call = self.call
+        return (
+            *(call.key, call.amount, call.writer, call.sequence, call.sender, call.earlier),
+            *(call.idempotency_key, call.hour, (), self.hits),
+        )
 
 
 class _Entry:

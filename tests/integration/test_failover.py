@@ -7,9 +7,9 @@ import threading
 import pytest
 import redis
 
-from flask_redis_counter import AsyncRedisCounter, CounterError, RedisCounter
+from flask_redis_counter import AsyncRedisCounter, CounterError, RedisCounter, Spool
 from flask_redis_counter.counting.journal import Journal
-from flask_redis_counter.errors import StoreError, StoreRejectedError
+from flask_redis_counter.errors import HitSpooledError, StoreError, StoreRejectedError
 from flask_redis_counter.testing import wait_until
 
 from .support import KEY, stored
@@ -98,6 +98,58 @@ def test_reconciliation_without_further_hits(group, caplog):
         )
         assert state.resent_hits > 0
     assert "acknowledged hits were sent to the store again" in caplog.text
+
+
+def test_repeated_hits_survive_a_failover(group):
+    """A hit that counted without a reply, and was repeated with its key, is not lost."""
+    master = group.named_master()
+    with RedisCounter(group.url, timeout=1) as counter:
+        counter.hit("visits")
+        wait_until(lambda: group.client(master).wait(2, 500) == 2, what="replicas in step")
+        freeze_replicas(group, master)
+        with RedisCounter(master.url, timeout=1, journal=Journal(0)) as other:
+            other.hit("visits", idempotency_key="key")  # its caller did not get the reply
+        assert counter.hit("visits", idempotency_key="key").replayed
+        lose_master(group, master)
+        wait_until(lambda: stored(group) == 2, timeout=20, what="2 hits")
+        assert counter.hit("visits", idempotency_key="key").replayed
+        assert counter.hit("visits").value == 3
+
+
+def test_replayed_spool_survives_a_failover(group, tmp_path):
+    """Spooled hits that the master counted are not lost, although they have left the spool."""
+    spool = Spool(tmp_path / "spool")
+    master = group.named_master()
+    with RedisCounter(group.url, timeout=1, spool=spool) as counter:
+        counter.hit("visits")
+        wait_until(lambda: group.client(master).wait(2, 500) == 2, what="replicas in step")
+        for key in (None, None, "key"):
+            with pytest.raises(HitSpooledError):
+                counter.hit("visits", idempotency_key=key, ask=False)
+        freeze_replicas(group, master)
+        wait_until(lambda: spool.pending_hits() == 0, timeout=20, what="an empty spool")
+        assert group.client(master).get(KEY) == b"4"
+        lose_master(group, master)
+        wait_until(lambda: stored(group) == 4, timeout=20, what="4 hits")
+        assert counter.hit("visits").value == 5
+        assert spool.pending_hits() == 0
+
+
+def freeze_replicas(group, master):
+    """Freeze all servers but the master, and break their connections: they get no more writes."""
+    for server in group.servers:
+        if server is not master:
+            server.signal(signal.SIGSTOP)
+    group.client(master).execute_command("CLIENT KILL TYPE replica")
+
+
+def lose_master(group, master):
+    """Kill the master, and let the others go on: one of them is promoted."""
+    master.kill()
+    for server in group.servers:
+        if server is not master:
+            server.signal(signal.SIGCONT)
+    group.wait_for_switch(master)
 
 
 def test_asyncio_loses_nothing(group):

@@ -120,7 +120,9 @@ class Process:
         self.connection = isolated if self.is_isolated and isolated else self.group.master
 
     def hit(self, writer, key, amount, *, idempotency_key=None, lost_replies=0, on_loss=None):
-        """Send one hit until it has an outcome; the first replies may be lost.
+        """Send one hit until it has an outcome, and return whether it is acknowledged.
+
+        The first replies may be lost.
 
         :param on_loss: called after each lost reply.
         """
@@ -147,10 +149,13 @@ class Process:
         try:
             hit.result()
         except CounterError as error:
+            is_acknowledged = False
             if error.outcome == "unknown":
                 self.unknown[key] = self.unknown.get(key, 0) + amount
         else:
+            is_acknowledged = True
             self.acknowledged[key] = self.acknowledged.get(key, 0) + amount
+        return is_acknowledged
 
     def poll(self):
         """Do what the keeper's thread does."""

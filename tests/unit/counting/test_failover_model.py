@@ -27,6 +27,8 @@ class Failovers(RuleBasedStateMachine):
         self.group = Group(replicas)
         self.processes = [Process(self.group)]
         self.numbers = itertools.count()
+        # Hits with a key whose outcome is unknown: process, counter, and idempotency key.
+        self.unresolved = []
 
     @precondition(lambda self: len(self.processes) < 3)
     @rule()
@@ -55,13 +57,24 @@ class Failovers(RuleBasedStateMachine):
     @rule(
         which=st.integers(0, 2),
         key=st.sampled_from(KEYS),
-        lost_replies=st.sampled_from([0, 0, 1]),
+        lost_replies=st.sampled_from([0, 0, 1, 9]),
     )
     def hit_with_a_key(self, which, key, lost_replies):
         """Count a hit with an idempotency key of its own."""
         process = self.processes[which % len(self.processes)]
         own = f"key {next(self.numbers)}"
-        process.hit(0, key, 1, idempotency_key=own, lost_replies=lost_replies)
+        if not process.hit(0, key, 1, idempotency_key=own, lost_replies=lost_replies):
+            self.unresolved.append((process, key, own))
+
+    @precondition(lambda self: self.unresolved)
+    @rule(which=st.integers(0, 2), index=st.integers(0, 9))
+    def repeat_with_a_key(self, which, index):
+        """Repeat a hit with its idempotency key, in any process, until its outcome is known."""
+        first, key, own = self.unresolved[index % len(self.unresolved)]
+        process = self.processes[which % len(self.processes)]
+        if process.hit(0, key, 1, idempotency_key=own):
+            self.unresolved.remove((first, key, own))
+            first.unknown[key] -= 1
 
     @rule(index=st.integers(0, 1), writes=st.integers(1, 9))
     def replicate(self, index, writes):

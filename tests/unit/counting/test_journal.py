@@ -6,7 +6,7 @@ from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.counting.journal import Journal
 from flask_redis_counter.errors import ConfigurationError, StoreRejectedError
 
-from .fake_server import Server, add_hits, make_hit, send_until_done
+from .fake_server import HIT_ONCE, Server, add_hits, make_hit, send_until_done
 
 
 def count(batcher, server, *hits, history="one"):
@@ -32,6 +32,21 @@ def test_each_call_becomes_an_entry():
     found = [(call.key, call.amount, call.idempotency_key, call.hit_count) for call in calls]
     assert found == [("a", 5, None, 2), ("b", 2, None, 1), ("b", 1, "k", 1)]
     assert len(journal) == 3
+
+
+def test_replayed_hit_is_an_entry():
+    """The reply to the first sender of an idempotency key may have been lost."""
+    server = Server()
+    count(Batcher(journal=Journal()), server, make_hit("a", 2, idempotency_key="k"))
+    journal, again = Journal(), make_hit("a", 2, idempotency_key="k")
+    count(Batcher(journal=journal), server, again)
+    assert again.replayed
+    promoted = Server()
+    promoted.execute([HIT_ONCE.load()])
+    for _ in range(2):
+        (entry,) = journal.foreign("two")
+        promoted.execute([entry.call.command()])
+        assert promoted.values == {"a": 2}
 
 
 def test_calls_name_the_last_entry_of_their_counter():

@@ -27,6 +27,8 @@ from flask_redis_counter.validation import MAX_VALUE
 
 from ..counting.fake_server import (
     AWAY,
+    HIT,
+    HIT_ONCE,
     SILENT,
     Server,
     add_hits,
@@ -88,7 +90,7 @@ def spool_after_a_hit(spool, counted, unknown):
 
 def replay_to(spool, server):
     """Replay to a server, and return how many hits were counted."""
-    hits, _ = run(spool.replay(), server.execute)
+    hits, _ = run(spool.replay(Journal(0)), server.execute)
     return hits
 
 
@@ -185,7 +187,7 @@ def test_sent_row_is_not_extended(spool):
     server = Server()
     spool_hit(spool)
     with pytest.raises(OutcomeUnknownError):
-        run(spool.replay(), make_failing_server(SILENT))
+        run(spool.replay(Journal(0)), make_failing_server(SILENT))
     spool_hit(spool, amount=2)
     assert rows(spool, "amount") == [(1,), (2,)]
     assert replay_to(spool, server) == 2
@@ -407,7 +409,7 @@ def test_replay_keeps_all_rows_if_a_reply_is_missing(spool):
     for key in "ab":
         spool_hit(spool, key)
     with pytest.raises(ValueError, match="shorter"):
-        run(spool.replay(), lambda commands: Server().execute(commands)[:-1])
+        run(spool.replay(Journal(0)), lambda commands: Server().execute(commands)[:-1])
     assert spool.pending_hits() == 2
 
 
@@ -420,7 +422,7 @@ def test_replay_keeps_rows_if_the_store_is_unavailable(spool, error):
     spool.add(unknown)
     (_, (sent,)) = rows(spool)
     with pytest.raises(type(error)) as caught:
-        run(spool.replay(), make_failing_server(error))
+        run(spool.replay(Journal(0)), make_failing_server(error))
     assert caught.value is error
     assert rows(spool) == [(None,), (sent,)]
     assert spool.pending_hits() == 2
@@ -441,7 +443,7 @@ def test_unanswered_replay_marks_rows_as_sent(spool):
     began = time.time()
     for _ in range(2):
         with pytest.raises(OutcomeUnknownError):
-            run(spool.replay(), executed)
+            run(spool.replay(Journal(0)), executed)
         ((sent,),) = rows(spool)
         assert began <= sent <= time.time()
         began = sent
@@ -450,11 +452,42 @@ def test_unanswered_replay_marks_rows_as_sent(spool):
     assert server.values == {"visits": 1}
 
 
+def test_replayed_rows_are_in_the_journal(spool):
+    """They can be sent again under their identities if the store loses them, with their sums."""
+    journal, server, hit = Journal(), Server(), make_hit(amount=3)
+    send_without_reply(hit, server=server)
+    spool.add(hit)
+    spool_hit(spool, "b")
+    spool_hit(spool, "b", amount=4)
+    spool_hit(spool, "b", idempotency_key="k")
+    assert run(spool.replay(journal), server.execute) == (4, 9)
+    assert rows(spool) == []
+    entries = journal.foreign("one")
+    assert [entry.call.hit_count for entry in entries] == [1, 2, 1]
+    promoted = Server()
+    commands = [HIT.load(), HIT_ONCE.load(), *(entry.call.command() for entry in entries)]
+    for lossy in (promoted, server):
+        replies = lossy.execute(commands)
+        assert lossy.values == {"visits": 3, "b": 6}
+    journal.apply_replies(entries, replies[2:], "one")
+    assert journal.foreign("one") == []
+    assert journal.take_resent() == 0, "the history was unknown: that is no loss"
+
+
+def test_rows_that_are_not_counted_are_not_in_the_journal(spool):
+    """Rows that the store rejects stay on the disk alone."""
+    journal = Journal()
+    spool_hit(spool)
+    assert run(spool.replay(journal), Server({"visits": "text"}).execute) == (0, 0)
+    assert len(journal) == 0
+    assert len(rows(spool)) == 1
+
+
 def test_concurrent_replays_count_a_row_once(spool):
     """Each row counts once, and one of the replays reports it."""
     server = Server()
     spool_hit(spool)
-    replay = spool.replay()
+    replay = spool.replay(Journal(0))
     answers = server.execute(next(replay))
     other = Spool(spool.path.parent)
     assert replay_to(other, server) == 1
@@ -475,7 +508,7 @@ def test_replay_sends_up_to_max_rows_a_round_trip(spool, monkeypatch):
         trips.append([command[3] for command in commands if command[0] == "EVALSHA"])
         return server.execute(commands)
 
-    assert run(spool.replay(), execute) == (4, 4)
+    assert run(spool.replay(Journal(0)), execute) == (4, 4)
     assert trips == [["a", "b"], ["c", "d"], ["e"]]
     assert rows(spool, "key") == [("b",)]
 
@@ -523,7 +556,7 @@ def test_outage_is_two_log_lines(spool, caplog):
         for _ in range(3):
             spool_hit(spool)
         with pytest.raises(StoreUnavailableError):
-            run(spool.replay(), make_failing_server(AWAY))
+            run(spool.replay(Journal(0)), make_failing_server(AWAY))
         spool_hit(spool)
         replay_to(spool, Server())
     assert [record.message for record in caplog.records] == [
@@ -539,7 +572,7 @@ def test_rejected_rows_are_logged_once(spool, caplog):
     for rows in range(1, 11):
         spool_hit(spool)
         answers = [b"", b"", *[refused] * rows]
-        run(spool.replay(), lambda _, answers=answers: answers)
+        run(spool.replay(Journal(0)), lambda _, answers=answers: answers)
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
     assert "stay in the spool: the store rejected the command: OOM" in caplog.text
     replay_to(spool, Server())
