@@ -12,7 +12,6 @@ import redis.asyncio
 
 from .base_counter import BaseCounter, CounterOptions, load_options
 from .counting.async_dispatcher import AsyncDispatcher
-from .counting.batcher import SYNC_SHARE
 from .counting.hit import Hit, PendingHit, make_pending_hit
 from .counting.journal import Journal
 from .counting.metrics import HitMetrics
@@ -25,6 +24,7 @@ from .spool.replayer import stop_replayer
 from .spool.spool import Spool
 from .store import info, overview, queries
 from .store.async_pool import AsyncConnectionPool
+from .store.confirmation import confirm
 from .store.connections import ConnectionFactory
 from .store.info import StoreInfo
 from .store.keys import counter_key
@@ -225,7 +225,7 @@ class AsyncRedisCounter(BaseCounter):
             Limits(max_counters).counter_limit,
             if_absent,
         )
-        return await run_async(operation, self._here().pool.execute)
+        return await self._change(operation)
 
     async def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return its previous value; raises the errors of :meth:`set`."""
@@ -234,7 +234,7 @@ class AsyncRedisCounter(BaseCounter):
     async def delete(self, name: str) -> int | None:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
         operation = queries.delete(counter_key(self.prefix, name))
-        return await run_async(operation, self._here().pool.execute)
+        return await self._change(operation)
 
     async def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""
@@ -246,7 +246,7 @@ class AsyncRedisCounter(BaseCounter):
 
     async def check_ready(self) -> None:
         """Check that the store would accept a hit; see :meth:`RedisCounter.check_ready`."""
-        attempt_timeout = self._here().pool.attempt_timeout * SYNC_SHARE
+        attempt_timeout = self._here().pool.attempt_timeout
         await self._read(queries.check_ready(self.prefix, self.durability, attempt_timeout))
 
     async def durability_warnings(self) -> list[str]:
@@ -290,6 +290,12 @@ class AsyncRedisCounter(BaseCounter):
     def _reset(self) -> None:
         self._loops.enter()
         super()._reset()
+
+    async def _change(self, operation: Operation[_T]) -> _T:
+        pool = self._here().pool
+        confirmed = confirm(operation, self.durability, pool.attempt_timeout)
+        deadline = asyncio.get_running_loop().time() + self.timeout
+        return await run_async(confirmed, partial(pool.execute, deadline=deadline))
 
     async def _read(self, operation: Operation[_T]) -> _T:
         return await run_async(operation, self._here().pool.read)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Self, TypeVar, Unpack, overload
 
 import redis
 
 from .base_counter import BaseCounter, CounterOptions, load_options
-from .counting.batcher import SYNC_SHARE
 from .counting.dispatcher import Dispatcher
 from .counting.hit import Hit, make_pending_hit
 from .counting.journal import Journal
@@ -21,6 +21,7 @@ from .series import SeriesPoint, Unit
 from .spool.replayer import stop_replayer
 from .spool.spool import Spool
 from .store import info, overview, queries
+from .store.confirmation import confirm
 from .store.info import StoreInfo
 from .store.keys import counter_key
 from .store.operation import Operation, run
@@ -61,7 +62,7 @@ class RedisCounter(BaseCounter):
     :param timeout: maximum seconds for a call, 0.01 to 60.
     :param durability: where a hit must be stored before it is acknowledged: ``memory`` (that of the
         server), ``fsync`` (its disk; Redis 7.2 or Valkey, with ``appendonly``) or ``replica`` (one
-        replica).
+        replica; ``replica:2`` to ``replica:5``: as many).
     :param spool: file for hits that the store does not accept, which are counted later; None:
         such a hit fails.
     :param metrics: records the outcomes of hits; None: create one.
@@ -257,7 +258,7 @@ class RedisCounter(BaseCounter):
             Limits(max_counters).counter_limit,
             if_absent,
         )
-        return run(operation, self._pool.execute)
+        return self._change(operation)
 
     def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return its previous value; see :meth:`set` for the errors."""
@@ -274,7 +275,7 @@ class RedisCounter(BaseCounter):
             says whether the counter may have been deleted.
         """
         operation = queries.delete(counter_key(self.prefix, name))
-        return run(operation, self._pool.execute)
+        return self._change(operation)
 
     def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.
@@ -303,7 +304,7 @@ class RedisCounter(BaseCounter):
 
         :raises StoreError: the store did not answer in time, or would reject a hit.
         """
-        attempt_timeout = self._pool.attempt_timeout * SYNC_SHARE
+        attempt_timeout = self._pool.attempt_timeout
         self._read(queries.check_ready(self.prefix, self.durability, attempt_timeout))
 
     def durability_warnings(self) -> list[str]:
@@ -371,6 +372,11 @@ class RedisCounter(BaseCounter):
             journal=self.journal,
         )
         super()._reset()
+
+    def _change(self, operation: Operation[_T]) -> _T:
+        confirmed = confirm(operation, self.durability, self._pool.attempt_timeout)
+        deadline = time.monotonic() + self.timeout
+        return run(confirmed, partial(self._pool.execute, deadline=deadline))
 
     def _read(self, operation: Operation[_T]) -> _T:
         self.enter()

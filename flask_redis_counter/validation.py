@@ -20,8 +20,11 @@ MIN_VALUE = -(2**63)
 DEFAULT_PREFIX = "counter:"
 DEFAULT_TIMEOUT = 0.5
 
-#: Where a hit must be stored before it is acknowledged: in memory, on disk, or on a replica.
-Durability: TypeAlias = Literal["memory", "fsync", "replica"]
+#: Where a hit must be stored before it is acknowledged: in memory, on disk, on a replica, or on as
+#: many replicas.
+Durability: TypeAlias = Literal[
+    "memory", "fsync", "replica", "replica:1", "replica:2", "replica:3", "replica:4", "replica:5"
+]
 
 #: What happens to a hit when the journal is full: the oldest entry is dropped, or the hit rejected.
 OnFull: TypeAlias = Literal["drop", "reject"]
@@ -85,6 +88,12 @@ def check_durability(durability: Any) -> Durability:
             "durability", f"{printable(durability)} is not one of {', '.join(known)}"
         )
     return durability  # type: ignore[no-any-return]
+
+
+def required_replicas(durability: Durability) -> int:
+    """Return the number of replicas that must have a hit: 0 unless it is ``replica``."""
+    kind, _, number = durability.partition(":")
+    return int(number or 1) if kind == "replica" else 0
 
 
 def check_integer(number: object, low: int, high: int = MAX_VALUE) -> int:

@@ -236,7 +236,8 @@ SETTINGS = {
             check_durability,
             "memory",
             "When a hit is acknowledged: `memory`, when the store has executed it; `fsync`, when "
-            "it is on the store's disk; `replica`, when it is on a replica.",
+            "it is on the store's disk; `replica`, when it is on a replica; `replica:2` to "
+            "`replica:5`, when it is on as many.",
         ),
         Setting(
             "COUNTER_JOURNAL_MAX",

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from ..errors import CounterError, StoreError
 from ..store.async_pool import AsyncConnectionPool
+from ..store.confirmation import Confirmation
 from ..validation import Durability
 from .batch import Batch
-from .batcher import SYNC_SHARE, Batcher
+from .batcher import Batcher
 from .hit import PendingHit
 from .journal import Journal
 from .metrics import HitMetrics
@@ -37,7 +38,7 @@ class AsyncDispatcher:
         self._pool = pool
         self._timeout = timeout
         self._metrics = metrics
-        self._batcher = Batcher(durability, int(pool.attempt_timeout * SYNC_SHARE * 1000), journal)
+        self._batcher = Batcher(Confirmation(durability, pool.attempt_timeout), journal)
         self._sender_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 

@@ -20,10 +20,10 @@ from ..errors import (
     StoreUnavailableError,
 )
 from ..store.backoff import Backoff
+from ..store.confirmation import Confirmation
 from ..store.connections import Command
 from ..store.replies import is_transient, translate_script_error
 from ..store.scripts import HIT, HIT_ONCE
-from ..validation import Durability
 from .call import ScriptCall, is_behind, is_stale, is_taken
 from .hit import PendingHit
 from .journal import Entry, Journal
@@ -39,7 +39,7 @@ class Batch:
         "_answered",
         "_behind",
         "_calls",
-        "_durability",
+        "_confirmation",
         "_error",
         "_failures",
         "_gave_up",
@@ -52,7 +52,6 @@ class Batch:
         "_resending_visitors",
         "_resent",
         "_sequence",
-        "_sync_timeout_ms",
         "_writer",
         "deadline",
         "hits",
@@ -64,8 +63,7 @@ class Batch:
         hits: list[PendingHit],
         writer: str,
         sequence: int,
-        durability: Durability,
-        sync_timeout_ms: int,
+        confirmation: Confirmation,
         is_probe: bool,
         journal: Journal | None = None,
     ) -> None:
@@ -74,8 +72,7 @@ class Batch:
         self.deadline: float = hits[-1].deadline
         self._writer = writer
         self._sequence = sequence
-        self._durability = durability
-        self._sync_timeout_ms = sync_timeout_ms
+        self._confirmation = confirmation
         self._journal = journal
         self._history = ""
         # Keys of counters on which the store lacks earlier calls of the writer, and the entries
@@ -127,18 +124,17 @@ class Batch:
         commands += [call.command() for call in self._calls]
         if self._loading:
             commands = [HIT.load(), HIT_ONCE.load(), *commands]
-        if self._durability == "fsync":
-            commands.append(("WAITAOF", 1, 0, self._sync_timeout_ms))
-        elif self._durability == "replica":
-            commands.append(("WAIT", 1, self._sync_timeout_ms))
-        return commands
+        return commands + self._confirmation.commands
 
     def apply_replies(self, replies: list[Any]) -> list[ScriptCall]:
         """Resolve hits from the replies to :meth:`commands`, which may be errors.
 
         Returns the calls whose hits now have an outcome.
         """
-        synced = self._durability == "memory" or _is_synced(replies.pop())
+        missing = ""
+        if waits := len(self._confirmation.commands):
+            missing = self._confirmation.find_missing(replies[-waits:])
+            del replies[-waits:]
         loaded, self._loading = self._loading, False
         if loaded:
             del replies[:2]
@@ -157,13 +153,9 @@ class Batch:
             self._answered = self._answered or not transient
             if isinstance(reply, StoreRejectedError):
                 open_calls += self._handle_rejection(call, reply, loaded)
-            elif not synced:
+            elif missing:
                 self._maybe_executed = True
-                self._error = OutcomeUnknownError(
-                    "counted, but not on "
-                    + ("the disk" if self._durability == "fsync" else "a replica")
-                    + f" within {self._sync_timeout_ms} ms"
-                )
+                self._error = OutcomeUnknownError(f"counted, but not on {missing}")
                 open_calls.append(call)
             else:
                 try:
@@ -316,9 +308,3 @@ class Batch:
         unknown = OutcomeUnknownError(f"an earlier attempt was not answered; then: {error}")
         unknown.__cause__ = error
         return unknown
-
-
-def _is_synced(reply: Any) -> bool:
-    if isinstance(reply, list):  # WAITAOF: number of local disks and of replicas
-        reply = reply[0]
-    return isinstance(reply, int) and reply >= 1

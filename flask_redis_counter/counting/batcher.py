@@ -15,17 +15,13 @@ from ..errors import (
     StoreRejectedError,
     StoreUnavailableError,
 )
-from ..validation import Durability
+from ..store.confirmation import MEMORY, Confirmation
 from .batch import Batch
 from .hit import PendingHit
 from .journal import Journal
 
 #: Maximum number of hits in a batch; the others are queued for the next one.
 MAX_HITS = 1000
-
-#: Share of an attempt's timeout that the server may wait for its disk or replica. The rest is for
-#: the reply, which must arrive in time even if that wait times out.
-SYNC_SHARE = 0.8
 
 
 class Batcher:
@@ -37,20 +33,13 @@ class Batcher:
 
     Not thread-safe: the dispatcher for threads holds a lock.
 
-    :param durability: where a hit must be stored before it is acknowledged.
-    :param sync_timeout_ms: milliseconds that the server may wait for its disk or replica.
+    :param confirmation: what a hit waits for before it is acknowledged.
     :param journal: keeps the acknowledged calls until the store cannot lose them; None: none.
     """
 
-    def __init__(
-        self,
-        durability: Durability = "memory",
-        sync_timeout_ms: int = 0,
-        journal: Journal | None = None,
-    ) -> None:
-        self._durability = durability
+    def __init__(self, confirmation: Confirmation = MEMORY, journal: Journal | None = None) -> None:
+        self._confirmation = confirmation
         self._journal = journal
-        self._sync_timeout_ms = sync_timeout_ms
         self._queue: deque[PendingHit] = deque()
         self._in_flight: Batch | None = None
         self._outage: CounterError | None = None
@@ -151,8 +140,7 @@ class Batcher:
             hits,
             self._writer,
             self._sequence,
-            self._durability,
-            self._sync_timeout_ms,
+            self._confirmation,
             self._outage is not None,
             self._journal,
         )

@@ -6,11 +6,12 @@ import threading
 import time
 
 from ..errors import CounterError, OutcomeUnknownError, StoreError, StoreUnavailableError
+from ..store.confirmation import Confirmation
 from ..store.connections import Command
 from ..store.pool import ConnectionPool
 from ..validation import Durability
 from .batch import Batch
-from .batcher import SYNC_SHARE, Batcher
+from .batcher import Batcher
 from .hit import PendingHit
 from .journal import Journal
 from .metrics import HitMetrics
@@ -41,7 +42,7 @@ class Dispatcher:
         self._timeout = timeout
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._batcher = Batcher(durability, int(pool.attempt_timeout * SYNC_SHARE * 1000), journal)
+        self._batcher = Batcher(Confirmation(durability, pool.attempt_timeout), journal)
         self._leader_thread: int | None = None
 
     def count(self, hit: PendingHit) -> None:

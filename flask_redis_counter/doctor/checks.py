@@ -28,6 +28,8 @@ from ..store.info import durability_warnings, parse_server, read_info
 from ..store.operation import Operation, gather, run
 from ..store.pool import ConnectionPool
 from ..store.queries import ping
+from ..store.server_state import replica_offsets
+from ..validation import required_replicas
 from .probes import acl_remedy, probe_features, probe_hit, probe_records
 from .result import Diagnostic
 
@@ -215,11 +217,12 @@ def _check_role(config: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]
         message = f"a replica of {address}, which takes no hits"
         yield Diagnostic("failure", "role", message, "set REDIS_URL to the primary")
         return
-    replicas = info.get("connected_slaves", "0")
+    replicas = len(replica_offsets(info))
+    needed = required_replicas(config.durability)
     message = f"a primary with {replicas} replicas"
-    if replicas == "0" and config.durability == "replica":
-        message += ", but COUNTER_DURABILITY=replica needs one"
-        remedy = "connect a replica, or use another COUNTER_DURABILITY"
+    if replicas < needed:
+        message += f", but COUNTER_DURABILITY={config.durability} needs {needed}"
+        remedy = "connect more replicas, or use another COUNTER_DURABILITY"
         yield Diagnostic("failure", "role", message, remedy)
     else:
         yield Diagnostic("ok", "role", message)

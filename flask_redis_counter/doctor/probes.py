@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
 import redis
@@ -12,14 +12,18 @@ from redis.exceptions import NoPermissionError
 
 from ..config.config import Config
 from ..counter import RedisCounter
-from ..errors import CounterError, StoreError
+from ..errors import CounterError, OutcomeUnknownError, StoreError
 from ..store.acl import FEATURES, acl_rules, probe_channel, probe_rights
 from ..store.keys import counter_key
 from ..store.operation import run
 from ..store.pool import ConnectionPool
+from ..validation import required_replicas
 from .result import Diagnostic
 
 _READ_LOG = "read the store's log"
+
+#: Features that are tested even if the settings do not use them.
+_FURTHER = ("changes", "transfer", "confirmation")
 
 
 def probe_features(
@@ -39,7 +43,7 @@ def probe_features(
         return
     used = _used_features(config)
     is_complete = True
-    for name in dict.fromkeys((*used, "changes", "transfer")):
+    for name in dict.fromkeys((*used, *_FURTHER)):
         missing = [right for right in FEATURES[name].rights if right in errors]
         if missing:
             is_complete = False
@@ -59,7 +63,7 @@ def probe_hit(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]
     try:
         with _make_counter(config, target) as counter:
             first, again = (counter.hit(name, idempotency_key=name) for _ in range(2))
-            counter.delete(name)
+            yield from _delete(counter, name)
     except CounterError as error:
         yield Diagnostic(
             "failure", "hit", f"a test hit failed: {error}", _hit_remedy(config, error)
@@ -80,7 +84,8 @@ def probe_records(config: Config, target: str | redis.Redis) -> Iterator[Diagnos
             counter.hit(name, visitor=name if config.visitors else None)
             days = counter.series(name, days=2)  # midnight may pass after the hit
             is_listed = name in counter.names(after=name[:-1], limit=1)
-            counter.delete(name)
+            with suppress(OutcomeUnknownError):  # probe_hit has reported it
+                counter.delete(name)
     except CounterError:
         return  # probe_hit has reported it
     has_visitor = not config.visitors or any(day.visitors for day in days)
@@ -95,10 +100,18 @@ def probe_records(config: Config, target: str | redis.Redis) -> Iterator[Diagnos
         yield Diagnostic("failure", "recorded", f"a hit was counted without its {missing}", remedy)
 
 
+def _delete(counter: RedisCounter, name: str) -> Iterator[Diagnostic]:
+    try:
+        counter.delete(name)
+    except OutcomeUnknownError as error:
+        remedy = "check the replicas and their network: INFO replication on the primary lists them"
+        yield Diagnostic("warning", "replicas", f"a counter was to be deleted: {error}", remedy)
+
+
 def acl_remedy(config: Config) -> str:
     """Return the command that grants the store's user all rights that the settings need."""
     user = urlsplit(config.redis_url).username or "default"
-    rules = acl_rules(config.prefix, (*_used_features(config), "changes", "transfer"))
+    rules = acl_rules(config.prefix, (*_used_features(config), *_FURTHER))
     return f"on the server: ACL SETUSER {user} {rules}"
 
 
@@ -111,7 +124,7 @@ def _used_features(config: Config) -> list[str]:
         "live": config.max_listeners > 0,
         "changes": config.admin_key is not None,
         "fsync": config.durability == "fsync",
-        "replica": config.durability == "replica",
+        "replica": required_replicas(config.durability) > 0,
     }
     return ["hits", "days", "names", "information", *(name for name, on in switches.items() if on)]
 

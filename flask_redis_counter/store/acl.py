@@ -82,6 +82,11 @@ FEATURES = {
             "the durability of the store's data is unknown",
         ),
         _feature("fsync", "waitaof info config|get", "COUNTER_DURABILITY=fsync does not work"),
+        _feature(
+            "confirmation",
+            "info wait",
+            "set, delete and imports do not wait for replicas, and a failover may undo them",
+        ),
         _feature("replica", "wait", "COUNTER_DURABILITY=replica does not work"),
     )
 }

@@ -56,18 +56,27 @@ class AsyncConnectionPool:
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error.__cause__
 
-    async def execute(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in one round trip, as ``ConnectionPool.execute``; raises its errors."""
-        return await self._send_with_retry(commands, all)
+    async def execute(
+        self, commands: Sequence[Command], deadline: float | None = None
+    ) -> list[Any]:
+        """Send commands in one round trip, as ``ConnectionPool.execute``; raises its errors.
+
+        :param deadline: end of the round trip, by the loop's clock.
+        """
+        return await self._send_with_retry(commands, all, deadline)
 
     async def _send_with_retry(
-        self, commands: Sequence[Command], condition: Callable[[Iterable[bool]], bool]
+        self,
+        commands: Sequence[Command],
+        condition: Callable[[Iterable[bool]], bool],
+        deadline: float | None = None,
     ) -> list[Any]:
         """Send commands, and retry once on a new connection if the replies ask for that.
 
         :param condition: ``any`` or ``all``: how many of the replies must ask for it.
         """
-        deadline = asyncio.get_running_loop().time() + self._timeout
+        if deadline is None:
+            deadline = asyncio.get_running_loop().time() + self._timeout
         try:
             replies = await self.round_trip(lambda _: commands, deadline)
         except StoreRejectedError as error:

@@ -75,21 +75,27 @@ class ConnectionPool(ForkSafe):
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error.__cause__
 
-    def execute(self, commands: Sequence[Command]) -> list[Any]:
+    def execute(self, commands: Sequence[Command], deadline: float | None = None) -> list[Any]:
         """Send commands in one round trip; an error reply is a StoreRejectedError in the list.
 
         Raises the errors of :meth:`round_trip`.
+
+        :param deadline: end of the round trip, by :func:`time.monotonic`; None: that of a call
+            that begins now.
         """
-        return self._send_with_retry(commands, all)
+        return self._send_with_retry(commands, all, deadline)
 
     def _send_with_retry(
-        self, commands: Sequence[Command], condition: Callable[[Iterable[bool]], bool]
+        self,
+        commands: Sequence[Command],
+        condition: Callable[[Iterable[bool]], bool],
+        deadline: float | None = None,
     ) -> list[Any]:
         """Send commands, and retry once on a new connection if the replies ask for that.
 
         :param condition: ``any`` or ``all``: how many of the replies must ask for it.
         """
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._timeout if deadline is None else deadline
         try:
             replies = self.round_trip(lambda _: commands, deadline)
         except StoreRejectedError as error:

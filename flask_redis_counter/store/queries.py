@@ -11,7 +11,8 @@ from redis.exceptions import NoScriptError
 
 from ..errors import NotAnIntegerError, StoreRejectedError
 from ..series import SeriesPoint, Unit, bucket_starts
-from ..validation import Durability
+from ..validation import Durability, required_replicas
+from .confirmation import Confirmation
 from .connections import Command
 from .keys import CounterKeys, counter_key, names_key, ready_key
 from .operation import Operation
@@ -150,7 +151,7 @@ def check_ready(prefix: str, durability: Durability, attempt_timeout: float) -> 
     Sends the commands of a hit with arguments that change nothing: a server checks its role, its
     memory, its disk, its replicas and the user's rights before it checks arguments.
 
-    :param attempt_timeout: seconds to wait for a replica.
+    :param attempt_timeout: seconds that a round trip may take.
     :raises StoreRejectedError: the store would reject a hit.
     """
     key = ready_key(prefix)
@@ -164,13 +165,16 @@ def check_ready(prefix: str, durability: Durability, attempt_timeout: float) -> 
         ("ZCARD", names_key(prefix)),
         ("EXPIRE", key, 1),
     ]
-    if durability == "replica":
-        commands.append(("WAIT", 1, int(attempt_timeout * 1000)))
+    needed = required_replicas(durability)
+    if needed:
+        commands += Confirmation(durability, attempt_timeout).commands
     replies = yield commands
     for reply in replies:
         if isinstance(reply, StoreRejectedError):
             expected = isinstance(reply.__cause__, NoScriptError) or "not an integer" in str(reply)
             if not expected:
                 raise reply
-    if durability == "replica" and replies[-1] == 0:
-        raise StoreRejectedError("no replica is connected, and durability=replica waits for one")
+    if replies[-1] < needed:
+        raise StoreRejectedError(
+            f"{replies[-1]} replicas are connected, and durability={durability} waits for {needed}"
+        )

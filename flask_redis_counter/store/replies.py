@@ -139,7 +139,12 @@ def must_reconnect(error: BaseException | None) -> bool:
     if isinstance(error, (ReadOnlyError, BusyLoadingError, ClusterDownError, AuthenticationError)):
         return True
     # Redis 6 embeds the error of a script's command in a sentence.
-    return str(error).startswith(("UNBLOCKED ", "BEHIND ")) or "-READONLY " in str(error)
+    text = str(error)
+    return (
+        text.startswith(("UNBLOCKED ", "BEHIND "))
+        or "-READONLY " in text
+        or "cannot be used with replica" in text  # WAIT
+    )
 
 
 def is_reconnect_reply(reply: object) -> bool:

@@ -44,7 +44,7 @@ def parse_state(replies: Sequence[Any]) -> ServerState:
     return ServerState(
         history,
         int(info.get("master_repl_offset", 0)),
-        tuple(_replica_offsets(info)),
+        tuple(replica_offsets(info)),
         info.get("aof_enabled") == "1",
         any(info.get(name, "0") != "0" for name in busy)
         or info.get("aof_last_write_status", "ok") != "ok",
@@ -79,7 +79,11 @@ def parse_history(info: Mapping[str, str]) -> str:
     return f"{run_id}:{replication_id}" if was_replica else run_id
 
 
-def _replica_offsets(info: Mapping[str, str]) -> list[int]:
+def replica_offsets(info: Mapping[str, str]) -> list[int]:
+    """Return the bytes that each replica has acknowledged, from the section ``replication``.
+
+    A replica that still gets its first copy of the data is left out.
+    """
     offsets = []
     for name, text in info.items():
         if name.startswith("slave") and name[5:].isdigit():

@@ -19,6 +19,7 @@ from ..errors import (
 )
 from ..limits import Limits
 from ..series import current_hour
+from ..store.confirmation import confirm
 from ..store.connections import Command
 from ..store.keys import CounterKeys, counter_key, counter_pattern, name_from_key, names_key
 from ..store.operation import Operation, gather, run
@@ -128,6 +129,7 @@ class Transfer:
         :param max_counters: largest number of counters; no more are created. None: unlimited.
         :raises ValueError: a record is invalid; records before it may be imported already.
         :raises TooManyCountersError: there are ``max_counters`` already.
+        :raises OutcomeUnknownError: not all replicas of the store confirmed the import; repeat it.
         :raises StoreError: the store was unavailable for too long, or rejected a command.
         """
         limit = Limits(max_counters).counter_limit
@@ -139,7 +141,8 @@ class Transfer:
                 )
                 for record in batch
             )
-            for record, result in zip(batch, self._run(gather(*calls)), strict=True):
+            imported = confirm(gather(*calls), "memory", self._store.attempt_timeout)
+            for record, result in zip(batch, self._run(imported), strict=True):
                 if not isinstance(result, CounterError):
                     yield ImportResult(record.name, result)
                 elif isinstance(result, NotAnIntegerError | CounterOverflowError):

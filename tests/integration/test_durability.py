@@ -1,14 +1,21 @@
 """durability=fsync and durability=replica: hits that wait for the disk or a replica."""
 
 import asyncio
+import signal
+from contextlib import contextmanager
 
 import pytest
 import redis
 
 from flask_redis_counter import AsyncRedisCounter, RedisCounter, log_throttle
-from flask_redis_counter.errors import DurabilityUnsupportedError, OutcomeUnknownError
+from flask_redis_counter.errors import (
+    DurabilityUnsupportedError,
+    OutcomeUnknownError,
+    StoreRejectedError,
+)
 from flask_redis_counter.store.connections import WAITING_REDIS
 from flask_redis_counter.testing import wait_until
+from flask_redis_counter.transfer import CounterRecord, Transfer
 
 from .support import KEY, SLACK, knows_waitaof, within
 
@@ -139,3 +146,103 @@ def test_hit_is_on_the_replica_when_it_returns(server, client, start_server):
                 assert counter.hit("visits").value == value
                 assert behind.get(KEY) == b"%d" % value
     assert waits(client, "wait") >= 5
+
+
+@pytest.fixture
+def replicated(start_server):
+    """A primary with two replicas in step: processes and clients, the primary first."""
+    servers = [start_server("--repl-diskless-sync-delay", "0") for _ in range(3)]
+    clients = [redis.Redis.from_url(server.url) for server in servers]
+    for client in clients[1:]:
+        client.replicaof("127.0.0.1", servers[0].port)
+    clients[0].set("in step", 1)
+    wait_until(lambda: clients[0].wait(2, 100) == 2, what="two replicas in step")
+    yield servers, clients
+    for client in clients:
+        client.close()
+
+
+@contextmanager
+def frozen(server):
+    """Freeze a server: its connections stay open."""
+    server.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.signal(signal.SIGCONT)
+
+
+def test_replica_accepts_a_number(replicated):
+    """A hit under `replica:2` is on both replicas when it returns, and unknown if one hangs."""
+    servers, clients = replicated
+    with (
+        RedisCounter(servers[0].url, durability="replica", timeout=2) as one,
+        RedisCounter(servers[0].url, durability="replica:2", timeout=2) as two,
+    ):
+        for value in range(1, 6):
+            assert two.hit("visits").value == value
+            assert [client.get(KEY) for client in clients[1:]] == [b"%d" % value] * 2
+        two.check_ready()
+        with frozen(servers[1]):
+            assert one.hit("visits").value == 6
+            with pytest.raises(OutcomeUnknownError, match="not on 2 replicas, only on 1, within"):
+                two.hit("visits")
+        wait_until(lambda: clients[0].wait(2, 100) == 2, what="two replicas in step")
+        assert two.hit("visits").value == 8
+        clients[2].replicaof("NO", "ONE")
+        wait_until(lambda: clients[0].info()["connected_slaves"] == 1, what="one replica")
+        one.check_ready()
+        with pytest.raises(StoreRejectedError, match=r"1 replicas are connected, .* waits for 2"):
+            two.check_ready()
+    assert clients[1].get(KEY) == b"8"
+
+
+@pytest.mark.parametrize("frozen_replica", [1, 2])
+@pytest.mark.parametrize("change", ["set", "delete", "import"])
+def test_changes_wait_for_all_replicas(replicated, change, frozen_replica):
+    """A change is on all replicas when it returns; while one hangs it is unknown, each time."""
+    servers, clients = replicated
+    url = servers[0].url
+
+    def make():
+        with Transfer(url, timeout=2) as transfer, RedisCounter(url, timeout=2) as counter:
+            if change == "import":
+                records = [CounterRecord("visits", 5), CounterRecord("other", 7)]
+                list(transfer.import_records(records, "test"))
+            elif change == "set":
+                counter.set("visits", 5)
+            else:
+                counter.delete("visits")
+
+    expected = None if change == "delete" else b"5"
+    if change != "import":
+        with RedisCounter(url, timeout=2) as counter:
+            counter.set("visits", 3)
+    with frozen(servers[frozen_replica]):
+        # A repeat, on another connection, of an import or a deletion finds nothing to do.
+        for _ in range(2):
+            with (
+                within(2 + SLACK),
+                pytest.raises(OutcomeUnknownError, match="not on 2 replicas, only on 1"),
+            ):
+                make()
+        reached = [clients[0], clients[3 - frozen_replica]]
+        assert [client.get(KEY) for client in reached] == [expected] * 2
+    make()
+    assert [client.get(KEY) for client in clients] == [expected] * 3
+
+
+def test_changes_wait_for_all_replicas_with_asyncio(replicated):
+    """The same, awaited."""
+    servers, clients = replicated
+
+    async def change():
+        async with AsyncRedisCounter(servers[0].url, timeout=2) as counter:
+            await counter.set("visits", 5)
+            assert [client.get(KEY) for client in clients] == [b"5"] * 3
+            with frozen(servers[1]), pytest.raises(OutcomeUnknownError, match="only on 1"):
+                await counter.delete("visits")
+            assert await counter.delete("visits") is None
+
+    asyncio.run(change())
+    assert [client.get(KEY) for client in clients] == [None] * 3

@@ -13,6 +13,7 @@ from flask_redis_counter.errors import (
     InvalidAmountError,
     RateLimitExceededError,
 )
+from flask_redis_counter.store.confirmation import MEMORY
 from flask_redis_counter.store.scripts import HIT, HIT_ONCE
 
 from .support import KEY, MAX, contents
@@ -150,7 +151,7 @@ def send_twice(client, *hits):
     """Send hits in one batch, each packet twice; return the calls of the batch."""
     for script in (HIT, HIT_ONCE):
         client.execute_command(*script.load())
-    batch = Batch(list(hits), "writer", 1, "memory", 0, is_probe=False)
+    batch = Batch(list(hits), "writer", 1, MEMORY, is_probe=False)
     while not batch.done:
         commands = batch.commands()
         answers = [client.execute_command(*command) for command in commands]

@@ -10,6 +10,7 @@ from flask_redis_counter import AsyncRedisCounter, RedisCounter, SeriesPoint, Sp
 from flask_redis_counter.counting.batch import Batch
 from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.errors import HitSpooledError, InvalidPeriodError
+from flask_redis_counter.store.confirmation import MEMORY
 from flask_redis_counter.store.scripts import HIT
 from flask_redis_counter.testing.waiting import wait_until
 
@@ -94,7 +95,7 @@ def test_many_visitors(counter, clock):
 def test_visitors_that_share_a_batch(client, server, counter, clock):
     """Visitors whose hits count in one batch are counted separately."""
     hits = [PendingHit(KEY, 1, None, visitor=visitor) for visitor in "abca"]
-    batch = Batch(hits, "writer", 1, "memory", 0, is_probe=False)
+    batch = Batch(hits, "writer", 1, MEMORY, is_probe=False)
     client.execute_command(*HIT.load())
     batch.apply_replies([client.execute_command(*command) for command in batch.commands()])
     assert [hit.result() for hit in hits] == [1, 2, 3, 4]

@@ -15,6 +15,10 @@ local exists = redis.call('EXISTS', KEYS[1]) == 1
 if exists then
     local imported = redis.call('HGET', KEYS[3], source) or ''
     if action == 'make' or imported ~= before then
+        if imported ~= '' then
+            -- A write, so that WAIT after a repeat waits for the first import.
+            redis.pcall('HSET', KEYS[3], source, imported)
+        end
         return imported
     end
 elseif action ~= 'make' then

@@ -6,6 +6,7 @@ from flask_redis_counter.counting.batch import BACKOFF
 from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.errors import CounterError, StoreRejectedError, StoreUnavailableError
+from flask_redis_counter.store.confirmation import Confirmation
 from flask_redis_counter.validation import MAX_VALUE
 
 from .fake_server import TIMEOUT, Server
@@ -49,7 +50,7 @@ class Writer:
     """A batcher with the threads that use it, as in `Dispatcher`."""
 
     def __init__(self, durability):
-        self.batcher = Batcher(durability, 100)
+        self.batcher = Batcher(Confirmation(durability, 0.125))
         self.waiting = []
         self.elected = []
         self.vanished = []

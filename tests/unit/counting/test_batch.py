@@ -25,6 +25,7 @@ from flask_redis_counter.errors import (
     StoreUnavailableError,
 )
 from flask_redis_counter.series import current_hour
+from flask_redis_counter.store.confirmation import MEMORY, Confirmation
 from flask_redis_counter.validation import MAX_VALUE
 
 from .fake_server import (
@@ -312,7 +313,7 @@ def test_script_missing_right_after_its_load_is_rejected():
 @pytest.mark.parametrize("durability", ["fsync", "replica"])
 def test_hit_waits_for_its_durability(durability):
     """A hit stays pending until the disk or the replica confirms; the repeat counts once."""
-    batcher, server, hit = Batcher(durability, 100), Server(), make_hit()
+    batcher, server, hit = Batcher(Confirmation(durability, 0.125)), Server(), make_hit()
     batch = batcher.add(hit, 0.0)
     batch.apply_replies(server.execute(batch.commands()))
     server.synced = 0
@@ -326,22 +327,35 @@ def test_hit_waits_for_its_durability(durability):
 
 @pytest.mark.parametrize(
     ("durability", "command"),
-    [("memory", None), ("fsync", ("WAITAOF", 1, 0, 100)), ("replica", ("WAIT", 1, 100))],
+    [
+        ("memory", None),
+        ("fsync", ("WAITAOF", 1, 0, 100)),
+        ("replica", ("WAIT", 1, 100)),
+        ("replica:1", ("WAIT", 1, 100)),
+        ("replica:3", ("WAIT", 3, 100)),
+    ],
 )
 def test_commands_wait_for_the_durability(durability, command):
     """commands ends with WAITAOF or WAIT as the durability requires; with neither for memory."""
-    _, *waits = add_hits(Batcher(durability, 100), make_hit()).commands()
+    _, *waits = add_hits(Batcher(Confirmation(durability, 0.125)), make_hit()).commands()
     assert waits == [command] * (command is not None)
 
 
-@pytest.mark.parametrize(("durability", "where"), [("fsync", "the disk"), ("replica", "a replica")])
+@pytest.mark.parametrize(
+    ("durability", "where"),
+    [
+        ("fsync", "the disk"),
+        ("replica", "a replica"),
+        ("replica:2", "2 replicas, only on 0,"),
+    ],
+)
 @pytest.mark.parametrize("ends_with", ["nothing", "a refusal"])
 def test_hit_not_durable_in_time_is_unknown(durability, where, ends_with):
     """A hit that was not confirmed in time may have counted, whatever a repeat returns."""
     hit, server = make_hit(), Server()
     server.execute([HIT.load()])
     server.synced = 0
-    batch = add_hits(Batcher(durability, 100), hit)
+    batch = add_hits(Batcher(Confirmation(durability, 0.125)), hit)
     batch.apply_replies(server.execute(batch.commands()))
     if ends_with == "nothing":
         batch.expire(hit.deadline)
@@ -419,7 +433,7 @@ def test_forgotten_visitors_are_sent_again():
     reported.renew(current_hour())
     reported.add(["x"], reported.mark)
     hit = PendingHit("{a}", 1, None, TIMEOUT, visitor="x", reported=reported)
-    batch = Batch([hit], "writer", 7, "memory", 0, is_probe=False)
+    batch = Batch([hit], "writer", 7, MEMORY, is_probe=False)
     [short] = batch.commands()
     mark = reported.mark
     assert not batch.apply_replies([make_refusal("FORGOTTEN the visitors")])
@@ -439,7 +453,7 @@ def test_forgotten_visitors_at_the_deadline_are_unavailable():
     reported.renew(current_hour())
     reported.add(["x"], reported.mark)
     hit = PendingHit("{a}", 1, None, TIMEOUT, visitor="x", reported=reported)
-    batch = Batch([hit], "writer", 7, "memory", 0, is_probe=False)
+    batch = Batch([hit], "writer", 7, MEMORY, is_probe=False)
     batch.commands()
     batch.apply_replies([make_refusal("FORGOTTEN the visitors")])
     batch.expire(TIMEOUT)

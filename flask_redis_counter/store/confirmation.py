@@ -1,0 +1,108 @@
+"""Confirmation of writes: by the server's disk and by its replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import NoPermissionError
+
+from ..errors import OutcomeUnknownError, StoreRejectedError, StoreUnavailableError
+from ..log_throttle import warn_once
+from ..validation import Durability, required_replicas
+from .connections import Command
+from .operation import Operation
+from .server_state import parse_sections, replica_offsets
+
+_T = TypeVar("_T")
+
+#: Share of a round trip's time that the server may wait. The rest is for the reply, which must
+#: arrive in time even if that wait times out.
+SYNC_SHARE = 0.8
+
+
+class Confirmation:
+    """Commands that follow writes on their connection, and wait until the writes are confirmed.
+
+    :param durability: where the writes must be stored.
+    :param attempt_timeout: seconds that a round trip may take.
+    :param replicas: number of replicas to wait for, if the durability does not need more.
+    :ivar commands: the commands, none for ``memory``.
+    """
+
+    __slots__ = ("_replicas", "_timeout_ms", "commands")
+
+    def __init__(self, durability: Durability, attempt_timeout: float, replicas: int = 0) -> None:
+        self._timeout_ms = int(attempt_timeout * SYNC_SHARE * 1000)
+        self._replicas = max(replicas, required_replicas(durability))
+        self.commands: list[Command] = []
+        if durability == "fsync":
+            self.commands.append(("WAITAOF", 1, 0, self._timeout_ms))
+        if self._replicas:
+            self.commands.append(("WAIT", self._replicas, self._timeout_ms))
+
+    def find_missing(self, replies: Sequence[Any]) -> str:
+        """Return where the writes are not confirmed to be stored; ``""`` if they are safe.
+
+        :param replies: the replies to the commands, which may be errors.
+        """
+        for command, reply in zip(self.commands, replies, strict=True):
+            if command[0] == "WAITAOF":
+                # The number of local disks, and of replicas' disks.
+                if not (isinstance(reply, list) and reply[0] >= 1):
+                    return f"the disk within {self._timeout_ms} ms"
+            elif not isinstance(reply, int) or reply < self._replicas:
+                found = reply if isinstance(reply, int) else 0
+                return f"{_describe(found, self._replicas)} within {self._timeout_ms} ms"
+        return ""
+
+
+#: Of writes that are acknowledged once they are in the server's memory.
+MEMORY = Confirmation("memory", 0)
+
+
+def _describe(found: int, needed: int) -> str:
+    return "a replica" if needed == 1 else f"{needed} replicas, only on {found},"
+
+
+def confirm(
+    operation: Operation[_T], durability: Durability, attempt_timeout: float
+) -> Operation[_T]:
+    """Run an operation that writes, and wait until all connected replicas have its writes.
+
+    There is no need to wait for a server that has no replicas, or forbids ``INFO``, unless the
+    durability requires it.
+
+    :param attempt_timeout: seconds that a round trip may take.
+    :raises OutcomeUnknownError: the operation was executed, and not confirmed in time.
+    """
+    try:
+        (reply,) = yield [("INFO", "replication")]
+    except OutcomeUnknownError as error:  # nothing was executed yet
+        raise StoreUnavailableError(str(error)) from error
+    replicas = len(replica_offsets(parse_sections([reply])))
+    confirmation = Confirmation(durability, attempt_timeout, replicas)
+    missing = ""
+    commands = next(operation)
+    while True:
+        replies = yield [*commands, *confirmation.commands]
+        count = len(commands)
+        if _may_wait(replies[count:]) or required_replicas(durability):
+            missing = missing or confirmation.find_missing(replies[count:])
+        try:
+            commands = operation.send(replies[:count])
+        except StopIteration as end:
+            if missing:
+                message = (
+                    f"done, but not on {missing}: a failover may undo it; repeat it to be sure"
+                )
+                raise OutcomeUnknownError(message) from None
+            return end.value  # type: ignore[no-any-return]
+
+
+def _may_wait(replies: Sequence[Any]) -> bool:
+    for reply in replies:
+        if isinstance(reply, StoreRejectedError) and isinstance(reply.__cause__, NoPermissionError):
+            warn_once(f"changes by set, delete and import do not wait for replicas: {reply}")
+            return False
+    return True
