@@ -1,14 +1,15 @@
 """The stack with Redis Sentinel: sums stay exact when the master changes."""
 
+from functools import partial
 from itertools import pairwise
 from random import randrange
 
 import pytest
 
-from flask_redis_counter.testing import ComposeStack, Tally, send_hit, wait_until
+from flask_redis_counter.testing import ComposeStack, Tally, run_chaos, send_hit, wait_until
 from flask_redis_counter.testing.stacks.project import make_project_name
 
-from .conftest import KIND, SENTINEL_FILES, WEB
+from .conftest import BALANCER, KIND, SCALE_FILES, SENTINEL_FILES
 from .support import read_value, run_under_load
 
 pytestmark = pytest.mark.compose
@@ -107,7 +108,8 @@ def sentinel_stack(pytestconfig, image):
     """A stack with Sentinels for all tests of the module."""
     if pytestconfig.stash[KIND] == "process":
         pytest.skip("needs the Compose stack")
-    stack = ComposeStack(SENTINEL_FILES, make_project_name("counter"), endpoint=WEB)
+    files = [*SENTINEL_FILES, *SCALE_FILES]
+    stack = ComposeStack(files, make_project_name("counter"), endpoint=BALANCER, scale={"web": 2})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REDIS_PASSWORD", PASSWORD)
         patch.setenv("STORE_NETWORK", f"10.{randrange(224, 256)}.{randrange(256)}")
@@ -185,6 +187,52 @@ def test_paused_master_comes_back_under_load(stack, group, faults):
 
     group.check(run_under_load(stack, pause_master))
     group.wait_until_complete()
+
+
+def test_chaos(stack, group, pytestconfig):
+    """Acknowledged hits count exactly once while masters, replicas and Sentinels fail."""
+    minutes, seed, max_pause = map(
+        pytestconfig.getoption, ("--minutes", "--nemesis-seed", "--max-pause")
+    )
+    report = run_chaos(
+        stack,
+        seconds=60 * minutes,
+        seed=seed,
+        max_pause=max_pause,
+        faults={name: partial(_make_fault, group, make) for name, make in FAULTS.items()},
+        undetectable=FAULTS,
+        allows_failovers=True,
+    )
+    assert report.faults.keys() == FAULTS.keys()
+    assert report.results["keyed"].unknown == 0
+    failed = [result.not_counted + result.resolved for result in report.results.values()]
+    assert any(failed), "no attempt failed: the faults had no effect"
+    group.wait_until_complete()
+
+
+def _make_fault(group, make, faults):
+    # One failure at a time: hits that the promoted server has not yet passed on are not safe.
+    group.wait_until_complete()
+    master = group.master()
+    return make(faults, master, next(server for server in SERVERS if server != master))
+
+
+#: The faults of the chaos test; each gets the names of the master and of a replica.
+FAULTS = {
+    "master killed": lambda faults, master, _: faults.killed(master),
+    "master paused": lambda faults, master, _: faults.paused(master),
+    "master stopped": lambda faults, master, _: faults.stopped(master),
+    "master isolated with web": lambda faults, master, _: faults.isolated(
+        master, with_clients=["web"]
+    ),
+    "master cut off": lambda faults, master, _: faults.partitioned(master),
+    "replica killed": lambda faults, _, replica: faults.killed(replica),
+    "replica paused": lambda faults, _, replica: faults.paused(replica),
+    "Sentinel killed": lambda faults, *_: faults.killed("sentinel-2"),
+    "Sentinel paused": lambda faults, *_: faults.paused("sentinel-3"),
+    "failover by command": lambda faults, *_: faults.failover("sentinel-1"),
+    "web killed": lambda faults, *_: faults.killed("web", replica=0),
+}
 
 
 def test_down_and_up_after_failover(stack, group):

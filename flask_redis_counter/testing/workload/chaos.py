@@ -14,9 +14,9 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -89,6 +89,9 @@ def run_chaos(
     unkeyed_clients: int = 12,
     mixed_clients: int = 4,
     max_pause: float = 4.0,
+    faults: Mapping[str, Callable[[Faults], FaultContext]] = FAULTS,
+    undetectable: Container[str] = UNDETECTABLE,
+    allows_failovers: bool = False,
 ) -> Report:
     """Let clients count on a stack under random faults, and check their history.
 
@@ -106,6 +109,10 @@ def run_chaos(
     :param mixed_clients: number of clients of the third counter, 2 to 1,000; every other one
         sends keys.
     :param max_pause: maximum pause after a fault, in seconds.
+    :param faults: the kinds of faults, by name; each is called when it is its turn.
+    :param undetectable: those of them during which possibly no attempt fails.
+    :param allows_failovers: check only that the sums are exact, within :data:`RECOVERY_TIMEOUT`
+        after the last hit: values may repeat after a failover.
     :raises AssertionError: a hit was lost or duplicated, a value was wrong, or the service gave a
         response that its API does not allow. A note names the folder with the complete history.
     :raises WaitTimeoutError: no attempt failed during a fault.
@@ -124,20 +131,30 @@ def run_chaos(
     ]
     before = [(_read_value(url, one.counter), _sum_days(url, one.counter)) for one in generators]
     injected: list[tuple[float, Step]] = []
-    faults = Faults(stack)
+    nemesis = Faults(stack)
     with _run_clients(generators, seed) as clients:
         _wait_for_hits(generators)
-        for step in plan(FAULTS, seed, max_duration=MAX_FAULT_SECONDS, max_pause=max_pause):
-            if len(injected) >= len(FAULTS) and time.monotonic() > began + seconds:
+        for step in plan(faults, seed, max_duration=MAX_FAULT_SECONDS, max_pause=max_pause):
+            if len(injected) >= len(faults) and time.monotonic() > began + seconds:
                 break
             injected.append((time.monotonic(), step))
             _log.info("%d: %s for %.1f s", len(injected), step.kind, step.duration)
-            _inject(faults, step, generators, clients)
+            detects = step.duration > DETECTION_TIME and step.kind not in undetectable
+            fault = faults[step.kind](nemesis)
+            _inject(stack, step, fault, generators, clients, detects=detects)
     results = {}
     for generator, (value_before, days_before) in zip(generators, before, strict=True):
         try:
-            value = _read_value(url, generator.counter)
-            results[generator.counter] = check(generator.history, before=value_before, after=value)
+            if allows_failovers:
+                value = _wait_for_sum(url, generator, value_before)
+            else:
+                value = _read_value(url, generator.counter)
+            results[generator.counter] = check(
+                generator.history,
+                before=value_before,
+                after=value,
+                allows_failovers=allows_failovers,
+            )
             in_days = _sum_days(url, generator.counter) - days_before
             if in_days != value - value_before:
                 raise AssertionError(f"the days have {in_days} of {value - value_before} hits")
@@ -179,21 +196,24 @@ def _run_clients(generators: Sequence[LoadGenerator], seed: int) -> Iterator[lis
 
 
 def _inject(
-    faults: Faults,
+    stack: Stack,
     step: Step,
+    fault: FaultContext,
     generators: Sequence[LoadGenerator],
     clients: Sequence[Future[None]],
+    *,
+    detects: bool,
 ) -> None:
     """Inject and clear a fault, wait until all generators count again, and pause."""
     failed_before = _failed_attempts(generators)
-    with FAULTS[step.kind](faults):
+    with fault:
         _check_clients(clients, step.duration)
-        if step.duration > DETECTION_TIME and step.kind not in UNDETECTABLE:
+        if detects:
             wait_until(
                 lambda: _failed_attempts(generators) > failed_before,
                 what=f"a failed attempt during {step.kind}",
             )
-    faults.stack.wait_ready(timeout=RECOVERY_TIMEOUT)
+    stack.wait_ready(timeout=RECOVERY_TIMEOUT)
     _wait_for_hits(generators)
     _check_clients(clients, step.pause)
 
@@ -215,6 +235,19 @@ def _wait_for_hits(generators: Sequence[LoadGenerator]) -> None:
         what=f"{WARMUP_HITS} hits of each generator",
         timeout=RECOVERY_TIMEOUT,
     )
+
+
+def _wait_for_sum(url: str, generator: LoadGenerator, before: int) -> int:
+    """Return the counter's value; wait a while for acknowledged hits that are sent again."""
+
+    def is_exact() -> int:
+        value = _read_value(url, generator.counter)
+        check(generator.history, before=before, after=value, allows_failovers=True)
+        return value
+
+    with suppress(WaitTimeoutError):  # the caller reports what is missing
+        return wait_until(is_exact, what="all acknowledged hits", timeout=RECOVERY_TIMEOUT)
+    return _read_value(url, generator.counter)
 
 
 def _read_value(url: str, counter: str) -> int:

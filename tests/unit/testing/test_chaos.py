@@ -3,6 +3,7 @@
 import json
 import tempfile
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 
@@ -149,6 +150,48 @@ def test_run_chaos_accepts_correct_counter():
     assert "seed 1" in str(report)
     assert "6 faults" in str(report)
     assert "0 lost; 0 duplicated" in str(report)
+
+
+def test_run_chaos_injects_given_faults():
+    """Faults of the caller take the place of those of this project's stack."""
+    own = {"web stopped": lambda faults: faults.stopped("web")}
+    with PretendStack() as stack:
+        report = run_chaos(
+            stack,
+            seconds=0,
+            seed=1,
+            keyed_clients=1,
+            unkeyed_clients=1,
+            mixed_clients=2,
+            max_pause=0,
+            faults=own,
+            undetectable=own,
+        )
+    assert report.faults == {"web stopped": 1}
+    assert stack.calls == ["stop web", "start web"]
+
+
+@pytest.mark.parametrize("lost", [0, 100])
+def test_run_chaos_with_failovers_waits_for_the_sum(monkeypatch, lost):
+    """Hits that are sent again are waited for, but not for ever."""
+    monkeypatch.setattr(chaos, "RECOVERY_TIMEOUT", 2.0)
+    with PretendStack(lost=lost) as stack:
+        run = partial(
+            run_chaos,
+            stack,
+            seconds=0,
+            seed=1,
+            keyed_clients=1,
+            unkeyed_clients=1,
+            mixed_clients=2,
+            max_pause=0,
+            allows_failovers=True,
+        )
+        if lost:
+            with pytest.raises(AssertionError, match="lost: 1"):
+                run()
+        else:
+            assert all(not result.lost for result in run().results.values())
 
 
 def test_run_chaos_finds_one_lost_hit(tmp_path):

@@ -3,6 +3,7 @@
 import math
 import random
 import time
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -138,6 +139,30 @@ def test_check_rejects_inconsistent_history(operations, before, after, message):
     """The error names each violation."""
     with pytest.raises(AssertionError, match=message):
         check(History(operations), before=before, after=after)
+
+
+@pytest.mark.parametrize(
+    ("operations", "after"),
+    [
+        ([hit(0, 1, 1), hit(2, 3, 1)], 2),
+        ([hit(0, 1, 2), hit(2, 3, 1)], 2),
+        ([hit(0, 1, 1, key="a"), hit(2, 3, 2, key="a")], 1),
+    ],
+    ids=["a value again", "a value that went back", "two values for one key"],
+)
+def test_check_with_failovers_checks_the_sum(operations, after):
+    """Values may repeat and go back; a hit that is lost or doubled is still found."""
+    for change, message in ((0, None), (-1, "lost: 1"), (1, "duplicated: 1")):
+        check_sum = partial(
+            check, History(operations), before=0, after=after + change, allows_failovers=True
+        )
+        if message is None:
+            assert check_sum().acknowledged == after
+        else:
+            with pytest.raises(AssertionError, match=message):
+                check_sum()
+    with pytest.raises(AssertionError):
+        check(History(operations), before=0, after=after)
 
 
 def test_check_result_counts_hits_by_outcome():
