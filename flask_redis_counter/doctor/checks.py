@@ -15,6 +15,7 @@ from redis.exceptions import NoPermissionError
 from ..config.config import Config
 from ..config.hints import find_hints
 from ..counting.metrics import claim_slot
+from ..counting.safety import UNKNOWN_SAFE_AFTER
 from ..errors import (
     ConfigurationError,
     DurabilityUnsupportedError,
@@ -174,7 +175,7 @@ def _check_store(
         remedy = "let this user run INFO, so that doctor can check the store"
         yield Diagnostic("warning", "store", f"its state cannot be read: {error}", remedy)
     else:
-        for check in (_check_version, _check_role, _check_clock, _check_memory, _check_disk):
+        for check in _STORE_CHECKS:
             yield from check(config, info)
         yield from _check_durability(info, warnings)
     features = list(probe_features(config, pool, target))
@@ -222,7 +223,8 @@ def _check_role(config: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]
     message = f"a primary with {replicas} replicas"
     if replicas < needed:
         message += f", but COUNTER_DURABILITY={config.durability} needs {needed}"
-        remedy = "connect more replicas, or use another COUNTER_DURABILITY"
+        more = "a replica" if needed == 1 else f"{needed - replicas} more"
+        remedy = f"connect {more}, or use another COUNTER_DURABILITY"
         yield Diagnostic("failure", "role", message, remedy)
     else:
         yield Diagnostic("ok", "role", message)
@@ -275,6 +277,36 @@ def _check_disk(_: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
         message = f"the last write {' and the last write '.join(failed)} failed"
         remedy = "read the store's log: the disk may be full, or not writable"
         yield Diagnostic("failure", "disk", message, remedy)
+
+
+def _check_journal(config: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
+    replicas = len(replica_offsets(info))
+    places = [f"{replicas} replicas"] if replicas else []
+    if info.get("aof_enabled") == "1":
+        places.append("the append-only file")
+    if not config.journal_max:
+        message = "off: hits that the store loses in a failover or a restart are not sent again"
+        yield Diagnostic("warning", "journal", message, "unset COUNTER_JOURNAL_MAX")
+    elif not places:
+        message = (
+            "neither replicas nor an append-only file confirm hits: they are kept, to send them "
+            f"again if the store loses them, for {UNKNOWN_SAFE_AFTER:g} s"
+        )
+        remedy = "connect a replica, or turn on the append-only file"
+        yield Diagnostic("warning", "journal", message, remedy)
+    else:
+        message = f"hits are kept until {' and '.join(places)} have them"
+        yield Diagnostic("ok", "journal", message)
+
+
+_STORE_CHECKS = (
+    _check_version,
+    _check_role,
+    _check_clock,
+    _check_memory,
+    _check_disk,
+    _check_journal,
+)
 
 
 def _check_durability(info: Mapping[str, str], warnings: Mapping[str, str]) -> Iterator[Diagnostic]:

@@ -98,11 +98,12 @@ def durability_warnings() -> Operation[dict[str, str]]:
     elif isinstance(config, list) and config[1:] in ([b"everysec"], [b"no"]):
         found["appendfsync"] = (
             f"appendfsync is {config[1].decode()}: when the store dies while its disk is slow, or "
-            "the power fails, the hits of the last seconds are lost; with always, none are lost"
+            "the power fails, it loses the hits of the last seconds; processes that still run send "
+            "them again; with always, it loses none"
         )
     elif isinstance(config, StoreRejectedError):
         found["config"] = (
-            "appendfsync cannot be read: unless it is always, the hits of the last seconds are "
-            "lost when the power fails"
+            "appendfsync cannot be read: unless it is always, the store loses the hits of the last "
+            "seconds when the power fails; processes that still run send them again"
         )
     return found

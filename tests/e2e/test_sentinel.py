@@ -1,5 +1,6 @@
 """The stack with Redis Sentinel: sums stay exact when the master changes."""
 
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from random import randrange
@@ -214,17 +215,31 @@ def _make_fault(group, make, faults):
     # One failure at a time: hits that the promoted server has not yet passed on are not safe.
     group.wait_until_complete()
     master = group.master()
-    return make(faults, master, next(server for server in SERVERS if server != master))
+    fault = make(faults, master, next(server for server in SERVERS if server != master))
+    return _replaced(group, master, fault) if make in REPLACING else fault
 
+
+@contextmanager
+def _replaced(group, master, fault):
+    """Let a fault last until another server is the master."""
+    with fault:
+        group.wait_for_switch(master)
+        yield
+
+
+#: Faults that last until the Sentinels have replaced the master.
+REPLACING = [
+    lambda faults, master, _: faults.killed(master),
+    lambda faults, master, _: faults.paused(master),
+    lambda faults, master, _: faults.isolated(master, with_clients=["web"]),
+]
 
 #: The faults of the chaos test; each gets the names of the master and of a replica.
 FAULTS = {
-    "master killed": lambda faults, master, _: faults.killed(master),
-    "master paused": lambda faults, master, _: faults.paused(master),
-    "master stopped": lambda faults, master, _: faults.stopped(master),
-    "master isolated with web": lambda faults, master, _: faults.isolated(
-        master, with_clients=["web"]
-    ),
+    "master killed": REPLACING[0],
+    "master paused": REPLACING[1],
+    "master isolated with web": REPLACING[2],
+    "master restarted": lambda faults, master, _: faults.stopped(master),
     "master cut off": lambda faults, master, _: faults.partitioned(master),
     "replica killed": lambda faults, _, replica: faults.killed(replica),
     "replica paused": lambda faults, _, replica: faults.paused(replica),

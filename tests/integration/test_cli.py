@@ -123,9 +123,10 @@ def test_doctor_store_may_lose_hits(cli, start_server):
     options = ["--appendonly", "no", "--maxmemory-policy", "allkeys-lru", "--maxmemory", "100mb"]
     store = start_server(*options)
     found = findings(cli, 1, REDIS_URL=store.url, COUNTER_TIMEOUT="10")
-    assert found.keys() == {"persistence", "eviction"}
+    assert found.keys() == {"persistence", "eviction", "journal"}
+    assert "for 10 s" in found["journal"]["said"]
     assert "appendonly is off" in found["persistence"]["said"]
-    remedies = " ".join(one["remedy"] for one in found.values())
+    remedies = " ".join(found[name]["remedy"] for name in ("persistence", "eviction"))
     assert "allkeys-lru" in found["eviction"]["said"]
     typed = re.findall(r"CONFIG SET (\S+) (\w+)", remedies)
     assert len(typed) == 3
@@ -161,6 +162,33 @@ def test_doctor_store_is_a_replica(cli, start_server):
     assert "connect a replica" in found["role"]["remedy"]
 
 
+def test_doctor_replicas(cli, start_server):
+    """doctor says what confirms hits, that replicas are missing, and that one does not confirm."""
+    options = "--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"
+    primary = start_server(*options)
+    replica = start_server("--replicaof", f"127.0.0.1 {primary.port}")
+    with redis.Redis.from_url(primary.url) as client:
+        client.set("in step", 1)
+        wait_until(lambda: client.wait(1, 100) == 1, what="a replica in step")
+    settings = {"REDIS_URL": primary.url, "COUNTER_TIMEOUT": "4"}
+    printed = cli("doctor", COUNTER_DURABILITY="replica", **settings)
+    assert re.search(r"^ok +role +a primary with 1 replicas", printed, re.M)
+    assert re.search(
+        r"^ok +journal +hits are kept until 1 replicas and the append-only", printed, re.M
+    )
+    found = findings(cli, 1, COUNTER_DURABILITY="replica:3", **settings)
+    assert "needs 3" in found["role"]["said"]
+    assert "connect 2 more" in found["role"]["remedy"]
+    found = findings(cli, 1, COUNTER_JOURNAL_MAX="0", **settings)
+    assert found.keys() == {"journal"}
+    assert "COUNTER_JOURNAL_MAX" in found["journal"]["remedy"]
+    replica.signal(signal.SIGSTOP)
+    found = findings(cli, 1, **settings)
+    assert found.keys() == {"replicas"}
+    assert found["replicas"]["state"] == "warning"
+    assert "not on a replica" in found["replicas"]["said"]
+
+
 def test_doctor_invalid_settings(cli, server, client, tmp_path):
     """doctor reports unknown settings with a suggestion, and invalid URLs and folders."""
     assert "is it COUNTER_NAME?" in cli("doctor", code=1, REDIS_URL=server.url, COUNTER_NAEM="x")
@@ -178,7 +206,7 @@ def test_doctor_missing_rights(cli, server, client):
     place = server.url.removeprefix("redis://")
     try:
         found = findings(cli, 1, REDIS_URL=f"redis://mute:x@{place}", COUNTER_TIMEOUT="10")
-        assert found.keys() == {"store", "information", "live"}
+        assert found.keys() == {"store", "information", "live", "confirmation"}
         found = findings(cli, 1, REDIS_URL=f"redis://reads:x@{place}", COUNTER_TIMEOUT="10")
         assert "ACL SETUSER reads ~counter:*" in found["hit"]["remedy"], found
         assert {"hits", "days", "names", "visitors"} <= found.keys()

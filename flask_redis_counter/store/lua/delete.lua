@@ -12,10 +12,6 @@ if old and old ~= '0' then
         return redis.error_reply('ERR value is not an integer or out of range')
     end
 end
-if not old then
-    -- A write, so that WAIT after a repeat waits for the first deletion.
-    redis.pcall('SET', KEYS[1], '0')
-end
 local name = string.match(KEYS[1], '{(.*)}$')
 local removed = redis.call('ZREM', KEYS[2], name)
 local deleted = redis.pcall('DEL', KEYS[1], unpack(KEYS, 3))
@@ -24,5 +20,10 @@ if type(deleted) == 'table' then
         redis.pcall('ZADD', KEYS[2], 0, name)
     end
     return deleted
+end
+if deleted == 0 then
+    -- A write, so that WAIT after a repeat waits for the first deletion.
+    redis.pcall('SET', KEYS[1], '0')
+    redis.call('DEL', KEYS[1])
 end
 return old
