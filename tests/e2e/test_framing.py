@@ -56,11 +56,11 @@ HTTP1_CASES = [case for case in CASES if case.name != "the preface of HTTP/2"]
 
 @pytest.fixture(scope="module")
 def balanced(image):
-    """The service behind a balancer that shares its connections among clients."""
+    """The URL of the service behind a balancer that shares its connections among clients."""
     files = [*FILES, *SCALE_FILES, ROOT / "tests" / "e2e" / "docker-compose.reuse.yml"]
     project, scale = make_project_name("counter"), {"web": 1}
     with ComposeStack(files, project, endpoint=BALANCER, scale=scale) as up:
-        yield up
+        yield up.url()
 
 
 def exchange(port, sent, expected):
@@ -88,7 +88,7 @@ def exchange(port, sent, expected):
 @pytest.mark.parametrize("case", HTTP1_CASES, ids=lambda case: case.name)
 def test_framing_behind_the_balancer(balanced, case):
     """A rejected message counts nothing, each hit has its response, the next client its own."""
-    port = int(balanced.url().rpartition(":")[2])
+    port = int(balanced.rpartition(":")[2])
     before = read_value(balanced)
     expected = 2 if case.name in REWRITTEN else len(case.statuses)
     responses = exchange(port, case.sent, expected)
