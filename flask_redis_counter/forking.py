@@ -60,17 +60,20 @@ def _call_weakly(method: Callable[[], None]) -> Callable[[], None]:
 
 
 class HasThreads(Protocol):
-    """An object with threads that it starts again when it needs them."""
+    """An object with threads."""
 
     def stop(self) -> None:
         """Stop the threads."""
+
+    def resume(self) -> None:
+        """Start those threads again that are needed before the object is used again."""
 
 
 _with_threads: weakref.WeakSet[HasThreads] = weakref.WeakSet()
 
 
 def stop_before_fork(owner: HasThreads) -> None:
-    """Stop an object's threads before each later fork by Python, as long as the object exists.
+    """Stop an object's threads during each later fork by Python, as long as the object exists.
 
     A child would lack them, and could inherit a lock that one of them holds.
     """
@@ -83,4 +86,9 @@ def stop_threads() -> None:
         owner.stop()
 
 
-os.register_at_fork(before=stop_threads)
+def _resume_threads() -> None:
+    for owner in list(_with_threads):
+        owner.resume()
+
+
+os.register_at_fork(before=stop_threads, after_in_parent=_resume_threads)

@@ -37,7 +37,7 @@ class JournalKeeper(ForkSafe):
     entries that were acknowledged before are sent again, in their order. Dispatchers may do the
     same at the same time for the counters that they hit.
 
-    A fork by Python stops the thread, and the next entry starts it again.
+    It is stopped during a fork by Python.
 
     :param journal: the journal.
     :param pool: connections that no hit waits for.
@@ -106,6 +106,11 @@ class JournalKeeper(ForkSafe):
         if thread is not None:
             self._stopping.set()
             thread.join(STOP_TIMEOUT)
+
+    def resume(self) -> None:
+        """Start the thread again if there are entries."""
+        if self._journal:
+            self.start()
 
     def _poll(self, tracker: SafetyTracker) -> None:
         """Send lost entries again, if any, and remove safe ones."""

@@ -141,6 +141,10 @@ class Sentinels(ForkSafe):
         for thread in threads:
             thread.join(ASK_TIMEOUT)
 
+    def resume(self) -> None:
+        """Start the threads again."""
+        self._start()
+
     def _reset(self) -> None:
         self._answered = threading.Condition()
         self._stopped = threading.Event()

@@ -1,6 +1,7 @@
 """Acknowledged hits survive failovers and restarts of a store that loses its last writes."""
 
 import asyncio
+import os
 import signal
 import threading
 
@@ -177,6 +178,20 @@ def test_restart_that_loses_the_tail_of_the_file(start_server):
         server.start()  # it is empty: it has no file at all
         wait_until(lambda: client.get(KEY) == b"50", what="50 hits")
         assert counter.hit("visits").value == 51
+
+
+def test_fork_does_not_forget_the_journal(start_server):
+    """A process that forks right after its last hit sends that hit again if the store loses it."""
+    server = start_server("--appendfsync", "no", "--appendonly", "no", "--save", "")
+    with RedisCounter(server.url, timeout=1) as counter, redis.Redis.from_url(server.url) as client:
+        counter.hit("visits")
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        server.kill()
+        server.start()
+        wait_until(lambda: client.get(KEY) == b"1", what="the hit")
 
 
 def test_flushed_hits_are_not_sent_again(own_server):
