@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from flask_redis_counter import CounterError
+from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.process import free_port
 
 KEY = "counter:{visits}"
@@ -59,6 +60,15 @@ def check(outcomes, stored):
 def stored(group, name="visits"):
     """Return the value of a counter on the master that the Sentinels name."""
     return int(group.client(group.named_master()).get(f"counter:{{{name}}}") or 0)
+
+
+def wait_for_replicas(client, number=2):
+    """Wait until so many replicas have all writes of a server.
+
+    WAIT waits only for the writes of its connection, so this writes first.
+    """
+    client.set("in step", 1)
+    wait_until(lambda: client.wait(number, 500) >= number, what=f"{number} replicas in step")
 
 
 def sleeps(server, seconds):

@@ -20,7 +20,7 @@ from flask_redis_counter.config.settings import SETTINGS
 from flask_redis_counter.store.embedded import EmbeddedValkey
 from flask_redis_counter.testing import wait_until
 
-from .support import KEY, contents, heed, nowhere
+from .support import KEY, contents, heed, nowhere, wait_for_replicas
 
 PROGRAM = [sys.executable, "-m", "flask_redis_counter"]
 
@@ -168,8 +168,7 @@ def test_doctor_replicas(cli, start_server):
     primary = start_server(*options)
     replica = start_server("--replicaof", f"127.0.0.1 {primary.port}")
     with redis.Redis.from_url(primary.url) as client:
-        client.set("in step", 1)
-        wait_until(lambda: client.wait(1, 100) == 1, what="a replica in step")
+        wait_for_replicas(client, 1)
     settings = {"REDIS_URL": primary.url, "COUNTER_TIMEOUT": "4"}
     printed = cli("doctor", COUNTER_DURABILITY="replica", **settings)
     assert re.search(r"^ok +role +a primary with 1 replicas", printed, re.M)

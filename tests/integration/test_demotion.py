@@ -13,7 +13,7 @@ from flask_redis_counter.extension.state import EXTENSION_KEY
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.proxy import Proxy
 
-from .support import KEY, SLACK, awaited_outcome, check, outcome, problem, within
+from .support import KEY, SLACK, awaited_outcome, check, outcome, problem, wait_for_replicas, within
 
 
 class Pair:
@@ -31,8 +31,7 @@ class Pair:
     def demote(self):
         """Swap the roles; connections to the old primary stay open."""
         # Hits that the replica does not have by now would be lost, as in each failover.
-        self._clients[0].set("in step", 1)
-        wait_until(lambda: self._clients[0].wait(1, 1000) == 1, what="a replica in step")
+        wait_for_replicas(self._clients[0], 1)
         self._clients[1].replicaof("NO", "ONE")
         self._clients[0].replicaof("127.0.0.1", self.replica.port)
         self._wait_for_replica(1)
@@ -56,7 +55,7 @@ class Pair:
         wait_until(
             lambda: replica.info("replication").get("master_link_status") == "up", what="a replica"
         )
-        wait_until(lambda: self._clients[primary].wait(1, 100) == 1, what="a replica in step")
+        wait_for_replicas(self._clients[primary], 1)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from flask_redis_counter.store.connections import WAITING_REDIS
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.transfer import CounterRecord, Transfer
 
-from .support import KEY, SLACK, knows_waitaof, within
+from .support import KEY, SLACK, knows_waitaof, wait_for_replicas, within
 
 
 def waits(client, command):
@@ -155,8 +155,7 @@ def replicated(start_server):
     clients = [redis.Redis.from_url(server.url) for server in servers]
     for client in clients[1:]:
         client.replicaof("127.0.0.1", servers[0].port)
-    clients[0].set("in step", 1)
-    wait_until(lambda: clients[0].wait(2, 100) == 2, what="two replicas in step")
+    wait_for_replicas(clients[0])
     yield servers, clients
     for client in clients:
         client.close()
@@ -187,7 +186,7 @@ def test_replica_accepts_a_number(replicated):
             assert one.hit("visits").value == 6
             with pytest.raises(OutcomeUnknownError, match="not on 2 replicas, only on 1, within"):
                 two.hit("visits")
-        wait_until(lambda: clients[0].wait(2, 100) == 2, what="two replicas in step")
+        wait_for_replicas(clients[0])
         assert two.hit("visits").value == 8
         clients[2].replicaof("NO", "ONE")
         wait_until(lambda: clients[0].info()["connected_slaves"] == 1, what="one replica")

@@ -13,7 +13,7 @@ from flask_redis_counter.counting.journal import Journal
 from flask_redis_counter.errors import HitSpooledError, StoreError, StoreRejectedError
 from flask_redis_counter.testing import wait_until
 
-from .support import KEY, stored
+from .support import KEY, stored, wait_for_replicas
 
 
 class Load:
@@ -106,7 +106,7 @@ def test_repeated_hits_survive_a_failover(group):
     master = group.named_master()
     with RedisCounter(group.url, timeout=1) as counter:
         counter.hit("visits")
-        wait_until(lambda: group.client(master).wait(2, 500) == 2, what="replicas in step")
+        wait_for_replicas(group.client(master))
         freeze_replicas(group, master)
         with RedisCounter(master.url, timeout=1, journal=Journal(0)) as other:
             other.hit("visits", idempotency_key="key")  # its caller did not get the reply
@@ -123,7 +123,7 @@ def test_replayed_spool_survives_a_failover(group, tmp_path):
     master = group.named_master()
     with RedisCounter(group.url, timeout=1, spool=spool) as counter:
         counter.hit("visits")
-        wait_until(lambda: group.client(master).wait(2, 500) == 2, what="replicas in step")
+        wait_for_replicas(group.client(master))
         for key in (None, None, "key"):
             with pytest.raises(HitSpooledError):
                 counter.hit("visits", idempotency_key=key, ask=False)
@@ -211,7 +211,7 @@ def test_deleted_hits_are_not_sent_again(group):
         for _ in range(5):
             counter.hit("visits")
         counter.delete("visits")
-        wait_until(lambda: group.client(group.named_master()).wait(2, 500) == 2, what="replicas")
+        wait_for_replicas(group.client(group.named_master()))
         group.fail_over()
         wait_until(
             lambda: counter.journal.state().reconciliations or not len(counter.journal),

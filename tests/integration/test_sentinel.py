@@ -19,7 +19,7 @@ from flask_redis_counter.store.subscriber import CounterSubscriber
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.testing.stacks.sentinel_group import SERVICE
 
-from .support import SLACK, outcome, stored, within
+from .support import SLACK, outcome, stored, wait_for_replicas, within
 
 
 @contextmanager
@@ -108,9 +108,7 @@ def test_hits_find_the_new_master_after_a_crash(group):
     """After the death of the master, hits fail in time, and count once there is a new one."""
     with RedisCounter(group.url, timeout=0.5) as counter:
         assert counter.hit("visits").value == 1
-        wait_until(
-            lambda: group.client(group.named_master()).wait(2, 1000) == 2, what="both replicas"
-        )
+        wait_for_replicas(group.client(group.named_master()))
         old = group.named_master()
         old.kill()
         with within(0.5 + SLACK):
@@ -128,9 +126,7 @@ def test_asyncio_finds_the_new_master_after_a_crash(group):
     async def count():
         async with AsyncRedisCounter(group.url, timeout=0.5) as counter:
             values = [(await counter.hit("visits")).value]
-            wait_until(
-                lambda: group.client(group.named_master()).wait(2, 1000) == 2, what="both replicas"
-            )
+            wait_for_replicas(group.client(group.named_master()))
             group.named_master().kill()
             async with asyncio.timeout(20):
                 while len(values) < 5:
