@@ -65,11 +65,15 @@ class SlotFolder:
             with suppress(OSError):
                 return self._map(path, os.O_RDWR)
         path = self._folder / f"{self._prefix}-{secrets.token_hex(4)}.meter"
+        # It gets its name once it is locked: another process that starts may claim it before.
+        new = path.with_suffix(".new")
         try:
-            return self._map(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            slot = self._map(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            new.rename(path)
         except OSError:
-            path.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
             raise
+        return slot._replace(path=path)
 
     def read_rows(self) -> Iterator[bytes]:
         """Yield the bytes of each slot."""
