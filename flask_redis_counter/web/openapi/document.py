@@ -171,7 +171,7 @@ _LIST = operation(
         "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
     },
     IF_NONE_MATCH,
-    responses=read_responses("The counters, by name.", json_content("Counters")),
+    responses=read_responses("The counters, by name.", json_content("Counters"), 414),
 )
 _READ_RESPONSES = read_responses("The value.", value_content("Counter"), 404, 406, vary=True)
 _BADGE = picture_responses("The value.")["200"]

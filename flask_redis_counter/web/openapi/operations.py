@@ -21,6 +21,7 @@ _PROBLEM_DESCRIPTIONS = {
     411: "The body is chunked, and this server cannot read chunks. Send a Content-Length.",
     412: "The condition of If-Match or If-None-Match is false. Nothing was changed.",
     413: "The body is larger than 64 KiB.",
+    414: "The URL is longer than 16 KiB, which the production server does not read.",
     422: "The Idempotency-Key was used for a hit with another amount. Nothing was counted.",
     429: "The client exceeds the rate limit, or has sent too many wrong keys. Nothing was counted "
     "or changed.",
