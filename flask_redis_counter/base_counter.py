@@ -15,7 +15,7 @@ from .counting.journal_keeper import JournalKeeper
 from .counting.metrics import HitMetrics
 from .counting.visitors import VisitorCache
 from .forking import ForkSafe
-from .spool.replayer import get_replayer
+from .spool.replayer import Replayer, get_replayer
 from .spool.spool import Spool
 from .store.pool import ConnectionPool
 from .store.target import thread_target
@@ -105,7 +105,10 @@ class BaseCounter(ForkSafe):
     def _add_to_spool(self, spool: Spool, hit: PendingHit) -> None:
         """Add a hit that the store did not accept to the spool. Blocks while the disk writes."""
         spool.add(hit)
-        get_replayer(spool, self._replay_pool, self.metrics, self.journal).wake()
+        self._start_replayer(spool).wake()
+
+    def _start_replayer(self, spool: Spool) -> Replayer:
+        return get_replayer(spool, self._replay_pool, self.metrics, self.journal, self.durability)
 
     def _keep_journal(self, store: str | redis.Redis | redis.asyncio.Redis) -> None:
         """Let a thread keep the journal, unless that of another counter does."""
@@ -122,4 +125,4 @@ class BaseCounter(ForkSafe):
         self.visitors.enter()
         self.journal.enter()
         if self.spool is not None:
-            get_replayer(self.spool, self._replay_pool, self.metrics, self.journal)
+            self._start_replayer(self.spool)

@@ -62,7 +62,7 @@ class RedisCounter(BaseCounter):
     :param timeout: maximum seconds for a call, 0.01 to 60.
     :param durability: where a hit must be stored before it is acknowledged: ``memory`` (that of the
         server), ``fsync`` (its disk; Redis 7.2 or Valkey, with ``appendonly``) or ``replica`` (one
-        replica; ``replica:2`` to ``replica:5``: as many).
+        replica; ``replica:2`` to ``replica:5``: that number of replicas).
     :param spool: file for hits that the store does not accept, which are counted later; None:
         such a hit fails.
     :param metrics: records the outcomes of hits; None: create one.

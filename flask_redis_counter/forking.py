@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 
@@ -25,6 +26,10 @@ class ForkSafe:
         """Reset the state if it belongs to another process, or if there is none yet."""
         if self._pid != os.getpid():
             self._reset_once(os.getpid())
+
+    def belongs_here(self) -> bool:
+        """Return whether the state is that of this process, not that of its parent."""
+        return self._pid == os.getpid()
 
     def _reset_once(self, pid: int) -> None:
         # Several threads of a child may get here at once. The lock must be new in the child: a
@@ -62,14 +67,16 @@ def _call_weakly(method: Callable[[], None]) -> Callable[[], None]:
 class HasThreads(Protocol):
     """An object with threads."""
 
-    def stop(self) -> None:
-        """Stop the threads."""
+    def stop(self) -> bool:
+        """Stop the threads, and return whether there were any in this process."""
 
     def resume(self) -> None:
-        """Start those threads again that are needed before the object is used again."""
+        """Start the threads again in the process that stopped them."""
 
 
 _with_threads: weakref.WeakSet[HasThreads] = weakref.WeakSet()
+# Those whose threads were stopped for a fork that is not over yet.
+_stopped: list[HasThreads] = []
 
 
 def stop_before_fork(owner: HasThreads) -> None:
@@ -82,13 +89,15 @@ def stop_before_fork(owner: HasThreads) -> None:
 
 def stop_threads() -> None:
     """Stop the threads of all objects that were given to :func:`stop_before_fork`."""
-    for owner in list(_with_threads):
-        owner.stop()
+    _stopped.extend(owner for owner in list(_with_threads) if owner.stop())
 
 
 def _resume_threads() -> None:
-    for owner in list(_with_threads):
-        owner.resume()
+    while _stopped:
+        with suppress(RuntimeError):  # the system is out of threads; the next use tries again
+            _stopped.pop().resume()
 
 
-os.register_at_fork(before=stop_threads, after_in_parent=_resume_threads)
+os.register_at_fork(
+    before=stop_threads, after_in_parent=_resume_threads, after_in_child=_stopped.clear
+)

@@ -237,7 +237,7 @@ SETTINGS = {
             "memory",
             "When a hit is acknowledged: `memory`, when the store has executed it; `fsync`, when "
             "it is on the store's disk; `replica`, when it is on a replica; `replica:2` to "
-            "`replica:5`, when it is on as many.",
+            "`replica:5`, when it is on that number of replicas.",
         ),
         Setting(
             "COUNTER_JOURNAL_MAX",

@@ -91,7 +91,6 @@ class Batch:
         self._answered = False
         # Whether the store may have executed an attempt whose reply was lost.
         self._maybe_executed = False
-        # Whether a hit expired after its call was sent: the spool may hold that call.
         self._hit_expired = False
         #: Whether another process uses the same writer; the batcher then takes a new one.
         self.is_copied: bool = False
@@ -105,6 +104,11 @@ class Batch:
     def done(self) -> bool:
         """Whether nothing is left to send."""
         return self._gave_up or self._calls == []
+
+    @property
+    def has_expired_hit(self) -> bool:
+        """Whether a hit expired after its call was sent: the spool may hold that call."""
+        return self._hit_expired
 
     @property
     def outage(self) -> CounterError | None:

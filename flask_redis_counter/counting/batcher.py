@@ -124,7 +124,7 @@ class Batcher:
             leader.is_leader = True
             batch.deadline = leader.deadline
         else:
-            if unknown or batch.is_copied:
+            if unknown or batch.is_copied or batch.has_expired_hit:
                 self._rotate_writer()
             self._in_flight = None
             if self._queue:

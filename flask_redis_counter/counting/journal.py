@@ -24,6 +24,7 @@ from typing import Any, Final, TypeAlias
 from ..errors import ConfigurationError, StoreRejectedError, printable
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
+from ..store.scripts import REPLAY_WINDOW
 from ..validation import OnFull
 from .call import ScriptCall, is_stale
 from .counted_call import CountedCall, CountedFields
@@ -123,6 +124,11 @@ class Journal(ForkSafe):
         return len(self._records)
 
     @property
+    def room(self) -> int | None:
+        """How many calls a replay may add: they leave half of it to hits. None: no limit."""
+        return max(0, max(1, self.limit // 2) - len(self._records)) if self.limit else None
+
+    @property
     def rejects(self) -> bool:
         """Whether it is full, and new hits have to be rejected."""
         return self.on_full == "reject" and len(self._records) >= self.limit > 0
@@ -140,6 +146,7 @@ class Journal(ForkSafe):
         """Add calls that were just acknowledged, as what they have counted; see :meth:`add`."""
         if not self.limit:
             return
+        self.enter()
         with self._lock:
             now = time.monotonic()
             for fields in calls:
@@ -149,7 +156,9 @@ class Journal(ForkSafe):
                 record = (*fields, history, now)
                 self._records.append(record)
                 if record[_IDEMPOTENCY_KEY] is None:
-                    self._last[record[_KEY], record[_WRITER]] = record[_SEQUENCE]
+                    place, sequence = (record[_KEY], record[_WRITER]), record[_SEQUENCE]
+                    # A call from the spool may be older than others.
+                    self._last[place] = max(sequence, self._last.get(place, 0))
         if self._records and self.on_entry is not None:
             self.on_entry()
 
@@ -164,6 +173,7 @@ class Journal(ForkSafe):
             stored any more, were deleted on purpose (``FLUSHALL``).
         """
         with self._lock:
+            self._drop_expired()
             return [
                 Entry(record)
                 for record in self._records
@@ -174,6 +184,7 @@ class Journal(ForkSafe):
     def foreign(self, history: str) -> list[Entry]:
         """Return the entries that were acknowledged in another history, in their order."""
         with self._lock:
+            self._drop_expired()
             return [Entry(record) for record in self._records if record[_HISTORY] != history]
 
     def apply_replies(self, entries: Sequence[Entry], replies: Sequence[Any], history: str) -> None:
@@ -246,6 +257,19 @@ class Journal(ForkSafe):
                 self._reconciliations,
                 self._resent_hits,
                 self._dropped_hits,
+            )
+
+    def _drop_expired(self) -> None:
+        """Drop entries whose records the store may have deleted: they could count twice."""
+        oldest = time.monotonic() - REPLAY_WINDOW
+        hits = sum(record[_HITS] for record in self._records if record[_AT] < oldest)
+        if hits:
+            self._records = deque(record for record in self._records if record[_AT] >= oldest)
+            self._dropped_hits += hits
+            _log.critical(
+                "%d hits were acknowledged a day ago, and the store has not confirmed them since: "
+                "if it has lost them, they are not sent again",
+                hits,
             )
 
     def _drop_oldest(self) -> None:

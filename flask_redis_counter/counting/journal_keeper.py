@@ -37,7 +37,7 @@ class JournalKeeper(ForkSafe):
     entries that were acknowledged before are sent again, in their order. Dispatchers may do the
     same at the same time for the counters that they hit.
 
-    It is stopped during a fork by Python.
+    The thread is stopped while Python forks.
 
     :param journal: the journal.
     :param pool: connections that no hit waits for.
@@ -60,6 +60,7 @@ class JournalKeeper(ForkSafe):
         self._thread = None
         self._stopping = threading.Event()
         self._is_closing = False
+        self._tracker = SafetyTracker()
         self._reported = self._journal.state()
 
     def start(self) -> None:
@@ -82,11 +83,11 @@ class JournalKeeper(ForkSafe):
         """Let the thread end when all entries are safe, but at once if the store is down."""
         self._is_closing = True
 
-    def _keep_once(self, tracker: SafetyTracker) -> bool:
+    def _keep_once(self) -> bool:
         """Poll the store; return whether the thread is needed any longer."""
         is_needed = True
         try:
-            self._poll(tracker)
+            self._poll()
         except StoreError:  # hits report an outage
             is_needed = not self._is_closing
         except Exception:
@@ -99,20 +100,25 @@ class JournalKeeper(ForkSafe):
                 self._thread = None
         return False
 
-    def stop(self) -> None:
-        """Stop the thread; the next entry starts it again."""
+    def stop(self) -> bool:
+        """Stop the thread, and return whether it ran; the next entry starts it again."""
+        if not self.belongs_here():
+            return False
         with self._lock:
             thread, self._thread = self._thread, None
-        if thread is not None:
-            self._stopping.set()
-            thread.join(STOP_TIMEOUT)
+        if thread is None:
+            return False
+        self._stopping.set()
+        thread.join(STOP_TIMEOUT)
+        return True
 
     def resume(self) -> None:
-        """Start the thread again if there are entries."""
-        if self._journal:
-            self.start()
+        """Start the thread again."""
+        is_closing = self._is_closing
+        self.start()
+        self._is_closing = is_closing
 
-    def _poll(self, tracker: SafetyTracker) -> None:
+    def _poll(self) -> None:
         """Send lost entries again, if any, and remove safe ones."""
         before = self._journal.now()
         state = parse_state(self._pool.read(STATE_PROBE))
@@ -121,7 +127,7 @@ class JournalKeeper(ForkSafe):
             for start in range(0, len(foreign), RESEND_SIZE):
                 self._send_again(foreign[start : start + RESEND_SIZE], state.history)
             self._report()
-        safe_before = tracker.observe(state, before, time.monotonic())
+        safe_before = self._tracker.observe(state, before, time.monotonic())
         self._journal.drop_safe(safe_before, state.history or None)
 
     def _send_again(self, entries: Sequence[Entry], history: str) -> None:
@@ -148,14 +154,13 @@ class JournalKeeper(ForkSafe):
 
 
 def _keep(owner: weakref.ref[JournalKeeper], stopping: threading.Event) -> None:
-    tracker = SafetyTracker()
     pool = None
     while not stopping.wait(POLL_INTERVAL):
         keeper = owner()
         if keeper is None:
             break
         pool = keeper._pool
-        if not keeper._keep_once(tracker):
+        if not keeper._keep_once():
             break
         del keeper
     if pool is not None:

@@ -47,9 +47,9 @@ class SafetyTracker:
     """
 
     def __init__(self) -> None:
-        # Number of replicas that are waited for, and when there were as many last.
+        # Number of replicas that are waited for, and since when fewer are connected.
         self._replicas = 0
-        self._complete_at = 0.0
+        self._incomplete_since: float | None = None
         self._start("")
 
     def observe(self, state: ServerState, before: float, now: float) -> float:
@@ -62,7 +62,7 @@ class SafetyTracker:
         if state.history != self._history:
             if self._history:
                 # One of the replicas may be the new master; the others follow it soon.
-                self._replicas, self._complete_at = max(0, self._replicas - 1), now
+                self._replicas, self._incomplete_since = max(0, self._replicas - 1), None
             self._start(state.history)
         if not state.history or not (
             state.replica_offsets or self._replicas or state.has_append_only_file
@@ -82,8 +82,12 @@ class SafetyTracker:
 
     def _replicated_before(self, state: ServerState, now: float) -> float:
         connected = len(state.replica_offsets)
-        if connected >= self._replicas or now - self._complete_at > REPLICA_MEMORY:
-            self._replicas, self._complete_at = connected, now
+        if connected >= self._replicas:
+            self._replicas, self._incomplete_since = connected, None
+        elif self._incomplete_since is None:
+            self._incomplete_since = now
+        elif now - self._incomplete_since > REPLICA_MEMORY:
+            self._replicas, self._incomplete_since = connected, None
         if connected < self._replicas:
             return self._replicated
         received = min(state.replica_offsets, default=state.offset)

@@ -220,7 +220,7 @@ def _check_role(config: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]
         return
     replicas = len(replica_offsets(info))
     needed = required_replicas(config.durability)
-    message = f"a primary with {replicas} replicas"
+    message = f"a primary; replicas: {replicas}"
     if replicas < needed:
         message += f", but COUNTER_DURABILITY={config.durability} needs {needed}"
         more = "a replica" if needed == 1 else f"{needed - replicas} more"
@@ -281,7 +281,7 @@ def _check_disk(_: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
 
 def _check_journal(config: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
     replicas = len(replica_offsets(info))
-    places = [f"{replicas} replicas"] if replicas else []
+    places = ["all replicas"] if replicas else []
     if info.get("aof_enabled") == "1":
         places.append("the append-only file")
     if not config.journal_max:

@@ -104,8 +104,9 @@ def _delete(counter: RedisCounter, name: str) -> Iterator[Diagnostic]:
     try:
         counter.delete(name)
     except OutcomeUnknownError as error:
-        remedy = "check the replicas and their network: INFO replication on the primary lists them"
-        yield Diagnostic("warning", "replicas", f"a counter was to be deleted: {error}", remedy)
+        message = f"the deletion of the test counter was not confirmed: {error}"
+        remedy = "check the store's replicas, its disk and the network"
+        yield Diagnostic("warning", "confirmation", message, remedy)
 
 
 def acl_remedy(config: Config) -> str:

@@ -12,8 +12,10 @@ from ..errors import SpoolError, StoreError
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
 from ..store.backoff import Backoff
+from ..store.confirmation import Confirmation
 from ..store.operation import run
 from ..store.pool import ConnectionPool
+from ..validation import Durability
 from .spool import Spool
 
 #: Delay between attempts while the store is down, in seconds: up to 0.1, doubled up to 2.
@@ -30,13 +32,20 @@ _replayers: WeakKeyDictionary[Spool, Replayer] = WeakKeyDictionary()
 
 
 def get_replayer(
-    spool: Spool, pool: ConnectionPool, metrics: HitMetrics, journal: Journal
+    spool: Spool,
+    pool: ConnectionPool,
+    metrics: HitMetrics,
+    journal: Journal,
+    durability: Durability,
 ) -> Replayer:
     """Return the replayer of a spool, and start it if this process has none."""
     # No lock, which a forked child could inherit locked; setdefault is atomic.
     replayer = _replayers.get(spool)
     if replayer is None:
-        replayer = _replayers.setdefault(spool, Replayer(spool, pool, metrics, journal))
+        confirmation = Confirmation(durability, pool.attempt_timeout)
+        replayer = _replayers.setdefault(
+            spool, Replayer(spool, pool, metrics, journal, confirmation)
+        )
     replayer.start()
     return replayer
 
@@ -55,12 +64,18 @@ class Replayer(ForkSafe):
     """
 
     def __init__(
-        self, spool: Spool, pool: ConnectionPool, metrics: HitMetrics, journal: Journal
+        self,
+        spool: Spool,
+        pool: ConnectionPool,
+        metrics: HitMetrics,
+        journal: Journal,
+        confirmation: Confirmation,
     ) -> None:
         self._spool = spool
         self._pool = pool
         self._metrics = metrics
         self._journal = journal
+        self._confirmation = confirmation
         self._error_log = LogThrottle(_log, "the spool can be read again")
         super().__init__()
 
@@ -101,13 +116,17 @@ class Replayer(ForkSafe):
                 self._stop_event.wait(BACKOFF.delay(failures))
 
     def _replay_all(self) -> bool:
-        """Replay the spool; return whether the store counted or rejected each hit."""
+        """Replay the spool; return whether the store counted or rejected each hit.
+
+        False, too, if the journal has no room for more.
+        """
         try:
             if self._spool.pending_hits() == 0:
                 self._error_log.recovered()
                 self._spool.recovered()
                 return True
-            counted, amount = run(self._spool.replay(self._journal), self._pool.execute)
+            replay = self._spool.replay(self._journal, self._confirmation)
+            counted, amount = run(replay, self._pool.execute)
         except StoreError:
             return False  # logged when the hit was spooled
         except SpoolError as error:
@@ -117,4 +136,4 @@ class Replayer(ForkSafe):
         if counted:
             self._metrics.record_replay(counted, amount)
             _log.warning("%d spooled hits were counted", counted)
-        return True
+        return self._journal.room != 0

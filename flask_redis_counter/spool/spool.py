@@ -10,6 +10,7 @@ sent. A call with an unknown outcome keeps its identity.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sqlite3
 import threading
@@ -37,20 +38,17 @@ from ..errors import (
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
 from ..series import current_hour
+from ..store.confirmation import MEMORY, Confirmation
 from ..store.operation import Operation
 from ..store.replies import translate_error
-from ..store.scripts import HIT, HIT_ONCE, RECORD_TTL
+from ..store.scripts import HIT, HIT_ONCE, REPLAY_WINDOW
 from ..validation import MAX_VALUE
 from .database import BUSY_TIMEOUT, SpoolDatabase
 
 #: Maximum number of rows that one round trip replays.
 MAX_ROWS = 500
 
-#: Seconds after its first attempt within which a row can be replayed: after that, the store may
-#: have deleted its record. One hour less than RECORD_TTL, for clocks that differ.
-REPLAY_WINDOW = RECORD_TTL - 3600
-
-#: Seconds after its first attempt in which a row waits for earlier calls of its writer that the
+#: Seconds after its first rejection in which a row waits for earlier calls of its writer that the
 #: store has lost, until the journal of the writer's process has sent them again. After that, the
 #: process has probably ended, and they are lost.
 RECONCILIATION_TIME = 60
@@ -143,24 +141,32 @@ class Spool(ForkSafe):
         )
         return int(hits)
 
-    def replay(self, journal: Journal) -> Operation[tuple[int, int]]:
-        """Count the spooled hits that the store accepts.
+    def replay(
+        self, journal: Journal, confirmation: Confirmation = MEMORY
+    ) -> Operation[tuple[int, int]]:
+        """Count the spooled hits that the store accepts, as long as the journal has room.
 
         Returns the number of counted hits, and the sum of their amounts.
 
         :param journal: keeps the counted calls until the store cannot lose them.
+        :param confirmation: what a row waits for before it leaves the disk.
+        :raises OutcomeUnknownError: the rows were not confirmed in time; they stay in the spool.
         :raises StoreError: the store does not answer, or rejects all hits; they stay in the spool.
         :raises SpoolError: the file cannot be read or written.
         """
         counted = amount = last = 0
-        while rows := self._claim_rows(last):
+        while rows := self._claim_rows(last, _free(journal)):
             last = rows[-1].id
+            calls = [row.call.command() for row in rows]
             try:
-                replies = yield [HIT.load(), HIT_ONCE.load(), *(row.call.command() for row in rows)]
+                replies = yield [HIT.load(), HIT_ONCE.load(), *calls, *confirmation.commands]
             except (StoreUnavailableError, StoreRejectedError):
                 self._release_rows(rows)
                 raise
-            for row in self._settle_rows(rows, replies[2:], journal):
+            end = 2 + len(calls)
+            if missing := confirmation.find_missing(replies[end:]):
+                raise OutcomeUnknownError(f"spooled hits are counted, but not on {missing}")
+            for row in self._settle_rows(rows, replies[2:end], journal):
                 counted += row.hits
                 amount += row.call.amount
         if counted:
@@ -175,6 +181,8 @@ class Spool(ForkSafe):
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._queue: deque[_Entry] = deque()
+        # When the store first rejected each row because it lacks earlier calls, by the row's id.
+        self._waiting: dict[int, float] = {}
 
     def _take_queued(self) -> list[_Entry]:
         entries: list[_Entry] = []
@@ -210,7 +218,7 @@ class Spool(ForkSafe):
             entry.done = True
             entry.error = error or entry.error
 
-    def _claim_rows(self, after: int) -> list[_Row]:
+    def _claim_rows(self, after: int, limit: int) -> list[_Row]:
         """Mark the next rows as sent and return them. No hits are added to them after that."""
 
         def seal(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
@@ -223,7 +231,7 @@ class Spool(ForkSafe):
             rows = database.execute(
                 "SELECT id, hits, sent, earlier, key, amount, writer, number, token, hour, sender "
                 "FROM entry WHERE id > ? AND (sent IS NULL OR sent >= 0) ORDER BY id LIMIT ?",
-                (after, MAX_ROWS),
+                (after, limit),
             ).fetchall()
             database.executemany(
                 "UPDATE entry SET sent = ? WHERE id = ? AND sent IS NULL",
@@ -231,7 +239,12 @@ class Spool(ForkSafe):
             )
             return rows
 
-        return [_Row(*row) for row in self._database.run_transaction(seal)]
+        rows = [_Row(*row) for row in self._database.run_transaction(seal)]
+        for row in rows:
+            waits_since = self._waiting.get(row.id, math.inf)
+            if time.monotonic() - waits_since > RECONCILIATION_TIME:
+                row.call.earlier = 0
+        return rows
 
     def _release_rows(self, rows: list[_Row]) -> None:
         """Mark new rows as not sent: the store was not reached, or rejected all of them."""
@@ -242,16 +255,21 @@ class Spool(ForkSafe):
     def _settle_rows(self, rows: list[_Row], replies: list[Any], journal: Journal) -> list[_Row]:
         """Delete the rows that counted, and return them; rejected rows stay."""
         settled: list[_Row] = []
+        counted: list[_Row] = []
         dropped: list[_Row] = []
         conflicting: list[_Row] = []
         for row, reply in zip(rows, replies, strict=True):
+            if not isinstance(reply, StoreRejectedError):
+                counted.append(row)
             if not isinstance(reply, StoreRejectedError) or is_stale(reply):
                 settled.append(row)
+                self._waiting.pop(row.id, None)
                 continue
             if is_taken(reply):
                 conflicting.append(row)
                 continue
             if is_behind(reply):
+                self._waiting.setdefault(row.id, time.monotonic())
                 continue  # sent again later
             error = translate_error(reply, row.call.key)
             if isinstance(error, IdempotencyKeyReusedError):  # the hit can never be counted
@@ -264,7 +282,7 @@ class Spool(ForkSafe):
                 self._rejection_log.log(logging.ERROR, message, row.hits, row.call.key, error)
 
         # Before the disk loses them.
-        journal.add_counted(row.counted() for row in settled)
+        journal.add_counted(row.counted() for row in counted)
 
         def delete(database: sqlite3.Connection) -> list[_Row]:
             # Another process may have replayed and deleted a row, and reports it itself.
@@ -277,6 +295,10 @@ class Spool(ForkSafe):
             return ours
 
         return self._database.run_transaction(delete)
+
+
+def _free(journal: Journal) -> int:
+    return MAX_ROWS if journal.room is None else min(MAX_ROWS, journal.room)
 
 
 class _Row:
@@ -293,8 +315,7 @@ class _Row:
         self.is_new = sent is None
         key, amount, writer, number, idempotency_key, hour, sender = call
         self.call = ScriptCall(key, amount, writer, number, idempotency_key or None, hour, sender)
-        if sent is not None and time.time() - sent < RECONCILIATION_TIME:
-            self.call.earlier = earlier
+        self.call.earlier = earlier
 
     def counted(self) -> CountedFields:
         """Return what the call has counted."""

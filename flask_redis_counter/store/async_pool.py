@@ -63,6 +63,11 @@ class AsyncConnectionPool:
 
         :param deadline: end of the round trip, by the loop's clock.
         """
+        if (
+            deadline is not None
+            and asyncio.get_running_loop().time() > deadline - self.attempt_timeout
+        ):
+            raise StoreUnavailableError("no time left to send the command")
         return await self._send_with_retry(commands, all, deadline)
 
     async def _send_with_retry(

@@ -12,9 +12,12 @@ from ..log_throttle import warn_once
 from ..validation import Durability, required_replicas
 from .connections import Command
 from .operation import Operation
+from .replies import raise_for_error
 from .server_state import parse_sections, replica_offsets
 
 _T = TypeVar("_T")
+
+_UNCONFIRMED = "changes by set, delete and import do not wait for replicas"
 
 #: Share of a round trip's time that the server may wait. The rest is for the reply, which must
 #: arrive in time even if that wait times out.
@@ -30,10 +33,11 @@ class Confirmation:
     :ivar commands: the commands, none for ``memory``.
     """
 
-    __slots__ = ("_replicas", "_timeout_ms", "commands")
+    __slots__ = ("_is_required", "_replicas", "_timeout_ms", "commands")
 
     def __init__(self, durability: Durability, attempt_timeout: float, replicas: int = 0) -> None:
         self._timeout_ms = int(attempt_timeout * SYNC_SHARE * 1000)
+        self._is_required = required_replicas(durability) > 0
         self._replicas = max(replicas, required_replicas(durability))
         self.commands: list[Command] = []
         if durability == "fsync":
@@ -47,7 +51,9 @@ class Confirmation:
         :param replies: the replies to the commands, which may be errors.
         """
         for command, reply in zip(self.commands, replies, strict=True):
-            if command[0] == "WAITAOF":
+            if command[0] == "WAIT" and not self._is_required and _is_forbidden(reply):
+                warn_once(f"{_UNCONFIRMED}: {reply}")
+            elif command[0] == "WAITAOF":
                 # The number of local disks, and of replicas' disks.
                 if not (isinstance(reply, list) and reply[0] >= 1):
                     return f"the disk within {self._timeout_ms} ms"
@@ -70,16 +76,21 @@ def confirm(
 ) -> Operation[_T]:
     """Run an operation that writes, and wait until all connected replicas have its writes.
 
-    There is no need to wait for a server that has no replicas, or forbids ``INFO``, unless the
-    durability requires it.
+    If the user may not run ``INFO`` or ``WAIT``, it waits only for what the durability requires,
+    and a warning is logged once.
 
     :param attempt_timeout: seconds that a round trip may take.
+    :raises StoreError: the replicas are not known; nothing was executed.
     :raises OutcomeUnknownError: the operation was executed, and not confirmed in time.
     """
     try:
         (reply,) = yield [("INFO", "replication")]
     except OutcomeUnknownError as error:  # nothing was executed yet
         raise StoreUnavailableError(str(error)) from error
+    if _is_forbidden(reply):
+        warn_once(f"{_UNCONFIRMED}: {reply}")
+    else:
+        raise_for_error(reply)
     replicas = len(replica_offsets(parse_sections([reply])))
     confirmation = Confirmation(durability, attempt_timeout, replicas)
     missing = ""
@@ -87,22 +98,18 @@ def confirm(
     while True:
         replies = yield [*commands, *confirmation.commands]
         count = len(commands)
-        if _may_wait(replies[count:]) or required_replicas(durability):
-            missing = missing or confirmation.find_missing(replies[count:])
+        missing = missing or confirmation.find_missing(replies[count:])
         try:
             commands = operation.send(replies[:count])
         except StopIteration as end:
             if missing:
-                message = (
-                    f"done, but not on {missing}: a failover may undo it; repeat it to be sure"
-                )
+                message = f"done, but not on {missing}: a failover may undo it"
                 raise OutcomeUnknownError(message) from None
             return end.value  # type: ignore[no-any-return]
 
 
-def _may_wait(replies: Sequence[Any]) -> bool:
-    for reply in replies:
-        if isinstance(reply, StoreRejectedError) and isinstance(reply.__cause__, NoPermissionError):
-            warn_once(f"changes by set, delete and import do not wait for replicas: {reply}")
-            return False
-    return True
+def _is_forbidden(reply: object) -> bool:
+    """Return whether the user may not run the command, or the server does not have it."""
+    return isinstance(reply, StoreRejectedError) and (
+        isinstance(reply.__cause__, NoPermissionError) or "unknown command" in str(reply).lower()
+    )

@@ -83,6 +83,8 @@ class ConnectionPool(ForkSafe):
         :param deadline: end of the round trip, by :func:`time.monotonic`; None: that of a call
             that begins now.
         """
+        if deadline is not None and time.monotonic() > deadline - self.attempt_timeout:
+            raise StoreUnavailableError("no time left to send the command")
         return self._send_with_retry(commands, all, deadline)
 
     def _send_with_retry(

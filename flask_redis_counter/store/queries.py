@@ -174,7 +174,7 @@ def check_ready(prefix: str, durability: Durability, attempt_timeout: float) -> 
             expected = isinstance(reply.__cause__, NoScriptError) or "not an integer" in str(reply)
             if not expected:
                 raise reply
-    if replies[-1] < needed:
+    if needed and replies[-1] < needed:
         raise StoreRejectedError(
-            f"{replies[-1]} replicas are connected, and durability={durability} waits for {needed}"
+            f"durability={durability} waits for replicas, and too few are connected: {replies[-1]}"
         )

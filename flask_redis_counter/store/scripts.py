@@ -15,6 +15,10 @@ from .connections import Command
 #: ``LIFE`` in ``count.lua``.
 RECORD_TTL = 24 * 60 * 60
 
+#: Seconds after which a call is not sent again: the store may have deleted its record. One hour
+#: less than RECORD_TTL, for clocks that differ.
+REPLAY_WINDOW = RECORD_TTL - 3600
+
 
 class Script:
     """A Lua script.

@@ -132,14 +132,17 @@ class Sentinels(ForkSafe):
             return found
         raise self._make_error()
 
-    def stop(self) -> None:
-        """Stop the threads; the next question starts them again."""
+    def stop(self) -> bool:
+        """Stop the threads, and return whether any ran; the next question starts them again."""
+        if not self.belongs_here():
+            return False
         with self._answered:
             self._is_asking = False
             threads, self._threads = self._threads, []
         self._stopped.set()
         for thread in threads:
             thread.join(ASK_TIMEOUT)
+        return bool(threads)
 
     def resume(self) -> None:
         """Start the threads again."""
@@ -170,7 +173,11 @@ class Sentinels(ForkSafe):
                 thread = threading.Thread(
                     target=_watch, args=(*arguments, self._stopped), daemon=True
                 )
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # the system is out of threads
+                    self.stop()
+                    raise
                 self._threads.append(thread)
 
     def _note(self, name: str, answer: _Answer) -> None:

@@ -171,9 +171,9 @@ def test_doctor_replicas(cli, start_server):
         wait_for_replicas(client, 1)
     settings = {"REDIS_URL": primary.url, "COUNTER_TIMEOUT": "4"}
     printed = cli("doctor", COUNTER_DURABILITY="replica", **settings)
-    assert re.search(r"^ok +role +a primary with 1 replicas", printed, re.M)
+    assert re.search(r"^ok +role +a primary; replicas: 1", printed, re.M)
     assert re.search(
-        r"^ok +journal +hits are kept until 1 replicas and the append-only", printed, re.M
+        r"^ok +journal +hits are kept until all replicas and the append-only", printed, re.M
     )
     found = findings(cli, 1, COUNTER_DURABILITY="replica:3", **settings)
     assert "needs 3" in found["role"]["said"]
@@ -183,9 +183,9 @@ def test_doctor_replicas(cli, start_server):
     assert "COUNTER_JOURNAL_MAX" in found["journal"]["remedy"]
     replica.signal(signal.SIGSTOP)
     found = findings(cli, 1, **settings)
-    assert found.keys() == {"replicas"}
-    assert found["replicas"]["state"] == "warning"
-    assert "not on a replica" in found["replicas"]["said"]
+    assert found.keys() == {"confirmation"}
+    assert found["confirmation"]["state"] == "warning"
+    assert "not on a replica" in found["confirmation"]["said"]
 
 
 def test_doctor_invalid_settings(cli, server, client, tmp_path):

@@ -191,7 +191,9 @@ def test_replica_accepts_a_number(replicated):
         clients[2].replicaof("NO", "ONE")
         wait_until(lambda: clients[0].info()["connected_slaves"] == 1, what="one replica")
         one.check_ready()
-        with pytest.raises(StoreRejectedError, match=r"1 replicas are connected, .* waits for 2"):
+        with pytest.raises(
+            StoreRejectedError, match=r"replica:2 waits for .* too few are connected: 1"
+        ):
             two.check_ready()
     assert clients[1].get(KEY) == b"8"
 

@@ -194,6 +194,25 @@ def test_fork_does_not_forget_the_journal(start_server):
         wait_until(lambda: client.get(KEY) == b"1", what="the hit")
 
 
+def test_fork_in_a_child_starts_no_threads(group):
+    """A child that does not count has neither the threads of its parent nor new ones."""
+    with RedisCounter(group.url, timeout=1) as counter:
+        counter.hit("visits")
+        child = os.fork()
+        if child == 0:
+            try:
+                grandchild = os.fork()
+                if grandchild == 0:
+                    os._exit(threading.active_count() - 1)
+                _, status = os.waitpid(grandchild, 0)
+                os._exit(os.waitstatus_to_exitcode(status) + threading.active_count() - 1)
+            finally:
+                os._exit(100)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert counter.hit("visits").value == 2
+
+
 def test_flushed_hits_are_not_sent_again(own_server):
     """FLUSHALL is not a loss: the counter starts again."""
     with RedisCounter(own_server.url, timeout=1) as counter:

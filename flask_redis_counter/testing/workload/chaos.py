@@ -131,7 +131,7 @@ def run_chaos(
     ]
     before = [(_read_value(url, one.counter), _sum_days(url, one.counter)) for one in generators]
     injected: list[tuple[float, Step]] = []
-    nemesis = Faults(stack)
+    stack_faults = Faults(stack)
     with _run_clients(generators, seed) as clients:
         _wait_for_hits(generators)
         for step in plan(faults, seed, max_duration=MAX_FAULT_SECONDS, max_pause=max_pause):
@@ -139,9 +139,9 @@ def run_chaos(
                 break
             injected.append((time.monotonic(), step))
             _log.info("%d: %s for %.1f s", len(injected), step.kind, step.duration)
-            detects = step.duration > DETECTION_TIME and step.kind not in undetectable
-            fault = faults[step.kind](nemesis)
-            _inject(stack, step, fault, generators, clients, detects=detects)
+            must_fail = step.duration > DETECTION_TIME and step.kind not in undetectable
+            fault = faults[step.kind](stack_faults)
+            _inject(stack, step, fault, generators, clients, must_fail=must_fail)
     results = {}
     for generator, (value_before, days_before) in zip(generators, before, strict=True):
         try:
@@ -202,13 +202,13 @@ def _inject(
     generators: Sequence[LoadGenerator],
     clients: Sequence[Future[None]],
     *,
-    detects: bool,
+    must_fail: bool,
 ) -> None:
     """Inject and clear a fault, wait until all generators count again, and pause."""
     failed_before = _failed_attempts(generators)
     with fault:
         _check_clients(clients, step.duration)
-        if detects:
+        if must_fail:
             wait_until(
                 lambda: _failed_attempts(generators) > failed_before,
                 what=f"a failed attempt during {step.kind}",
@@ -240,13 +240,13 @@ def _wait_for_hits(generators: Sequence[LoadGenerator]) -> None:
 def _wait_for_sum(url: str, generator: LoadGenerator, before: int) -> int:
     """Return the counter's value; wait a while for acknowledged hits that are sent again."""
 
-    def is_exact() -> int:
+    def read_exact_sum() -> int:
         value = _read_value(url, generator.counter)
         check(generator.history, before=before, after=value, allows_failovers=True)
         return value
 
     with suppress(WaitTimeoutError):  # the caller reports what is missing
-        return wait_until(is_exact, what="all acknowledged hits", timeout=RECOVERY_TIMEOUT)
+        return wait_until(read_exact_sum, what="all acknowledged hits", timeout=RECOVERY_TIMEOUT)
     return _read_value(url, generator.counter)
 
 

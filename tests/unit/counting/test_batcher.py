@@ -11,6 +11,7 @@ from flask_redis_counter.counting.call import ScriptCall
 from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.errors import (
     CounterError,
+    HitSpooledError,
     OutcomeUnknownError,
     StoreRejectedError,
     StoreUnavailableError,
@@ -178,6 +179,21 @@ def test_hit_expired_in_the_queue_is_not_counted():
     assert hits[0].result() == 2
     with pytest.raises(StoreUnavailableError):
         hits[1].result()
+
+
+def test_writer_is_rotated_after_a_hit_expired_in_flight():
+    """The spool may hold its call, and replaces its error: a later call needs another writer."""
+    batcher, server = Batcher(), Server()
+    hits = [make_hit(), make_hit()]
+    batch = add_hits(batcher, *hits)
+    batch.commands()
+    batcher.expire(hits[0])
+    hits[0].error = HitSpooledError("the hit is spooled")
+    send_until_done(batcher, batch, server)
+    later = add_hits(batcher, make_hit())
+    send_until_done(batcher, later, server)
+    writers = {command[4] for command in server.ledger}
+    assert len(writers) == len(server.ledger) == 2
 
 
 def test_hit_expired_in_flight_is_unknown():

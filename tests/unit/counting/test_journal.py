@@ -1,10 +1,13 @@
 """Journal: its order, its limit, and what is sent again."""
 
+import time
+
 import pytest
 
 from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.counting.journal import Journal
 from flask_redis_counter.errors import ConfigurationError, StoreRejectedError
+from flask_redis_counter.store.scripts import REPLAY_WINDOW
 
 from .fake_server import HIT_ONCE, Server, add_hits, make_hit, send_until_done
 
@@ -47,6 +50,45 @@ def test_replayed_hit_is_an_entry():
         (entry,) = journal.foreign("two")
         promoted.execute([entry.call.command()])
         assert promoted.values == {"a": 2}
+
+
+def test_older_call_from_the_spool_does_not_replace_the_last_one():
+    """A later call has to follow the newest entry, whatever was added last."""
+    journal, server = Journal(), Server()
+    batcher = Batcher(journal=journal)
+    for _ in range(2):
+        count(batcher, server, make_hit("a"))
+    first = journal.foreign("two")[0].record
+    assert journal.last_sequence("a", first[2]) == 2
+    journal.add_counted([first[:10]])
+    assert journal.last_sequence("a", first[2]) == 2
+
+
+def test_room_leaves_half_of_the_journal_to_hits():
+    """A replay may fill half of it; a journal of any size has room for one call."""
+    journal = Journal(10)
+    assert journal.room == 5
+    count(Batcher(journal=journal), Server(), *(make_hit(name) for name in "abcd"))
+    assert journal.room == 1
+    count(Batcher(journal=journal), Server(), *(make_hit(name) for name in "abcd"))
+    assert journal.room == 0
+    assert Journal(1).room == 1
+    assert Journal(0).room is None
+
+
+def test_entries_whose_records_expire_are_not_sent_again(monkeypatch, caplog):
+    """After a day the store may have forgotten that it counted them: they could count twice."""
+    journal, server = Journal(), Server()
+    batcher = Batcher(journal=journal)
+    count(batcher, server, make_hit("a"))
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now + REPLAY_WINDOW - 60)
+    count(batcher, server, make_hit("a", 2), make_hit("a", 3))
+    assert len(journal.foreign("two")) == 2
+    monkeypatch.setattr("time.monotonic", lambda: now + REPLAY_WINDOW + 60)
+    assert [entry.call.amount for entry in journal.foreign("two")] == [5]
+    assert journal.state().dropped_hits == 1
+    assert "1 hits were acknowledged a day ago" in caplog.text
 
 
 def test_calls_name_the_last_entry_of_their_counter():

@@ -33,8 +33,17 @@ def test_a_replica_that_has_gone_is_waited_for():
     tracker = SafetyTracker()
     assert tracker.observe(replicated(100, 100, 100), 1.0, 1.1) == 1.0
     assert tracker.observe(replicated(200, 200), 2.0, 2.1) == 1.0
-    late = 2.1 + REPLICA_MEMORY
+    late = 2.2 + REPLICA_MEMORY
     assert tracker.observe(replicated(300, 300), late, late) == late
+
+
+def test_a_replica_that_has_gone_during_a_pause_is_waited_for():
+    """The ten minutes begin when it is missed: nobody looked while the journal was empty."""
+    tracker = SafetyTracker()
+    assert tracker.observe(replicated(100, 100, 100), 1.0, 1.1) == 1.0
+    late = 1.1 + 5 * REPLICA_MEMORY
+    assert tracker.observe(replicated(200, 200), late, late) == 1.0
+    assert tracker.observe(replicated(300, 300, 300), late + 1, late + 1) == late + 1
 
 
 def test_after_a_failover_the_other_replicas_are_waited_for():

@@ -1,5 +1,6 @@
 """Spool: its rows, and their replay to a fake server."""
 
+import math
 import sqlite3
 import threading
 import time
@@ -21,6 +22,7 @@ from flask_redis_counter.errors import (
     StoreUnavailableError,
 )
 from flask_redis_counter.spool.spool import RECONCILIATION_TIME, REPLAY_WINDOW
+from flask_redis_counter.store.confirmation import Confirmation
 from flask_redis_counter.store.operation import run
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.validation import MAX_VALUE
@@ -261,9 +263,9 @@ def test_row_waits_for_lost_calls_before_it(spool, monkeypatch):
     promoted = Server()
     assert replay_to(spool, promoted) == 0
     assert spool.pending_hits() == 1
-    late = time.time() + RECONCILIATION_TIME + 1
+    late = time.monotonic() + RECONCILIATION_TIME + 1
     with monkeypatch.context() as patch:
-        patch.setattr("time.time", lambda: late)
+        patch.setattr("time.monotonic", lambda: late)
         copy = Server()
         copy.records, copy.scripts = dict(promoted.records), dict(promoted.scripts)
         assert replay_to(spool, copy) == 1
@@ -472,6 +474,35 @@ def test_replayed_rows_are_in_the_journal(spool):
     journal.apply_replies(entries, replies[2:], "one")
     assert journal.foreign("one") == []
     assert journal.take_resent() == 0, "the history was unknown: that is no loss"
+
+
+def test_replay_leaves_room_in_the_journal(spool):
+    """A replay of many rows stops while half of the journal is full, and goes on later."""
+    journal, server = Journal(10), Server()
+    for number in range(12):
+        spool_hit(spool, idempotency_key=f"key {number}")
+    assert run(spool.replay(journal), server.execute) == (5, 5)
+    assert run(spool.replay(journal), server.execute) == (0, 0)
+    journal.drop_safe(math.inf, None)
+    assert run(spool.replay(journal), server.execute) == (5, 5)
+    journal.drop_safe(math.inf, None)
+    assert run(spool.replay(journal), server.execute) == (2, 2)
+    assert server.values == {"visits": 12}
+
+
+def test_rows_stay_until_they_are_confirmed(spool):
+    """Rows leave the disk once the disk or the replicas of the store have them; they count once."""
+    server, confirmation = Server(), Confirmation("replica", 1)
+    spool_hit(spool)
+    server.synced = 0
+    for _ in range(2):
+        with pytest.raises(OutcomeUnknownError, match="not on a replica"):
+            run(spool.replay(Journal(0), confirmation), server.execute)
+    assert spool.pending_hits() == 1
+    server.synced = 1
+    assert run(spool.replay(Journal(0), confirmation), server.execute) == (1, 1)
+    assert server.values == {"visits": 1}
+    assert rows(spool) == []
 
 
 def test_rows_that_are_not_counted_are_not_in_the_journal(spool):

@@ -1,10 +1,14 @@
 """confirm: operations that wait until the replicas have what they wrote."""
 
 import pytest
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from flask_redis_counter import log_throttle
-from flask_redis_counter.errors import OutcomeUnknownError, StoreUnavailableError
+from flask_redis_counter.errors import (
+    OutcomeUnknownError,
+    StoreRejectedError,
+    StoreUnavailableError,
+)
 from flask_redis_counter.store.confirmation import confirm
 from flask_redis_counter.store.operation import gather, run
 from flask_redis_counter.store.replies import make_rejection
@@ -77,6 +81,8 @@ def test_confirm_waits_for_all_replicas(durability, replicas, waits):
         ("fsync", 1, [[0, 0], 1], "not on the disk within 80 ms"),
         # The right to WAIT is missing: the durability cannot be kept.
         ("replica", 1, [NO_RIGHT], "not on a replica within 80 ms"),
+        ("fsync", 0, [NO_RIGHT], "not on the disk within 80 ms"),
+        ("fsync", 1, [[0, 0], NO_RIGHT], "not on the disk within 80 ms"),
     ],
 )
 def test_confirm_reports_what_is_not_confirmed(durability, replicas, confirmed, message):
@@ -108,11 +114,26 @@ def test_confirm_without_the_right_to_wait_warns_once(caplog):
     assert "do not wait for replicas" in line
 
 
-def test_confirm_without_the_right_to_ask_does_not_wait():
-    """A user who may not run INFO can change counters."""
+def test_confirm_without_the_right_to_ask_does_not_wait(caplog):
+    """A user who may not run INFO can change counters, and the log says that nothing waits."""
+    log_throttle._warned.clear()
     store = FakeStore()
     store.info = NO_RIGHT
     assert run(confirm(write(), "memory", 0.1), store.send) == [b"OK"]
+    assert "do not wait for replicas" in caplog.text
+
+
+def test_confirm_executes_nothing_if_the_replicas_are_not_known():
+    """Another error reply to INFO is raised before the operation begins."""
+    store = FakeStore()
+    store.info = make_rejection(ResponseError("BUSY Redis is busy running a script"))
+    with pytest.raises(StoreRejectedError, match="BUSY"):
+        run(confirm(_never_begins(), "memory", 0.1), store.send)
+
+
+def _never_begins():
+    pytest.fail("not reached")
+    yield []
 
 
 def test_confirm_has_changed_nothing_if_its_question_is_lost():
