@@ -225,9 +225,8 @@ def measure(name: str, failovers: int, hits: int, seed: int, patience: float, pl
         client = group.client(group.named_master())
         stored = {one: int(client.get(f"counter:{{{one}}}") or 0) for one in tallies}
     took = time.monotonic() - began
-    print(
-        f"{name}: {failovers} failovers in {took:.0f} s, up to {length.entries:,} calls in the journal"
-    )
+    longest = f"up to {length.entries:,} calls in the journal"
+    print(f"{name}: {failovers} failovers in {took:.0f} s, {longest}")
     exact = [_report(one, tally, stored[one]) for one, tally in tallies.items()]
     return all(exact)
 

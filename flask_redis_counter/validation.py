@@ -20,8 +20,8 @@ MIN_VALUE = -(2**63)
 DEFAULT_PREFIX = "counter:"
 DEFAULT_TIMEOUT = 0.5
 
-#: Where a hit must be stored before it is acknowledged: in memory, on disk, on a replica, or on that
-#: number of replicas.
+#: Where a hit must be stored before it is acknowledged: in memory, on disk, on one replica, or on
+#: the number of replicas that follows the colon.
 Durability: TypeAlias = Literal[
     "memory", "fsync", "replica", "replica:1", "replica:2", "replica:3", "replica:4", "replica:5"
 ]

@@ -39,6 +39,9 @@ DETECTION_TIME = 1.0
 #: Seconds that a stack may take to recover, and the clients to finish.
 RECOVERY_TIMEOUT = 60.0
 
+#: Seconds between two reads of a final value: it is settled if they are equal.
+SETTLING_TIME = 1.0
+
 #: The faults of a chaos test.
 FAULTS: dict[str, Callable[[Faults], FaultContext]] = {
     "redis killed": lambda faults: faults.killed("redis"),
@@ -239,15 +242,21 @@ def _wait_for_hits(generators: Sequence[LoadGenerator]) -> None:
 
 def _wait_for_sum(url: str, generator: LoadGenerator, before: int) -> int:
     """Return the counter's value; wait a while for acknowledged hits that are sent again."""
+    values: list[int] = []
 
-    def read_exact_sum() -> int:
-        value = _read_value(url, generator.counter)
-        check(generator.history, before=before, after=value, allows_failovers=True)
-        return value
+    def is_settled() -> bool:
+        values.append(_read_value(url, generator.counter))
+        check(generator.history, before=before, after=values[-1], allows_failovers=True)
+        return values[-1:] == values[-2:-1]
 
     with suppress(WaitTimeoutError):  # the caller reports what is missing
-        return wait_until(read_exact_sum, what="all acknowledged hits", timeout=RECOVERY_TIMEOUT)
-    return _read_value(url, generator.counter)
+        wait_until(
+            is_settled,
+            what="all acknowledged hits",
+            timeout=RECOVERY_TIMEOUT,
+            pause=SETTLING_TIME,
+        )
+    return values[-1]
 
 
 def _read_value(url: str, counter: str) -> int:

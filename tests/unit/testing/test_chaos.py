@@ -3,6 +3,7 @@
 import json
 import tempfile
 import threading
+from collections import Counter
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
@@ -174,7 +175,16 @@ def test_run_chaos_injects_given_faults():
 @pytest.mark.parametrize("lost", [0, 100])
 def test_run_chaos_with_failovers_waits_for_the_sum(monkeypatch, lost):
     """Hits that are sent again are waited for, but not for ever."""
-    monkeypatch.setattr(chaos, "RECOVERY_TIMEOUT", 2.0)
+    monkeypatch.setattr(chaos, "RECOVERY_TIMEOUT", 5.0)
+    reads = Counter()
+    read_value = chaos._read_value
+
+    def read_late(url, counter):
+        # The second read of each counter comes before the last hit was sent again.
+        reads[counter] += 1
+        return read_value(url, counter) - (reads[counter] == 2)
+
+    monkeypatch.setattr(chaos, "_read_value", read_late)
     with PretendStack(lost=lost) as stack:
         run = partial(
             run_chaos,
