@@ -241,6 +241,8 @@ class RedisCounter(BaseCounter):
     ) -> int | None:
         """Set a counter; return its previous value, or None if it did not exist.
 
+        Waits until all connected replicas of the store have it.
+
         :param value: -2**63 to 2**63 - 1.
         :param max_counters: create the counter only if there are fewer than this; None: always.
         :param if_absent: set the counter only if it does not exist.
@@ -249,8 +251,9 @@ class RedisCounter(BaseCounter):
         :raises InvalidAmountError: the value is out of bounds.
         :raises TooManyCountersError: the counter does not exist, and there are ``max_counters``.
         :raises NotAnIntegerError: the key holds another type, and was not changed.
-        :raises StoreError: the store did not answer in time, or rejected the command; ``outcome``
-            says whether the counter may have been set.
+        :raises OutcomeUnknownError: perhaps set: the store or its replicas did not confirm it in
+            time.
+        :raises StoreError: not set: the store was not reached in time, or rejected the command.
         """
         operation = queries.set_value(
             counter_key(self.prefix, name),
@@ -267,12 +270,14 @@ class RedisCounter(BaseCounter):
     def delete(self, name: str) -> int | None:
         """Delete a counter with its records; return its value, or None if it did not exist.
 
-        Idempotency keys stay: a repeated hit does not count again.
+        Idempotency keys stay: a repeated hit does not count again. Waits until all connected
+        replicas of the store have deleted it, too.
 
         :raises InvalidNameError: the name is invalid.
         :raises NotAnIntegerError: the key holds another type, and was not changed.
-        :raises StoreError: the store did not answer in time, or rejected the command; ``outcome``
-            says whether the counter may have been deleted.
+        :raises OutcomeUnknownError: perhaps deleted: the store or its replicas did not confirm it
+            in time.
+        :raises StoreError: not deleted: the store was not reached in time, or rejected the command.
         """
         operation = queries.delete(counter_key(self.prefix, name))
         return self._change(operation)
