@@ -120,6 +120,11 @@ class PretendStack(RecordingStack):
         return "127.0.0.1", self._server.server_port
 
 
+run_briefly = partial(
+    run_chaos, seconds=0, seed=1, keyed_clients=2, unkeyed_clients=2, mixed_clients=2, max_pause=0
+)
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
     monkeypatch.setattr(chaos, "MAX_FAULT_SECONDS", 0.05)
@@ -129,15 +134,7 @@ def _quick(monkeypatch, tmp_path):
 def test_run_chaos_accepts_correct_counter():
     """Each kind of fault is injected and cleared."""
     with PretendStack() as stack:
-        report = run_chaos(
-            stack,
-            seconds=0,
-            seed=1,
-            keyed_clients=2,
-            unkeyed_clients=2,
-            mixed_clients=2,
-            max_pause=0,
-        )
+        report = run_briefly(stack)
         assert report.faults == dict.fromkeys(FAULTS, 1)
         expected = (
             "kill redis, start redis, pause redis, unpause redis, stop redis, start redis, "
@@ -157,17 +154,7 @@ def test_run_chaos_injects_given_faults():
     """Faults of the caller take the place of those of this project's stack."""
     own = {"web stopped": lambda faults: faults.stopped("web")}
     with PretendStack() as stack:
-        report = run_chaos(
-            stack,
-            seconds=0,
-            seed=1,
-            keyed_clients=1,
-            unkeyed_clients=1,
-            mixed_clients=2,
-            max_pause=0,
-            faults=own,
-            undetectable=own,
-        )
+        report = run_briefly(stack, faults=own, undetectable=own)
     assert report.faults == {"web stopped": 1}
     assert stack.calls == ["stop web", "start web"]
 
@@ -186,17 +173,7 @@ def test_run_chaos_with_failovers_waits_for_the_sum(monkeypatch, lost):
 
     monkeypatch.setattr(chaos, "_read_value", read_late)
     with PretendStack(lost=lost) as stack:
-        run = partial(
-            run_chaos,
-            stack,
-            seconds=0,
-            seed=1,
-            keyed_clients=1,
-            unkeyed_clients=1,
-            mixed_clients=2,
-            max_pause=0,
-            allows_failovers=True,
-        )
+        run = partial(run_briefly, stack, allows_failovers=True)
         if lost:
             with pytest.raises(AssertionError, match="lost: 1"):
                 run()
@@ -207,15 +184,7 @@ def test_run_chaos_with_failovers_waits_for_the_sum(monkeypatch, lost):
 def test_run_chaos_finds_one_lost_hit(tmp_path):
     """A note on the error names the seed and the folder with the history."""
     with pytest.raises(AssertionError, match="lost: 1") as error, PretendStack(lost=100) as stack:
-        run_chaos(
-            stack,
-            seconds=0,
-            seed=5,
-            keyed_clients=2,
-            unkeyed_clients=2,
-            mixed_clients=2,
-            max_pause=0,
-        )
+        run_briefly(stack, seed=5)
     (note,) = error.value.__notes__
     (folder,) = tmp_path.iterdir()
     assert note == f"seed 5; the complete history is in {folder}"
@@ -231,15 +200,7 @@ def test_run_chaos_finds_hit_missing_in_days():
         pytest.raises(AssertionError, match=r"the days have \d+ of \d+ hits"),
         PretendStack(missing_in_days=1) as stack,
     ):
-        run_chaos(
-            stack,
-            seconds=0,
-            seed=1,
-            keyed_clients=2,
-            unkeyed_clients=2,
-            mixed_clients=2,
-            max_pause=0,
-        )
+        run_briefly(stack)
 
 
 def test_run_chaos_fails_on_server_error():
@@ -248,12 +209,4 @@ def test_run_chaos_fails_on_server_error():
         pytest.raises(AssertionError, match="/hits returned 500"),
         PretendStack(failing=100) as stack,
     ):
-        run_chaos(
-            stack,
-            seconds=0,
-            seed=1,
-            keyed_clients=2,
-            unkeyed_clients=2,
-            mixed_clients=2,
-            max_pause=0,
-        )
+        run_briefly(stack)
