@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import sqlite3
 import threading
 import time
@@ -20,8 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..counting.call import ScriptCall, is_behind, is_stale, is_taken
-from ..counting.counted_call import CountedFields
+from ..counting.call import is_behind, is_stale, is_taken
 from ..counting.hit import PendingHit
 from ..counting.journal import Journal
 from ..errors import (
@@ -37,13 +35,12 @@ from ..errors import (
 )
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
-from ..series import current_hour
 from ..store.confirmation import MEMORY, Confirmation
 from ..store.operation import Operation
 from ..store.replies import translate_error
 from ..store.scripts import HIT, HIT_ONCE, REPLAY_WINDOW
-from ..validation import MAX_VALUE
 from .database import BUSY_TIMEOUT, SpoolDatabase
+from .rows import NewRow, Row
 
 #: Maximum number of rows that one round trip replays.
 MAX_ROWS = 500
@@ -117,7 +114,7 @@ class Spool(ForkSafe):
         :raises IdempotencyKeyReusedError: the spool has a hit with the same idempotency key and
             another amount.
         """
-        entry = _Entry(hit)
+        entry = NewRow(hit)
         self._queue.append(entry)
         if self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
@@ -180,18 +177,18 @@ class Spool(ForkSafe):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[NewRow] = deque()
         # When the store first rejected each row because it lacks earlier calls, by the row's id.
         self._waiting: dict[int, float] = {}
 
-    def _take_queued(self) -> list[_Entry]:
-        entries: list[_Entry] = []
+    def _take_queued(self) -> list[NewRow]:
+        entries: list[NewRow] = []
         with suppress(IndexError):  # other threads may withdraw theirs meanwhile
             for _ in range(len(self._queue)):
                 entries.append(self._queue.popleft())
         return entries
 
-    def _withdraw(self, entry: _Entry) -> None:
+    def _withdraw(self, entry: NewRow) -> None:
         try:
             self._queue.remove(entry)
         except ValueError:
@@ -202,7 +199,7 @@ class Spool(ForkSafe):
         else:
             raise SpoolError(f"the spool {self.path} is busy: its disk did not answer in time")
 
-    def _write_entries(self, entries: list[_Entry], wait: float) -> None:
+    def _write_entries(self, entries: list[NewRow], wait: float) -> None:
         """Write several hits in one transaction, so that they share one disk sync."""
 
         def write(database: sqlite3.Connection) -> None:
@@ -218,7 +215,7 @@ class Spool(ForkSafe):
             entry.done = True
             entry.error = error or entry.error
 
-    def _claim_rows(self, after: int, limit: int) -> list[_Row]:
+    def _claim_rows(self, after: int, limit: int) -> list[Row]:
         """Mark the next rows as sent and return them. No hits are added to them after that."""
 
         def seal(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
@@ -239,25 +236,25 @@ class Spool(ForkSafe):
             )
             return rows
 
-        rows = [_Row(*row) for row in self._database.run_transaction(seal)]
+        rows = [Row(*row) for row in self._database.run_transaction(seal)]
         for row in rows:
             waits_since = self._waiting.get(row.id, math.inf)
             if time.monotonic() - waits_since > RECONCILIATION_TIME:
                 row.call.earlier = 0
         return rows
 
-    def _release_rows(self, rows: list[_Row]) -> None:
+    def _release_rows(self, rows: list[Row]) -> None:
         """Mark new rows as not sent: the store was not reached, or rejected all of them."""
         unsent = [(row.id,) for row in rows if row.is_new]
         update = "UPDATE entry SET sent = NULL WHERE id = ?"
         self._database.run_transaction(lambda database: database.executemany(update, unsent))
 
-    def _settle_rows(self, rows: list[_Row], replies: list[Any], journal: Journal) -> list[_Row]:
+    def _settle_rows(self, rows: list[Row], replies: list[Any], journal: Journal) -> list[Row]:
         """Delete the rows that counted, and return them; rejected rows stay."""
-        settled: list[_Row] = []
-        counted: list[_Row] = []
-        dropped: list[_Row] = []
-        conflicting: list[_Row] = []
+        settled: list[Row] = []
+        counted: list[Row] = []
+        dropped: list[Row] = []
+        conflicting: list[Row] = []
         for row, reply in zip(rows, replies, strict=True):
             if not isinstance(reply, StoreRejectedError):
                 counted.append(row)
@@ -284,7 +281,7 @@ class Spool(ForkSafe):
         # Before the disk loses them.
         journal.add_counted(row.counted() for row in counted)
 
-        def delete(database: sqlite3.Connection) -> list[_Row]:
+        def delete(database: sqlite3.Connection) -> list[Row]:
             # Another process may have replayed and deleted a row, and reports it itself.
             remove = "DELETE FROM entry WHERE id = ?"
             ours = [row for row in settled if database.execute(remove, (row.id,)).rowcount]
@@ -299,97 +296,6 @@ class Spool(ForkSafe):
 
 def _free(journal: Journal) -> int:
     return MAX_ROWS if journal.room is None else min(MAX_ROWS, journal.room)
-
-
-class _Row:
-    """A row to replay.
-
-    :ivar is_new: whether the row was never sent before.
-    """
-
-    __slots__ = ("call", "hits", "id", "is_new")
-
-    def __init__(self, id_: int, hits: int, sent: float | None, earlier: int, *call: Any) -> None:
-        self.id = id_
-        self.hits = hits
-        self.is_new = sent is None
-        key, amount, writer, number, idempotency_key, hour, sender = call
-        self.call = ScriptCall(key, amount, writer, number, idempotency_key or None, hour, sender)
-        self.call.earlier = earlier
-
-    def counted(self) -> CountedFields:
-        """Return what the call has counted."""
-        call = self.call
-        return (
-            *(call.key, call.amount, call.writer, call.sequence, call.sender, call.earlier),
-            *(call.idempotency_key, call.hour, (), self.hits),
-        )
-
-
-class _Entry:
-    """A hit to write, with the columns of its row; ``done`` and ``error`` are the result."""
-
-    __slots__ = ("_columns", "_earlier", "_is_new", "done", "error")
-
-    def __init__(self, hit: PendingHit) -> None:
-        self.done = False
-        self.error: CounterError | None = None
-        # A hit that certainly did not count gets a new identity.
-        call = hit.call if isinstance(hit.error, OutcomeUnknownError) else None
-        hour = current_hour() if call is None else call.hour
-        self._is_new = False
-        self._earlier = 0
-        if hit.idempotency_key is not None:
-            # The idempotency key is the identity, whether or not the hit was sent before.
-            sent = None if call is None else time.time()
-            self._columns = (
-                hit.key,
-                "token",
-                0,
-                hit.idempotency_key,
-                "",
-                hit.amount,
-                1,
-                hour,
-                sent,
-            )
-        elif call is not None:
-            # A row for all hits of the call: each of them writes the same row.
-            self._columns = (
-                *(call.key, call.writer, call.sequence, call.idempotency_key or "", call.sender),
-                *(call.amount, len(call.hits), hour, time.time()),
-            )
-            self._earlier = call.earlier
-        else:
-            self._is_new = True
-            open_row = int(re.sub(r"\D", "", hour))  # one open row for each hour
-            self._columns = (hit.key, "", open_row, "", "", hit.amount, 1, hour, None)
-
-    def write(self, database: sqlite3.Connection) -> None:
-        insert = "INSERT INTO entry "
-        insert += "(key, writer, number, token, sender, amount, hits, hour, sent, earlier) "
-        insert += "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
-        columns = (*self._columns, self._earlier)
-        if not self._is_new:
-            database.execute(f"{insert} DO NOTHING", columns)
-            (stored_amount,) = database.execute(
-                "SELECT amount FROM entry "
-                "WHERE (key, writer, number, token, sender) = (?, ?, ?, ?, ?)",
-                self._columns[:5],
-            ).fetchone()
-            if stored_amount != self._columns[5]:
-                self.error = IdempotencyKeyReusedError(str(stored_amount))
-            return
-        room = MAX_VALUE - self._columns[5]
-        cursor = database.execute(
-            f"{insert} DO UPDATE SET amount = amount + excluded.amount, hits = hits + 1 "
-            "WHERE amount <= ?",
-            (*columns, room),
-        )
-        if cursor.rowcount == 0:
-            self.error = SpoolError(
-                "the sum of the spooled amounts would exceed a signed 64-bit integer"
-            )
 
 
 def _expire_rows(database: sqlite3.Connection, before: float) -> None:

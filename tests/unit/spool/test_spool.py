@@ -224,7 +224,7 @@ def test_sent_hit_keeps_its_hour(spool, monkeypatch):
     monkeypatch.setattr("flask_redis_counter.counting.call.current_hour", lambda: "2026-11-23T15")
     hits = [make_hit(), make_hit(idempotency_key="t")]
     send_without_reply(*hits)
-    monkeypatch.setattr("flask_redis_counter.spool.spool.current_hour", lambda: "2026-11-23T16")
+    monkeypatch.setattr("flask_redis_counter.spool.rows.current_hour", lambda: "2026-11-23T16")
     for hit in hits:
         spool.add(hit)
     spool_hit(spool)
