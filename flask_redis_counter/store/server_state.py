@@ -82,13 +82,15 @@ def parse_history(info: Mapping[str, str]) -> str:
 def replica_offsets(info: Mapping[str, str]) -> list[int]:
     """Return the bytes that each replica has acknowledged, from the section ``replication``.
 
-    A replica that still gets its first copy of the data is left out.
+    A replica that still gets its first copy of the data is left out. One that connects again counts
+    once, with the lower number: the server may not have noticed yet that its former connection is
+    broken.
     """
-    offsets = []
+    offsets: dict[tuple[str | None, str | None], int] = {}
     for name, text in info.items():
         if name.startswith("slave") and name[5:].isdigit():
             fields = dict(field.partition("=")[::2] for field in text.split(","))
-            offset = fields.get("offset", "")
+            address, offset = (fields.get("ip"), fields.get("port")), fields.get("offset", "")
             if fields.get("state") == "online" and offset.isdigit():
-                offsets.append(int(offset))
-    return offsets
+                offsets[address] = min(int(offset), offsets.get(address, int(offset)))
+    return list(offsets.values())

@@ -33,7 +33,7 @@ class FakeStore:
 
     def __init__(self, *replicas, confirmed=()):
         states = (
-            f"slave{number}:ip=h,port=1,state={state},offset=1,lag=0\r\n"
+            f"slave{number}:ip=h,port={number},state={state},offset=1,lag=0\r\n"
             for number, state in enumerate(replicas)
         )
         self.info = "".join(states).encode()

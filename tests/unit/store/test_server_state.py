@@ -23,6 +23,14 @@ def test_parse_state():
     assert found == ServerState("abc:def", 100, (90, 100), True, False)
 
 
+def test_replica_that_connects_again_counts_once():
+    """Its broken connection stays in the list for a while, with the offset of then."""
+    again = REPLICATION + b"slave3:ip=10.0.0.4,port=6379,state=online,offset=70,lag=9\r\n"
+    other = again + b"slave4:ip=10.0.0.4,port=6380,state=online,offset=80,lag=0\r\n"
+    assert parse_state([SERVER, again, IDLE]).replica_offsets == (90, 70)
+    assert parse_state([SERVER, other, IDLE]).replica_offsets == (90, 70, 80)
+
+
 def test_history_of_a_server_that_was_never_a_replica():
     """Its replication id changes with its first replica, which is no other history."""
     never = {"run_id": "abc", "master_replid": "def", "master_replid2": "0" * 40}
