@@ -55,6 +55,24 @@ class ImpatientServe(Serve):
     program = ("-c", _IMPATIENT)
 
 
+_BUGGY = """
+from flask_redis_counter.web.server import hits, reads
+
+def fail(*_, **__):
+    raise RuntimeError("a bug")
+
+hits.render_json = reads.render_json = hits.FlaskThreads.render_error = fail
+from flask_redis_counter.cli.main import main
+main(prog_name="flask-redis-counter")
+"""
+
+
+class BuggyServe(Serve):
+    """`serve` whose fast path cannot render JSON, nor errors."""
+
+    program = ("-c", _BUGGY)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _many_files():
     """Raise the limit of open files, for this process and its servers."""
@@ -713,3 +731,28 @@ def test_hit_sent_while_stopping(serve, connect, server, client):
     # A hit in the last write of a connection may count without a response only if it was in flight.
     assert len(set(acknowledged)) == len(acknowledged)
     assert count(client) == len(acknowledged) == max(acknowledged)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"POST /counters/visits/hits", b"POST /counters/text/hits", b"GET /counters/visits.json"],
+    ids=["hit", "hit that fails", "read"],
+)
+def test_client_of_a_failed_response_does_not_wait(server, client, tmp_path, target):
+    """A bug ends the connection at once, and is logged; the hit counts once, and others go on."""
+    client.set(KEY, 5)
+    client.set("counter:{text}", "not a number")
+    run = BuggyServe(tmp_path / "log", "--workers=1", REDIS_URL=server.url, COUNTER_TIMEOUT="10")
+    try:
+        run.ready()
+        with RawConnection(run.port) as failing, within(5):
+            failing.send(target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+            with suppress(ConnectionResetError):
+                assert failing.read() is None
+        with RawConnection(run.port) as other:
+            other.send(b"GET /counters/visits.txt HTTP/1.1\r\nHost: a\r\n\r\n")
+            value = int(other.read().body)
+    finally:
+        run.stop()
+    assert value == 5 + target.startswith(b"POST /counters/visits")
+    assert "RuntimeError: a bug" in run.log()

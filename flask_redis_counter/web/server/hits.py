@@ -9,6 +9,7 @@ the same byte for byte. Flask's hooks and signals do not run for these requests.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -42,6 +43,8 @@ from ..request_log import (
 from ..security_headers import cors_headers
 from ..tracing import Tracer
 from .wsgi import FlaskThreads
+
+_log = logging.getLogger(__name__)
 
 # Headers of most responses before Content-Length, in Flask's order.
 _HEADERS = (*HEADERS.items(), ("Content-Type", JSON))
@@ -146,6 +149,13 @@ class HitHandler:
             self._respond_with_error(request, error)
 
     def _finish(self, request: Request, pending: PendingHit) -> None:
+        try:
+            self._answer(request, pending)
+        except Exception:  # a bug; the hit has counted, so that no status would be true
+            _log.exception("the response to a hit failed: its client does not know the outcome")
+            request.connection.abort()
+
+    def _answer(self, request: Request, pending: PendingHit) -> None:
         value, plan = pending.value, request.plan
         if value is None:
             task = asyncio.get_running_loop().create_task(self._fail(request, pending))
@@ -182,7 +192,11 @@ class HitHandler:
             self._respond_with_error(request, error)
 
     def _respond_with_error(self, request: Request, error: Exception) -> None:
-        self._flask.render_error(request, error).send(request)
+        try:
+            self._flask.render_error(request, error).send(request)
+        except Exception:  # a bug, or an error handler of the app that fails
+            _log.exception("the response to a hit failed: its client does not know the outcome")
+            request.connection.abort()
 
     def _render(
         self,

@@ -6,6 +6,7 @@ Concurrent reads share a round trip. The responses are those of the views, byte 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,8 @@ from ..representations import HEADERS, render_json
 from ..request_log import TRACER_KEY
 from ..security_headers import NOSNIFF
 from .hits import has_fast_path
+
+_log = logging.getLogger(__name__)
 
 _READ = re.compile(rf"/counters/({URL_SAFE_NAME.pattern})(\.json|\.txt|)")
 _SUFFIXES = {".json": JSON, ".txt": TEXT}
@@ -106,8 +109,12 @@ class ReadHandler:
         if value is None:
             self._call_flask(request)
             return
-        headers, body = _render(*request.plan, value)
-        request.connection.respond(request, render_response(200, headers, body, request))
+        try:
+            headers, body = _render(*request.plan, value)
+            request.connection.respond(request, render_response(200, headers, body, request))
+        except Exception:  # a bug; the other clients are waiting, too
+            _log.exception("the response to a read failed")
+            request.connection.abort()
 
 
 @lru_cache(maxsize=1024)
