@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from ..errors import ConfigurationError, CounterError, printable
 from ..limits import Limits
+from ..store.url import split_url
 from ..validation import Durability, OnFull
 from .service_links import is_service_link
 from .settings import SETTINGS, Proxy, Setting
@@ -178,7 +179,7 @@ class Config:
     @property
     def redacted_url(self) -> str:
         """The store's URL without the password, for logs and messages."""
-        parts = urlsplit(self.redis_url)
+        parts = split_url(self.redis_url)
         # A user name without a password is often a misplaced password.
         user = f"{parts.username}@" if parts.username and parts.password else ""
         return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -211,7 +212,7 @@ def _list_overridden(given: Mapping[str, Any], store_given: bool) -> list[str]:
         return []
     overridden = ["REDIS_HOST", "REDIS_PORT", "REDIS_DB"]
     with suppress(ValueError):  # a malformed URL is reported later
-        parts = urlsplit(url)
+        parts = split_url(url)
         overridden += ["REDIS_USERNAME"] if parts.username is not None else []
         overridden += (
             ["REDIS_PASSWORD", "REDIS_PASSWORD_FILE"] if parts.password is not None else []
@@ -240,7 +241,7 @@ def _build_url(values: Mapping[str, Any]) -> str:
     password = values["REDIS_PASSWORD"] or values["REDIS_PASSWORD_FILE"]
     username = values["REDIS_USERNAME"]
     if url := values["REDIS_URL"]:
-        parts = urlsplit(url)
+        parts = split_url(url)
         username = username if parts.username is None else unquote(parts.username)
         password = password if parts.password is None else unquote(parts.password)
         address = parts.netloc.rpartition("@")[2]

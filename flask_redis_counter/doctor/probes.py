@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from urllib.parse import urlsplit
 
 import redis
 from redis.exceptions import NoPermissionError
@@ -17,6 +16,7 @@ from ..store.acl import FEATURES, acl_rules, probe_channel, probe_rights
 from ..store.keys import counter_key
 from ..store.operation import run
 from ..store.pool import ConnectionPool
+from ..store.url import split_url
 from ..validation import required_replicas
 from .result import Diagnostic
 
@@ -111,7 +111,7 @@ def _delete(counter: RedisCounter, name: str) -> Iterator[Diagnostic]:
 
 def acl_remedy(config: Config) -> str:
     """Return the command that grants the store's user all rights that the settings need."""
-    user = urlsplit(config.redis_url).username or "default"
+    user = split_url(config.redis_url).username or "default"
     rules = acl_rules(config.prefix, (*_used_features(config), *_FURTHER))
     return f"on the server: ACL SETUSER {user} {rules}"
 

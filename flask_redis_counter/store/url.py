@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from redis.connection import parse_url
 
@@ -16,6 +16,7 @@ SENTINEL_PORT = 26379
 _SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
 _SENTINEL_SCHEME = re.compile(r"(rediss?|valkeys?)\+sentinel")
 _HOST = re.compile(r"(?P<host>[^:\[\]@/]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_AUTHORITY = re.compile(r"([a-z+]+)://([^/?#]*)", re.IGNORECASE)
 _WORDS = {"true": True, "false": False}
 
 
@@ -39,6 +40,21 @@ class SentinelURL:
     secure: bool
 
 
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a URL, which may have several hosts.
+
+    Some versions of Python reject an IPv6 address that is not the first of them.
+
+    :raises ValueError: it is malformed.
+    """
+    found = _AUTHORITY.match(url)
+    if found is None or "," not in found[2]:
+        return urlsplit(url)
+    credentials, at, _ = found[2].rpartition("@")
+    parts = urlsplit(f"{found[1]}://{credentials}{at}localhost{url[found.end() :]}")
+    return parts._replace(netloc=found[2])
+
+
 def check_url(url: str) -> str:
     """Return a store's URL, or raise :class:`ConfigurationError`, whose message omits the URL."""
     problem = _find_problem(url)
@@ -55,7 +71,7 @@ def parse_sentinel_url(url: str) -> SentinelURL | None:
     of redis-py, and ``sentinel_username``, ``sentinel_password`` and ``sentinel_tls`` (``true`` or
     ``false``; by default as for the store).
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     found = _SENTINEL_SCHEME.fullmatch(parts.scheme)
     if found is None:
         return None
@@ -99,7 +115,7 @@ def _split_host(text: str) -> tuple[str, int]:
 
 def _find_problem(url: str) -> str | None:
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
     except ValueError:
         # The ValueError's text is not shown: it may contain the password.
         return "is not a URL: write [ as %5B and ] as %5D in a password"

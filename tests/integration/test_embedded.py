@@ -29,7 +29,7 @@ def started(monkeypatch):
 
 def test_embedded_valkey_keeps_its_counts(tmp_path, started):
     """EmbeddedValkey keeps counts across a stop, which ends the server."""
-    folder = tmp_path / "spaces and ümlauts"
+    folder = tmp_path / "a ümlaut"
     for value in (1, 2):
         with EmbeddedValkey(folder) as store, RedisCounter(store.url) as counter:
             assert counter.hit("visits").value == value

@@ -42,6 +42,10 @@ def test_parts_make_a_url():
         ({"REDIS_URL": "redis://:own@a", "REDIS_PASSWORD": "pw"}, "redis://:own@a"),
         ({"REDIS_URL": "unix:///run/store.sock?db=1"}, "unix:///run/store.sock?db=1"),
         ({"REDIS_HOST": "::1"}, "redis://[::1]:6379/0"),
+        (
+            {"REDIS_URL": "redis+sentinel://a:1,[::1]:2/s", "REDIS_PASSWORD": "pw"},
+            "redis+sentinel://:pw@a:1,[::1]:2/s",
+        ),
     ],
 )
 def test_url_overrides_its_parts(given, url):
