@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -20,6 +21,10 @@ SENTINEL_PORT = 26379
 
 #: Error replies of a Sentinel that may start a failover a moment later.
 RETRIED_ERRORS = ("INPROG", "NOGOODSLAVE")
+
+#: Seconds after which a failover that has not ended was probably aborted, and is requested again. A
+#: request that comes while one ends would start another one.
+RETRY_AFTER = 10.0
 
 
 class Sentinels:
@@ -78,10 +83,14 @@ class Sentinels:
         if isinstance(refusal, StackError):
             raise refusal
 
+        requested_at = time.monotonic()
+
         def agree_on_another() -> bool:
+            nonlocal requested_at
             first, *others = self.addresses(name)
-            if first == old:
-                with suppress(StackError):  # the failover runs; if it was aborted, begin again
+            if first == old and time.monotonic() > requested_at + RETRY_AFTER:
+                requested_at = time.monotonic()
+                with suppress(StackError):  # it runs still
                     self._request_failover(name)
             return first != old and {first} == {first, *others}
 

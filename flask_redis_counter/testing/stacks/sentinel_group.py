@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -135,13 +134,10 @@ class SentinelGroup:
     def fail_over(self) -> None:
         """Switch the roles by command, and wait until the Sentinels name the new master."""
         old = self.named_master()
-
-        def is_switched() -> bool:
-            # Refused while a failover runs; another one is needed if the Sentinel aborts it.
-            self._request_failover(old)
-            return self.named_master() is not old
-
-        wait_until(is_switched, timeout=FAILOVER_TIMEOUT, what="another master")
+        wait_until(
+            self._starts_failover, timeout=FAILOVER_TIMEOUT, what="the end of the last failover"
+        )
+        self.wait_for_switch(old)
 
     def wait_for_switch(self, old: RedisServerProcess) -> None:
         """Wait until the Sentinels name another master than the old one."""
@@ -181,14 +177,13 @@ class SentinelGroup:
         folder.mkdir()
         return folder
 
-    def _request_failover(self, old: RedisServerProcess) -> None:
-        """Ask a Sentinel for a failover, if it names the old master."""
+    def _starts_failover(self) -> bool:
         running = next(it for it in self.sentinels if it.is_running() and not it.is_frozen())
-        client = self.client(running)
-        address: Any = client.sentinel_get_master_addr_by_name(SERVICE)
-        if address[1] == old.port:
-            with suppress(redis.ResponseError):  # INPROG, or no replica that can be promoted yet
-                client.sentinel_failover(SERVICE)
+        try:
+            self.client(running).sentinel_failover(SERVICE)
+        except redis.ResponseError:  # INPROG, or no replica that can be promoted yet
+            return False
+        return True
 
     def _count_replicas(self, master: RedisServerProcess) -> int:
         info = self.client(master).info("replication")
