@@ -58,8 +58,12 @@ def check(outcomes, stored):
 
 
 def stored(group, name="visits"):
-    """Return the value of a counter on the master that the Sentinels name."""
-    return int(group.client(group.named_master()).get(f"counter:{{{name}}}") or 0)
+    """Return the value of a counter on the master that the Sentinels name, once it answers."""
+
+    def read():
+        return (int(group.client(group.named_master()).get(f"counter:{{{name}}}") or 0),)
+
+    return wait_until(read, what="a master that answers")[0]
 
 
 def wait_for_replicas(client, number=2):
