@@ -19,9 +19,12 @@ _T = TypeVar("_T")
 
 _UNCONFIRMED = "changes by set, delete and import do not wait for replicas"
 
-#: Share of a round trip's time that the server may wait. The rest is for the reply, which must
-#: arrive in time even if that wait times out.
-SYNC_SHARE = 0.8
+#: Largest and smallest share of a round trip's time that the server may wait.
+MAX_SHARE, MIN_SHARE = 0.8, 0.4
+
+#: Seconds that are left for the reply, within those shares. By default a server checks only ten
+#: times a second whether a wait has timed out.
+REPLY_TIME = 0.12
 
 
 class Confirmation:
@@ -36,7 +39,9 @@ class Confirmation:
     __slots__ = ("_is_required", "_replicas", "_timeout_ms", "commands")
 
     def __init__(self, durability: Durability, attempt_timeout: float, replicas: int = 0) -> None:
-        self._timeout_ms = int(attempt_timeout * SYNC_SHARE * 1000)
+        longest = min(attempt_timeout * MAX_SHARE, attempt_timeout - REPLY_TIME)
+        # Zero would mean for ever.
+        self._timeout_ms = max(1, round(max(attempt_timeout * MIN_SHARE, longest) * 1000))
         self._is_required = required_replicas(durability) > 0
         self._replicas = max(replicas, required_replicas(durability))
         self.commands: list[Command] = []

@@ -50,7 +50,7 @@ class Writer:
     """A batcher with the threads that use it, as in `Dispatcher`."""
 
     def __init__(self, durability):
-        self.batcher = Batcher(Confirmation(durability, 0.125))
+        self.batcher = Batcher(Confirmation(durability, 0.22))
         self.waiting = []
         self.elected = []
         self.vanished = []

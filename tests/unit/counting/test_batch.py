@@ -313,7 +313,7 @@ def test_script_missing_right_after_its_load_is_rejected():
 @pytest.mark.parametrize("durability", ["fsync", "replica"])
 def test_hit_waits_for_its_durability(durability):
     """A hit stays pending until the disk or the replica confirms; the repeat counts once."""
-    batcher, server, hit = Batcher(Confirmation(durability, 0.125)), Server(), make_hit()
+    batcher, server, hit = Batcher(Confirmation(durability, 0.22)), Server(), make_hit()
     batch = batcher.add(hit, 0.0)
     batch.apply_replies(server.execute(batch.commands()))
     server.synced = 0
@@ -337,7 +337,7 @@ def test_hit_waits_for_its_durability(durability):
 )
 def test_commands_wait_for_the_durability(durability, command):
     """commands ends with WAITAOF or WAIT as the durability requires; with neither for memory."""
-    _, *waits = add_hits(Batcher(Confirmation(durability, 0.125)), make_hit()).commands()
+    _, *waits = add_hits(Batcher(Confirmation(durability, 0.22)), make_hit()).commands()
     assert waits == [command] * (command is not None)
 
 
@@ -355,7 +355,7 @@ def test_hit_not_durable_in_time_is_unknown(durability, where, ends_with):
     hit, server = make_hit(), Server()
     server.execute([HIT.load()])
     server.synced = 0
-    batch = add_hits(Batcher(Confirmation(durability, 0.125)), hit)
+    batch = add_hits(Batcher(Confirmation(durability, 0.22)), hit)
     batch.apply_replies(server.execute(batch.commands()))
     if ends_with == "nothing":
         batch.expire(hit.deadline)

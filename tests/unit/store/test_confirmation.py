@@ -9,7 +9,7 @@ from flask_redis_counter.errors import (
     StoreRejectedError,
     StoreUnavailableError,
 )
-from flask_redis_counter.store.confirmation import confirm
+from flask_redis_counter.store.confirmation import Confirmation, confirm
 from flask_redis_counter.store.operation import gather, run
 from flask_redis_counter.store.replies import make_rejection
 
@@ -54,6 +54,16 @@ class FakeStore:
 
 
 @pytest.mark.parametrize(
+    ("attempt_timeout", "milliseconds"), [(0.004, 2), (0.001, 1), (0.2, 80), (0.5, 380), (2, 1600)]
+)
+def test_wait_leaves_time_for_the_reply(attempt_timeout, milliseconds):
+    """A server may notice a tenth of a second late that a wait has timed out; 0 is for ever."""
+    for durability in ("replica", "fsync"):
+        ((*_, waited),) = Confirmation(durability, attempt_timeout).commands
+        assert waited == milliseconds
+
+
+@pytest.mark.parametrize(
     ("durability", "replicas", "waits"),
     [
         ("memory", [], []),
@@ -68,7 +78,7 @@ class FakeStore:
 def test_confirm_waits_for_all_replicas(durability, replicas, waits):
     """An operation waits for each connected replica, for those of the durability, and its disk."""
     store = FakeStore(*replicas, confirmed=[[1, 0], 3] if durability == "fsync" else [3])
-    assert run(confirm(write(), durability, 0.1), store.send) == [b"OK"]
+    assert run(confirm(write(), durability, 0.2), store.send) == [b"OK"]
     assert store.waits == waits
 
 
@@ -89,17 +99,17 @@ def test_confirm_reports_what_is_not_confirmed(durability, replicas, confirmed, 
     """An operation that is not confirmed in time has the outcome "unknown"."""
     store = FakeStore(*["online"] * replicas, confirmed=confirmed)
     with pytest.raises(OutcomeUnknownError, match=f"^done, but {message}: a failover may undo it"):
-        run(confirm(write(), durability, 0.1), store.send)
+        run(confirm(write(), durability, 0.2), store.send)
 
 
 def test_confirm_checks_each_step():
     """One step that is not confirmed is reported, also if the last one is."""
     store = FakeStore("online", confirmed=[0, 1])
     with pytest.raises(OutcomeUnknownError):
-        run(confirm(write(steps=2), "memory", 0.1), store.send)
+        run(confirm(write(steps=2), "memory", 0.2), store.send)
     assert len(store.waits) == 2
     store = FakeStore("online", confirmed=[1])
-    both = confirm(gather(write(steps=2), write()), "memory", 0.1)
+    both = confirm(gather(write(steps=2), write()), "memory", 0.2)
     assert run(both, store.send) == [[b"OK", b"OK"], [b"OK"]]
     assert len(store.waits) == 2
 
@@ -109,7 +119,7 @@ def test_confirm_without_the_right_to_wait_warns_once(caplog):
     log_throttle._warned.clear()
     for _ in range(2):
         store = FakeStore("online", confirmed=[NO_RIGHT])
-        assert run(confirm(write(), "memory", 0.1), store.send) == [b"OK"]
+        assert run(confirm(write(), "memory", 0.2), store.send) == [b"OK"]
     (line,) = caplog.messages
     assert "do not wait for replicas" in line
 
@@ -119,7 +129,7 @@ def test_confirm_without_the_right_to_ask_does_not_wait(caplog):
     log_throttle._warned.clear()
     store = FakeStore()
     store.info = NO_RIGHT
-    assert run(confirm(write(), "memory", 0.1), store.send) == [b"OK"]
+    assert run(confirm(write(), "memory", 0.2), store.send) == [b"OK"]
     assert "do not wait for replicas" in caplog.text
 
 
@@ -128,7 +138,7 @@ def test_confirm_executes_nothing_if_the_replicas_are_not_known():
     store = FakeStore()
     store.info = make_rejection(ResponseError("BUSY Redis is busy running a script"))
     with pytest.raises(StoreRejectedError, match="BUSY"):
-        run(confirm(_never_begins(), "memory", 0.1), store.send)
+        run(confirm(_never_begins(), "memory", 0.2), store.send)
 
 
 def _never_begins():
@@ -143,4 +153,4 @@ def test_confirm_has_changed_nothing_if_its_question_is_lost():
         raise OutcomeUnknownError("no reply")
 
     with pytest.raises(StoreUnavailableError, match="no reply"):
-        run(confirm(write(), "memory", 0.1), lose)
+        run(confirm(write(), "memory", 0.2), lose)
