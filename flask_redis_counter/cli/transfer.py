@@ -145,6 +145,8 @@ class _ImportRun:
         self._source = options.source or ""
         self._batch: ImportBatch | None = None
         self._tally: Counter[ImportStatus] = Counter()
+        # Counters may be imported whose results are not known.
+        self._is_writing = False
 
     def run(self) -> None:
         """Check the input, import it, and print the summary."""
@@ -168,7 +170,7 @@ class _ImportRun:
             raise SystemExit(FAILED)
 
     def _describe_progress(self) -> str:
-        if self._batch is None or not self._tally:
+        if self._batch is None or not self._is_writing:
             return "nothing was written"
         return (
             f"{self._tally.total()} of {self._batch.total} counters are done; run it again to "
@@ -206,6 +208,7 @@ class _ImportRun:
             raise SystemExit(FAILED)
 
     def _write(self, transfer: Transfer, batch: ImportBatch) -> None:
+        self._is_writing = True
         results = transfer.import_records(
             batch.open_records(), self._source, on_conflict=self._options.on_conflict
         )

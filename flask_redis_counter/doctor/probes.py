@@ -62,7 +62,12 @@ def probe_hit(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]
     name = f"doctor-{secrets.token_hex(8)}"
     try:
         with _make_counter(config, target) as counter:
-            first, again = (counter.hit(name, idempotency_key=name) for _ in range(2))
+            try:
+                first, again = (counter.hit(name, idempotency_key=name) for _ in range(2))
+            except CounterError:
+                with suppress(CounterError):  # it may have counted
+                    counter.delete(name)
+                raise
             yield from _delete(counter, name)
     except CounterError as error:
         yield Diagnostic(
@@ -81,11 +86,13 @@ def probe_records(config: Config, target: str | redis.Redis) -> Iterator[Diagnos
     name = f"doctor-{secrets.token_hex(8)}"
     try:
         with _make_counter(config, target) as counter:
-            counter.hit(name, visitor=name if config.visitors else None)
-            days = counter.series(name, days=2)  # midnight may pass after the hit
-            is_listed = name in counter.names(after=name[:-1], limit=1)
-            with suppress(OutcomeUnknownError):  # probe_hit has reported it
-                counter.delete(name)
+            try:
+                counter.hit(name, visitor=name if config.visitors else None)
+                days = counter.series(name, days=2)  # midnight may pass after the hit
+                is_listed = name in counter.names(after=name[:-1], limit=1)
+            finally:
+                with suppress(OutcomeUnknownError):  # probe_hit has reported it
+                    counter.delete(name)
     except CounterError:
         return  # probe_hit has reported it
     has_visitor = not config.visitors or any(day.visitors for day in days)

@@ -162,7 +162,7 @@ def test_doctor_store_is_a_replica(cli, start_server):
     assert "connect a replica" in found["role"]["remedy"]
 
 
-def test_doctor_replicas(cli, start_server):
+def test_doctor_replicas(cli, start_server, tmp_path):
     """doctor says what confirms hits, that replicas are missing, and that one does not confirm."""
     options = "--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"
     primary = start_server(*options)
@@ -178,10 +178,18 @@ def test_doctor_replicas(cli, start_server):
     found = findings(cli, 1, COUNTER_DURABILITY="replica:3", **settings)
     assert "needs 3" in found["role"]["said"]
     assert "connect 2 more" in found["role"]["remedy"]
+    with RedisCounter(primary.url) as counter:
+        assert counter.names() == [], "the test hits are deleted, although they were not confirmed"
     found = findings(cli, 1, COUNTER_JOURNAL_MAX="0", **settings)
     assert found.keys() == {"journal"}
     assert "COUNTER_JOURNAL_MAX" in found["journal"]["remedy"]
     replica.signal(signal.SIGSTOP)
+    (tmp_path / "counters.csv").write_text("name,value\na,3\nb,4\n")
+    told = cli("import", str(tmp_path / "counters.csv"), code=1, **settings)
+    assert "not on a replica" in told
+    assert "0 of 2 counters are done; run it again to continue" in told
+    with RedisCounter(primary.url) as counter:
+        assert counter.values(["a", "b"]) == {"a": 3, "b": 4}
     found = findings(cli, 1, **settings)
     assert found.keys() == {"confirmation"}
     assert found["confirmation"]["state"] == "warning"
