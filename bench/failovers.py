@@ -109,7 +109,7 @@ class Load:
                     self._values.add(outcome)
 
 
-class Longest:
+class JournalWatch:
     """Watches the length of a journal in a thread, while its block runs.
 
     :ivar entries: the largest number of its entries so far.
@@ -214,7 +214,7 @@ def measure(name: str, failovers: int, hits: int, seed: int, patience: float, pl
                 loads = {one: Load(count_with(counter, one)) for one in (UNKEYED, KEYED)}
             for load in loads.values():
                 stack.callback(load.stop)
-            length = stack.enter_context(Longest(journal))
+            watch = stack.enter_context(JournalWatch(journal))
             done = 0
             while done < failovers or _acknowledged(loads) < hits:
                 for load in loads.values():
@@ -228,7 +228,7 @@ def measure(name: str, failovers: int, hits: int, seed: int, patience: float, pl
         client = group.client(group.named_master())
         stored = {one: int(client.get(f"counter:{{{one}}}") or 0) for one in tallies}
     took = time.monotonic() - began
-    longest = f"up to {length.entries:,} calls in the journal"
+    longest = f"up to {watch.entries:,} calls in the journal"
     print(f"{name}: {failovers} failovers in {took:.0f} s, {longest}")
     exact = [_report(one, tally, stored[one]) for one, tally in tallies.items()]
     return all(exact)

@@ -246,8 +246,8 @@ class AsyncRedisCounter(BaseCounter):
 
     async def check_ready(self) -> None:
         """Check that the store would accept a hit; see :meth:`RedisCounter.check_ready`."""
-        attempt_timeout = self._here().pool.attempt_timeout
-        await self._read(queries.check_ready(self.prefix, self.durability, attempt_timeout))
+        timeout = self._here().pool.attempt_timeout
+        await self._read(queries.check_ready(self.prefix, self.durability, timeout))
 
     async def durability_warnings(self) -> list[str]:
         """Return warnings; see :meth:`RedisCounter.durability_warnings`."""

@@ -44,7 +44,6 @@ class Batch:
         "_failures",
         "_gave_up",
         "_history",
-        "_hit_expired",
         "_is_probe",
         "_journal",
         "_loading",
@@ -54,6 +53,7 @@ class Batch:
         "_sequence",
         "_writer",
         "deadline",
+        "has_expired_hit",
         "hits",
         "is_copied",
     )
@@ -91,7 +91,8 @@ class Batch:
         self._answered = False
         # Whether the store may have executed an attempt whose reply was lost.
         self._maybe_executed = False
-        self._hit_expired = False
+        #: Whether a hit expired after its call was sent: the spool may hold that call.
+        self.has_expired_hit: bool = False
         #: Whether another process uses the same writer; the batcher then takes a new one.
         self.is_copied: bool = False
 
@@ -104,11 +105,6 @@ class Batch:
     def done(self) -> bool:
         """Whether nothing is left to send."""
         return self._gave_up or self._calls == []
-
-    @property
-    def has_expired_hit(self) -> bool:
-        """Whether a hit expired after its call was sent: the spool may hold that call."""
-        return self._hit_expired
 
     @property
     def outage(self) -> CounterError | None:
@@ -195,7 +191,7 @@ class Batch:
 
     def mark_unknown(self) -> None:
         """Record that a hit ended with the outcome "unknown" while the batch goes on."""
-        self._maybe_executed = self._hit_expired = True
+        self._maybe_executed = self.has_expired_hit = True
 
     def next_delay(self) -> float:
         """Return the seconds to wait before the next attempt: exponential, full jitter."""
@@ -291,7 +287,7 @@ class Batch:
             return [call]
         if is_taken(error) or is_stale(error):
             self.is_copied = True
-            if not (self._hit_expired if is_taken(error) else self._maybe_executed):
+            if not (self.has_expired_hit if is_taken(error) else self._maybe_executed):
                 # No attempt of this process counted, and none will: the store rejects the number.
                 return [call.for_writer(secrets.token_hex(8))]
         if len(call.hits) > 1 and "would overflow" in str(error):

@@ -205,7 +205,7 @@ class Journal(ForkSafe):
                 (*record[:10], history, now) if id(record) in confirmed else record
                 for record in self._records
             )
-            # An unknown history is no loss: the entries are sent to learn the history.
+            # Entries of an unknown history are sent once to learn it, not because of a loss.
             self._resent_hits += sum(
                 entry.call.hit_count for entry in stored if entry.record[_HISTORY]
             )
@@ -262,9 +262,12 @@ class Journal(ForkSafe):
     def _drop_expired(self) -> None:
         """Drop entries whose records the store may have deleted: they could count twice."""
         oldest = time.monotonic() - REPLAY_WINDOW
-        hits = sum(record[_HITS] for record in self._records if record[_AT] < oldest)
-        if hits:
+        expired = [record for record in self._records if record[_AT] < oldest]
+        if expired:
             self._records = deque(record for record in self._records if record[_AT] >= oldest)
+            for record in expired:
+                self._forget_last(record)
+            hits = sum(record[_HITS] for record in expired)
             self._dropped_hits += hits
             _log.critical(
                 "%d hits were acknowledged a day ago, and the store has not confirmed them since: "
@@ -283,7 +286,11 @@ class Journal(ForkSafe):
 
     def _remove_oldest(self) -> _Record:
         record = self._records.popleft()
+        self._forget_last(record)
+        return record
+
+    def _forget_last(self, record: _Record) -> None:
+        """Forget the last number of a writer on a counter, if it is that of a removed record."""
         place = record[_KEY], record[_WRITER]
         if self._last.get(place) == record[_SEQUENCE] and record[_IDEMPOTENCY_KEY] is None:
             del self._last[place]
-        return record

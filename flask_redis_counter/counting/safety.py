@@ -82,12 +82,11 @@ class SafetyTracker:
 
     def _replicated_before(self, state: ServerState, now: float) -> float:
         connected = len(state.replica_offsets)
-        if connected >= self._replicas:
+        since = self._incomplete_since
+        if connected >= self._replicas or (since is not None and now - since > REPLICA_MEMORY):
             self._replicas, self._incomplete_since = connected, None
-        elif self._incomplete_since is None:
+        elif since is None:
             self._incomplete_since = now
-        elif now - self._incomplete_since > REPLICA_MEMORY:
-            self._replicas, self._incomplete_since = connected, None
         if connected < self._replicas:
             return self._replicated
         received = min(state.replica_offsets, default=state.offset)

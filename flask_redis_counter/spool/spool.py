@@ -152,7 +152,7 @@ class Spool(ForkSafe):
         :raises SpoolError: the file cannot be read or written.
         """
         counted = amount = last = 0
-        while rows := self._claim_rows(last, _free(journal)):
+        while (limit := _free(journal)) and (rows := self._claim_rows(last, limit)):
             last = rows[-1].id
             calls = [row.call.command() for row in rows]
             try:
@@ -251,23 +251,24 @@ class Spool(ForkSafe):
 
     def _settle_rows(self, rows: list[Row], replies: list[Any], journal: Journal) -> list[Row]:
         """Delete the rows that counted, and return them; rejected rows stay."""
-        settled: list[Row] = []
         counted: list[Row] = []
+        stale: list[Row] = []  # counted before, or given up
         dropped: list[Row] = []
         conflicting: list[Row] = []
         for row, reply in zip(rows, replies, strict=True):
+            if is_behind(reply):
+                self._waiting.setdefault(row.id, time.monotonic())
+                continue  # sent again later
+            self._waiting.pop(row.id, None)
             if not isinstance(reply, StoreRejectedError):
                 counted.append(row)
-            if not isinstance(reply, StoreRejectedError) or is_stale(reply):
-                settled.append(row)
-                self._waiting.pop(row.id, None)
+                continue
+            if is_stale(reply):
+                stale.append(row)
                 continue
             if is_taken(reply):
                 conflicting.append(row)
                 continue
-            if is_behind(reply):
-                self._waiting.setdefault(row.id, time.monotonic())
-                continue  # sent again later
             error = translate_error(reply, row.call.key)
             if isinstance(error, IdempotencyKeyReusedError):  # the hit can never be counted
                 _log.error("a spooled hit of %s was dropped, not counted: %s", row.call.key, error)
@@ -278,13 +279,15 @@ class Spool(ForkSafe):
                 )
                 self._rejection_log.log(logging.ERROR, message, row.hits, row.call.key, error)
 
-        # Before the disk loses them.
+        # Before they leave the disk.
         journal.add_counted(row.counted() for row in counted)
 
         def delete(database: sqlite3.Connection) -> list[Row]:
             # Another process may have replayed and deleted a row, and reports it itself.
             remove = "DELETE FROM entry WHERE id = ?"
-            ours = [row for row in settled if database.execute(remove, (row.id,)).rowcount]
+            ours = [
+                row for row in (*counted, *stale) if database.execute(remove, (row.id,)).rowcount
+            ]
             database.executemany(remove, [(row.id,) for row in dropped])
             renew = "UPDATE entry SET writer = new_id(), number = 1, earlier = 0, sent = NULL "
             renew += "WHERE id = ?"

@@ -48,9 +48,9 @@ def split_url(url: str) -> SplitResult:
     :raises ValueError: it is malformed.
     """
     found = _AUTHORITY.match(url)
-    if found is None or "," not in found[2]:
+    credentials, at, hosts = ("", "", "") if found is None else found[2].rpartition("@")
+    if found is None or "," not in hosts:
         return urlsplit(url)
-    credentials, at, _ = found[2].rpartition("@")
     parts = urlsplit(f"{found[1]}://{credentials}{at}localhost{url[found.end() :]}")
     return parts._replace(netloc=found[2])
 

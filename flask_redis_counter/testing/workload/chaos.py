@@ -256,7 +256,7 @@ def _wait_for_sum(url: str, generator: LoadGenerator, before: int) -> int:
             timeout=RECOVERY_TIMEOUT,
             pause=SETTLING_TIME,
         )
-    return values[-1]
+    return _read_value(url, generator.counter)
 
 
 def _read_value(url: str, counter: str) -> int:

@@ -152,8 +152,7 @@ class HitHandler:
         try:
             self._answer(request, pending)
         except Exception:  # a bug; the hit has counted, so that no status would be true
-            _log.exception("the response to a hit failed: its client does not know the outcome")
-            request.connection.abort()
+            _abandon(request)
 
     def _answer(self, request: Request, pending: PendingHit) -> None:
         value, plan = pending.value, request.plan
@@ -195,8 +194,7 @@ class HitHandler:
         try:
             self._flask.render_error(request, error).send(request)
         except Exception:  # a bug, or an error handler of the app that fails
-            _log.exception("the response to a hit failed: its client does not know the outcome")
-            request.connection.abort()
+            _abandon(request)
 
     def _render(
         self,
@@ -228,6 +226,12 @@ class HitHandler:
         request_id = plan.request_id or new_request_id()
         log_request(method, path, HTTPStatus.OK, started_at, request_id, header("traceparent"))
         return request_id
+
+
+def _abandon(request: Request) -> None:
+    """Log the current exception, and close the connection without a response."""
+    _log.exception("the response to a hit failed: its client does not know the outcome")
+    request.connection.abort()
 
 
 def has_fast_path(app: Flask) -> bool:

@@ -38,7 +38,7 @@ def test_a_replica_that_has_gone_is_waited_for():
 
 
 def test_a_replica_that_has_gone_during_a_pause_is_waited_for():
-    """The ten minutes begin when it is missed: nobody looked while the journal was empty."""
+    """The ten minutes begin when it is missed, also after a pause without observations."""
     tracker = SafetyTracker()
     assert tracker.observe(replicated(100, 100, 100), 1.0, 1.1) == 1.0
     late = 1.1 + 5 * REPLICA_MEMORY
