@@ -227,7 +227,7 @@ def test_doctor_missing_rights(cli, server, client):
 def test_doctor_clock_drift(cli, start_server, monkeypatch):
     """doctor reports that the clocks of the store and of this machine differ."""
     store = start_server("--appendonly", "yes", "--appendfsync", "always")
-    monkeypatch.setattr("flask_redis_counter.doctor.checks.now", lambda: 1.0)
+    monkeypatch.setattr("flask_redis_counter.doctor.server_checks.now", lambda: 1.0)
     found = findings(cli, 1, REDIS_URL=store.url, COUNTER_TIMEOUT="10")
     assert found.keys() == {"clock"}
     assert "ahead of" in found["clock"]["said"]
