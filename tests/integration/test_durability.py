@@ -229,6 +229,7 @@ def test_changes_wait_for_all_replicas(replicated, change, frozen_replica):
                 make()
         reached = [clients[0], clients[3 - frozen_replica]]
         assert [client.get(KEY) for client in reached] == [expected] * 2
+    wait_for_replicas(clients[0])
     make()
     assert [client.get(KEY) for client in clients] == [expected] * 3
 
@@ -243,6 +244,7 @@ def test_changes_wait_for_all_replicas_with_asyncio(replicated):
             assert [client.get(KEY) for client in clients] == [b"5"] * 3
             with frozen(servers[1]), pytest.raises(OutcomeUnknownError, match="only on 1"):
                 await counter.delete("visits")
+            wait_for_replicas(clients[0])
             assert await counter.delete("visits") is None
 
     asyncio.run(change())
