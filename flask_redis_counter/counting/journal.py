@@ -142,7 +142,7 @@ class Journal(ForkSafe):
             counted = [fields for call in calls if (fields := call.counted()) is not None]
             self.add_counted(counted, history)
 
-    def add_counted(self, calls: Iterable[CountedFields], history: str = "") -> None:
+    def add_counted(self, calls: Iterable[CountedFields], history: str) -> None:
         """Add calls that were just acknowledged, as what they have counted; see :meth:`add`."""
         if not self.limit:
             return
@@ -205,10 +205,7 @@ class Journal(ForkSafe):
                 (*record[:10], history, now) if id(record) in confirmed else record
                 for record in self._records
             )
-            # Entries of an unknown history are sent once to learn it, not because of a loss.
-            self._resent_hits += sum(
-                entry.call.hit_count for entry in stored if entry.record[_HISTORY]
-            )
+            self._resent_hits += sum(entry.call.hit_count for entry in stored)
 
     def take_resent(self) -> int:
         """Return the number of hits that were sent again since the last call.

@@ -39,6 +39,7 @@ from ..store.confirmation import MEMORY, Confirmation
 from ..store.operation import Operation
 from ..store.replies import translate_error
 from ..store.scripts import HIT, HIT_ONCE, REPLAY_WINDOW
+from ..store.server_state import IDENTITY_PROBE, parse_history, parse_sections
 from .database import BUSY_TIMEOUT, SpoolDatabase
 from .rows import NewRow, Row
 
@@ -154,16 +155,19 @@ class Spool(ForkSafe):
         counted = amount = last = 0
         while (limit := _free(journal)) and (rows := self._claim_rows(last, limit)):
             last = rows[-1].id
+            # The history of the server that counts them: the journal sends them again in another.
+            probes = [*IDENTITY_PROBE, HIT.load(), HIT_ONCE.load()]
             calls = [row.call.command() for row in rows]
             try:
-                replies = yield [HIT.load(), HIT_ONCE.load(), *calls, *confirmation.commands]
+                replies = yield [*probes, *calls, *confirmation.commands]
             except (StoreUnavailableError, StoreRejectedError):
                 self._release_rows(rows)
                 raise
-            end = 2 + len(calls)
+            history = parse_history(parse_sections(replies[: len(IDENTITY_PROBE)]))
+            start, end = len(probes), len(probes) + len(calls)
             if missing := confirmation.find_missing(replies[end:]):
                 raise OutcomeUnknownError(f"spooled hits are counted, but not on {missing}")
-            for row in self._settle_rows(rows, replies[2:end], journal):
+            for row in self._settle_rows(rows, replies[start:end], journal, history):
                 counted += row.hits
                 amount += row.call.amount
         if counted:
@@ -249,7 +253,9 @@ class Spool(ForkSafe):
         update = "UPDATE entry SET sent = NULL WHERE id = ?"
         self._database.run_transaction(lambda database: database.executemany(update, unsent))
 
-    def _settle_rows(self, rows: list[Row], replies: list[Any], journal: Journal) -> list[Row]:
+    def _settle_rows(
+        self, rows: list[Row], replies: list[Any], journal: Journal, history: str
+    ) -> list[Row]:
         """Delete the rows that counted, and return them; rejected rows stay."""
         counted: list[Row] = []
         stale: list[Row] = []  # counted before, or given up
@@ -280,7 +286,7 @@ class Spool(ForkSafe):
                 self._rejection_log.log(logging.ERROR, message, row.hits, row.call.key, error)
 
         # Before they leave the disk.
-        journal.add_counted(row.counted() for row in counted)
+        journal.add_counted((row.counted() for row in counted), history)
 
         def delete(database: sqlite3.Connection) -> list[Row]:
             # Another process may have replayed and deleted a row, and reports it itself.

@@ -136,6 +136,22 @@ def test_replayed_spool_survives_a_failover(group, tmp_path):
         assert spool.pending_hits() == 0
 
 
+def test_flushed_spool_is_not_sent_again(own_server, tmp_path):
+    """FLUSHALL right after a replay is not a loss: the counter starts again."""
+    spool = Spool(tmp_path / "spool")
+    with (
+        RedisCounter(own_server.url, timeout=1, spool=spool) as counter,
+        redis.Redis.from_url(own_server.url) as client,
+    ):
+        with pytest.raises(HitSpooledError):
+            counter.hit("visits", ask=False)
+        wait_until(lambda: spool.pending_hits() == 0, what="an empty spool", pause=0.005)
+        client.flushall()
+        wait_until(lambda: not len(counter.journal), timeout=10, what="an empty journal")
+        assert client.get(KEY) is None
+        assert counter.hit("visits").value == 1
+
+
 def freeze_replicas(group, master):
     """Freeze all servers but the master, and break their connections: they get no more writes."""
     for server in group.servers:

@@ -37,6 +37,7 @@ class Server:
         self.ledger = []
         self.loading = False
         self.synced = 1
+        self.run_id = "one"
 
     def restart(self):
         """Restart: keep the data and lose the scripts."""
@@ -49,6 +50,8 @@ class Server:
     def _execute(self, command):
         if self.loading:
             return make_refusal("Redis is loading the dataset in memory", BusyLoadingError)
+        if command[0] == "INFO":
+            return f"run_id:{self.run_id}\r\nmaster_replid:a\r\nmaster_replid2:0\r\n".encode()
         if command[0] == "SCRIPT LOAD":
             digest = hashlib.sha1(command[1].encode()).hexdigest()  # noqa: S324
             self.scripts[digest] = command[1]

@@ -60,7 +60,7 @@ def test_older_call_from_the_spool_does_not_replace_the_last_one():
         count(batcher, server, make_hit("a"))
     first = journal.foreign("two")[0].record
     assert journal.last_sequence("a", first[2]) == 2
-    journal.add_counted([first[:10]])
+    journal.add_counted([first[:10]], "one")
     assert journal.last_sequence("a", first[2]) == 2
 
 
