@@ -59,7 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--minutes",
         type=float,
-        default=1.0,
+        default=0.5,
         help="duration of the chaos test, 0 to 1440; each kind of fault occurs at least once "
         "(%(default)s)",
     )
@@ -72,6 +72,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--examples",
         type=int,
-        default=100,
+        default=0.5,
         help="requests that fuzzing generates for each operation and test (%(default)s)",
     )

@@ -94,7 +94,8 @@ def test_all_replicas_get_requests_until_they_are_removed(balanced):
     def visit(_):
         while not ended.is_set():
             try:
-                responses[requests.get(url, timeout=5).status_code] += 1
+                # A request may try each removed replica in turn, for 500 ms each.
+                responses[requests.get(url, timeout=30).status_code] += 1
             except requests.ConnectionError:
                 responses["connection error"] += 1
 
