@@ -27,6 +27,8 @@ class Load:
     :ivar p99: 99th percentile of the latency in milliseconds.
     :ivar non_2xx: number of error responses.
     :ivar failed: number of connections that failed or timed out.
+    :ivar miscounted: whether the store counted fewer hits than were answered, or more than were
+        sent.
     """
 
     seconds: float
@@ -35,6 +37,7 @@ class Load:
     p99: float
     non_2xx: int
     failed: int
+    miscounted: bool = False
 
     @property
     def rate(self) -> float:

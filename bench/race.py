@@ -56,7 +56,7 @@ def run_race(
 ) -> Results:
     """Measure all contestants; their order rotates from round to round.
 
-    :raises MiscountError: a contestant returned errors, or lost or duplicated hits.
+    :raises MiscountError: a contestant returned errors, or our service lost or duplicated hits.
     """
     results = Results()
     for server in servers:

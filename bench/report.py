@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -61,6 +62,7 @@ class Report:
         lines = [
             *self._race(),
             *self._sweep(),
+            *self._miscounts(),
             "",
             *(
                 f"{name:52}{median(load.rate for load in loads):>10,.0f}/s"
@@ -116,6 +118,14 @@ class Report:
                 errors = f"  {point.errors:,} errors" if point.errors else ""
                 lines.append(f"{point.connections:>8,}{point.rate:>12,.0f}/s  {p99}{errors}")
         return lines
+
+    def _miscounts(self) -> list[str]:
+        miscounts: Counter[str] = Counter()
+        for name, loads in self.race.loads.items():
+            miscounts[name] += sum(load.miscounted for load in loads)
+        for name, rounds in self.sweep.items():
+            miscounts[name] += sum(load.miscounted for loads in rounds.values() for load in loads)
+        return [f"MISCOUNTED in {runs} runs: {name}" for name, runs in miscounts.items() if runs]
 
     def _library(self) -> list[str]:
         medians = {

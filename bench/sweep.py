@@ -48,7 +48,7 @@ def run_sweep(
 
     A contestant that returns errors or refuses connections remains in the results.
 
-    :raises MiscountError: a contestant lost or duplicated hits.
+    :raises MiscountError: our service lost or duplicated hits.
     """
     sweep: Sweep = {
         server.contestant.name: {number: [] for number in connections} for server in servers
