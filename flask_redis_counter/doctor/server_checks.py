@@ -88,9 +88,9 @@ def _check_role(config: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]
     needed = required_replicas(config.durability)
     message = f"a primary; replicas: {replicas}"
     if replicas < needed:
-        message += f", but COUNTERDURABILITY={config.durability} needs {needed}"
+        message += f", but COUNTER_DURABILITY={config.durability} needs {needed}"
         more = "a replica" if needed == 1 else f"{needed - replicas} more"
-        remedy = f"connect {more}, or use another COUNTERDURABILITY"
+        remedy = f"connect {more}, or use another COUNTER_DURABILITY"
         yield Diagnostic("failure", "role", message, remedy)
     else:
         yield Diagnostic("ok", "role", message)

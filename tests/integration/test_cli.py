@@ -176,8 +176,8 @@ def test_doctor_replicas(cli, start_server, tmp_path):
         r"^ok +journal +hits are kept until all replicas and the append-only", printed, re.M
     )
     found = findings(cli, 1, COUNTER_DURABILITY="replica:3", **settings)
-    assert "needs 3" in found["role"]["said"]
-    assert "connect 2 more" in found["role"]["remedy"]
+    assert "COUNTER_DURABILITY=replica:3 needs 3" in found["role"]["said"]
+    assert found["role"]["remedy"] == "connect 2 more, or use another COUNTER_DURABILITY"
     with RedisCounter(primary.url) as counter:
         assert counter.names() == [], "the test hits are deleted, although they were not confirmed"
     found = findings(cli, 1, COUNTER_JOURNAL_MAX="0", **settings)
