@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from .errors import StackError
 
 #: Seconds within which a process must end after SIGTERM.
 STOP_TIMEOUT = 10.0
+
+_PORTS = range(10_000, 32_768)
 
 
 class Process:
@@ -112,8 +115,13 @@ class Process:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is currently not in use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 that is currently not in use.
+
+    It is below the range from which Linux takes the ports of clients: one of them could take it
+    before the server that it is meant for.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
