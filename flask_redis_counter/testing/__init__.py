@@ -4,6 +4,7 @@ from . import direct
 from .faults.fault import Event
 from .faults.faults import Faults
 from .faults.nemesis import Nemesis, NemesisFactory
+from .stacks.cluster_group import ClusterGroup, ClusterNode
 from .stacks.command import CommandResult
 from .stacks.compose import ComposeStack
 from .stacks.errors import StackError, StackTimeoutError
@@ -21,6 +22,8 @@ from .workload.history import History, Op
 
 __all__ = [
     "CheckResult",
+    "ClusterGroup",
+    "ClusterNode",
     "CommandResult",
     "ComposeStack",
     "Endpoint",
