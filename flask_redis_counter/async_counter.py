@@ -14,6 +14,7 @@ from .base_counter import BaseCounter, CounterOptions, load_options
 from .counting.async_dispatcher import AsyncDispatcher
 from .counting.hit import Hit, PendingHit, make_pending_hit
 from .counting.journal import Journal
+from .counting.lanes import Lanes
 from .counting.metrics import HitMetrics
 from .counting.per_loop import PerLoop
 from .counting.visitors import VisitorCache
@@ -22,7 +23,8 @@ from .limits import NO_LIMITS, Limits
 from .series import SeriesPoint, Unit
 from .spool.replayer import stop_replayer
 from .spool.spool import Spool
-from .store import info, overview, queries
+from .store import cluster_pool, info, overview, queries
+from .store.async_cluster_pool import AsyncClusterPool
 from .store.async_pool import AsyncConnectionPool
 from .store.confirmation import confirm
 from .store.connections import ConnectionFactory
@@ -30,8 +32,8 @@ from .store.info import StoreInfo
 from .store.keys import counter_key
 from .store.operation import Operation, run_async
 from .store.overview import Overview
-from .store.pool import ConnectionPool
 from .store.queries import RAISE
+from .store.target import parse_target
 from .validation import (
     DEFAULT_PREFIX,
     DEFAULT_TIMEOUT,
@@ -44,21 +46,24 @@ _T = TypeVar("_T")
 
 
 class _Loop:
-    """State of a counter in one event loop: connections, and a dispatcher."""
+    """State of a counter in one event loop: connections, and dispatchers."""
 
-    __slots__ = ("dispatcher", "pool")
+    __slots__ = ("lanes", "pool")
 
     def __init__(
         self,
-        connect: ConnectionFactory,
+        open_pool: Callable[[], AsyncConnectionPool | AsyncClusterPool],
         timeout: float,
         durability: Durability,
         metrics: HitMetrics,
         journal: Journal,
     ) -> None:
-        self.pool = AsyncConnectionPool(connect, timeout=timeout, durability=durability)
-        self.dispatcher = AsyncDispatcher(
-            self.pool, timeout=timeout, durability=durability, metrics=metrics, journal=journal
+        self.pool = pool = open_pool()
+        self.lanes = Lanes(
+            pool.lane,
+            lambda: AsyncDispatcher(
+                pool, timeout=timeout, durability=durability, metrics=metrics, journal=journal
+            ),
         )
 
     async def close(self) -> None:
@@ -82,13 +87,14 @@ class AsyncRedisCounter(BaseCounter):
     once or one after the other, as with Flask's async views. The connections are closed when the
     loop ends.
 
-    :param store: a URL, or a ready :class:`redis.asyncio.Redis`, from which the address and
-        credentials are taken. With a spool it must be a URL, because a thread replays the spool.
+    :param store: a URL, or a ready :class:`redis.asyncio.Redis` or
+        :class:`redis.asyncio.RedisCluster`, from which the address and credentials are taken. With
+        a spool it must be a URL, because a thread replays the spool.
     """
 
     def __init__(
         self,
-        store: str | redis.asyncio.Redis,
+        store: str | redis.asyncio.Redis | redis.asyncio.RedisCluster,
         *,
         prefix: str = DEFAULT_PREFIX,
         timeout: float = DEFAULT_TIMEOUT,
@@ -107,16 +113,24 @@ class AsyncRedisCounter(BaseCounter):
             visitors=visitors,
             journal=journal,
         )
-        connect = ConnectionFactory(store, redis.asyncio, None)
+        target = parse_target(store, redis.asyncio)
+        self._is_cluster = target.cluster is not None
+        open_pool: Callable[[], AsyncConnectionPool | AsyncClusterPool]
+        if target.cluster is None:
+            factory = ConnectionFactory(target, redis.asyncio, None)
+            open_pool = partial(AsyncConnectionPool, factory)
+        else:
+            open_pool = partial(AsyncClusterPool, target)
+        open_pool = partial(open_pool, timeout=self.timeout, durability=self.durability)
         self._keep_journal(store)
         self._loops = PerLoop(
-            partial(_Loop, connect, self.timeout, self.durability, self.metrics, self.journal),
+            partial(_Loop, open_pool, self.timeout, self.durability, self.metrics, self.journal),
             _Loop.close,
         )
         if spool is not None:
             if not isinstance(store, str):
                 raise ConfigurationError("store", "must be a URL if there is a spool")
-            self._replay_pool = ConnectionPool(
+            self._replay_pool = cluster_pool.open_pool(
                 store, timeout=self.timeout, durability=self.durability
             )
 
@@ -151,11 +165,10 @@ class AsyncRedisCounter(BaseCounter):
         key = counter_key(self.prefix, name)
         if self._pid != os.getpid():  # self.enter(), on the hot path
             self.enter()
-        here = self._loops.get()
         pending = make_pending_hit(
             key, amount, idempotency_key, visitor, client, limits, self.visitors
         )
-        await here.dispatcher.count(pending)
+        await self._loops.get().lanes.get(key).count(pending)
         await self.settle(pending)
         return Hit(name, pending.result(), pending.replayed, pending.counted)
 
@@ -181,7 +194,7 @@ class AsyncRedisCounter(BaseCounter):
         pending = make_pending_hit(
             key, amount, idempotency_key, visitor, client, limits, self.visitors
         )
-        self._loops.get().dispatcher.submit(pending, done)
+        self._loops.get().lanes.get(key).submit(pending, done)
 
     async def settle(self, pending: PendingHit) -> None:
         """Add a hit that the store did not accept to the spool, and record an error."""
@@ -219,13 +232,10 @@ class AsyncRedisCounter(BaseCounter):
         self, name: str, value: int, *, max_counters: int | None = None, if_absent: bool = False
     ) -> int | None:
         """Set a counter and return its previous value; see :meth:`RedisCounter.set`."""
-        operation = queries.set_value(
-            counter_key(self.prefix, name),
-            check_integer(value, MIN_VALUE),
-            Limits(max_counters).counter_limit,
-            if_absent,
-        )
-        return await self._change(operation)
+        key, value = counter_key(self.prefix, name), check_integer(value, MIN_VALUE)
+        limit = Limits(max_counters).counter_limit
+        operation = queries.set_value(key, value, limit, if_absent, self._is_cluster)
+        return await self._change(key, operation)
 
     async def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return its previous value; raises the errors of :meth:`set`."""
@@ -233,8 +243,8 @@ class AsyncRedisCounter(BaseCounter):
 
     async def delete(self, name: str) -> int | None:
         """Delete a counter and return its value; see :meth:`RedisCounter.delete`."""
-        operation = queries.delete(counter_key(self.prefix, name))
-        return await self._change(operation)
+        key = counter_key(self.prefix, name)
+        return await self._change(key, queries.delete(key, self._is_cluster))
 
     async def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted; see :meth:`RedisCounter.names`."""
@@ -246,8 +256,9 @@ class AsyncRedisCounter(BaseCounter):
 
     async def check_ready(self) -> None:
         """Check that the store would accept a hit; see :meth:`RedisCounter.check_ready`."""
-        timeout = self._here().pool.attempt_timeout
-        await self._read(queries.check_ready(self.prefix, self.durability, timeout))
+        pool = self._here().pool
+        keys, timeout = await pool.ready_keys(self.prefix), pool.attempt_timeout
+        await self._read(queries.check_ready(self.prefix, self.durability, timeout, keys))
 
     async def durability_warnings(self) -> list[str]:
         """Return warnings; see :meth:`RedisCounter.durability_warnings`."""
@@ -291,11 +302,11 @@ class AsyncRedisCounter(BaseCounter):
         self._loops.enter()
         super()._reset()
 
-    async def _change(self, operation: Operation[_T]) -> _T:
+    async def _change(self, key: str, operation: Operation[_T]) -> _T:
         pool = self._here().pool
         confirmed = confirm(operation, self.durability, pool.attempt_timeout)
         deadline = asyncio.get_running_loop().time() + self.timeout
-        return await run_async(confirmed, partial(pool.execute, deadline=deadline))
+        return await run_async(confirmed, partial(pool.execute, deadline=deadline, near=key))
 
     async def _read(self, operation: Operation[_T]) -> _T:
         return await run_async(operation, self._here().pool.read)

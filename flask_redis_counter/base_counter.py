@@ -17,7 +17,7 @@ from .counting.visitors import VisitorCache
 from .forking import ForkSafe
 from .spool.replayer import Replayer, get_replayer
 from .spool.spool import Spool
-from .store.pool import ConnectionPool
+from .store.cluster_pool import StorePool, open_pool
 from .store.target import thread_target
 from .validation import Durability, check_durability, check_prefix, check_timeout
 
@@ -80,7 +80,7 @@ class BaseCounter(ForkSafe):
     """Base class of :class:`RedisCounter` and :class:`AsyncRedisCounter`."""
 
     # Connections of the replayer thread; a subclass sets it if there is a spool.
-    _replay_pool: ConnectionPool
+    _replay_pool: StorePool
 
     def __init__(
         self,
@@ -110,15 +110,26 @@ class BaseCounter(ForkSafe):
     def _start_replayer(self, spool: Spool) -> Replayer:
         return get_replayer(spool, self._replay_pool, self.metrics, self.journal, self.durability)
 
-    def _keep_journal(self, store: str | redis.Redis | redis.asyncio.Redis) -> None:
+    def _keep_journal(
+        self,
+        store: str
+        | redis.Redis
+        | redis.RedisCluster
+        | redis.asyncio.Redis
+        | redis.asyncio.RedisCluster,
+    ) -> None:
         """Let a thread keep the journal, unless that of another counter does."""
         if self.journal.on_entry is not None or not self.journal.limit:
             return
-        target = thread_target(store) if isinstance(store, redis.asyncio.Redis) else store
+        target = (
+            thread_target(store)
+            if isinstance(store, redis.asyncio.Redis | redis.asyncio.RedisCluster)
+            else store
+        )
         if target is None:
             self.journal = Journal(0)  # no thread could send its entries again
         else:
-            pool = ConnectionPool(target, timeout=self.timeout)
+            pool = open_pool(target, timeout=self.timeout)
             JournalKeeper(self.journal, pool, self.metrics)
 
     def _reset(self) -> None:

@@ -13,6 +13,7 @@ from .base_counter import BaseCounter, CounterOptions, load_options
 from .counting.dispatcher import Dispatcher
 from .counting.hit import Hit, make_pending_hit
 from .counting.journal import Journal
+from .counting.lanes import Lanes
 from .counting.metrics import HitMetrics
 from .counting.visitors import VisitorCache
 from .errors import StoreError, StoreUnavailableError
@@ -21,12 +22,12 @@ from .series import SeriesPoint, Unit
 from .spool.replayer import stop_replayer
 from .spool.spool import Spool
 from .store import info, overview, queries
+from .store.cluster_pool import open_pool
 from .store.confirmation import confirm
 from .store.info import StoreInfo
 from .store.keys import counter_key
 from .store.operation import Operation, run
 from .store.overview import Overview
-from .store.pool import ConnectionPool
 from .store.queries import RAISE
 from .validation import (
     DEFAULT_PREFIX,
@@ -54,10 +55,10 @@ class RedisCounter(BaseCounter):
     Thread-safe, with gevent too. Forked processes can use it, even after a fork in C (uWSGI).
     Opens connections when it is first used.
 
-    :param store: a URL (``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``) or a ready
-        :class:`redis.Redis`, also from ``Sentinel.master_for()``, from which the address and
-        credentials are taken. The retries of redis-py are disabled, because a retried hit could
-        count twice.
+    :param store: a URL (``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``,
+        ``redis+cluster://``), or a ready :class:`redis.Redis`, also from ``Sentinel.master_for()``,
+        or :class:`redis.RedisCluster`, from which the address and credentials are taken. The
+        retries of redis-py are disabled, because a retried hit could count twice.
     :param prefix: prefix of the keys, 0 to 64 characters of ``A-Z a-z 0-9 . _ : / -``.
     :param timeout: maximum seconds for a call, 0.01 to 60.
     :param durability: where a hit must be stored before it is acknowledged: ``memory`` (that of the
@@ -76,7 +77,7 @@ class RedisCounter(BaseCounter):
 
     def __init__(
         self,
-        store: str | redis.Redis,
+        store: str | redis.Redis | redis.RedisCluster,
         *,
         prefix: str = DEFAULT_PREFIX,
         timeout: float = DEFAULT_TIMEOUT,
@@ -95,8 +96,9 @@ class RedisCounter(BaseCounter):
             visitors=visitors,
             journal=journal,
         )
-        self._pool = ConnectionPool(store, timeout=self.timeout, durability=self.durability)
+        self._pool = open_pool(store, timeout=self.timeout, durability=self.durability)
         self._replay_pool = self._pool
+        self._is_cluster = self._pool.is_cluster
         self._keep_journal(store)
 
     @classmethod
@@ -176,7 +178,7 @@ class RedisCounter(BaseCounter):
             key, amount, idempotency_key, visitor, client, limits, self.visitors
         )
         if ask:
-            self._dispatcher.count(pending)
+            self._lanes.get(key).count(pending)
         else:
             pending.started_at = time.monotonic()
             pending.error = StoreUnavailableError(
@@ -255,13 +257,9 @@ class RedisCounter(BaseCounter):
             time.
         :raises StoreError: not set: the store was not reached in time, or rejected the command.
         """
-        operation = queries.set_value(
-            counter_key(self.prefix, name),
-            check_integer(value, MIN_VALUE),
-            Limits(max_counters).counter_limit,
-            if_absent,
-        )
-        return self._change(operation)
+        key, value = counter_key(self.prefix, name), check_integer(value, MIN_VALUE)
+        limit = Limits(max_counters).counter_limit
+        return self._change(key, queries.set_value(key, value, limit, if_absent, self._is_cluster))
 
     def reset(self, name: str) -> int | None:
         """Set a counter to 0 and return its previous value; see :meth:`set` for the errors."""
@@ -279,8 +277,8 @@ class RedisCounter(BaseCounter):
             in time.
         :raises StoreError: not deleted: the store was not reached in time, or rejected the command.
         """
-        operation = queries.delete(counter_key(self.prefix, name))
-        return self._change(operation)
+        key = counter_key(self.prefix, name)
+        return self._change(key, queries.delete(key, self._is_cluster))
 
     def names(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the names of all counters, sorted.
@@ -309,8 +307,8 @@ class RedisCounter(BaseCounter):
 
         :raises StoreError: the store did not answer in time, or would reject a hit.
         """
-        attempt_timeout = self._pool.attempt_timeout
-        self._read(queries.check_ready(self.prefix, self.durability, attempt_timeout))
+        keys, timeout = self._pool.ready_keys(self.prefix), self._pool.attempt_timeout
+        self._read(queries.check_ready(self.prefix, self.durability, timeout, keys))
 
     def durability_warnings(self) -> list[str]:
         """Return warnings about settings of the store that may lose acknowledged hits.
@@ -369,19 +367,23 @@ class RedisCounter(BaseCounter):
 
     def _reset(self) -> None:
         # A forked process is another writer, and must not send hits of its parent.
-        self._dispatcher = Dispatcher(
-            self._pool,
-            timeout=self.timeout,
-            durability=self.durability,
-            metrics=self.metrics,
-            journal=self.journal,
+        self._lanes = Lanes(
+            self._pool.lane,
+            partial(
+                Dispatcher,
+                self._pool,
+                timeout=self.timeout,
+                durability=self.durability,
+                metrics=self.metrics,
+                journal=self.journal,
+            ),
         )
         super()._reset()
 
-    def _change(self, operation: Operation[_T]) -> _T:
+    def _change(self, key: str, operation: Operation[_T]) -> _T:
         confirmed = confirm(operation, self.durability, self._pool.attempt_timeout)
         deadline = time.monotonic() + self.timeout
-        return run(confirmed, partial(self._pool.execute, deadline=deadline))
+        return run(confirmed, partial(self._pool.execute, deadline=deadline, near=key))
 
     def _read(self, operation: Operation[_T]) -> _T:
         self.enter()

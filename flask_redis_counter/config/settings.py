@@ -183,7 +183,8 @@ SETTINGS = {
             None,
             "URL of the store: `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://` (TLS) "
             "or `unix://`; behind Sentinels `redis+sentinel://HOST:PORT,HOST:PORT/SERVICE` or "
-            "`rediss+sentinel://` (TLS). Overrides `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB`.",
+            "`rediss+sentinel://` (TLS); of a cluster `redis+cluster://HOST:PORT,HOST:PORT` or "
+            "`rediss+cluster://` (TLS). Overrides `REDIS_HOST`, `REDIS_PORT` and `REDIS_DB`.",
         ),
         Setting("REDIS_HOST", _host, "localhost", "Host name or address of the store."),
         Setting("REDIS_PORT", _integer(1, 65535), 6379, "Port of the store, 1 to 65535."),

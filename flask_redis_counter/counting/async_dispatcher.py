@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 
 from ..errors import CounterError, StoreError
+from ..store.async_cluster_pool import AsyncClusterPool
 from ..store.async_pool import AsyncConnectionPool
 from ..store.confirmation import Confirmation
 from ..validation import Durability
@@ -28,7 +29,7 @@ class AsyncDispatcher:
 
     def __init__(
         self,
-        pool: AsyncConnectionPool,
+        pool: AsyncConnectionPool | AsyncClusterPool,
         *,
         timeout: float,
         durability: Durability,
@@ -38,7 +39,9 @@ class AsyncDispatcher:
         self._pool = pool
         self._timeout = timeout
         self._metrics = metrics
-        self._batcher = Batcher(Confirmation(durability, pool.attempt_timeout), journal)
+        self._batcher = Batcher(
+            Confirmation(durability, pool.attempt_timeout), journal, is_listed=not pool.is_cluster
+        )
         self._sender_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -112,7 +115,7 @@ class AsyncDispatcher:
         deadline = batch.hits[-1].deadline
         while True:
             try:
-                replies = await self._pool.round_trip(batch.commands, deadline)
+                replies = await self._pool.round_trip(batch.commands, deadline, batch.near)
             except StoreError as error:
                 self._metrics.record_failed_round_trip()
                 batch.record_failure(error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from redis.exceptions import AuthenticationError, NoScriptError
+from redis.exceptions import AskError, AuthenticationError, NoScriptError
 
 from ..errors import (
     CounterError,
@@ -31,6 +31,10 @@ from .journal import Entry, Journal
 #: Delay between attempts, in seconds: up to 0.01 after the first failure, doubled up to 0.1.
 BACKOFF = Backoff(0.01, 0.1, jitter=1)
 
+#: Attempts that follow each other without a delay, on a cluster: to list a counter, to create it
+#: there, and after redirections.
+MAX_STEPS = 8
+
 
 class Batch:
     """Hits that are sent in one round trip, until the store replies or the batch is given up."""
@@ -43,7 +47,9 @@ class Batch:
         "_error",
         "_failures",
         "_gave_up",
+        "_has_next_step",
         "_history",
+        "_is_listed",
         "_is_probe",
         "_journal",
         "_loading",
@@ -66,6 +72,7 @@ class Batch:
         confirmation: Confirmation,
         is_probe: bool,
         journal: Journal | None = None,
+        is_listed: bool = True,
     ) -> None:
         self.hits: list[PendingHit] = hits
         #: Deadline of the leader: the hit whose caller sends the batch.
@@ -83,6 +90,10 @@ class Batch:
         self._calls: list[ScriptCall] | None = None
         self._loading = False
         self._resending_visitors = False
+        # Whether counters are created without being listed before, and whether the next attempt
+        # follows at once because the last one was the first of several steps.
+        self._is_listed = is_listed
+        self._has_next_step = False
         self._failures = 0
         # Whether the batch tests if an outage is over: it gives up at the first failure.
         self._is_probe = is_probe
@@ -110,6 +121,14 @@ class Batch:
     def outage(self) -> CounterError | None:
         """The last error if all attempts failed: no store, or a store that accepts no hits."""
         return self._error if self._failures > 0 and not self._answered else None
+
+    @property
+    def near(self) -> str:
+        """A key of the server that gets the next attempt. It redirects the calls of others."""
+        calls = self._calls
+        if not calls:
+            return self.hits[0].key
+        return calls[self._failures % len(calls)].route
 
     def commands(self, history: str = "") -> list[Command]:
         """Return the commands of the next attempt. The first call fixes the hits of the batch.
@@ -142,6 +161,7 @@ class Batch:
             count = len(self._resent)
             self._journal.apply_replies(self._resent, replies[:count], self._history)
             del replies[:count]
+        self._has_next_step = False
         open_calls: list[ScriptCall] = []
         resolved: list[ScriptCall] = []
         for call, reply in zip(self._calls or (), replies, strict=True):
@@ -156,6 +176,10 @@ class Batch:
             elif missing:
                 self._maybe_executed = True
                 self._error = OutcomeUnknownError(f"counted, but not on {missing}")
+                open_calls.append(call)
+            elif call.is_listing:
+                call.note_listed()
+                self._has_next_step = True
                 open_calls.append(call)
             else:
                 try:
@@ -175,6 +199,7 @@ class Batch:
     def record_failure(self, error: StoreError) -> None:
         """Record the error of an attempt that failed as a whole."""
         self._failures += 1
+        self._reject_listing(error)
         # The reply of a server explains more than a later failure to connect.
         has_reply = isinstance(self._error, StoreRejectedError)
         if not (has_reply and isinstance(error, StoreUnavailableError)):
@@ -189,12 +214,23 @@ class Batch:
         else:
             self._gave_up = self._is_probe
 
+    def _reject_listing(self, error: StoreError) -> None:
+        """Give up calls that were to be listed: the other hits do not wait for that server."""
+        for call in self._calls or ():
+            if call.is_listing:
+                problem = f"the counter was not created, because its name was not listed: {error}"
+                call.reject(self._as_unknown(StoreUnavailableError(problem)))
+        if self._calls is not None:
+            self._calls = [call for call in self._calls if not call.is_listing]
+
     def mark_unknown(self) -> None:
         """Record that a hit ended with the outcome "unknown" while the batch goes on."""
         self._maybe_executed = self.has_expired_hit = True
 
     def next_delay(self) -> float:
         """Return the seconds to wait before the next attempt: exponential, full jitter."""
+        if self._has_next_step and self._failures < MAX_STEPS:
+            return 0.0
         if self._failures <= 1 and (
             self._loading or self._resending_visitors or self.is_copied or self._behind
         ):
@@ -230,11 +266,9 @@ class Batch:
                 continue  # expired
             call = calls.get(hit.key)
             if hit.idempotency_key is not None:
-                single.append(
-                    ScriptCall.for_hit(hit, self._writer, self._sequence, hit.idempotency_key)
-                )
+                single.append(self._make_call(hit, hit.idempotency_key))
             elif call is None:
-                call = calls[hit.key] = ScriptCall.for_hit(hit, self._writer, self._sequence, None)
+                call = calls[hit.key] = self._make_call(hit, None)
                 if self._journal is not None:
                     call.earlier = self._journal.last_sequence(hit.key, self._writer)
             elif not call.can_add(hit):
@@ -243,9 +277,14 @@ class Batch:
                 call.add(hit)
         return [*calls.values(), *single]
 
+    def _make_call(self, hit: PendingHit, idempotency_key: str | None) -> ScriptCall:
+        return ScriptCall.for_hit(
+            hit, self._writer, self._sequence, idempotency_key, self._is_listed
+        )
+
     def _separate_call(self, hit: PendingHit) -> ScriptCall:
         # A sequence number identifies one call per counter; this one has its own idempotency key.
-        return ScriptCall.for_hit(hit, self._writer, self._sequence, secrets.token_hex(8))
+        return self._make_call(hit, secrets.token_hex(8))
 
     def _find_missing(self, history: str) -> list[Entry]:
         """Return the entries of the journal that the store lacks, in their order."""
@@ -282,8 +321,13 @@ class Batch:
             self._error = StoreUnavailableError("not enough time to send the visitors again")
             call.resend_visitors()
             return [call]
+        if isinstance(error.__cause__, AskError):  # also MovedError
+            self._has_next_step = True
         if is_transient(error.__cause__):
             self._error = error
+            return [call]
+        if call.list_first(error):
+            self._has_next_step = True
             return [call]
         if is_taken(error) or is_stale(error):
             self.is_copied = True

@@ -35,11 +35,18 @@ class Batcher:
 
     :param confirmation: what a hit waits for before it is acknowledged.
     :param journal: keeps the acknowledged calls until the store cannot lose them; None: none.
+    :param is_listed: False on a cluster: counters are listed before they are created.
     """
 
-    def __init__(self, confirmation: Confirmation = MEMORY, journal: Journal | None = None) -> None:
+    def __init__(
+        self,
+        confirmation: Confirmation = MEMORY,
+        journal: Journal | None = None,
+        is_listed: bool = True,
+    ) -> None:
         self._confirmation = confirmation
         self._journal = journal
+        self._is_listed = is_listed
         self._queue: deque[PendingHit] = deque()
         self._in_flight: Batch | None = None
         self._outage: CounterError | None = None
@@ -143,6 +150,7 @@ class Batcher:
             self._confirmation,
             self._outage is not None,
             self._journal,
+            self._is_listed,
         )
         for hit in hits:
             hit.batch = batch

@@ -18,7 +18,8 @@ from ..log_throttle import warn_skipped
 from ..outcome import REPLY_DIGITS
 from ..series import current_hour
 from ..store.connections import Command
-from ..store.keys import get_keys, hit_keys, idempotency_record, writer_record
+from ..store.keys import get_keys, hit_keys, idempotency_record, shared_names_key, writer_record
+from ..store.listing import list_name
 from ..store.scripts import HIT, HIT_ONCE
 from ..validation import MAX_VALUE
 from .counted_call import CountedFields, call_identity, salt_seed
@@ -40,6 +41,7 @@ class ScriptCall:
     """One call of a script: several hits of a counter, or one hit with an idempotency key."""
 
     __slots__ = (
+        "_is_listed",
         "_known",
         "_limit",
         "_mark",
@@ -54,6 +56,7 @@ class ScriptCall:
         "hits",
         "hour",
         "idempotency_key",
+        "is_listing",
         "key",
         "sender",
         "sequence",
@@ -85,6 +88,11 @@ class ScriptCall:
         self.earlier: int = 0
         self._stored_hits: list[PendingHit] = []
         self._limit = UNLIMITED
+        # On a cluster, the names of all counters are on another server: a counter is listed there
+        # before it is created.
+        self._is_listed = True
+        #: Whether the next attempt lists the name instead of counting.
+        self.is_listing: bool = False
         # Visitors to send. The store knows the others if it still has the mark.
         self._visitors: dict[str, None] = {}
         self._reported: ReportedVisitors | None = None
@@ -97,10 +105,19 @@ class ScriptCall:
 
     @classmethod
     def for_hit(
-        cls, hit: PendingHit, writer: str, sequence: int, idempotency_key: str | None
+        cls,
+        hit: PendingHit,
+        writer: str,
+        sequence: int,
+        idempotency_key: str | None,
+        is_listed: bool = True,
     ) -> Self:
-        """Return a call for one hit; :meth:`add` adds others."""
+        """Return a call for one hit; :meth:`add` adds others.
+
+        :param is_listed: False if the counter's name must be listed before it is created.
+        """
         call = cls(hit.key, 0, writer, sequence, idempotency_key, current_hour())
+        call._is_listed = is_listed
         call._limit = hit.limits.counter_limit
         if hit.idempotency_key is not None:
             call._memory_share = hit.limits.idempotency_memory
@@ -109,7 +126,7 @@ class ScriptCall:
 
     def for_writer(self, writer: str) -> Self:
         """Return a call for the same hits from another writer."""
-        call = type(self).for_hit(self.hits[0], writer, 1, None)
+        call = type(self).for_hit(self.hits[0], writer, 1, None, self._is_listed)
         for hit in self.hits[1:]:
             call.add(hit)
         return call
@@ -147,7 +164,9 @@ class ScriptCall:
         self._visitors = dict.fromkeys(hit.visitor for hit in self.hits if hit.visitor is not None)
 
     def command(self) -> Command:
-        """Return the command. It changes only after :meth:`resend_visitors`."""
+        """Return the command. It changes only after :meth:`resend_visitors` and while listing."""
+        if self.is_listing:
+            return list_name(self.key, self._limit)
         day = self.hour[:10]
         keys: tuple[str, ...] = hit_keys(self.key, day)
         more: Iterable[str | int] = ()
@@ -169,7 +188,8 @@ class ScriptCall:
         if self._screened:
             known = get_keys(self.key)
             keys += (known.seen, known.rates)
-        counted = (self.amount, self.hour, self._limit, *more)
+        limit = self._limit if self._is_listed else 0
+        counted = (self.amount, self.hour, limit, *more)
         if self.idempotency_key is not None:
             sender = (
                 self.sender if self._memory_share is None else f"{self.sender}:{self._memory_share}"
@@ -179,6 +199,24 @@ class ScriptCall:
         record = writer_record(self.key, self.writer)
         identity = call_identity(self.sequence, self.sender, self.earlier)
         return HIT.evalsha((self.key, record, *keys), identity, *counted)
+
+    @property
+    def route(self) -> str:
+        """The key that decides which server of a cluster gets the command."""
+        return shared_names_key(self.key) if self.is_listing else self.key
+
+    def list_first(self, error: StoreRejectedError) -> bool:
+        """Return whether the counter has to be listed before it is created, and do so next.
+
+        :param error: the reply to the command.
+        """
+        is_unknown = str(error.__cause__).startswith("UNKNOWN there")
+        self.is_listing = is_unknown and not self._is_listed and self._limit > 0
+        return self.is_listing
+
+    def note_listed(self) -> None:
+        """Create the counter with the next attempt: its name is listed."""
+        self.is_listing, self._is_listed = False, True
 
     def counted(self) -> CountedFields | None:
         """Return what the store has counted for the call, once it is resolved; None if nothing."""

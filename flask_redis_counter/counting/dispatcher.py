@@ -6,9 +6,9 @@ import threading
 import time
 
 from ..errors import CounterError, OutcomeUnknownError, StoreError, StoreUnavailableError
+from ..store.cluster_pool import StorePool
 from ..store.confirmation import Confirmation
 from ..store.connections import Command
-from ..store.pool import ConnectionPool
 from ..validation import Durability
 from .batch import Batch
 from .batcher import Batcher
@@ -31,7 +31,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        pool: ConnectionPool,
+        pool: StorePool,
         *,
         timeout: float,
         durability: Durability,
@@ -42,7 +42,9 @@ class Dispatcher:
         self._timeout = timeout
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._batcher = Batcher(Confirmation(durability, pool.attempt_timeout), journal)
+        self._batcher = Batcher(
+            Confirmation(durability, pool.attempt_timeout), journal, is_listed=not pool.is_cluster
+        )
         self._leader_thread: int | None = None
 
     def count(self, hit: PendingHit) -> None:
@@ -117,7 +119,7 @@ class Dispatcher:
 
         while True:
             try:
-                replies = self._pool.round_trip(commands, deadline)
+                replies = self._pool.round_trip(commands, deadline, batch.near)
             except StoreError as error:
                 self._metrics.record_failed_round_trip()
                 with self._lock:

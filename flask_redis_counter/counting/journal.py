@@ -181,11 +181,23 @@ class Journal(ForkSafe):
                 and (not history or record[_HISTORY] != history)
             ]
 
-    def foreign(self, history: str) -> list[Entry]:
-        """Return the entries that were acknowledged in another history, in their order."""
+    def keys(self) -> set[str]:
+        """Return the keys of the counters that have entries."""
+        with self._lock:
+            return {record[_KEY] for record in self._records}
+
+    def foreign(self, history: str, owns: Callable[[str], bool] | None = None) -> list[Entry]:
+        """Return the entries that were acknowledged in another history, in their order.
+
+        :param owns: only those for whose key it returns True; None: all.
+        """
         with self._lock:
             self._drop_expired()
-            return [Entry(record) for record in self._records if record[_HISTORY] != history]
+            return [
+                Entry(record)
+                for record in self._records
+                if record[_HISTORY] != history and (owns is None or owns(record[_KEY]))
+            ]
 
     def apply_replies(self, entries: Sequence[Entry], replies: Sequence[Any], history: str) -> None:
         """Record that entries were sent again; those that the store rejected stay as they are.
@@ -224,20 +236,38 @@ class Journal(ForkSafe):
         with self._lock:
             return time.monotonic()
 
-    def drop_safe(self, before: float, history: str | None) -> None:
+    def drop_safe(
+        self, before: float, history: str | None, owns: Callable[[str], bool] | None = None
+    ) -> None:
         """Remove the oldest entries, up to a time.
 
         :param before: only entries that were acknowledged before this time.
         :param history: only entries of this history; None: of any.
+        :param owns: remove those for whose key it returns True, also between others; None: all,
+            up to the first that is not safe.
         """
         with self._lock:
-            while self._records:
+            if owns is not None:
+                self._drop_owned(before, history, owns)
+            while owns is None and self._records:
                 oldest = self._records[0]
                 if oldest[_AT] >= before or (history is not None and oldest[_HISTORY] != history):
                     break
                 self._remove_oldest()
             if len(self._records) < self.limit:
                 self._full_log.recovered()
+
+    def _drop_owned(self, before: float, history: str | None, owns: Callable[[str], bool]) -> None:
+        def is_safe(record: _Record) -> bool:
+            return (
+                record[_AT] < before
+                and (history is None or record[_HISTORY] == history)
+                and owns(record[_KEY])
+            )
+
+        for record in filter(is_safe, self._records):
+            self._forget_last(record)
+        self._records = deque(record for record in self._records if not is_safe(record))
 
     def close(self) -> None:
         """Do not wait for a store that is down. The journal can still be used."""

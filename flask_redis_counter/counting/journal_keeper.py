@@ -11,7 +11,12 @@ from contextlib import suppress
 
 from ..errors import StoreError
 from ..forking import ForkSafe, stop_before_fork
-from ..store.pool import ConnectionPool
+from ..series import current_hour
+from ..store.cluster_pool import StorePool
+from ..store.listing import relist
+from ..store.operation import run
+from ..store.pool import Part
+from ..store.routing import localize
 from ..store.scripts import HIT, HIT_ONCE
 from ..store.server_state import STATE_PROBE, parse_state
 from .journal import Entry, Journal
@@ -46,7 +51,7 @@ class JournalKeeper(ForkSafe):
 
     _thread: threading.Thread | None
 
-    def __init__(self, journal: Journal, pool: ConnectionPool, metrics: HitMetrics) -> None:
+    def __init__(self, journal: Journal, pool: StorePool, metrics: HitMetrics) -> None:
         self._journal = journal
         self._pool = pool
         self._metrics = metrics
@@ -60,7 +65,10 @@ class JournalKeeper(ForkSafe):
         self._thread = None
         self._stopping = threading.Event()
         self._is_closing = False
-        self._tracker = SafetyTracker()
+        self._trackers: dict[str, SafetyTracker] = {}
+        # Counters whose names were listed on this day.
+        self._listed: set[str] = set()
+        self._listed_on = ""
         self._reported = self._journal.state()
 
     def start(self) -> None:
@@ -120,23 +128,52 @@ class JournalKeeper(ForkSafe):
 
     def _poll(self) -> None:
         """Send lost entries again, if any, and remove safe ones."""
-        before = self._journal.now()
-        state = parse_state(self._pool.read(STATE_PROBE))
-        if state.history:
-            foreign = self._journal.foreign(state.history)
-            for start in range(0, len(foreign), RESEND_SIZE):
-                self._send_again(foreign[start : start + RESEND_SIZE], state.history)
-            self._report()
-        safe_before = self._tracker.observe(state, before, time.monotonic())
-        self._journal.drop_safe(safe_before, state.history or None)
+        failure: StoreError | None = None
+        if self._pool.is_cluster:
+            self._list_names()
+        parts = self._pool.parts()
+        self._trackers = {
+            part.name: self._trackers.get(part.name) or SafetyTracker() for part in parts
+        }
+        for part in parts:
+            try:
+                self._poll_server(part)
+            except StoreError as error:  # the others go on
+                failure = error
+        self._report()
+        if failure is not None:
+            raise failure
 
-    def _send_again(self, entries: Sequence[Entry], history: str) -> None:
-        """Send entries.
+    def _poll_server(self, part: Part) -> None:
+        before = self._journal.now()
+        state = parse_state(part.pool.read(STATE_PROBE))
+        if state.history:
+            foreign = self._journal.foreign(state.history, part.owns)
+            for start in range(0, len(foreign), RESEND_SIZE):
+                self._send_again(part, foreign[start : start + RESEND_SIZE], state.history)
+        safe_before = self._trackers[part.name].observe(state, before, time.monotonic())
+        self._journal.drop_safe(safe_before, state.history or None, part.owns)
+
+    def _list_names(self) -> None:
+        """List the counters that were hit, once a day: the list may have lost a name.
+
+        It is on another server than the counter, which may have had a failover.
+        """
+        day = current_hour()[:10]
+        if day != self._listed_on:
+            self._listed, self._listed_on = set(), day
+        if new := self._journal.keys() - self._listed:
+            with suppress(StoreError):
+                run(relist(sorted(new)), self._pool.execute)
+                self._listed |= new
+
+    def _send_again(self, part: Part, entries: Sequence[Entry], history: str) -> None:
+        """Send entries to a server.
 
         :raises StoreError: the store did not reply; some of them may be stored.
         """
-        commands = [entry.call.command() for entry in entries]
-        replies = self._pool.execute([HIT.load(), HIT_ONCE.load(), *commands])
+        commands = [localize(entry.call.command()) for entry in entries]
+        replies = part.pool.execute([HIT.load(), HIT_ONCE.load(), *commands])
         self._journal.apply_replies(entries, replies[2:], history)
 
     def _record(self) -> None:

@@ -22,8 +22,8 @@ from ..errors import (
     StoreRejectedError,
 )
 from ..spool.spool import Spool
+from ..store.cluster_pool import StorePool, open_pool
 from ..store.operation import run
-from ..store.pool import ConnectionPool
 from ..store.queries import ping
 from .probes import acl_remedy, probe_features, probe_hit, probe_records
 from .result import Diagnostic
@@ -47,7 +47,7 @@ def run_checks(
     try:
         config = Config.load(*sources, store_given=store is not None)
         target = config.redis_url if store is None else store
-        pool = ConnectionPool(target, timeout=config.timeout, durability=config.durability)
+        pool = open_pool(target, timeout=config.timeout, durability=config.durability)
     except ConfigurationError as error:
         yield Diagnostic("failure", "settings", str(error), "correct it, and run doctor again")
         return
@@ -115,7 +115,7 @@ def _check_metrics_dir(config: Config) -> Iterator[Diagnostic]:
 
 
 def _check_store(
-    config: Config, pool: ConnectionPool, target: str | redis.Redis
+    config: Config, pool: StorePool, target: str | redis.Redis
 ) -> Iterator[Diagnostic]:
     url = config.redacted_url
     started_at = time.perf_counter()

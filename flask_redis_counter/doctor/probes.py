@@ -13,10 +13,10 @@ from ..config.config import Config
 from ..counter import RedisCounter
 from ..errors import CounterError, OutcomeUnknownError, StoreError
 from ..store.acl import FEATURES, acl_rules, probe_channel, probe_rights
+from ..store.cluster_pool import StorePool, open_pool
 from ..store.keys import counter_key
 from ..store.operation import run
-from ..store.pool import ConnectionPool
-from ..store.url import split_url
+from ..store.url import parse_cluster_url, split_url
 from ..validation import required_replicas
 from .result import Diagnostic
 
@@ -27,7 +27,7 @@ _FURTHER = ("changes", "transfer", "confirmation")
 
 
 def probe_features(
-    config: Config, store: ConnectionPool, target: str | redis.Redis
+    config: Config, store: StorePool, target: str | redis.Redis
 ) -> Iterator[Diagnostic]:
     """Run each command that the features need.
 
@@ -36,7 +36,7 @@ def probe_features(
     key = counter_key(config.prefix, f"doctor-{secrets.token_hex(8)}")
     try:
         errors = run(probe_rights(key), store.read)
-        with closing(ConnectionPool(target, timeout=config.timeout)) as subscriber:
+        with closing(open_pool(target, timeout=config.timeout)) as subscriber:
             errors |= run(probe_channel(key), subscriber.read)
     except StoreError as error:
         yield Diagnostic("warning", "rights", f"cannot be tested: {error}", _READ_LOG)
@@ -133,6 +133,7 @@ def _used_features(config: Config) -> list[str]:
         "changes": config.admin_key is not None,
         "fsync": config.durability == "fsync",
         "replica": required_replicas(config.durability) > 0,
+        "cluster": parse_cluster_url(config.redis_url) is not None,
     }
     return ["hits", "days", "names", "information", *(name for name, on in switches.items() if on)]
 

@@ -9,9 +9,9 @@ from ..config.config import Config
 from ..counting.safety import UNKNOWN_SAFE_AFTER
 from ..errors import StoreError
 from ..series import now
+from ..store.cluster_pool import StorePool
 from ..store.info import durability_warnings, parse_server, read_info
 from ..store.operation import Operation, gather, run
-from ..store.pool import ConnectionPool
 from ..store.server_state import replica_offsets
 from ..validation import required_replicas
 from .result import Diagnostic
@@ -37,7 +37,7 @@ DURABILITY: Mapping[str, tuple[str, str]] = {
 }
 
 
-def check_state(config: Config, pool: ConnectionPool) -> Iterator[Diagnostic]:
+def check_state(config: Config, pool: StorePool) -> Iterator[Diagnostic]:
     """Read the server's state and its settings, and yield the results of all checks of them."""
     try:
         info = run(_read_info(), pool.read)

@@ -12,9 +12,9 @@ from ..errors import SpoolError, StoreError
 from ..forking import ForkSafe
 from ..log_throttle import LogThrottle
 from ..store.backoff import Backoff
+from ..store.cluster_pool import StorePool
 from ..store.confirmation import Confirmation
 from ..store.operation import run
-from ..store.pool import ConnectionPool
 from ..validation import Durability
 from .spool import Spool
 
@@ -33,7 +33,7 @@ _replayers: WeakKeyDictionary[Spool, Replayer] = WeakKeyDictionary()
 
 def get_replayer(
     spool: Spool,
-    pool: ConnectionPool,
+    pool: StorePool,
     metrics: HitMetrics,
     journal: Journal,
     durability: Durability,
@@ -66,7 +66,7 @@ class Replayer(ForkSafe):
     def __init__(
         self,
         spool: Spool,
-        pool: ConnectionPool,
+        pool: StorePool,
         metrics: HitMetrics,
         journal: Journal,
         confirmation: Confirmation,

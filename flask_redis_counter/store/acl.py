@@ -87,6 +87,11 @@ FEATURES = {
             "info wait",
             "set, delete and imports do not wait for replicas, and a failover may undo them",
         ),
+        _feature(
+            "cluster",
+            "cluster|info cluster|slots asking eval exists zadd zcard zrem zscore",
+            "the cluster's nodes are not found, or counters are not created",
+        ),
         _feature("replica", "wait", "COUNTER_DURABILITY=replica does not work"),
     )
 }
@@ -159,6 +164,9 @@ def _probe_commands(keys: CounterKeys) -> dict[str, Command]:
         "time": ("TIME",),
         "info": ("INFO", "server"),
         "config|get": ("CONFIG GET", "appendfsync"),
+        "cluster|info": ("CLUSTER INFO",),
+        "cluster|slots": ("CLUSTER SLOTS",),
+        "asking": ("ASKING",),
         "wait": ("WAIT", 0, 1),
         "waitaof": ("WAITAOF", 0, 0, 1),
     }

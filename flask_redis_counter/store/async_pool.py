@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -20,6 +20,7 @@ from .connections import (
     check_fsync,
     pack_commands,
 )
+from .keys import ready_key
 from .replies import REJECTIONS, is_reconnect_reply, make_rejection, must_reconnect
 
 #: Limit of open connections.
@@ -38,6 +39,8 @@ class AsyncConnectionPool:
     :ivar attempt_timeout: seconds for connecting, and again for the replies.
     """
 
+    is_cluster = False
+
     def __init__(
         self, factory: ConnectionFactory, *, timeout: float, durability: Durability
     ) -> None:
@@ -49,7 +52,7 @@ class AsyncConnectionPool:
         self._idle: deque[Any] = deque()
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
 
-    async def read(self, commands: Sequence[Command]) -> list[Any]:
+    async def read(self, commands: Sequence[Command], near: str | None = None) -> list[Any]:
         """Send commands that change nothing; raises the errors of ``ConnectionPool.read``."""
         try:
             return await self._send_with_retry(commands, any)
@@ -57,7 +60,7 @@ class AsyncConnectionPool:
             raise StoreUnavailableError(str(error)) from error.__cause__
 
     async def execute(
-        self, commands: Sequence[Command], deadline: float | None = None
+        self, commands: Sequence[Command], deadline: float | None = None, near: str | None = None
     ) -> list[Any]:
         """Send commands in one round trip, as ``ConnectionPool.execute``; raises its errors.
 
@@ -93,7 +96,7 @@ class AsyncConnectionPool:
         return await self.round_trip(lambda _: commands, deadline)
 
     async def round_trip(
-        self, prepare: Callable[[str], Sequence[Command]], deadline: float
+        self, prepare: Callable[[str], Sequence[Command]], deadline: float, near: str = ""
     ) -> list[Any]:
         """Get a connection, send commands on it, and return the replies.
 
@@ -162,6 +165,14 @@ class AsyncConnectionPool:
                 if is_stale:
                     await self.close()  # idle connections lead to the same server
         return replies
+
+    def lane(self, key: str) -> Hashable:
+        """Return what the keys of one server have in common: here all of them."""
+        return None
+
+    async def ready_keys(self, prefix: str) -> list[str]:
+        """Return for each server a key that is never set."""
+        return [ready_key(prefix)]
 
     async def close(self) -> None:
         """Close the idle connections; the pool stays usable, and connects again."""

@@ -23,8 +23,9 @@ from ..errors import (
 )
 from ..log_throttle import warn_once
 from .causes import find_cause
+from .cluster import ClusterError
 from .sentinels import NoMasterError
-from .server_state import IDENTITY_PROBE, parse_history, parse_sections
+from .server_state import IDENTITY_PROBE, is_cluster_node, parse_history, parse_sections
 from .target import describe_option, parse_target
 
 Command: TypeAlias = Sequence[str | bytes | int]
@@ -52,8 +53,9 @@ class ConnectionFactory:
     its role, because a Sentinel may not know yet of a failover.
 
     :param target: a URL (``redis://``, ``rediss://``, ``unix://``, ``valkey://``, ``valkeys://``,
-        ``redis+sentinel://``, ``rediss+sentinel://``) or a client of redis-py, whose address and
-        credentials are copied; the client itself is not changed.
+        ``redis+sentinel://``, ``rediss+sentinel://``, ``redis+cluster://``, ``rediss+cluster://``)
+        or a client of redis-py, whose address and credentials are copied; the client itself is not
+        changed. Of a cluster, a connection leads to any node.
     :param library: :mod:`redis` or :mod:`redis.asyncio`.
     :param timeout: seconds that connecting and each reply may take; None: the caller has timeouts.
     :raises ConfigurationError: the URL is invalid, or the target is not a client of the library.
@@ -62,6 +64,9 @@ class ConnectionFactory:
     def __init__(self, target: object, library: ModuleType, timeout: float | None) -> None:
         parsed = parse_target(target, library)
         self._sentinels = parsed.sentinels
+        # A target with an address is one node of a cluster.
+        self._cluster = parsed.cluster
+        self._is_any_node = parsed.cluster is not None and "host" not in parsed.kwargs
         kwargs = parsed.kwargs | {
             "retry": library.retry.Retry(NoBackoff(), 0),
             "retry_on_timeout": False,
@@ -128,6 +133,8 @@ class ConnectionFactory:
 
     def _addresses(self, timeout: float) -> list[dict[str, Any]]:
         """Return options with the store's address, the best ones first."""
+        if self._cluster is not None and self._is_any_node:
+            return [{"host": host, "port": port} for host, port in self._cluster.nodes()]
         if self._sentinels is None:
             return [{}]
         masters = self._sentinels.wait_for_masters(timeout)
@@ -141,15 +148,23 @@ class ConnectionFactory:
                 f"the Sentinels name {connection.host}:{connection.port}, which is a replica",
                 "wait until they have agreed on a master, or read their log",
             )
+        if self._cluster is None and is_cluster_node(info):
+            raise ClusterError(
+                f"{connection.host}:{connection.port} is a node of a cluster",
+                "write redis+cluster:// instead of redis:// in REDIS_URL",
+            )
         connection.history = parse_history(info)
 
     @property
     def may_switch(self) -> bool:
-        """Whether Sentinels name the store, so that its address may change."""
-        return self._sentinels is not None
+        """Whether the store's address may change: Sentinels name it, or it is any of a cluster."""
+        return self._sentinels is not None or self._is_any_node
 
     def is_current(self, connection: Any) -> bool:
         """Return whether a connection leads to the store; False after a switch of the master."""
+        if self._cluster is not None and self._is_any_node:
+            known = self._cluster.masters()
+            return not known or (connection.host, connection.port) in self._cluster.nodes()
         if self._sentinels is None:
             return True
         masters = self._sentinels.masters()
@@ -161,7 +176,7 @@ class ConnectionFactory:
         :param error: raised by the attempt to connect.
         :param seconds: the timeout of the attempt.
         """
-        if isinstance(error, NoMasterError):
+        if isinstance(error, NoMasterError | ClusterError):
             cause, remedy = str(error), error.remedy
         else:
             cause, remedy = find_cause(error, secure=self._secure)

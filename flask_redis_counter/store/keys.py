@@ -21,6 +21,9 @@ from ..validation import check_name
 #: fits. The hash of a longer one takes no more memory.
 MAX_PLAIN_KEY = 40
 
+# After the prefix, in keys that all counters share.
+_SHARED = "{}"
+
 
 def counter_key(prefix: str, name: object) -> str:
     """Return the key of a counter.
@@ -53,6 +56,27 @@ def name_from_channel(channel: str) -> str:
 def names_key(prefix: str) -> str:
     """Return the key of the sorted set with the names of all counters."""
     return f"{prefix}{{}}:names"
+
+
+def shared_names_key(key: str) -> str:
+    """Return the key of the names of all counters from the key of a counter."""
+    return names_key(key.partition("{")[0])
+
+
+def local_key(key: str, counter: str) -> str:
+    """Return a key that all counters share as one of the hash slot of a counter.
+
+    Other keys are returned as they are.
+
+    :param counter: key of the counter.
+    """
+    _, found, rest = key.partition(_SHARED)
+    return f"{counter}{rest}" if found else key
+
+
+def is_shared(key: str) -> bool:
+    """Return whether all counters share a key."""
+    return _SHARED in key
 
 
 def rates_key(prefix: str) -> str:

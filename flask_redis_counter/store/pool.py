@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.exceptions import RedisError, ResponseError
@@ -33,11 +33,25 @@ from .connections import (
     check_fsync,
     pack_commands,
 )
+from .keys import ready_key
 from .replies import REJECTIONS, is_reconnect_reply, make_rejection, must_reconnect
 from .target import Target
 
 #: Maximum concurrent attempts to connect. Another one starts only if the others hang.
 MAX_CONNECTORS = 16
+
+
+class Part(NamedTuple):
+    """A server of a store.
+
+    :ivar name: distinguishes it from the others.
+    :ivar pool: connections to it.
+    :ivar owns: returns whether it has a key; None: it has all.
+    """
+
+    name: str
+    pool: ConnectionPool
+    owns: Callable[[str], bool] | None = None
 
 
 class ConnectionPool(ForkSafe):
@@ -49,6 +63,8 @@ class ConnectionPool(ForkSafe):
     :ivar attempt_timeout: seconds for connecting, and again for the replies.
     :raises ConfigurationError: the URL is invalid, or the target is not a client of redis-py.
     """
+
+    is_cluster = False
 
     def __init__(
         self,
@@ -64,9 +80,10 @@ class ConnectionPool(ForkSafe):
         super().__init__()
         self.enter()
 
-    def read(self, commands: Sequence[Command]) -> list[Any]:
+    def read(self, commands: Sequence[Command], near: str | None = None) -> list[Any]:
         """Send commands that change nothing, so that no outcome is unknown.
 
+        :param near: a key, for a :class:`.ClusterPool`.
         :raises StoreUnavailableError: no connection or no reply in time.
         :raises StoreRejectedError: the server rejects all commands (loading, no authentication).
         """
@@ -75,13 +92,16 @@ class ConnectionPool(ForkSafe):
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error.__cause__
 
-    def execute(self, commands: Sequence[Command], deadline: float | None = None) -> list[Any]:
+    def execute(
+        self, commands: Sequence[Command], deadline: float | None = None, near: str | None = None
+    ) -> list[Any]:
         """Send commands in one round trip; an error reply is a StoreRejectedError in the list.
 
         Raises the errors of :meth:`round_trip`.
 
         :param deadline: end of the round trip, by :func:`time.monotonic`; None: that of a call
             that begins now.
+        :param near: a key, for a :class:`.ClusterPool`.
         """
         if deadline is not None and time.monotonic() > deadline - self.attempt_timeout:
             raise StoreUnavailableError("no time left to send the command")
@@ -108,12 +128,15 @@ class ConnectionPool(ForkSafe):
                 return replies
         return self.round_trip(lambda _: commands, deadline)
 
-    def round_trip(self, prepare: Callable[[str], Sequence[Command]], deadline: float) -> list[Any]:
+    def round_trip(
+        self, prepare: Callable[[str], Sequence[Command]], deadline: float, near: str = ""
+    ) -> list[Any]:
         """Get a connection, send commands on it, and return the replies.
 
         :param prepare: called with the server's history when there is a connection; returns the
             commands.
         :param deadline: end of both steps, by :func:`time.monotonic`.
+        :param near: a key, for a :class:`.ClusterPool`.
         :raises StoreUnavailableError: nothing was sent.
         :raises StoreRejectedError: the server rejects all commands (loading, no
             authentication).
@@ -152,6 +175,18 @@ class ConnectionPool(ForkSafe):
                 if is_stale:
                     self.close()  # idle connections lead to the same server
         return replies
+
+    def lane(self, key: str) -> Hashable:
+        """Return what the keys of one server have in common: here all of them."""
+        return None
+
+    def parts(self) -> list[Part]:
+        """Return the servers: this one."""
+        return [Part("", self)]
+
+    def ready_keys(self, prefix: str) -> list[str]:
+        """Return for each server a key that is never set."""
+        return [ready_key(prefix)]
 
     def close(self) -> None:
         """Close the idle connections; the pool stays usable, and connects again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,8 @@ from ..series import SeriesPoint, Unit, bucket_starts
 from ..validation import Durability, required_replicas
 from .confirmation import Confirmation
 from .connections import Command
-from .keys import CounterKeys, counter_key, names_key, ready_key
+from .keys import CounterKeys, names_key
+from .listing import create_listed, delete_listed
 from .operation import Operation
 from .replies import parse_integer, raise_for_error, translate_error, translate_script_error
 from .scripts import DELETE, SET
@@ -54,18 +55,34 @@ def read_many(keys: Mapping[str, str], default: Any, invalid: Any) -> Operation[
     return values
 
 
-def set_value(key: str, value: int, limit: int, if_absent: bool) -> Operation[int | None]:
+def set_value(
+    key: str, value: int, limit: int, if_absent: bool, is_cluster: bool
+) -> Operation[int | None]:
     """Set a counter; return its old value, None if it did not exist.
 
     :param limit: create it only while there are fewer counters.
     :param if_absent: raise :class:`CounterExistsError` if it exists.
+    :param is_cluster: whether the store is a cluster.
     """
+    if is_cluster:
+        return (yield from create_listed(key, limit, lambda it: _set(key, value, it, if_absent)))
+    return (yield from _set(key, value, limit, if_absent))
+
+
+def _set(key: str, value: int, limit: int, if_absent: bool) -> Operation[int | None]:
     (reply,) = yield [SET.eval((key, CounterKeys(key).names), value, limit, int(if_absent))]
     return _parse_old_value(reply, key)
 
 
-def delete(key: str) -> Operation[int | None]:
-    """Delete a counter and its records; return its old value, None if it did not exist."""
+def delete(key: str, is_cluster: bool) -> Operation[int | None]:
+    """Delete a counter and its records; return its old value, None if it did not exist.
+
+    :param is_cluster: whether the store is a cluster.
+    """
+    return (yield from delete_listed(key, _delete(key)) if is_cluster else _delete(key))
+
+
+def _delete(key: str) -> Operation[int | None]:
     (reply,) = yield [DELETE.eval(CounterKeys(key).all())]
     return _parse_old_value(reply, key)
 
@@ -145,26 +162,27 @@ def ping() -> Operation[None]:
     raise_for_error(reply)
 
 
-def check_ready(prefix: str, durability: Durability, attempt_timeout: float) -> Operation[None]:
+def check_ready(
+    prefix: str, durability: Durability, attempt_timeout: float, keys: Sequence[str]
+) -> Operation[None]:
     """Check whether the store would take a hit, without counting.
 
     Sends the commands of a hit with arguments that change nothing: a server checks its role, its
     memory, its disk, its replicas and the user's rights before it checks arguments.
 
     :param attempt_timeout: seconds that a round trip may take.
+    :param keys: for each server a key that is never set.
     :raises StoreRejectedError: the store would reject a hit.
     """
-    key = ready_key(prefix)
-    commands: list[Command] = [
-        ("SET", key, "", "XX"),
-        ("INCRBY", key, "nothing"),
-        ("EVALSHA", "0" * 40, 0),
-        *((name, key) for name in ("MGET", "GET")),
-        # Keys of two hash slots, as in a hit: a cluster rejects them.
-        ("EXISTS", counter_key(prefix, "ready"), names_key(prefix)),
-        ("ZCARD", names_key(prefix)),
-        ("EXPIRE", key, 1),
-    ]
+    commands: list[Command] = [("ZCARD", names_key(prefix))]
+    for key in keys:
+        commands += [
+            ("SET", key, "", "XX"),
+            ("INCRBY", key, "nothing"),
+            ("EVALSHA", "0" * 40, 1, key),
+            *((name, key) for name in ("MGET", "GET", "EXISTS")),
+            ("EXPIRE", key, 1),
+        ]
     needed = required_replicas(durability)
     if needed:
         commands += Confirmation(durability, attempt_timeout).commands

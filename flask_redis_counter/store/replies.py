@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
@@ -79,7 +80,7 @@ def make_rejection(error: Exception) -> StoreRejectedError:
     if isinstance(error, AuthenticationError) or "unauthenticated" in str(error):
         message += " (correct the user name and the password; in a URL write % as %25, # as %23)"
     if isinstance(error, ClusterCrossSlotError):
-        message += " (Redis Cluster is not supported: use a server without cluster-enabled)"
+        message += " (the server is a node of a cluster: write redis+cluster:// in REDIS_URL)"
     rejection = StoreRejectedError(message)
     rejection.__cause__ = error
     return rejection
@@ -157,5 +158,7 @@ def is_transient(error: BaseException | None) -> bool:
     if isinstance(error, AuthenticationError):
         return False
     return (
-        isinstance(error, TryAgainError) or str(error).startswith("BUSY ") or must_reconnect(error)
+        isinstance(error, TryAgainError | AskError)
+        or str(error).startswith("BUSY ")
+        or must_reconnect(error)
     )

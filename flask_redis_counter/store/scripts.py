@@ -57,5 +57,8 @@ SET = Script("set.lua")
 #: Deletes a counter.
 DELETE = Script("delete.lua")
 
+#: Lists the name of a counter.
+LIST = Script("list.lua")
+
 #: Imports a counter from a source.
 IMPORT = Script("import.lua")

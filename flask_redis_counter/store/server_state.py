@@ -66,6 +66,40 @@ def parse_sections(replies: Sequence[Any]) -> dict[str, str]:
     return info
 
 
+# Fields of several servers that are added; the smallest value is the one that matters; texts of
+# which the first in the alphabet (0, err) is the worse.
+_SUMS = ("used_memory", "maxmemory", "connected_clients")
+_MINIMA = ("uptime_in_seconds", "rdb_last_save_time")
+_WORST = ("aof_enabled", "aof_last_write_status", "rdb_last_bgsave_status")
+
+
+def merge_sections(replies: Sequence[bytes]) -> bytes:
+    """Return one section of INFO for that of each of several servers.
+
+    Fields that differ are left out, except the memory in use and its limit, which are added, states
+    of the disk, of which the worst remains, and the replicas of the server that has the fewest.
+    """
+    if len(replies) == 1:
+        return replies[0]
+    infos = [parse_info(reply) for reply in replies]
+    merged = {
+        name: text
+        for name, text in infos[0].items()
+        if all(info.get(name) == text for info in infos)
+    }
+    for name in infos[0].keys() & {*_SUMS, *_MINIMA, *_WORST}:
+        texts = [info.get(name, "0") for info in infos]
+        if name in _WORST:
+            merged[name] = min(texts)
+        else:
+            merged[name] = str((sum if name in _SUMS else min)(map(int, texts)))
+    if policies := {info.get("maxmemory_policy", "noeviction") for info in infos} - {"noeviction"}:
+        merged["maxmemory_policy"] = min(policies)
+    fewest = min(infos, key=lambda info: len(replica_offsets(info)))
+    merged |= {name: text for name, text in fewest.items() if _is_replica(name)}
+    return "".join(f"{name}:{text}\r\n" for name, text in merged.items()).encode()
+
+
 def parse_history(info: Mapping[str, str]) -> str:
     """Return the history of a server from its sections ``server`` and ``replication``.
 
@@ -79,6 +113,11 @@ def parse_history(info: Mapping[str, str]) -> str:
     return f"{run_id}:{replication_id}" if was_replica else run_id
 
 
+def is_cluster_node(info: Mapping[str, str]) -> bool:
+    """Return whether a server is in cluster mode, from its section ``server``."""
+    return "cluster" in (info.get("redis_mode"), info.get("server_mode"))
+
+
 def replica_offsets(info: Mapping[str, str]) -> list[int]:
     """Return the bytes that each replica has acknowledged, from the section ``replication``.
 
@@ -88,9 +127,13 @@ def replica_offsets(info: Mapping[str, str]) -> list[int]:
     """
     offsets: dict[tuple[str | None, str | None], int] = {}
     for name, text in info.items():
-        if name.startswith("slave") and name[5:].isdigit():
+        if _is_replica(name):
             fields = dict(field.partition("=")[::2] for field in text.split(","))
             address, offset = (fields.get("ip"), fields.get("port")), fields.get("offset", "")
             if fields.get("state") == "online" and offset.isdigit():
                 offsets[address] = min(int(offset), offsets.get(address, int(offset)))
     return list(offsets.values())
+
+
+def _is_replica(name: str) -> bool:
+    return name.startswith("slave") and name[5:].isdigit()

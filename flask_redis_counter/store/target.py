@@ -19,8 +19,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ..errors import ConfigurationError
+from .cluster import ASK_TIMEOUT as CLUSTER_ASK_TIMEOUT
+from .cluster import Address, Cluster
 from .sentinels import ASK_TIMEOUT, Sentinels
-from .url import check_url, parse_sentinel_url
+from .url import check_url, parse_cluster_url, parse_sentinel_url
 
 _CERT_REQS = ("none", "optional", "required")
 
@@ -36,11 +38,18 @@ class Target:
     :ivar connection_class: class of redis-py.
     :ivar kwargs: its arguments; without host and port if there are Sentinels.
     :ivar sentinels: the Sentinels that name the store's address; None: ``kwargs`` has it.
+    :ivar cluster: the cluster, or the one that the address is a node of.
     """
 
     connection_class: Any
     kwargs: dict[str, Any]
     sentinels: Sentinels | None = None
+    cluster: Cluster | None = None
+
+    def at(self, address: Address) -> Target:
+        """Return the target of a node of the cluster."""
+        host, port = address
+        return replace(self, kwargs={**self.kwargs, "host": host, "port": port})
 
 
 def parse_target(target: object, library: ModuleType) -> Target:
@@ -55,14 +64,19 @@ def parse_target(target: object, library: ModuleType) -> Target:
         found = _parse_url(check_url(target), library)
     elif isinstance(target, library.Redis):
         found = _parse_pool(target.connection_pool, library)
+    elif isinstance(target, library.RedisCluster):
+        found = _parse_cluster(target, library)
     else:
-        problem = f"{_describe_type(target)} is not a URL or a {library.__name__}.Redis"
+        problem = (
+            f"{_describe_type(target)} is not a URL, a {library.__name__}.Redis or a "
+            f"{library.__name__}.RedisCluster"
+        )
         raise ConfigurationError("store", problem + _remedy_for(target))
     _check_options(found.kwargs, secure=issubclass(found.connection_class, library.SSLConnection))
     return found
 
 
-def thread_target(client: redis.asyncio.Redis) -> Target | None:
+def thread_target(client: redis.asyncio.Redis | redis.asyncio.RedisCluster) -> Target | None:
     """Return the target of a client for asyncio, for threads; None if its class has no twin."""
     found = parse_target(client, redis.asyncio)
     twin = _THREAD_CLASSES.get(found.connection_class)
@@ -79,6 +93,9 @@ _THREAD_CLASSES: dict[type, type] = {
 def _parse_url(url: str, library: ModuleType) -> Target:
     if url.startswith("valkey"):
         url = f"redis{url.removeprefix('valkey')}"
+    if (nodes := parse_cluster_url(url)) is not None:
+        pool = _pool_from_url(nodes.store_url, library)
+        return _make_cluster_target(pool.connection_class, _own_options(pool), nodes.nodes, library)
     if (parts := parse_sentinel_url(url)) is None:
         return _parse_pool(_pool_from_url(url, library), library)
     pool = _pool_from_url(parts.store_url, library)
@@ -96,6 +113,40 @@ def _parse_url(url: str, library: ModuleType) -> Target:
 
 
 _ADDRESS = ("host", "port")
+
+# Options of a client of a cluster that its connections take.
+_NODE_OPTIONS = ("username", "password", "credential_provider", "client_name", "socket_keepalive")
+
+
+def _parse_cluster(client: Any, library: ModuleType) -> Target:
+    manager = client.nodes_manager
+    kwargs = {
+        name: option
+        for name, option in manager.connection_kwargs.items()
+        if name in _NODE_OPTIONS or name.startswith("ssl_")
+    }
+    nodes = [*manager.startup_nodes.values(), *manager.nodes_cache.values()]
+    options = manager.connection_kwargs
+    is_secure = bool(options.get("ssl")) or options.get("connection_class") is library.SSLConnection
+    connection_class = library.SSLConnection if is_secure else library.Connection
+    addresses = dict.fromkeys((node.host, int(node.port)) for node in nodes)
+    return _make_cluster_target(connection_class, kwargs, tuple(addresses), library)
+
+
+def _make_cluster_target(
+    connection_class: Any,
+    kwargs: dict[str, Any],
+    nodes: Sequence[Address],
+    library: ModuleType,
+) -> Target:
+    kwargs = _without(kwargs, (*_ADDRESS, "db"))
+    is_secure = issubclass(connection_class, library.SSLConnection)
+    _check_options(kwargs, secure=is_secure)
+    wanted = ("username", "password", "credential_provider", *_SHARED_OPTIONS, "ssl_")
+    options = {name: option for name, option in kwargs.items() if name.startswith(wanted)}
+    return Target(
+        connection_class, kwargs, cluster=_share_cluster(options, nodes, secure=is_secure)
+    )
 
 
 def _pool_from_url(url: str, library: ModuleType) -> Any:
@@ -148,6 +199,7 @@ def _sentinel_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 # Weak, so that the Sentinels of counters that are gone are not asked any more.
 _shared: weakref.WeakValueDictionary[str, Sentinels] = weakref.WeakValueDictionary()
+_shared_clusters: weakref.WeakValueDictionary[str, Cluster] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
 
@@ -174,6 +226,28 @@ def _share_sentinels(
             ]
             names = [f"{each['host']}:{each['port']}" for each in given]
             found = _shared[key] = Sentinels(connectors, names, service, secure=secure)
+        return found
+
+
+def _share_cluster(
+    options: Mapping[str, Any], nodes: Sequence[Address], *, secure: bool
+) -> Cluster:
+    """Return the cluster with these options: one object for all counters of a process."""
+    key = repr((secure, sorted(nodes), sorted(options.items(), key=repr)))
+    with _lock:
+        found = _shared_clusters.get(key)
+        if found is None:
+            connect = partial(
+                redis.SSLConnection if secure else redis.Connection,
+                **options,
+                socket_timeout=CLUSTER_ASK_TIMEOUT,
+                socket_connect_timeout=CLUSTER_ASK_TIMEOUT,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+            )
+            found = _shared_clusters[key] = Cluster(
+                lambda address: connect(host=address[0], port=address[1]), nodes, secure=secure
+            )
         return found
 
 

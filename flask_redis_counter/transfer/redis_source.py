@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 from ..errors import CounterError, NotAnIntegerError, StoreRejectedError
+from ..store.cluster_pool import open_pool
 from ..store.operation import Operation, run
-from ..store.pool import ConnectionPool
 from ..store.replies import parse_integer, raise_for_error
 from ..store.url import describe_address
 from ..validation import check_name
@@ -25,12 +25,12 @@ class RedisSource:
     :param url: URL of the server.
     :param timeout: seconds that one read may take.
     :ivar address: server without credentials: ``host:port/db``, or socket path and db, or the
-        Sentinels' addresses with service and db.
+        Sentinels' addresses with service and db, or those of a cluster's nodes.
     :raises ConfigurationError: the URL is malformed.
     """
 
     def __init__(self, url: str, *, timeout: float = 10) -> None:
-        self._store = ConnectionPool(url, timeout=timeout)
+        self._store = open_pool(url, timeout=timeout)
         self.address: str = describe_address(url)
 
     def size(self) -> int:
@@ -38,7 +38,7 @@ class RedisSource:
 
         :raises StoreError: the server did not answer in time, or rejected the command.
         """
-        return run(_count_keys(), self._store.read)
+        return sum(run(_count_keys(), part.pool.read) for part in self._store.parts())
 
     def scan(
         self,
@@ -58,9 +58,7 @@ class RedisSource:
         """
         seen: set[bytes] = set()  # SCAN may return the same key twice
         key_by_name: dict[str, str] = {}
-        cursor = b"0"
-        while True:
-            cursor, page = run(_scan(cursor, pattern), self._store.read)
+        for page in self._scan_pages(pattern):
             keys = [key for key in dict.fromkeys(page) if key not in seen]
             seen.update(keys)
             for record in self.read_keys(keys, strip_prefix):
@@ -74,8 +72,15 @@ class RedisSource:
                     problem = f"{first!r} has the same counter name, {record.name!r}"
                     yield InvalidRecord(f"key {record.source_key!r:.200}", problem)
             on_progress(PAGE_SIZE)
-            if cursor == b"0":
-                return
+
+    def _scan_pages(self, pattern: str) -> Iterator[list[bytes]]:
+        """Yield pages of the keys of each server."""
+        for part in self._store.parts():
+            cursor, page = run(_scan(b"0", pattern), part.pool.read)
+            yield page
+            while cursor != b"0":
+                cursor, page = run(_scan(cursor, pattern), part.pool.read)
+                yield page
 
     def read_keys(
         self, keys: Sequence[bytes], strip_prefix: str = "", name: str | None = None

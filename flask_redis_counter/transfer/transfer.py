@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import redis
@@ -19,11 +20,12 @@ from ..errors import (
 )
 from ..limits import Limits
 from ..series import current_hour
+from ..store.cluster_pool import StorePool, open_pool
 from ..store.confirmation import confirm
 from ..store.connections import Command
 from ..store.keys import CounterKeys, counter_key, counter_pattern, name_from_key, names_key
+from ..store.listing import create_listed
 from ..store.operation import Operation, gather, run
-from ..store.pool import ConnectionPool
 from ..store.queries import names
 from ..store.replies import parse_integer, raise_for_error, translate_error
 from ..store.scripts import IMPORT
@@ -71,10 +73,14 @@ class Transfer:
     """
 
     def __init__(
-        self, store: str | redis.Redis, *, prefix: str = DEFAULT_PREFIX, timeout: float = 10
+        self,
+        store: str | redis.Redis | redis.RedisCluster,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        timeout: float = 10,
     ) -> None:
         self.prefix: str = check_prefix(prefix)
-        self._store = ConnectionPool(store, timeout=timeout)
+        self._store = open_pool(store, timeout=timeout)
 
     def size(self) -> int:
         """Return the number of counters.
@@ -135,12 +141,7 @@ class Transfer:
         limit = Limits(max_counters).counter_limit
         self._run(_load_script())
         for batch in _split_batches(records):
-            calls = (
-                import_counter(
-                    counter_key(self.prefix, record.name), record, source, on_conflict, limit
-                )
-                for record in batch
-            )
+            calls = (self._import(record, source, on_conflict, limit) for record in batch)
             imported = confirm(gather(*calls), "memory", self._store.attempt_timeout)
             for record, result in zip(batch, self._run(imported), strict=True):
                 if not isinstance(result, CounterError):
@@ -149,6 +150,16 @@ class Transfer:
                     yield ImportResult(record.name, "refused", result)
                 else:
                     raise result
+
+    def _import(
+        self, record: CounterRecord, source: str, on_conflict: OnConflict, limit: int
+    ) -> Operation[ImportStatus]:
+        key = counter_key(self.prefix, record.name)
+        if not self._store.is_cluster:
+            return import_counter(key, record, source, on_conflict, limit)
+        return create_listed(
+            key, limit, lambda limit: import_counter(key, record, source, on_conflict, limit)
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -163,16 +174,8 @@ class Transfer:
     def _find_unlisted(self) -> Iterator[InvalidRecord]:
         """Find counters that are missing from the list of names, and so from the export."""
         found: set[str] = set()
-        cursor = 0
-        while True:
-            try:
-                cursor, missing = self._run(_scan_unlisted(self.prefix, cursor))
-            except StoreRejectedError as error:
-                yield InvalidRecord(
-                    "the list of names", f"cannot check whether it is complete: {error}"
-                )
-                return
-            for name in missing:
+        try:
+            for name in self._scan_unlisted():
                 if name not in found:
                     found.add(name)
                     yield InvalidRecord(
@@ -180,18 +183,30 @@ class Transfer:
                         "missing from the list of names, and not exported: hit or set it once "
                         "with this package, and run flask-redis-counter doctor",
                     )
-            if cursor == 0:
-                return
+        except StoreRejectedError as error:
+            problem = f"cannot check whether it is complete: {error}"
+            yield InvalidRecord("the list of names", problem)
+
+    def _scan_unlisted(self) -> Iterator[str]:
+        for part in self._store.parts():
+            cursor = -1
+            while cursor != 0:
+                scan = _scan_names(self.prefix, max(cursor, 0))
+                cursor, scanned = run(scan, partial(self._execute, store=part.pool))
+                yield from self._run(_find_unlisted(self.prefix, scanned))
 
     def _run(self, operation: Operation[_T]) -> _T:
         return run(operation, self._execute)
 
-    def _execute(self, commands: list[Command]) -> list[Any]:
-        """Send commands until they are answered. They may be repeated: all are idempotent."""
+    def _execute(self, commands: list[Command], store: StorePool | None = None) -> list[Any]:
+        """Send commands until they are answered. They may be repeated: all are idempotent.
+
+        :param store: the server that gets them; None: that of their keys.
+        """
         deadline = time.monotonic() + OUTAGE_TIMEOUT
         while True:
             try:
-                return self._store.execute(commands)
+                return (store or self._store).execute(commands)
             except StoreError as error:
                 is_rejected = isinstance(error, StoreRejectedError)
                 if is_rejected and not isinstance(error.__cause__, BusyLoadingError):
@@ -220,18 +235,21 @@ def _count_names(prefix: str) -> Operation[int]:
     return int(reply)
 
 
-def _scan_unlisted(prefix: str, cursor: int) -> Operation[tuple[int, list[str]]]:
-    """Scan a page of keys; return the next cursor, and the counters missing from the names."""
+def _scan_names(prefix: str, cursor: int) -> Operation[tuple[int, list[str]]]:
+    """Scan a page of a server's keys; return the next cursor, and the names of counters."""
     (reply,) = yield [("SCAN", cursor, "MATCH", counter_pattern(prefix), "COUNT", 1000)]
     raise_for_error(reply)
     next_cursor, keys = reply
-    found = [name for name in (name_from_key(key.decode()) for key in keys) if NAME.fullmatch(name)]
+    names = (name_from_key(key.decode()) for key in keys)
+    return int(next_cursor), [name for name in names if NAME.fullmatch(name)]
+
+
+def _find_unlisted(prefix: str, found: list[str]) -> Operation[list[str]]:
+    """Return those of the names that are missing from the list."""
     if not found:
-        return int(next_cursor), []
+        return []
     scores = yield [("ZSCORE", names_key(prefix), name) for name in found]
-    return int(next_cursor), [
-        name for name, score in zip(found, scores, strict=True) if score is None
-    ]
+    return [name for name, score in zip(found, scores, strict=True) if score is None]
 
 
 def _load_script() -> Operation[None]:

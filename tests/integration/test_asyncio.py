@@ -24,7 +24,7 @@ async def wait_until_sent(counter):
     """Wait until a batch was sent."""
     async with asyncio.timeout(5):
         while (
-            batch := counter._loops.get().dispatcher._batcher.in_flight
+            batch := counter._loops.get().lanes.get("")._batcher.in_flight
         ) is None or not batch.is_sent:
             await asyncio.sleep(0)
 
@@ -91,8 +91,8 @@ def test_cancelled_tasks_do_not_block_the_counter(server, client):
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
             check(outcomes, await counter.value("visits"))
-            assert counter._loops.get().dispatcher._batcher.in_flight is None
-            assert not counter._loops.get().dispatcher._batcher.pending()
+            assert counter._loops.get().lanes.get("")._batcher.in_flight is None
+            assert not counter._loops.get().lanes.get("")._batcher.pending()
             return (await counter.hit("visits")).value
 
     assert asyncio.run(count()) == int(client.get(KEY))
@@ -327,7 +327,7 @@ def test_batch_whose_sender_is_cancelled_is_unknown(server, client):
             await asyncio.to_thread(sleeps, server, 0.2)
             hit = asyncio.create_task(counter.hit("visits"))
             await wait_until_sent(counter)
-            await cancel(counter._loops.get().dispatcher._sender_task)
+            await cancel(counter._loops.get().lanes.get("")._sender_task)
             await hit
 
     result = outcome_of_run(count)

@@ -197,7 +197,7 @@ def test_enum_members_are_accepted(counter, client):
 )
 def test_unsupported_store_is_refused(store):
     """RedisCounter raises ConfigurationError at once if the store is not a URL or a client."""
-    with pytest.raises(ConfigurationError, match="is not a URL or"):
+    with pytest.raises(ConfigurationError, match="is not a URL, a redis"):
         RedisCounter(store)
 
 

@@ -256,7 +256,7 @@ def test_fork_in_c_does_not_inherit_held_locks(server, client):
         held = threading.Event(), threading.Event()
 
         def hold():
-            with counter._dispatcher._lock, counter._pool._lock, counter.metrics._lock:
+            with counter._lanes.get("")._lock, counter._pool._lock, counter.metrics._lock:
                 held[0].set()
                 held[1].wait(30)
 

@@ -55,7 +55,9 @@ def test_interrupted_leader_is_replaced(server, client, monkeypatch):
         first = pool.submit(counter.hit, "visits")
         assert begun.wait(10)
         calls = [pool.submit(outcome, lambda: counter.hit("visits")) for _ in range(7)]
-        wait_until(lambda: len(counter._dispatcher._batcher._queue) == 7, what="seven queued hits")
+        wait_until(
+            lambda: len(counter._lanes.get("")._batcher._queue) == 7, what="seven queued hits"
+        )
         go_on.set()
         with pytest.raises(Interrupted):
             first.result(10)
@@ -108,7 +110,7 @@ assert len(set(acknowledged)) == len(acknowledged), "returned twice"
 assert len(acknowledged) <= stored <= len(acknowledged) + unknown, (stored, len(outcomes), unknown)
 assert acknowledged, "nothing counted"
 assert counter.hit("visits").value == stored + 1, "stuck"
-assert counter._dispatcher._batcher.in_flight is None
+assert counter._lanes.get("")._batcher.in_flight is None
 print("settled", False in outcomes)
 """
 

@@ -27,7 +27,8 @@ SCREENED = {
 @pytest.fixture
 def features(client):
     """The features that this server supports."""
-    return [name for name in FEATURES if name != "fsync" or knows_waitaof(client)]
+    left_out = {"cluster"} if knows_waitaof(client) else {"cluster", "fsync"}
+    return [name for name in FEATURES if name not in left_out]
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_other_urls_have_no_sentinels():
         ("redis+sentinel://one/s/0/1", "has a database"),
         ("redis+sentinel://one/s?sentinel_tls=yes", "has a sentinel_tls"),
         ("redis+sentinel://me:p/w@one/s", "has a / in its user name or password"),
-        ("redis://one:1,two:2/0", "has several hosts: for Sentinels"),
+        ("redis://one:1,two:2/0", "has several hosts: write redis"),
         ("redis://one:99999/0", "has a port"),
     ],
 )

@@ -1,0 +1,256 @@
+"""Connection pools for the masters of a cluster, for threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import redis
+
+from ..errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from ..forking import ForkSafe
+from ..validation import Durability
+from .cluster import Address, Cluster, ClusterError
+from .connections import ATTEMPT_SHARE, Command
+from .keys import ready_key
+from .pool import ConnectionPool, Part
+from .routing import Route, localize, spread
+from .target import Target, parse_target
+
+
+class ClusterPool(ForkSafe):
+    """Connections to the masters of a cluster: a :class:`ConnectionPool` for each.
+
+    :param target: has a cluster.
+    :param timeout: seconds that one call may take.
+    :param durability: checked on each new connection.
+    :ivar attempt_timeout: seconds for connecting, and again for the replies.
+    """
+
+    is_cluster = True
+
+    def __init__(
+        self, target: Target, *, timeout: float, durability: Durability = "memory"
+    ) -> None:
+        assert target.cluster is not None  # noqa: S101
+        self.attempt_timeout = timeout * ATTEMPT_SHARE
+        self._target = target
+        self._cluster: Cluster = target.cluster
+        self._timeout = timeout
+        self._durability: Durability = durability
+        super().__init__()
+        self.enter()
+
+    def read(self, commands: Sequence[Command], near: str | None = None) -> list[Any]:
+        """Send commands that change nothing, each to the node of its key.
+
+        Raises the errors of :meth:`ConnectionPool.read`.
+
+        :param near: a key; its node gets the commands if none of them has a key.
+        """
+        deadline = time.monotonic() + self._timeout
+        try:
+            return self._spread(commands, near, deadline, _read)
+        except OutcomeUnknownError as error:
+            raise StoreUnavailableError(str(error)) from error.__cause__
+
+    def execute(
+        self, commands: Sequence[Command], deadline: float | None = None, near: str | None = None
+    ) -> list[Any]:
+        """Send commands, each to the node of its key; see :meth:`ConnectionPool.execute`."""
+        deadline = time.monotonic() + self._timeout if deadline is None else deadline
+        if time.monotonic() > deadline - self.attempt_timeout:
+            raise StoreUnavailableError("no time left to send the command")
+        return self._spread(commands, near, deadline, _execute)
+
+    def round_trip(
+        self, prepare: Callable[[str], Sequence[Command]], deadline: float, near: str = ""
+    ) -> list[Any]:
+        """Send commands to the node of a key; see :meth:`ConnectionPool.round_trip`.
+
+        Commands with keys of another node are answered with a redirection.
+
+        :param near: the key.
+        """
+        self._wait_for_map(deadline)
+        address, asking = self._cluster.owner(near) or (self._cluster.nodes()[0], False)
+        step = AskingCommands(prepare, asking)
+        try:
+            replies = self._node(address).round_trip(step.prepare, deadline)
+        except StoreError as error:
+            self._cluster.refresh()
+            raise self._explain(error, address) from error.__cause__
+        return step.note(self._cluster, replies, address)
+
+    def lane(self, key: str) -> Address | None:
+        """Return what the keys of one master have in common."""
+        return self._cluster.find_owner(key)
+
+    def parts(self) -> list[Part]:
+        """Return the masters."""
+        self._wait_for_map(time.monotonic() + self._timeout)
+        owns = self._cluster.owns
+        return [
+            Part(f"{host}:{port}", self._node((host, port)), partial(owns, (host, port)))
+            for host, port in self._cluster.masters()
+        ]
+
+    def ready_keys(self, prefix: str) -> list[str]:
+        """Return for each master a key of its slots that is never set."""
+        self._wait_for_map(time.monotonic() + self._timeout)
+        return find_ready_keys(self._cluster, prefix)
+
+    def close(self) -> None:
+        """Close the idle connections; the pool stays usable, and connects again."""
+        self.enter()
+        for node in list(self._nodes.values()):
+            node.close()
+
+    def _reset(self) -> None:
+        self._nodes: dict[Address, ConnectionPool] = {}
+
+    def _node(self, address: Address) -> ConnectionPool:
+        self.enter()
+        found = self._nodes.get(address)
+        if found is None:
+            found = self._nodes.setdefault(
+                address,
+                ConnectionPool(
+                    self._target.at(address), timeout=self._timeout, durability=self._durability
+                ),
+            )
+        return found
+
+    def _spread(
+        self,
+        commands: Sequence[Command],
+        near: str | None,
+        deadline: float,
+        send: Callable[[ConnectionPool, Sequence[Command], float], list[Any]],
+    ) -> list[Any]:
+        self._wait_for_map(deadline)
+        steps = spread(self._cluster, commands, near)
+        routes, delay = next(steps)
+        while True:
+            if delay:
+                time.sleep(max(0.0, min(delay, deadline - time.monotonic())))
+            results = [self._send(route, deadline, send) for route in routes]
+            try:
+                routes, delay = steps.send(results)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+
+    def _send(
+        self,
+        route: Route,
+        deadline: float,
+        send: Callable[[ConnectionPool, Sequence[Command], float], list[Any]],
+    ) -> list[Any] | StoreError:
+        step = AskingCommands(lambda _: route.commands, route.asking)
+        try:
+            return step.strip(send(self._node(route.address), step.prepare(""), deadline))
+        except StoreError as error:
+            return self._explain(error, route.address)
+
+    def _wait_for_map(self, deadline: float) -> None:
+        if self._cluster.masters():
+            return
+        try:
+            self._cluster.wait(min(self.attempt_timeout, deadline - time.monotonic()))
+        except ClusterError as error:
+            raise make_unavailable(error, self.attempt_timeout) from error
+
+    def _explain(self, error: StoreError, address: Address) -> StoreError:
+        return explain_address(error, address, self._cluster)
+
+
+class AskingCommands:
+    """Commands of one round trip, after ``ASKING`` if their slot is being moved to the node."""
+
+    def __init__(self, prepare: Callable[[str], Sequence[Command]], asking: bool) -> None:
+        self._prepare = prepare
+        self._asking = asking
+
+    def prepare(self, history: str) -> list[Command]:
+        """Return the commands."""
+        commands = [localize(command) for command in self._prepare(history)]
+        if not self._asking:
+            return commands
+        return [part for command in commands for part in (("ASKING",), command)]
+
+    def strip(self, replies: list[Any]) -> list[Any]:
+        """Return the replies to the commands themselves."""
+        return replies[1::2] if self._asking else replies
+
+    def note(self, cluster: Cluster, replies: list[Any], address: Address) -> list[Any]:
+        """Let the cluster learn from the replies, and return them."""
+        stripped = self.strip(replies)
+        for reply in stripped:
+            cluster.note_reply(reply, address)
+        return stripped
+
+
+def find_ready_keys(cluster: Cluster, prefix: str) -> list[str]:
+    """Return for each master a key of its slots that is never set."""
+    found: dict[Address, str] = {}
+    number = 0
+    while len(found) < len(cluster.masters()) and number < 100_000:
+        key = f"{ready_key(prefix)}:{number}"
+        owner = cluster.owner(key)
+        if owner is not None:
+            found.setdefault(owner[0], key)
+        number += 1
+    return list(found.values())
+
+
+def make_unavailable(error: ClusterError, seconds: float) -> StoreUnavailableError:
+    """Return an error that says why there is no slot map."""
+    message = f"no connection to the store within {seconds * 1000:.0f} ms: {error}"
+    unavailable = StoreUnavailableError(f"{message}: {error.remedy}" if error.remedy else message)
+    unavailable.remedy = error.remedy
+    return unavailable
+
+
+def explain_address(error: StoreError, address: Address, cluster: Cluster) -> StoreError:
+    """Return the error of a node, with its address."""
+    text = f"{address[0]}:{address[1]}: {error}"
+    if isinstance(error, StoreUnavailableError) and address not in cluster.seeds:
+        text += (
+            "; the cluster announces this address: if this machine cannot reach it, set "
+            "cluster-announce-ip or cluster-announce-hostname on its nodes"
+        )
+    explained = type(error)(text)
+    if isinstance(error, StoreUnavailableError) and isinstance(explained, StoreUnavailableError):
+        explained.remedy = error.remedy
+    explained.__cause__ = error.__cause__
+    return explained
+
+
+def _read(pool: ConnectionPool, commands: Sequence[Command], _: float) -> list[Any]:
+    return pool.read(commands)
+
+
+def _execute(pool: ConnectionPool, commands: Sequence[Command], deadline: float) -> list[Any]:
+    return pool.execute(commands, deadline)
+
+
+#: Connections to a store.
+StorePool: TypeAlias = ConnectionPool | ClusterPool
+
+
+def open_pool(
+    target: str | redis.Redis | redis.RedisCluster | Target,
+    *,
+    timeout: float,
+    durability: Durability = "memory",
+) -> StorePool:
+    """Return a pool for a store: one server, or a cluster.
+
+    :raises ConfigurationError: the URL is invalid, or the target is not a client of redis-py.
+    """
+    parsed = parse_target(target, redis)
+    if parsed.cluster is not None:
+        return ClusterPool(parsed, timeout=timeout, durability=durability)
+    return ConnectionPool(parsed, timeout=timeout, durability=durability)

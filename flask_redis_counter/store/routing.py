@@ -1,0 +1,194 @@
+"""Commands for a cluster: which node each is for, and under which keys.
+
+On a cluster, a script may only use keys of one hash slot. So the keys that all counters share are
+replaced in the scripts' arguments by keys of the counter's own slot (:func:`.local_key`). The names
+of all counters are listed under the shared key as well, by :mod:`.listing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from redis.exceptions import ClusterDownError, TryAgainError
+
+from ..errors import OutcomeUnknownError, StoreError, StoreRejectedError, StoreUnavailableError
+from .backoff import Backoff
+from .cluster import Address, Cluster
+from .connections import Command
+from .keys import is_shared, local_key
+from .server_state import merge_sections
+
+#: Redirections of one command that are followed.
+MAX_REDIRECTIONS = 8
+
+#: Delay before a command is repeated whose slot is being moved: a key of it was on the way.
+BACKOFF = Backoff(0.005, 0.05)
+
+_SCRIPTS = ("EVALSHA", "EVAL")
+
+#: Commands without a key that belong to others on the same connection, and those of a server. The
+#: rest have a key as their first argument.
+_ATTACHED = frozenset(("WAIT", "WAITAOF", "SCRIPT LOAD"))
+_KEYLESS = _ATTACHED | frozenset(
+    (
+        "PING",
+        "INFO",
+        "CONFIG GET",
+        "TIME",
+        "ASKING",
+        "SCAN",
+        "DBSIZE",
+        "CLUSTER INFO",
+        "CLUSTER SLOTS",
+    )
+)
+
+
+def find_key(command: Command) -> str | bytes | None:
+    """Return the key that decides which node gets a command; None if any may."""
+    name = str(command[0])
+    if name in _SCRIPTS:
+        return str(command[3]) if command[2] else None
+    key = None if name in _KEYLESS else command[1]
+    return key if key is None or isinstance(key, bytes) else str(key)
+
+
+def localize(command: Command) -> Command:
+    """Return a command whose keys have one hash slot.
+
+    :param command: a script's keys begin with that of a counter, or are all shared.
+    """
+    if command[0] not in _SCRIPTS or not command[2]:
+        return command
+    end = 3 + int(command[2])
+    counter, *others = map(str, command[3:end])
+    if is_shared(counter):
+        return command
+    return (*command[:4], *(local_key(key, counter) for key in others), *command[end:])
+
+
+@dataclass(slots=True)
+class Route:
+    """Commands for one node.
+
+    :ivar address: address of the node.
+    :ivar asking: whether the slots are being moved to it.
+    :ivar places: the commands' places in the list that was given.
+    :ivar commands: the commands.
+    """
+
+    address: Address
+    asking: bool
+    places: list[int] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+
+
+#: Yields routes, and the seconds to wait before they are taken; gets the result of each, its
+#: replies or the error; returns the replies in the order of the commands.
+Spread: TypeAlias = Generator[tuple[list[Route], float], list[list[Any] | StoreError], list[Any]]
+
+
+def spread(cluster: Cluster, commands: Sequence[Command], near: str | None) -> Spread:
+    """Send each command to the node of its key, and follow redirections.
+
+    A command without a key goes to the node of ``near``. Without it, confirmations (``WAIT``) and
+    scripts to load go to the nodes that get others, and the rest to all masters.
+
+    :raises StoreUnavailableError: nothing was executed.
+    :raises OutcomeUnknownError: a node did not answer; perhaps some commands were executed.
+    """
+    commands = [localize(command) for command in commands]
+    replies: list[Any] = [None] * len(commands)
+    merged: dict[int, list[Any]] = {}
+    waiting = list(range(len(commands)))
+    executed = False
+    delay = 0.0
+    for attempt in range(MAX_REDIRECTIONS):
+        try:
+            routes = _plan(cluster, commands, waiting, near)
+        except StoreUnavailableError as error:
+            raise _explain(error, executed) from error.__cause__
+        results = yield routes, delay
+        waiting = []
+        for route, result in zip(routes, results, strict=True):
+            if isinstance(result, StoreError):
+                cluster.refresh()
+                raise _explain(result, executed) from result.__cause__
+            for place, reply in zip(route.places, result, strict=True):
+                is_keyless = find_key(commands[place]) is None
+                if cluster.note_reply(reply, route.address) or _is_moving(reply):
+                    waiting.append(place)
+                elif not is_keyless:
+                    executed = True
+                if is_keyless:
+                    merged.setdefault(place, []).append(reply)
+                replies[place] = reply
+        if not waiting:
+            break
+        # Confirmations of the commands that are sent again.
+        waiting += [place for place in merged if place not in waiting]
+        delay = BACKOFF.delay(attempt + 1)
+    for place, several in merged.items():
+        replies[place] = _merge(str(commands[place][0]), several)
+    return replies
+
+
+def _explain(error: StoreError, executed: bool) -> StoreError:
+    """Return an error of one node as that of all commands."""
+    if executed and isinstance(error, StoreUnavailableError):
+        return OutcomeUnknownError(f"some nodes have answered; then: {error}")
+    return error
+
+
+def _is_moving(reply: Any) -> bool:
+    error = reply.__cause__ if isinstance(reply, StoreRejectedError) else None
+    return isinstance(error, TryAgainError | ClusterDownError)
+
+
+def _plan(
+    cluster: Cluster, commands: Sequence[Command], places: Sequence[int], near: str | None
+) -> list[Route]:
+    routes: dict[tuple[Address, bool], Route] = {}
+
+    def find_route(address: Address, asking: bool = False) -> Route:
+        return routes.setdefault((address, asking), Route(address, asking))
+
+    def find_owner(key: str | bytes) -> Route:
+        return find_route(*(cluster.owner(key) or (cluster.nodes()[0], False)))
+
+    keys = {place: find_key(commands[place]) for place in places}
+    used = [find_owner(key) for key in keys.values() if key is not None]
+    if near is not None:
+        used.append(find_owner(near))
+    for place in sorted(places):
+        command, key = commands[place], keys[place]
+        if key is not None:
+            targets = [find_owner(key)]
+        elif near is not None and command[0] not in _ATTACHED:
+            targets = [find_owner(near)]
+        elif used and command[0] in _ATTACHED:
+            targets = list(routes.values())
+        else:
+            targets = [find_route(address) for address in cluster.masters()]
+        for route in targets:
+            route.places.append(place)
+            route.commands.append(command)
+    return [route for route in routes.values() if route.commands]
+
+
+def _merge(name: str, replies: list[Any]) -> Any:
+    """Return one reply for those of several nodes to a command without a key."""
+    for reply in replies:
+        if isinstance(reply, StoreRejectedError):
+            return reply
+    if name == "WAIT":
+        return min(replies)
+    if name == "WAITAOF":
+        return [min(numbers) for numbers in zip(*replies, strict=True)]
+    if name == "INFO":
+        return merge_sections(replies)
+    if name == "CONFIG GET":  # of several policies, not the strictest
+        return next((reply for reply in replies if reply[1:] != [b"always"]), replies[0])
+    return replies[0]

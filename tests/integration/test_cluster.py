@@ -1,0 +1,474 @@
+"""Counters on a cluster: three masters with a replica each."""
+
+import asyncio
+import secrets
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+import redis
+import redis.asyncio
+import requests
+from click.testing import CliRunner
+
+from flask_redis_counter import (
+    AsyncRedisCounter,
+    HitSpooledError,
+    Limits,
+    OutcomeUnknownError,
+    RateLimit,
+    RedisCounter,
+    Spool,
+    StoreError,
+)
+from flask_redis_counter.cli.main import main
+from flask_redis_counter.doctor.checks import run_checks
+from flask_redis_counter.errors import (
+    CounterNotFoundError,
+    RateLimitExceededError,
+    StoreRejectedError,
+    StoreUnavailableError,
+    TooManyCountersError,
+)
+from flask_redis_counter.store.acl import FEATURES, acl_rules
+from flask_redis_counter.store.cluster import key_slot
+from flask_redis_counter.store.subscriber import CounterSubscriber
+from flask_redis_counter.testing import ClusterGroup, wait_until
+from flask_redis_counter.transfer import CounterRecord, Transfer
+
+from .conftest import PROGRAMS
+
+#: Names of counters on all masters.
+NAMES = [f"counter-{number}" for number in range(30)]
+
+
+@pytest.fixture(scope="module")
+def cluster(kind, tmp_path_factory):
+    """A cluster whose nodes stay up."""
+    if kind not in PROGRAMS:
+        pytest.skip("the cluster runs as processes")
+    with ClusterGroup(tmp_path_factory.mktemp("cluster"), binary=PROGRAMS[kind]()) as group:
+        yield group
+
+
+@pytest.fixture
+def group(kind, tmp_path):
+    """A cluster whose nodes a test may kill."""
+    if kind not in PROGRAMS:
+        pytest.skip("the cluster runs as processes")
+    with ClusterGroup(tmp_path, binary=PROGRAMS[kind]()) as group:
+        yield group
+
+
+@pytest.fixture
+def prefix():
+    """A prefix of keys that no other test uses."""
+    return f"{secrets.token_hex(4)}:"
+
+
+@pytest.fixture
+def counter(cluster, prefix):
+    """A counter on the cluster."""
+    with RedisCounter(cluster.url, timeout=2, prefix=prefix) as counter:
+        yield counter
+
+
+def key(name, prefix="counter:"):
+    """Return the key of a counter."""
+    return f"{prefix}{{{name}}}"
+
+
+def test_hits_values_and_names(counter, cluster):
+    """Counters of all masters are hit, read and listed."""
+    for number, name in enumerate(NAMES):
+        for _ in range(number % 3):
+            counter.hit(name)
+        assert counter.hit(name).value == number % 3 + 1
+    assert counter.values(NAMES) == {name: n % 3 + 1 for n, name in enumerate(NAMES)}
+    assert counter.names() == sorted(NAMES)
+    owners = {cluster.owner(key(name, counter.prefix)).port for name in NAMES}
+    assert len(owners) == 3
+
+
+def test_concurrent_hits(counter):
+    """Hits of many threads on counters of all masters have distinct values."""
+    with ThreadPoolExecutor(16) as pool:
+        hits = list(pool.map(counter.hit, [name for name in NAMES for _ in range(20)]))
+    for name in NAMES:
+        assert sorted(hit.value for hit in hits if hit.name == name) == list(range(1, 21))
+
+
+def test_asyncio(cluster, prefix):
+    """The same with asyncio, by a URL and by a ready client."""
+
+    async def count(store, prefix):
+        async with AsyncRedisCounter(store, timeout=2, prefix=prefix) as counter:
+            hits = await asyncio.gather(*(counter.hit(name) for name in NAMES for _ in range(5)))
+            assert await counter.names() == sorted(NAMES)
+            assert await counter.set("counter-1", 7) == len(hits) // len(NAMES)
+            assert await counter.delete("counter-2") == len(hits) // len(NAMES)
+            await counter.check_ready()
+            return await counter.values(NAMES)
+
+    values = asyncio.run(count(cluster.url, prefix))
+    assert values == dict.fromkeys(NAMES, 5) | {"counter-1": 7, "counter-2": 0}
+
+    async def count_with_client():
+        async with redis.asyncio.RedisCluster("127.0.0.1", cluster.nodes[0].port) as client:
+            return await count(client, f"{prefix}client:")
+
+    assert asyncio.run(count_with_client()) == values
+
+
+def test_ready_client(cluster, prefix):
+    """A counter takes the addresses of a ready client."""
+    with (
+        redis.RedisCluster("127.0.0.1", cluster.nodes[0].port) as client,
+        RedisCounter(client, timeout=2, prefix=prefix) as other,
+    ):
+        assert [other.hit(name).value for name in NAMES] == [1] * len(NAMES)
+
+
+def test_set_reset_and_delete(counter):
+    """A counter is set and deleted, and its name with it."""
+    assert counter.set("a", 5) is None
+    assert counter.hit("a").value == 6
+    assert counter.reset("a") == 6
+    assert counter.names() == ["a"]
+    assert counter.delete("a") == 0
+    assert counter.delete("a") is None
+    assert counter.names() == []
+    assert counter.hit("a").value == 1
+    assert counter.names() == ["a"]
+
+
+def test_limit_of_the_number_of_counters(counter):
+    """The limit holds for the whole cluster, also for concurrent hits."""
+    limits = Limits(max_counters=10)
+
+    def create(name):
+        try:
+            return counter.hit(name, limits=limits).value
+        except TooManyCountersError:
+            return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        values = list(pool.map(create, NAMES))
+    assert sorted(values) == [0] * (len(NAMES) - 10) + [1] * 10
+    assert len(counter.names()) == 10
+    [kept] = [name for name in counter.names() if name in NAMES][:1]
+    assert counter.hit(kept, limits=limits).value == 2
+    with pytest.raises(TooManyCountersError):
+        counter.set("another", 1, max_counters=10)
+    with pytest.raises(CounterNotFoundError):
+        counter.hit("another", limits=Limits(max_counters=0))
+
+
+def test_idempotency_keys_visitors_and_series(counter):
+    """Keys, visitors, days and hours work as on one server."""
+    for name in NAMES[:6]:
+        assert counter.hit(name, 3, idempotency_key="k", visitor="x").value == 3
+        again = counter.hit(name, 3, idempotency_key="k", visitor="x")
+        assert (again.value, again.replayed) == (3, True)
+        assert counter.hit(name, visitor="y").value == 4
+        [*_, today] = counter.series(name, days=2)
+        assert (today.hits, today.visitors) == (4, 2)
+        assert sum(hour.hits for hour in counter.series(name, unit="hour", days=2)) == 4
+    page = counter.overview(after="", limit=4, days=1)
+    assert [(one.name, one.value) for one in page.counters] == [
+        (name, 4) for name in sorted(NAMES[:6])[:4]
+    ]
+    assert page.more
+    assert page.store.memory > 0
+
+
+def test_rate_limit_is_for_each_counter(counter):
+    """The rate limit of a client holds for each counter by itself."""
+    limits = Limits(rate=RateLimit(2, 60))
+    for name in NAMES[:4]:
+        for value in (1, 2):
+            assert counter.hit(name, client="x", limits=limits).value == value
+        with pytest.raises(RateLimitExceededError):
+            counter.hit(name, client="x", limits=limits)
+        assert counter.hit(name, client="y", limits=limits).value == 3
+
+
+def test_transfer(cluster, prefix):
+    """Counters are imported, exported, and imported again without counting twice."""
+    records = [CounterRecord(name, number + 1) for number, name in enumerate(NAMES)]
+    with Transfer(cluster.url, timeout=2, prefix=prefix) as transfer:
+        made = [result.status for result in transfer.import_records(records, "test")]
+        assert made == ["made"] * len(NAMES)
+        again = {result.status for result in transfer.import_records(records, "test")}
+        assert again == {"unchanged"}
+        assert transfer.size() == len(NAMES)
+        exported = {record.name: record.value for record in transfer.export_records()}
+        assert exported == {record.name: record.value for record in records}
+        with pytest.raises(TooManyCountersError):
+            list(transfer.import_records([CounterRecord("more", 1)], "test", max_counters=30))
+
+
+def test_export_names_unlisted_counters(cluster, prefix):
+    """An export names the counters that another client has made, on all masters."""
+    with redis.RedisCluster("127.0.0.1", cluster.nodes[0].port) as client:
+        for name in NAMES[:8]:
+            client.incr(key(name, prefix))
+    with Transfer(cluster.url, timeout=2, prefix=prefix) as transfer:
+        problems = [str(record) for record in transfer.export_records()]
+    assert len(problems) == 8
+    assert all("missing from the list of names" in problem for problem in problems)
+
+
+def test_spool_is_replayed(cluster, prefix, tmp_path):
+    """Spooled hits on counters of all masters count once, and their names are listed."""
+    spool = Spool(tmp_path / "spool")
+    with RedisCounter(cluster.url, timeout=2, prefix=prefix, spool=spool) as spooling:
+        for name in NAMES:
+            for _ in range(3):
+                with pytest.raises(HitSpooledError):
+                    spooling.hit(name, ask=False)
+        wait_until(lambda: spool.pending_hits() == 0, what="an empty spool")
+        assert spooling.values(NAMES) == dict.fromkeys(NAMES, 3)
+        wait_until(lambda: spooling.names() == sorted(NAMES), what="all names")
+
+
+def test_check_ready_asks_all_masters(group):
+    """check_ready fails if one master cannot take hits."""
+    with RedisCounter(group.url, timeout=2) as counter:
+        counter.check_ready()
+        counter.ping()
+        group.nodes[1].signal(signal.SIGSTOP)
+        with pytest.raises(StoreError):
+            counter.check_ready()
+        group.nodes[1].signal(signal.SIGCONT)
+
+
+def test_hits_continue_during_a_failover_of_one_shard(group):
+    """Only the counters of the dead master fail until its replica is promoted; none is lost."""
+    dead = group.nodes[0]
+    mine = [name for name in NAMES if group.owner(key(name)) is dead]
+    others = [name for name in NAMES if name not in mine]
+    with RedisCounter(group.url, timeout=1) as counter:
+        acknowledged, unknown = dict.fromkeys(NAMES, 0), dict.fromkeys(NAMES, 0)
+        ended = Event()
+
+        def visit(names):
+            failed = 0
+            while not ended.is_set():
+                for name in names:
+                    try:
+                        counter.hit(name)
+                        acknowledged[name] += 1
+                    except OutcomeUnknownError:
+                        unknown[name] += 1
+                        failed += 1
+                    except StoreError:
+                        failed += 1
+            return failed
+
+        with ThreadPoolExecutor(2) as pool:
+            visits = [pool.submit(visit, names) for names in (mine, others)]
+            wait_until(lambda: min(acknowledged.values()) > 20, what="hits")
+            dead.kill()
+            before = dict(acknowledged)
+            group.wait_for_failover(dead)
+            wait_until(
+                lambda: all(acknowledged[n] > before[n] + 20 for n in NAMES), what="more hits"
+            )
+            ended.set()
+            failed = [visit.result() for visit in visits]
+        assert failed[0] > 0, "the failover had no effect"
+        assert failed[1] == 0, "hits of another shard failed"
+        wait_until(lambda: not len(counter.journal), timeout=20, what="an empty journal")
+        for name, value in counter.values(NAMES).items():
+            assert acknowledged[name] <= value <= acknowledged[name] + unknown[name], name
+
+
+def test_planned_failover_loses_nothing(group):
+    """Hits continue while the roles of a master and its replica are switched."""
+    with RedisCounter(group.url, timeout=2) as counter:
+        for turn in range(3):
+            for name in NAMES:
+                assert counter.hit(name).value == turn + 1
+            group.fail_over(group.owner(key(NAMES[turn])))
+        assert counter.values(NAMES) == dict.fromkeys(NAMES, 3)
+
+
+def test_slots_are_moved_under_load(group):
+    """Each hit counts once while hash slots move from one master to another and back."""
+    names = NAMES[:6]
+    with RedisCounter(group.url, timeout=5) as counter:
+        acknowledged = dict.fromkeys(names, 0)
+        ended = Event()
+
+        def visit(name):
+            while not ended.is_set():
+                assert counter.hit(name).value == acknowledged[name] + 1
+                acknowledged[name] += 1
+
+        with ThreadPoolExecutor(len(names)) as pool:
+            visits = [pool.submit(visit, name) for name in names]
+            wait_until(lambda: min(acknowledged.values()) > 20, what="hits")
+            for target in (*group.masters(), group.add_master()):
+                for name in names:
+                    if group.owner(key(name)) is not target:
+                        group.move_slot(key_slot(key(name)), target)
+                before = dict(acknowledged)
+                wait_until(
+                    lambda before=before: all(acknowledged[n] > before[n] + 10 for n in names),
+                    what="hits after the move",
+                )
+            ended.set()
+            for visit in visits:
+                visit.result()
+        assert counter.values(names) == acknowledged
+
+
+def test_cluster_url_for_a_plain_server(own_server):
+    """The error says to write redis://."""
+    url = own_server.url.replace("redis://", "redis+cluster://")
+    with RedisCounter(url, timeout=1) as counter:
+        with pytest.raises(StoreUnavailableError, match="not in cluster mode: write redis://"):
+            counter.hit("visits")
+        with pytest.raises(StoreUnavailableError, match="not in cluster mode: write redis://"):
+            counter.names()
+
+
+def test_plain_url_for_a_cluster(cluster):
+    """The error says to write redis+cluster://, for hits, reads and the check."""
+    with RedisCounter(cluster.nodes[0].url, timeout=1) as counter:
+        for call in (lambda: counter.hit("a"), counter.names, counter.check_ready):
+            with pytest.raises(StoreUnavailableError, match=r"write redis\+cluster:// instead"):
+                call()
+    with (
+        Transfer(cluster.nodes[0].url, timeout=1) as transfer,
+        pytest.raises(StoreError, match=r"write redis\+cluster://"),
+    ):
+        transfer.size()
+
+
+def test_dead_cluster():
+    """The error says that no node answers."""
+    with (
+        RedisCounter("redis+cluster://127.0.0.1:1,127.0.0.1:2", timeout=1) as counter,
+        pytest.raises(StoreUnavailableError, match="no node of the cluster answers"),
+    ):
+        counter.hit("visits")
+
+
+def test_slots_without_a_master(group):
+    """The error names the slots that nobody serves, and the command that repairs the cluster."""
+    name = NAMES[0]
+    owner = group.owner(key(name))
+    for node in (*group.replicas(owner), owner):
+        node.kill()
+    with RedisCounter(group.url, timeout=1) as counter, pytest.raises(StoreError):
+        counter.hit(name)
+
+
+def test_cluster_of_one_server(kind, tmp_path):
+    """A single server in cluster mode works; without INFO, the error names the URL to write."""
+    with ClusterGroup(tmp_path, binary=PROGRAMS[kind](), masters=1, replicas=0) as group:
+        with RedisCounter(group.url, timeout=2) as counter:
+            assert [counter.hit(name).value for name in NAMES] == [1] * len(NAMES)
+            assert counter.names() == sorted(NAMES)
+        client = group.client(group.nodes[0])
+        client.acl_setuser(
+            "blind", enabled=True, nopass=True, keys="*", channels="*", commands=["+@all", "-info"]
+        )
+        blind = group.nodes[0].url.replace("redis://", "redis://blind:x@")
+        with RedisCounter(blind, timeout=2) as counter:
+            with pytest.raises(StoreRejectedError, match=r"write redis\+cluster:// in REDIS_URL"):
+                counter.hit("another")
+            assert counter.value("another", None) is None
+
+
+def test_live_values(cluster, prefix):
+    """A subscriber is notified of hits on counters of all masters."""
+
+    async def listen():
+        seen = []
+        subscriber = CounterSubscriber(cluster.url, seen.append)
+        for name in NAMES:
+            subscriber.subscribe(key(name, prefix))
+        async with AsyncRedisCounter(cluster.url, timeout=2, prefix=prefix) as counter:
+            async with asyncio.timeout(20):
+                while len(set(seen)) < len(NAMES):  # the confirmations of the subscriptions
+                    await asyncio.sleep(0.01)
+                seen.clear()
+                await asyncio.gather(*(counter.hit(name) for name in NAMES))
+                while len(set(seen)) < len(NAMES):
+                    await asyncio.sleep(0.01)
+        subscriber.close()
+
+    asyncio.run(listen())
+
+
+def test_commands(cluster, prefix, tmp_path):
+    """Commands work on a cluster."""
+
+    def run(*arguments, code=0):
+        settings = {"REDIS_URL": cluster.url, "COUNTER_PREFIX": prefix, "COUNTER_TIMEOUT": "2"}
+        result = CliRunner().invoke(main, arguments, env=settings)
+        assert result.exit_code == code, result.output
+        return result.output
+
+    for name in NAMES:
+        assert run("hit", name) == "1\n"
+    assert run("watch", NAMES[0], "--times", "1") == f"{NAMES[0]} 1\n"
+    told = run("doctor")
+    assert "failure" not in told
+    exported = tmp_path / "counters.json"
+    run("export", str(exported))
+    for name in NAMES:
+        run("delete", name)
+    run("import", str(exported))
+    assert [run("get", name) for name in NAMES] == ["1\n"] * len(NAMES)
+    for number in range(5):
+        owner = cluster.owner(f"{prefix}plain{number}")
+        cluster.client(owner).set(f"{prefix}plain{number}", number)
+    run("import", "--redis", cluster.url, "--match", f"{prefix}plain*", "--strip", prefix)
+    assert [run("get", f"plain{number}") for number in range(5)] == [f"{n}\n" for n in range(5)]
+
+
+def test_acl_rules_are_sufficient(cluster, prefix):
+    """A user with the rules of all features counts and changes; doctor names a missing right."""
+    features = [name for name in FEATURES if name != "fsync"]
+    rules = acl_rules(prefix, features).split()
+    settings = {"COUNTER_PREFIX": prefix, "COUNTER_TIMEOUT": "2"}
+
+    def make_url(name, *rules):
+        for node in cluster.nodes:
+            cluster.client(node).execute_command("ACL", "SETUSER", name, "on", "nopass", *rules)
+        return cluster.url.replace("redis+cluster://", f"redis+cluster://{name}:x@")
+
+    url = make_url("complete", *rules)
+    with RedisCounter(url, timeout=2, prefix=prefix) as counter:
+        for name in NAMES:
+            assert counter.hit(name, visitor="x").value == 1
+        assert counter.set(NAMES[0], 7) == 1
+        assert counter.delete(NAMES[1]) == 1
+        assert len(counter.names()) == len(NAMES) - 1
+    found = list(run_checks({"REDIS_URL": url, **settings}))
+    assert [one for one in found if one.status == "failure"] == []
+    for missing in ("cluster|slots", "asking", "zrem"):
+        url = make_url(f"without-{missing}", *(rule for rule in rules if rule != f"+{missing}"))
+        found = list(run_checks({"REDIS_URL": url, **settings}))
+        told = [f"{one.message}: {one.remedy}" for one in found if one.status == "failure"]
+        named = "CLUSTER SLOTS" if missing == "cluster|slots" else f"+{missing}"
+        assert any(named in line for line in told), (missing, told)
+
+
+def test_service(cluster, prefix, serve):
+    """The service counts on all masters, lists the counters, and reports its state."""
+    settings = {"COUNTER_PREFIX": prefix, "COUNTER_ADMIN_KEY": "sixteen-or-more-characters"}
+    run = serve("--workers=2", REDIS_URL=cluster.url, **settings).ready()
+    assert run.get("/readyz").ok
+    for value in (1, 2):
+        for name in NAMES:
+            response = requests.post(f"{run.url}counters/{name}/hits", timeout=5)
+            assert (response.status_code, response.json()["value"]) == (200, value)
+    assert [counter["name"] for counter in run.get("/counters").json()["counters"]] == sorted(NAMES)
+    for page in ("/", "/stats", f"/counters/{NAMES[0]}", f"/hit/{NAMES[0]}.svg", "/metrics"):
+        assert run.get(page).ok
