@@ -258,7 +258,9 @@ class AsyncRedisCounter(BaseCounter):
         """Check that the store would accept a hit; see :meth:`RedisCounter.check_ready`."""
         pool = self._here().pool
         keys, timeout = await pool.ready_keys(self.prefix), pool.attempt_timeout
-        await self._read(queries.check_ready(self.prefix, self.durability, timeout, keys))
+        await self._read(
+            queries.check_ready(self.prefix, self.durability, timeout, keys, self._is_cluster)
+        )
 
     async def durability_warnings(self) -> list[str]:
         """Return warnings; see :meth:`RedisCounter.durability_warnings`."""
@@ -304,7 +306,8 @@ class AsyncRedisCounter(BaseCounter):
 
     async def _change(self, key: str, operation: Operation[_T]) -> _T:
         pool = self._here().pool
-        confirmed = confirm(operation, self.durability, pool.attempt_timeout)
+        probed = key if self._is_cluster else None
+        confirmed = confirm(operation, self.durability, pool.attempt_timeout, probed)
         deadline = asyncio.get_running_loop().time() + self.timeout
         return await run_async(confirmed, partial(pool.execute, deadline=deadline, near=key))
 

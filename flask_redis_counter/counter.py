@@ -308,7 +308,9 @@ class RedisCounter(BaseCounter):
         :raises StoreError: the store did not answer in time, or would reject a hit.
         """
         keys, timeout = self._pool.ready_keys(self.prefix), self._pool.attempt_timeout
-        self._read(queries.check_ready(self.prefix, self.durability, timeout, keys))
+        self._read(
+            queries.check_ready(self.prefix, self.durability, timeout, keys, self._is_cluster)
+        )
 
     def durability_warnings(self) -> list[str]:
         """Return warnings about settings of the store that may lose acknowledged hits.
@@ -381,7 +383,8 @@ class RedisCounter(BaseCounter):
         super()._reset()
 
     def _change(self, key: str, operation: Operation[_T]) -> _T:
-        confirmed = confirm(operation, self.durability, self._pool.attempt_timeout)
+        probed = key if self._is_cluster else None
+        confirmed = confirm(operation, self.durability, self._pool.attempt_timeout, probed)
         deadline = time.monotonic() + self.timeout
         return run(confirmed, partial(self._pool.execute, deadline=deadline, near=key))
 

@@ -22,7 +22,7 @@ from ..errors import (
 from ..store.backoff import Backoff
 from ..store.confirmation import Confirmation
 from ..store.connections import Command
-from ..store.replies import is_transient, translate_script_error
+from ..store.replies import is_redirection, is_transient, translate_script_error
 from ..store.scripts import HIT, HIT_ONCE
 from .call import ScriptCall, is_behind, is_stale, is_taken
 from .hit import PendingHit
@@ -82,9 +82,10 @@ class Batch:
         self._confirmation = confirmation
         self._journal = journal
         self._history = ""
-        # Keys of counters on which the store lacks earlier calls of the writer, and the entries
+        # Counters on which the store lacks earlier calls of the writer, by their keys, with the
+        # history of the server that said so, and the entries
         # that were sent again before the calls of this batch.
-        self._behind: set[str] = set()
+        self._behind: dict[str, str] = {}
         self._resent: list[Entry] = []
         # None until the batch is first sent; hits that expire before are left out.
         self._calls: list[ScriptCall] | None = None
@@ -125,10 +126,8 @@ class Batch:
     @property
     def near(self) -> str:
         """A key of the server that gets the next attempt. It redirects the calls of others."""
-        calls = self._calls
-        if not calls:
-            return self.hits[0].key
-        return calls[self._failures % len(calls)].route
+        call = self._next_call()
+        return self.hits[0].key if call is None else call.route
 
     def commands(self, history: str = "") -> list[Command]:
         """Return the commands of the next attempt. The first call fixes the hits of the batch.
@@ -170,16 +169,18 @@ class Batch:
                 and is_transient(reply.__cause__)
                 and not is_behind(reply)
             )
-            self._answered = self._answered or not transient
+            # A node that redirects a call, or waits for its keys, is not down.
+            is_up = not transient or is_redirection(reply)
+            self._answered = self._answered or is_up
             if isinstance(reply, StoreRejectedError):
                 open_calls += self._handle_rejection(call, reply, loaded)
+            elif call.is_listing:  # also if a replica lacks the name: it is listed again later
+                call.note_listed()
+                self._has_next_step = True
+                open_calls.append(call)
             elif missing:
                 self._maybe_executed = True
                 self._error = OutcomeUnknownError(f"counted, but not on {missing}")
-                open_calls.append(call)
-            elif call.is_listing:
-                call.note_listed()
-                self._has_next_step = True
                 open_calls.append(call)
             else:
                 try:
@@ -198,8 +199,9 @@ class Batch:
 
     def record_failure(self, error: StoreError) -> None:
         """Record the error of an attempt that failed as a whole."""
+        if self._is_listing():
+            self._reject_listing(error)
         self._failures += 1
-        self._reject_listing(error)
         # The reply of a server explains more than a later failure to connect.
         has_reply = isinstance(self._error, StoreRejectedError)
         if not (has_reply and isinstance(error, StoreUnavailableError)):
@@ -213,6 +215,15 @@ class Batch:
             self._gave_up = not retry
         else:
             self._gave_up = self._is_probe
+
+    def _next_call(self) -> ScriptCall | None:
+        """Return the call whose server gets the next attempt."""
+        calls = self._calls
+        return calls[self._failures % len(calls)] if calls else None
+
+    def _is_listing(self) -> bool:
+        call = self._next_call()
+        return call is not None and call.is_listing
 
     def _reject_listing(self, error: StoreError) -> None:
         """Give up calls that were to be listed: the other hits do not wait for that server."""
@@ -293,7 +304,7 @@ class Batch:
             if call.key in self._behind and call.earlier and self._journal is not None:
                 found = self._journal.missing(call.key, call.writer, history)
                 missing += found
-                if not found:
+                if not found and history == self._behind[call.key]:
                     # Nothing was lost since those calls: the counter's records were deleted.
                     call.earlier = 0
         return missing
@@ -311,7 +322,7 @@ class Batch:
             )
             return [call]
         if is_behind(error):
-            self._behind.add(call.key)
+            self._behind[call.key] = self._history
             self._error = StoreUnavailableError(
                 "the store has lost acknowledged hits, and does not accept them again in time"
             )

@@ -265,9 +265,13 @@ class Journal(ForkSafe):
                 and owns(record[_KEY])
             )
 
-        for record in filter(is_safe, self._records):
-            self._forget_last(record)
-        self._records = deque(record for record in self._records if not is_safe(record))
+        kept: deque[_Record] = deque()
+        for record in self._records:
+            if is_safe(record):
+                self._forget_last(record)
+            else:
+                kept.append(record)
+        self._records = kept
 
     def close(self) -> None:
         """Do not wait for a store that is down. The journal can still be used."""

@@ -11,7 +11,6 @@ from contextlib import suppress
 
 from ..errors import StoreError
 from ..forking import ForkSafe, stop_before_fork
-from ..series import current_hour
 from ..store.cluster_pool import StorePool
 from ..store.listing import relist
 from ..store.operation import run
@@ -28,6 +27,9 @@ POLL_INTERVAL = 0.25
 
 #: Maximum number of entries that are sent again in one round trip.
 RESEND_SIZE = 500
+
+#: Seconds after which the name of a counter on a cluster is listed again.
+LISTING_INTERVAL = 60.0
 
 #: Seconds that a fork waits for the end of the thread, which may be waiting for the store.
 STOP_TIMEOUT = 1.0
@@ -66,9 +68,9 @@ class JournalKeeper(ForkSafe):
         self._stopping = threading.Event()
         self._is_closing = False
         self._trackers: dict[str, SafetyTracker] = {}
-        # Counters whose names were listed on this day.
+        # Counters whose names were listed in the last minute, and its beginning.
         self._listed: set[str] = set()
-        self._listed_on = ""
+        self._listed_at = 0.0
         self._reported = self._journal.state()
 
     def start(self) -> None:
@@ -132,10 +134,12 @@ class JournalKeeper(ForkSafe):
         if self._pool.is_cluster:
             self._list_names()
         parts = self._pool.parts()
-        self._trackers = {
-            part.name: self._trackers.get(part.name) or SafetyTracker() for part in parts
-        }
+        names = {part.name for part in parts}
+        # A server that is new may be the replica of one that was replaced.
+        replaced = [one.replicas for name, one in self._trackers.items() if name not in names]
         for part in parts:
+            if part.name not in self._trackers:
+                self._trackers[part.name] = SafetyTracker(max(0, max(replaced, default=0) - 1))
             try:
                 self._poll_server(part)
             except StoreError as error:  # the others go on
@@ -146,22 +150,27 @@ class JournalKeeper(ForkSafe):
 
     def _poll_server(self, part: Part) -> None:
         before = self._journal.now()
+        # Not while the journal is locked: hits wait for that.
+        owns = (
+            None if part.owns is None else set(filter(part.owns, self._journal.keys())).__contains__
+        )
         state = parse_state(part.pool.read(STATE_PROBE))
         if state.history:
-            foreign = self._journal.foreign(state.history, part.owns)
+            foreign = self._journal.foreign(state.history, owns)
             for start in range(0, len(foreign), RESEND_SIZE):
                 self._send_again(part, foreign[start : start + RESEND_SIZE], state.history)
         safe_before = self._trackers[part.name].observe(state, before, time.monotonic())
-        self._journal.drop_safe(safe_before, state.history or None, part.owns)
+        self._journal.drop_safe(safe_before, state.history or None, owns)
 
     def _list_names(self) -> None:
-        """List the counters that were hit, once a day: the list may have lost a name.
+        """List the counters that were hit, once a minute: the list may have lost a name.
 
-        It is on another server than the counter, which may have had a failover.
+        It is on another server than the counter, which may have had a failover, and a counter may
+        have been created while it was being deleted.
         """
-        day = current_hour()[:10]
-        if day != self._listed_on:
-            self._listed, self._listed_on = set(), day
+        now = time.monotonic()
+        if now > self._listed_at + LISTING_INTERVAL:
+            self._listed, self._listed_at = set(), now
         if new := self._journal.keys() - self._listed:
             with suppress(StoreError):
                 run(relist(sorted(new)), self._pool.execute)

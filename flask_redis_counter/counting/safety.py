@@ -44,13 +44,20 @@ class SafetyTracker:
     :data:`REPLICA_MEMORY`, and once it is on the server's disk, if there is an append-only file.
 
     Replicas report their offsets once a second.
+
+    :param replicas: number of replicas that are waited for at first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, replicas: int = 0) -> None:
         # Number of replicas that are waited for, and since when fewer are connected.
-        self._replicas = 0
+        self._replicas = replicas
         self._incomplete_since: float | None = None
         self._start("")
+
+    @property
+    def replicas(self) -> int:
+        """Number of replicas that are waited for."""
+        return self._replicas
 
     def observe(self, state: ServerState, before: float, now: float) -> float:
         """Take a state into account; return the time before which all writes are safe.

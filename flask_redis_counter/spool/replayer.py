@@ -125,7 +125,7 @@ class Replayer(ForkSafe):
                 self._error_log.recovered()
                 self._spool.recovered()
                 return True
-            replay = self._spool.replay(self._journal, self._confirmation)
+            replay = self._spool.replay(self._journal, self._confirmation, self._pool.lane)
             counted, amount = run(replay, self._pool.execute)
         except StoreError:
             return False  # logged when the hit was spooled

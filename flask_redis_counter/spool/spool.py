@@ -15,6 +15,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from ..errors import (
     IdempotencyKeyReusedError,
     OutcomeUnknownError,
     SpoolError,
+    StoreError,
     StoreRejectedError,
     StoreUnavailableError,
     printable,
@@ -140,39 +142,66 @@ class Spool(ForkSafe):
         return int(hits)
 
     def replay(
-        self, journal: Journal, confirmation: Confirmation = MEMORY
+        self,
+        journal: Journal,
+        confirmation: Confirmation = MEMORY,
+        lane: Callable[[str], Hashable] = lambda _: None,
     ) -> Operation[tuple[int, int]]:
         """Count the spooled hits that the store accepts, as long as the journal has room.
 
-        Returns the number of counted hits, and the sum of their amounts.
+        Returns the number of counted hits, and the sum of their amounts. If some servers of a
+        cluster do not answer, the hits of the others are counted all the same.
 
         :param journal: keeps the counted calls until the store cannot lose them.
         :param confirmation: what a row waits for before it leaves the disk.
+        :param lane: returns what the keys of one server have in common.
         :raises OutcomeUnknownError: the rows were not confirmed in time; they stay in the spool.
         :raises StoreError: the store does not answer, or rejects all hits; they stay in the spool.
         :raises SpoolError: the file cannot be read or written.
         """
         counted = amount = last = 0
+        failure: StoreError | None = None
         while (limit := _free(journal)) and (rows := self._claim_rows(last, limit)):
             last = rows[-1].id
-            # The history of the server that counts them: the journal sends them again in another.
-            probes = [*IDENTITY_PROBE, HIT.load(), HIT_ONCE.load()]
-            calls = [row.call.command() for row in rows]
-            try:
-                replies = yield [*probes, *calls, *confirmation.commands]
-            except (StoreUnavailableError, StoreRejectedError):
-                self._release_rows(rows)
-                raise
-            history = parse_history(parse_sections(replies[: len(IDENTITY_PROBE)]))
-            start, end = len(probes), len(probes) + len(calls)
-            if missing := confirmation.find_missing(replies[end:]):
-                raise OutcomeUnknownError(f"spooled hits are counted, but not on {missing}")
-            for row in self._settle_rows(rows, replies[start:end], journal, history):
-                counted += row.hits
-                amount += row.call.amount
+            by_lane: dict[Hashable, list[Row]] = {}
+            for row in rows:
+                by_lane.setdefault(lane(row.call.key), []).append(row)
+            is_down = True
+            for group in by_lane.values():
+                try:
+                    settled = yield from self._replay_rows(group, journal, confirmation)
+                except StoreError as error:
+                    failure = error
+                    continue
+                is_down = False
+                for row in settled:
+                    counted += row.hits
+                    amount += row.call.amount
+            if is_down:
+                break
+        if failure is not None and not counted:
+            raise failure
         if counted:
             self._outage_log.recovered()
         return counted, amount
+
+    def _replay_rows(
+        self, rows: list[Row], journal: Journal, confirmation: Confirmation
+    ) -> Operation[list[Row]]:
+        """Count rows on one server; return those that counted."""
+        # The history of the server that counts them: the journal sends them again in another.
+        probes = [*IDENTITY_PROBE, HIT.load(), HIT_ONCE.load()]
+        calls = [row.call.command() for row in rows]
+        try:
+            replies = yield [*probes, *calls, *confirmation.commands]
+        except (StoreUnavailableError, StoreRejectedError):
+            self._release_rows(rows)
+            raise
+        history = parse_history(parse_sections(replies[: len(IDENTITY_PROBE)]))
+        start, end = len(probes), len(probes) + len(calls)
+        if missing := confirmation.find_missing(replies[end:]):
+            raise OutcomeUnknownError(f"spooled hits are counted, but not on {missing}")
+        return self._settle_rows(rows, replies[start:end], journal, history)
 
     def recovered(self) -> None:
         """Log that the spool is empty, if an outage was logged before."""

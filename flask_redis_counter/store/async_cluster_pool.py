@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeAlias
 
 import redis.asyncio
@@ -12,9 +12,15 @@ from ..errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from ..validation import Durability
 from .async_pool import AsyncConnectionPool
 from .cluster import Address, Cluster, ClusterError
-from .cluster_pool import AskingCommands, explain_address, find_ready_keys, make_unavailable
+from .cluster_pool import (
+    add_asking,
+    explain_address,
+    find_ready_keys,
+    make_unavailable,
+    strip_asking,
+)
 from .connections import ATTEMPT_SHARE, Command, ConnectionFactory
-from .routing import Route, spread
+from .routing import Route, find_key, localize, spread
 from .target import Target
 
 _Send: TypeAlias = Callable[[AsyncConnectionPool, Sequence[Command], float], Awaitable[list[Any]]]
@@ -60,18 +66,26 @@ class AsyncClusterPool:
     ) -> list[Any]:
         """Send commands to the node of a key; see :meth:`.ClusterPool.round_trip`."""
         await self._wait_for_map(deadline)
-        address, asking = self._cluster.owner(near) or (self._cluster.nodes()[0], False)
-        step = AskingCommands(prepare, asking)
+        address = self._cluster.owner(near) or self._cluster.nodes()[0]
+        sent: list[Command] = []
+
+        def prepare_local(history: str) -> Sequence[Command]:
+            sent[:] = map(localize, prepare(history))
+            return sent
+
         try:
-            replies = await self._node(address).round_trip(step.prepare, deadline)
+            replies = await self._node(address).round_trip(prepare_local, deadline)
         except StoreError as error:
             self._cluster.refresh()
             raise explain_address(error, address, self._cluster) from error.__cause__
-        return step.note(self._cluster, replies, address)
+        for command, reply in zip(sent, replies, strict=True):
+            if (key := find_key(command)) is not None:
+                self._cluster.note_reply(key, reply, address)
+        return replies
 
-    def lane(self, key: str) -> Address | None:
-        """Return what the keys of one master have in common."""
-        return self._cluster.find_owner(key)
+    def lane(self, key: str) -> Hashable:
+        """Return what keys have in common whose hits may share a batch."""
+        return self._cluster.lane(key)
 
     async def ready_keys(self, prefix: str) -> list[str]:
         """Return for each master a key of its slots that is never set."""
@@ -109,12 +123,13 @@ class AsyncClusterPool:
                 return end.value  # type: ignore[no-any-return]
 
     async def _send(self, route: Route, deadline: float, send: _Send) -> list[Any] | StoreError:
-        step = AskingCommands(lambda _: route.commands, route.asking)
+        if asyncio.get_running_loop().time() > deadline - self.attempt_timeout:
+            return StoreUnavailableError("no time left to send the command")
         try:
-            replies = await send(self._node(route.address), step.prepare(""), deadline)
-            return step.strip(replies)
+            replies = await send(self._node(route.address), add_asking(route), deadline)
         except StoreError as error:
             return explain_address(error, route.address, self._cluster)
+        return strip_asking(route, replies)
 
     async def _wait_for_map(self, deadline: float) -> None:
         if self._cluster.masters():

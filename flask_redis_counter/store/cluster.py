@@ -12,14 +12,14 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from typing import Any, TypeAlias
 
 from redis.crc import key_slot as hash_slot
-from redis.exceptions import AskError, MovedError, RedisError, ResponseError
+from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
 
 from ..errors import StoreRejectedError, StoreUnavailableError
 from ..forking import ForkSafe, stop_before_fork
@@ -43,8 +43,8 @@ ASK_TIMEOUT = 0.5
 #: Seconds after which a map with a lower epoch is accepted: the cluster was made anew.
 EPOCH_TTL = 10.0
 
-#: Seconds for which a slot that is being moved is asked at its target.
-ASKING_TTL = 1.0
+#: Seconds for which a slot is taken as being moved after a reply said so.
+MOVING_TTL = 1.0
 
 
 @lru_cache(maxsize=4096)
@@ -102,10 +102,8 @@ class Cluster(ForkSafe):
         super().__init__()
         self.enter()
 
-    def owner(self, key: str | bytes) -> tuple[Address, bool] | None:
-        """Return the address to which commands with a key are sent, and whether after ``ASKING``.
-
-        None: no map is known yet.
+    def owner(self, key: str | bytes) -> Address | None:
+        """Return the master that serves the slot of a key; None: no map is known yet.
 
         :raises StoreUnavailableError: no master serves the key's slot.
         """
@@ -114,10 +112,6 @@ class Cluster(ForkSafe):
         if self._map is None:
             return None
         slot = key_slot(key)
-        if self._moving and (moving := self._moving.get(slot)) is not None:
-            address, until = moving
-            if time.monotonic() < until:
-                return address, True
         owner = self._map.owners[slot]
         if owner is None:
             self.refresh()
@@ -126,13 +120,22 @@ class Cluster(ForkSafe):
                 f"no master serves hash slot {slot} ({missing} of {SLOTS} slots have none): start "
                 "the missing nodes, or repair the cluster: redis-cli --cluster fix HOST:PORT"
             )
-        return owner, False
+        return owner
 
     def find_owner(self, key: str) -> Address | None:
         """Return the master that serves a key's slot; None if that is not known, or none does."""
         self.enter()
         self._start()
         return None if self._map is None else self._map.owners[key_slot(key)]
+
+    def lane(self, key: str) -> Hashable:
+        """Return what keys have in common that may share a batch: their master.
+
+        A slot that is being moved has a lane of its own: its calls may have to wait for long.
+        """
+        if self._moving and self._moving.get(slot := key_slot(key), 0.0) > time.monotonic():
+            return slot
+        return self.find_owner(key)
 
     def owns(self, address: Address, key: str) -> bool:
         """Return whether a master serves the slot of a key."""
@@ -157,10 +160,7 @@ class Cluster(ForkSafe):
         :raises ClusterError: no node sent one in time.
         """
         self.enter()
-        try:
-            self._start()
-        except RuntimeError as error:  # the system is out of threads, or Python exits
-            raise ClusterError(f"the nodes cannot be asked: {error}", "") from error
+        self._start()
         with self._changed:
             asked = self._changed.wait_for(
                 lambda: self._map is not None or len(self._problems) >= len(self.seeds), timeout
@@ -177,24 +177,26 @@ class Cluster(ForkSafe):
         self._hurry_until = time.monotonic() + POLL_INTERVAL
         self._wake.set()
 
-    def note_reply(self, reply: Any, asked: Address) -> bool:
-        """Learn from the reply of a node; return whether it redirects the command.
+    def note_reply(self, key: str | bytes, reply: Any, asked: Address) -> Address | None:
+        """Learn from the reply to a command; return the node that it is redirected to, if any.
 
-        :param asked: address of the node.
+        ``MOVED`` is for all commands of the slot, ``ASK`` only for this one.
+
+        :param key: key of the command.
+        :param asked: address of the node that replied.
         """
         error = reply.__cause__ if isinstance(reply, StoreRejectedError) else None
+        if isinstance(error, AskError | TryAgainError) and not isinstance(error, MovedError):
+            self._moving[key_slot(key)] = time.monotonic() + MOVING_TTL
         if not isinstance(error, AskError):  # also MovedError
-            return False
-        target = (str(error.host) or asked[0], int(error.port))
-        slot = int(error.slot_id)
+            return None
+        target = _resolve(str(error.host), asked), int(error.port)
         if isinstance(error, MovedError):
             if self._map is not None and target != asked:
-                self._map.owners[slot] = target
-            self._moving.pop(slot, None)
+                self._map.owners[key_slot(key)] = target
+            self._moving.pop(key_slot(key), None)
             self.refresh()
-        else:
-            self._moving[slot] = target, time.monotonic() + ASKING_TTL
-        return True
+        return target
 
     def stop(self) -> bool:
         """Stop the thread, and return whether it ran; the next question starts it again."""
@@ -222,8 +224,8 @@ class Cluster(ForkSafe):
         self._map: SlotMap | None = None
         self._accepted_at = 0.0
         self._problems: dict[Address, tuple[str, str]] = {}
-        # Targets of the slots that are being moved, and until when to ask there.
-        self._moving: dict[int, tuple[Address, float]] = {}
+        # Slots that are being moved, and until when that is assumed.
+        self._moving: dict[int, float] = {}
         self._hurry_until = 0.0
 
     def _start(self) -> None:
@@ -237,9 +239,10 @@ class Cluster(ForkSafe):
             thread = threading.Thread(target=_ask_nodes, args=arguments, daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system is out of threads
+            except RuntimeError as error:  # the system is out of threads, or Python exits
                 self._is_asking = False
-                raise
+                self._note_problem(self.seeds[0], error)
+                return
             self._thread = thread
             weakref.finalize(self, _end, self._stopped, self._wake)
             stop_before_fork(self)
@@ -336,9 +339,12 @@ def read_slot_map(connection: Any, address: Address) -> SlotMap:
 
 
 def _parse_address(server: Sequence[Any], asked: Address) -> Address:
-    host = (server[0] or b"").decode()
+    return _resolve((server[0] or b"").decode(), asked), int(server[1])
+
+
+def _resolve(host: str, asked: Address) -> str:
     # "?" or nothing: the node does not know the name, and means the address it was asked at.
-    return (asked[0] if host in ("", "?") else host), int(server[1])
+    return asked[0] if host in ("", "?") else host
 
 
 def _explain(error: Exception, secure: bool) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -16,8 +16,11 @@ from .cluster import Address, Cluster, ClusterError
 from .connections import ATTEMPT_SHARE, Command
 from .keys import ready_key
 from .pool import ConnectionPool, Part
-from .routing import Route, localize, spread
+from .routing import Route, find_key, localize, spread
 from .target import Target, parse_target
+
+#: Keys that are tried to find one of each master. A master of few slots may be left out.
+MAX_READY_KEYS = 2000
 
 
 class ClusterPool(ForkSafe):
@@ -75,18 +78,26 @@ class ClusterPool(ForkSafe):
         :param near: the key.
         """
         self._wait_for_map(deadline)
-        address, asking = self._cluster.owner(near) or (self._cluster.nodes()[0], False)
-        step = AskingCommands(prepare, asking)
+        address = self._cluster.owner(near) or self._cluster.nodes()[0]
+        sent: list[Command] = []
+
+        def prepare_local(history: str) -> Sequence[Command]:
+            sent[:] = map(localize, prepare(history))
+            return sent
+
         try:
-            replies = self._node(address).round_trip(step.prepare, deadline)
+            replies = self._node(address).round_trip(prepare_local, deadline)
         except StoreError as error:
             self._cluster.refresh()
-            raise self._explain(error, address) from error.__cause__
-        return step.note(self._cluster, replies, address)
+            raise explain_address(error, address, self._cluster) from error.__cause__
+        for command, reply in zip(sent, replies, strict=True):
+            if (key := find_key(command)) is not None:
+                self._cluster.note_reply(key, reply, address)
+        return replies
 
-    def lane(self, key: str) -> Address | None:
-        """Return what the keys of one master have in common."""
-        return self._cluster.find_owner(key)
+    def lane(self, key: str) -> Hashable:
+        """Return what keys have in common whose hits may share a batch."""
+        return self._cluster.lane(key)
 
     def parts(self) -> list[Part]:
         """Return the masters."""
@@ -136,7 +147,11 @@ class ClusterPool(ForkSafe):
         while True:
             if delay:
                 time.sleep(max(0.0, min(delay, deadline - time.monotonic())))
-            results = [self._send(route, deadline, send) for route in routes]
+            results: list[list[Any] | StoreError] = []
+            for route in routes:
+                failed = bool(results) and isinstance(results[-1], StoreError)
+                # One error ends the exchange: nothing more is sent.
+                results.append(results[-1] if failed else self._send(route, deadline, send))
             try:
                 routes, delay = steps.send(results)
             except StopIteration as end:
@@ -148,11 +163,13 @@ class ClusterPool(ForkSafe):
         deadline: float,
         send: Callable[[ConnectionPool, Sequence[Command], float], list[Any]],
     ) -> list[Any] | StoreError:
-        step = AskingCommands(lambda _: route.commands, route.asking)
+        if time.monotonic() > deadline - self.attempt_timeout:
+            return StoreUnavailableError("no time left to send the command")
         try:
-            return step.strip(send(self._node(route.address), step.prepare(""), deadline))
+            replies = send(self._node(route.address), add_asking(route), deadline)
         except StoreError as error:
-            return self._explain(error, route.address)
+            return explain_address(error, route.address, self._cluster)
+        return strip_asking(route, replies)
 
     def _wait_for_map(self, deadline: float) -> None:
         if self._cluster.masters():
@@ -162,46 +179,29 @@ class ClusterPool(ForkSafe):
         except ClusterError as error:
             raise make_unavailable(error, self.attempt_timeout) from error
 
-    def _explain(self, error: StoreError, address: Address) -> StoreError:
-        return explain_address(error, address, self._cluster)
+
+def add_asking(route: Route) -> list[Command]:
+    """Return the commands of a route, each after ``ASKING`` if its slot is being moved there."""
+    if not route.asking:
+        return route.commands
+    return [part for command in route.commands for part in (("ASKING",), command)]
 
 
-class AskingCommands:
-    """Commands of one round trip, after ``ASKING`` if their slot is being moved to the node."""
-
-    def __init__(self, prepare: Callable[[str], Sequence[Command]], asking: bool) -> None:
-        self._prepare = prepare
-        self._asking = asking
-
-    def prepare(self, history: str) -> list[Command]:
-        """Return the commands."""
-        commands = [localize(command) for command in self._prepare(history)]
-        if not self._asking:
-            return commands
-        return [part for command in commands for part in (("ASKING",), command)]
-
-    def strip(self, replies: list[Any]) -> list[Any]:
-        """Return the replies to the commands themselves."""
-        return replies[1::2] if self._asking else replies
-
-    def note(self, cluster: Cluster, replies: list[Any], address: Address) -> list[Any]:
-        """Let the cluster learn from the replies, and return them."""
-        stripped = self.strip(replies)
-        for reply in stripped:
-            cluster.note_reply(reply, address)
-        return stripped
+def strip_asking(route: Route, replies: list[Any]) -> list[Any]:
+    """Return the replies to the commands of a route, without those to ``ASKING``."""
+    return replies[1::2] if route.asking else replies
 
 
 def find_ready_keys(cluster: Cluster, prefix: str) -> list[str]:
     """Return for each master a key of its slots that is never set."""
+    masters = cluster.masters()
     found: dict[Address, str] = {}
-    number = 0
-    while len(found) < len(cluster.masters()) and number < 100_000:
+    for number in range(MAX_READY_KEYS):
+        if len(found) == len(masters):
+            break
         key = f"{ready_key(prefix)}:{number}"
-        owner = cluster.owner(key)
-        if owner is not None:
-            found.setdefault(owner[0], key)
-        number += 1
+        if (owner := cluster.find_owner(key)) is not None:
+            found.setdefault(owner, key)
     return list(found.values())
 
 

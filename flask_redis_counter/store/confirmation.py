@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import NoPermissionError
 
-from ..errors import OutcomeUnknownError, StoreRejectedError, StoreUnavailableError
+from ..errors import OutcomeUnknownError, StoreError, StoreRejectedError, StoreUnavailableError
 from ..log_throttle import warn_once
 from ..validation import Durability, required_replicas
 from .connections import Command
@@ -77,7 +77,10 @@ def _describe(found: int, needed: int) -> str:
 
 
 def confirm(
-    operation: Operation[_T], durability: Durability, attempt_timeout: float
+    operation: Operation[_T],
+    durability: Durability,
+    attempt_timeout: float,
+    key: str | None = None,
 ) -> Operation[_T]:
     """Run an operation that writes, and wait until all connected replicas have its writes.
 
@@ -85,11 +88,14 @@ def confirm(
     and a warning is logged once.
 
     :param attempt_timeout: seconds that a round trip may take.
+    :param key: on a cluster, a key of the server that is written to, so that the question for its
+        replicas is redirected as the writes are; None: one that is asked without a key.
     :raises StoreError: the replicas are not known; nothing was executed.
     :raises OutcomeUnknownError: the operation was executed, and not confirmed in time.
     """
     try:
-        (reply,) = yield [("INFO", "replication")]
+        probe: list[Command] = [("EXISTS", key)] if key is not None else []
+        *_, reply = yield [*probe, ("INFO", "replication")]
     except OutcomeUnknownError as error:  # nothing was executed yet
         raise StoreUnavailableError(str(error)) from error
     if _is_forbidden(reply):
@@ -101,10 +107,14 @@ def confirm(
     missing = ""
     commands = next(operation)
     while True:
-        replies = yield [*commands, *confirmation.commands]
-        count = len(commands)
-        missing = missing or confirmation.find_missing(replies[count:])
         try:
+            try:
+                replies = yield [*commands, *confirmation.commands]
+            except StoreError as error:
+                commands = operation.throw(error)
+                continue
+            count = len(commands)
+            missing = missing or confirmation.find_missing(replies[count:])
             commands = operation.send(replies[:count])
         except StopIteration as end:
             if missing:

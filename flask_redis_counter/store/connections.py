@@ -7,6 +7,7 @@ redis-py's connections are used here, even if a client is given.
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -134,7 +135,9 @@ class ConnectionFactory:
     def _addresses(self, timeout: float) -> list[dict[str, Any]]:
         """Return options with the store's address, the best ones first."""
         if self._cluster is not None and self._is_any_node:
-            return [{"host": host, "port": port} for host, port in self._cluster.nodes()]
+            # In random order, so that the next attempt does not wait for the same silent node.
+            nodes = self._cluster.nodes()
+            return [{"host": host, "port": port} for host, port in random.sample(nodes, len(nodes))]
         if self._sentinels is None:
             return [{}]
         masters = self._sentinels.wait_for_masters(timeout)

@@ -70,13 +70,14 @@ def local_key(key: str, counter: str) -> str:
 
     :param counter: key of the counter.
     """
-    _, found, rest = key.partition(_SHARED)
-    return f"{counter}{rest}" if found else key
+    # Only at its beginning: an idempotency key may contain anything.
+    shared = counter.partition("{")[0] + _SHARED
+    return f"{counter}{key.removeprefix(shared)}" if key.startswith(shared) else key
 
 
 def is_shared(key: str) -> bool:
     """Return whether all counters share a key."""
-    return _SHARED in key
+    return key.partition("{")[2].startswith("}")
 
 
 def rates_key(prefix: str) -> str:

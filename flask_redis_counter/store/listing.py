@@ -14,7 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ..errors import StoreRejectedError, TooManyCountersError
+from ..errors import (
+    OutcomeUnknownError,
+    StoreError,
+    StoreRejectedError,
+    TooManyCountersError,
+)
 from ..limits import UNLIMITED
 from .connections import Command
 from .keys import name_from_key, shared_names_key
@@ -56,11 +61,17 @@ def delete_listed(key: str, delete: Operation[_T]) -> Operation[_T]:
     """Delete a counter, and take its name from the list.
 
     The name is listed again if the counter was created meanwhile.
+
+    :raises OutcomeUnknownError: the counter was deleted, and its name perhaps not.
     """
     deleted = yield from delete
-    (reply,) = yield [("ZREM", shared_names_key(key), name_from_key(key))]
-    raise_for_error(reply)
-    yield from relist([key])
+    try:
+        (reply,) = yield [("ZREM", shared_names_key(key), name_from_key(key))]
+        raise_for_error(reply)
+        yield from relist([key])
+    except StoreError as error:
+        message = f"the counter was deleted, but perhaps its name is still listed: {error}"
+        raise OutcomeUnknownError(message) from error
     return deleted
 
 

@@ -14,7 +14,7 @@ from ..series import SeriesPoint, Unit, bucket_starts
 from ..validation import Durability, required_replicas
 from .confirmation import Confirmation
 from .connections import Command
-from .keys import CounterKeys, names_key
+from .keys import CounterKeys, counter_key, names_key
 from .listing import create_listed, delete_listed
 from .operation import Operation
 from .replies import parse_integer, raise_for_error, translate_error, translate_script_error
@@ -79,11 +79,14 @@ def delete(key: str, is_cluster: bool) -> Operation[int | None]:
 
     :param is_cluster: whether the store is a cluster.
     """
-    return (yield from delete_listed(key, _delete(key)) if is_cluster else _delete(key))
+    keys = CounterKeys(key)
+    if is_cluster:  # there the rates are the counter's own
+        return (yield from delete_listed(key, _delete(key, [*keys.all(), keys.rates])))
+    return (yield from _delete(key, keys.all()))
 
 
-def _delete(key: str) -> Operation[int | None]:
-    (reply,) = yield [DELETE.eval(CounterKeys(key).all())]
+def _delete(key: str, keys: Sequence[str]) -> Operation[int | None]:
+    (reply,) = yield [DELETE.eval(keys)]
     return _parse_old_value(reply, key)
 
 
@@ -163,7 +166,11 @@ def ping() -> Operation[None]:
 
 
 def check_ready(
-    prefix: str, durability: Durability, attempt_timeout: float, keys: Sequence[str]
+    prefix: str,
+    durability: Durability,
+    attempt_timeout: float,
+    keys: Sequence[str],
+    is_cluster: bool,
 ) -> Operation[None]:
     """Check whether the store would take a hit, without counting.
 
@@ -172,6 +179,7 @@ def check_ready(
 
     :param attempt_timeout: seconds that a round trip may take.
     :param keys: for each server a key that is never set.
+    :param is_cluster: whether the store is a cluster.
     :raises StoreRejectedError: the store would reject a hit.
     """
     commands: list[Command] = [("ZCARD", names_key(prefix))]
@@ -183,6 +191,9 @@ def check_ready(
             *((name, key) for name in ("MGET", "GET", "EXISTS")),
             ("EXPIRE", key, 1),
         ]
+    if not is_cluster:
+        # Keys of two hash slots, as in a hit: a node of a cluster rejects them.
+        commands.append(("EXISTS", counter_key(prefix, "ready"), names_key(prefix)))
     needed = required_replicas(durability)
     if needed:
         commands += Confirmation(durability, attempt_timeout).commands

@@ -81,6 +81,11 @@ def make_rejection(error: Exception) -> StoreRejectedError:
         message += " (correct the user name and the password; in a URL write % as %25, # as %23)"
     if isinstance(error, ClusterCrossSlotError):
         message += " (the server is a node of a cluster: write redis+cluster:// in REDIS_URL)"
+    if isinstance(error, AskError):  # also MovedError, whose text is only a slot and an address
+        message = (
+            f"the store rejected the command: another node of the cluster has the key ({error}); "
+            "if REDIS_URL begins with redis://, write redis+cluster://"
+        )
     rejection = StoreRejectedError(message)
     rejection.__cause__ = error
     return rejection
@@ -151,6 +156,12 @@ def must_reconnect(error: BaseException | None) -> bool:
 def is_reconnect_reply(reply: object) -> bool:
     """Return whether a reply is an error for which :func:`must_reconnect`."""
     return isinstance(reply, StoreRejectedError) and must_reconnect(reply.__cause__)
+
+
+def is_redirection(reply: object) -> bool:
+    """Return whether a reply is that of a node of a cluster which does not have the keys now."""
+    cause = reply.__cause__ if isinstance(reply, StoreRejectedError) else None
+    return isinstance(cause, TryAgainError | AskError)  # also MovedError
 
 
 def is_transient(error: BaseException | None) -> bool:

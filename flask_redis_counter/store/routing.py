@@ -7,11 +7,11 @@ of all counters are listed under the shared key as well, by :mod:`.listing`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from redis.exceptions import ClusterDownError, TryAgainError
+from redis.exceptions import ClusterDownError, MovedError, TryAgainError
 
 from ..errors import OutcomeUnknownError, StoreError, StoreRejectedError, StoreUnavailableError
 from .backoff import Backoff
@@ -31,6 +31,8 @@ _SCRIPTS = ("EVALSHA", "EVAL")
 #: Commands without a key that belong to others on the same connection, and those of a server. The
 #: rest have a key as their first argument.
 _ATTACHED = frozenset(("WAIT", "WAITAOF", "SCRIPT LOAD"))
+# Sections of INFO that identify one server.
+_OF_ONE_SERVER = ("server", "replication")
 _KEYLESS = _ATTACHED | frozenset(
     (
         "PING",
@@ -93,42 +95,59 @@ Spread: TypeAlias = Generator[tuple[list[Route], float], list[list[Any] | StoreE
 def spread(cluster: Cluster, commands: Sequence[Command], near: str | None) -> Spread:
     """Send each command to the node of its key, and follow redirections.
 
-    A command without a key goes to the node of ``near``. Without it, confirmations (``WAIT``) and
-    scripts to load go to the nodes that get others, and the rest to all masters.
+    Confirmations (``WAIT``), scripts to load and questions who the server is go to the nodes that
+    get other commands; the rest without a key to the node of ``near``, or to all masters.
 
     :raises StoreUnavailableError: nothing was executed.
     :raises OutcomeUnknownError: a node did not answer; perhaps some commands were executed.
     """
     commands = [localize(command) for command in commands]
     replies: list[Any] = [None] * len(commands)
+    # Replies of several nodes to a command without a key.
     merged: dict[int, list[Any]] = {}
+    # Nodes that commands are to be sent to after ASKING, in the next round only.
+    asking: dict[int, Address] = {}
     waiting = list(range(len(commands)))
     executed = False
     delay = 0.0
     for attempt in range(MAX_REDIRECTIONS):
         try:
-            routes = _plan(cluster, commands, waiting, near)
+            routes = _plan(cluster, commands, waiting, near, asking)
         except StoreUnavailableError as error:
             raise _explain(error, executed) from error.__cause__
         results = yield routes, delay
-        waiting = []
+        asking, waiting = {}, []
+        failures = [result for result in results if isinstance(result, StoreError)]
         for route, result in zip(routes, results, strict=True):
             if isinstance(result, StoreError):
-                cluster.refresh()
-                raise _explain(result, executed) from result.__cause__
+                continue
+            redirected = 0
+            keyless: dict[int, Any] = {}
             for place, reply in zip(route.places, result, strict=True):
-                is_keyless = find_key(commands[place]) is None
-                if cluster.note_reply(reply, route.address) or _is_moving(reply):
+                key = find_key(commands[place])
+                if key is None:
+                    keyless[place] = reply
+                    continue
+                target = cluster.note_reply(key, reply, route.address)
+                if target is not None or _is_moving(reply):
                     waiting.append(place)
-                elif not is_keyless:
+                    redirected += 1
+                    if target is not None and not _is_moved(reply):
+                        asking[place] = target
+                else:
                     executed = True
-                if is_keyless:
+                replies[place] = reply
+            confirms_nothing = redirected and redirected + len(keyless) == len(route.places)
+            for place, reply in keyless.items():
+                if not (confirms_nothing and _is_attached(commands[place])):
                     merged.setdefault(place, []).append(reply)
                 replies[place] = reply
+        if failures:
+            cluster.refresh()
+            raise _explain(failures[0], executed) from failures[0].__cause__
         if not waiting:
             break
-        # Confirmations of the commands that are sent again.
-        waiting += [place for place in merged if place not in waiting]
+        waiting += [place for place, it in enumerate(commands) if _is_attached(it)]
         delay = BACKOFF.delay(attempt + 1)
     for place, several in merged.items():
         replies[place] = _merge(str(commands[place][0]), several)
@@ -137,7 +156,7 @@ def spread(cluster: Cluster, commands: Sequence[Command], near: str | None) -> S
 
 def _explain(error: StoreError, executed: bool) -> StoreError:
     """Return an error of one node as that of all commands."""
-    if executed and isinstance(error, StoreUnavailableError):
+    if executed and not isinstance(error, OutcomeUnknownError):
         return OutcomeUnknownError(f"some nodes have answered; then: {error}")
     return error
 
@@ -147,34 +166,50 @@ def _is_moving(reply: Any) -> bool:
     return isinstance(error, TryAgainError | ClusterDownError)
 
 
+def _is_moved(reply: Any) -> bool:
+    return isinstance(reply.__cause__, MovedError)
+
+
+def _is_attached(command: Command) -> bool:
+    """Return whether a command belongs to others on the same connection."""
+    return command[0] in _ATTACHED or (command[0] == "INFO" and command[1] in _OF_ONE_SERVER)
+
+
 def _plan(
-    cluster: Cluster, commands: Sequence[Command], places: Sequence[int], near: str | None
+    cluster: Cluster,
+    commands: Sequence[Command],
+    places: Sequence[int],
+    near: str | None,
+    asking: Mapping[int, Address],
 ) -> list[Route]:
     routes: dict[tuple[Address, bool], Route] = {}
 
-    def find_route(address: Address, asking: bool = False) -> Route:
-        return routes.setdefault((address, asking), Route(address, asking))
+    def find_route(address: Address, is_asking: bool = False) -> Route:
+        return routes.setdefault((address, is_asking), Route(address, is_asking))
 
     def find_owner(key: str | bytes) -> Route:
-        return find_route(*(cluster.owner(key) or (cluster.nodes()[0], False)))
+        return find_route(cluster.owner(key) or cluster.nodes()[0])
 
-    keys = {place: find_key(commands[place]) for place in places}
-    used = [find_owner(key) for key in keys.values() if key is not None]
-    if near is not None:
-        used.append(find_owner(near))
-    for place in sorted(places):
-        command, key = commands[place], keys[place]
-        if key is not None:
-            targets = [find_owner(key)]
-        elif near is not None and command[0] not in _ATTACHED:
-            targets = [find_owner(near)]
-        elif used and command[0] in _ATTACHED:
-            targets = list(routes.values())
+    targets: dict[int, list[Route]] = {}
+    for place in places:
+        if place in asking:
+            targets[place] = [find_route(asking[place], is_asking=True)]
+        elif (key := find_key(commands[place])) is not None:
+            targets[place] = [find_owner(key)]
+    used = list(routes.values())
+    for place in places:
+        if place in targets:
+            continue
+        if used and _is_attached(commands[place]):
+            targets[place] = used
+        elif near is not None:
+            targets[place] = [find_owner(near)]
         else:
-            targets = [find_route(address) for address in cluster.masters()]
-        for route in targets:
+            targets[place] = [find_route(address) for address in cluster.masters()]
+    for place in sorted(places):
+        for route in targets[place]:
             route.places.append(place)
-            route.commands.append(command)
+            route.commands.append(commands[place])
     return [route for route in routes.values() if route.commands]
 
 

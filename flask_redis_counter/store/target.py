@@ -291,7 +291,7 @@ def _check_options(kwargs: dict[str, Any], *, secure: bool) -> None:
                 raise ConfigurationError("REDIS_URL", problem) from None
     if flag in ("none", CERT_NONE):
         # redis-py 6.0 raises a ValueError otherwise: without a certificate no name is checked.
-        kwargs.setdefault("ssl_check_hostname", False)
+        kwargs["ssl_check_hostname"] = False
 
 
 def describe_option(error: Exception) -> str:

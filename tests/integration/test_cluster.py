@@ -472,3 +472,49 @@ def test_service(cluster, prefix, serve):
     assert [counter["name"] for counter in run.get("/counters").json()["counters"]] == sorted(NAMES)
     for page in ("/", "/stats", f"/counters/{NAMES[0]}", f"/hit/{NAMES[0]}.svg", "/metrics"):
         assert run.get(page).ok
+
+
+def test_idempotency_keys_with_braces(counter):
+    """Keys that look like hash tags are keys like others."""
+    for number, mark in enumerate(("a{}", "a{}:days", "b{}:q", "c{}:q", "{}", "{x}")):
+        assert counter.hit("visits", idempotency_key=mark).value == number + 1
+        assert counter.hit("visits", idempotency_key=mark).replayed
+    assert counter.hit("visits").value == 7
+    assert counter.series("visits", days=1)[0].hits == 7
+
+
+def test_spool_counts_on_the_masters_that_answer(group, tmp_path):
+    """Spooled hits of a dead master stay in the spool; the others are counted, once."""
+    with RedisCounter(group.url, timeout=1) as counter:
+        for name in NAMES:
+            counter.hit(name)
+    dead = group.owner(key(NAMES[0]))
+    mine = [name for name in NAMES if group.owner(key(name)) is dead]
+    for node in (*group.replicas(dead), dead):
+        node.kill()
+    spool = Spool(tmp_path / "spool")
+    with RedisCounter(group.url, timeout=1, spool=spool) as counter:
+        for name in NAMES:
+            with pytest.raises(HitSpooledError):
+                counter.hit(name, ask=False)
+        wait_until(
+            lambda: spool.pending_hits() == len(mine), timeout=30, what="hits of a dead master"
+        )
+        for name in set(NAMES) - set(mine):
+            assert counter.value(name) == 2
+        dead.start()
+        wait_until(lambda: spool.pending_hits() == 0, timeout=30, what="an empty spool")
+        assert counter.values(NAMES) == dict.fromkeys(NAMES, 2)
+
+
+def test_deletion_without_the_list_is_unknown(group):
+    """The counter is deleted, and the error does not say that it is not."""
+    with RedisCounter(group.url, timeout=1) as counter:
+        names_master = group.owner("counter:{}:names")
+        name = next(name for name in NAMES if group.owner(key(name)) is not names_master)
+        assert counter.hit(name).value == 1
+        for node in (*group.replicas(names_master), names_master):
+            node.kill()
+        with pytest.raises(OutcomeUnknownError, match="was deleted, but perhaps its name"):
+            counter.delete(name)
+        assert counter.value(name, None) is None

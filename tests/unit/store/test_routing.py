@@ -1,14 +1,20 @@
 """Commands for a cluster: nodes, redirections and merged replies."""
 
 import pytest
-from redis.exceptions import AskError, MovedError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    BusyLoadingError,
+    MovedError,
+    ResponseError,
+    TryAgainError,
+)
 
 from flask_redis_counter.errors import (
     OutcomeUnknownError,
     StoreUnavailableError,
 )
 from flask_redis_counter.store.cluster import SLOTS, Cluster, SlotMap, key_slot
-from flask_redis_counter.store.keys import CounterKeys, names_key
+from flask_redis_counter.store.keys import CounterKeys, idempotency_record, names_key
 from flask_redis_counter.store.replies import make_rejection
 from flask_redis_counter.store.routing import find_key, localize, spread
 from flask_redis_counter.store.scripts import HIT
@@ -43,7 +49,7 @@ def keys_of(address, number):
     """Return keys that a master of the fake cluster serves."""
     cluster = FakeCluster()
     every = (f"key{it}" for it in range(1000))
-    found = [key for key in every if cluster.owner(key)[0] == address]
+    found = [key for key in every if cluster.owner(key) == address]
     return found[:number]
 
 
@@ -125,27 +131,31 @@ def test_moved_is_followed_and_remembered(cluster):
     )
     assert replies == [f"{a1}@b", b"2"]
     assert taken[1] == [(B, False, [("GET", a1)])]
-    assert cluster.owner(a1) == (B, False)
+    assert cluster.owner(a1) == B
     assert cluster.refreshed
 
 
 def test_ask_is_followed_with_asking(cluster):
-    """ASK concerns the slot for a moment; the map stays."""
+    """ASK concerns one command; the map stays, but the slot gets a lane of its own."""
     [a1, a2] = keys_of(A, 2)
     ask = make_rejection(AskError(f"{key_slot(a1)} b:2"))
     replies, taken = drive(spread(cluster, [("GET", a1)], None), lambda *_: [ask], echo)
     assert replies == [f"{a1}@b"]
     assert taken[1] == [(B, True, [("GET", a1)])]
-    assert cluster.owner(a2) == (A, False)
-    cluster.note_reply(make_rejection(MovedError(f"{key_slot(a1)} b:2")), A)
-    assert cluster.owner(a1) == (B, False)
+    assert cluster.owner(a1) == cluster.owner(a2) == A
+    assert (cluster.lane(a1), cluster.lane(a2)) == (key_slot(a1), A)
+    _, taken = drive(spread(cluster, [("GET", a1)], None), echo)
+    assert taken == [[(A, False, [("GET", a1)])]]
+    cluster.note_reply(a1, make_rejection(MovedError(f"{key_slot(a1)} b:2")), A)
+    assert cluster.owner(a1) == cluster.lane(a1) == B
 
 
 def test_moved_without_a_host_means_the_node_that_was_asked(cluster):
     """Nodes that do not know their own name send only the port."""
     [a1] = keys_of(A, 1)
-    cluster.note_reply(make_rejection(MovedError(f"{key_slot(a1)} :9")), A)
-    assert cluster.owner(a1) == (("a", 9), False)
+    for host in ("", "?"):
+        cluster.note_reply(a1, make_rejection(MovedError(f"{key_slot(a1)} {host}:9")), A)
+        assert cluster.owner(a1) == ("a", 9)
 
 
 def test_try_again_is_repeated(cluster):
@@ -166,14 +176,44 @@ def test_failures(cluster):
     with pytest.raises(StoreUnavailableError):
         drive(spread(cluster, [("SET", a1, 1), ("SET", b1, 1)], None), lambda *_: down)
     assert cluster.refreshed == 1
-    with pytest.raises(OutcomeUnknownError, match="some nodes have answered; then: down"):
-        drive(
-            spread(cluster, [("SET", a1, 1), ("SET", b1, 1)], None),
-            lambda address, _: [b"OK"] if address == A else down,
-        )
+    for failing in (A, B):
+        for error in (down, make_rejection(BusyLoadingError("loading"))):
+            with pytest.raises(OutcomeUnknownError, match="some nodes have answered; then: "):
+                drive(
+                    spread(cluster, [("SET", a1, 1), ("SET", b1, 1)], None),
+                    lambda address, _, failing=failing, error=error: (
+                        error if address == failing else [b"OK"]
+                    ),
+                )
     moved = make_rejection(MovedError(f"{key_slot(a1)} b:2"))
     with pytest.raises(StoreUnavailableError):  # nothing was executed by a redirection
         drive(spread(cluster, [("SET", a1, 1)], None), lambda *_: [moved], lambda *_: down)
+
+
+def test_confirmations_of_redirected_commands_do_not_count(cluster):
+    """WAIT is repeated where the command goes; INFO of all servers is asked once."""
+    a1, a2 = keys_of(A, 2)
+    moved = make_rejection(MovedError(f"{key_slot(a1)} b:2"))
+    refused = make_rejection(ResponseError("WAIT cannot be used with replica instances"))
+    commands = [("SET", a1, 1), ("WAIT", 1, 5), ("INFO", "server")]
+    replies, taken = drive(
+        spread(cluster, commands, a1),
+        lambda *_: [moved, refused, b"x:1\r\n"],
+        lambda *_: [b"OK", 1, b"x:2\r\n"],
+    )
+    assert replies == [b"OK", 1, b"x:2\r\n"]
+    assert [step[0][0] for step in taken] == [A, B]
+    again = make_rejection(TryAgainError("Multiple keys"))
+
+    def describe(address, commands):
+        used = b"used_memory:3\r\n"
+        return [again if command[0] == "GET" else used for command in commands]
+
+    replies, taken = drive(
+        spread(cluster, [("GET", a2), ("INFO", "memory")], None), describe, lambda *_: [b"1"]
+    )
+    assert replies == [b"1", b"used_memory:6\r\n"]
+    assert taken[1] == [(A, False, [("GET", a2)])]
 
 
 def test_slot_without_a_master(cluster):
@@ -191,6 +231,8 @@ def test_script_keys_have_one_slot():
     local = localize(command)
     assert local[3:] == ("p:{x}", "p:{x}:days", "p:{x}:names", "p:{x}:rates", "1", 2, "p:{}:names")
     assert len({key_slot(key) for key in local[3:7]}) == 1
+    token = idempotency_record("p:{x}", "p:{}:names{}")
+    assert localize(HIT.evalsha((keys.counter, token), "1"))[4] == token
     shared = HIT.evalsha((names_key("p:"),), "1")
     for unchanged in (shared, ("GET", "p:{}:names"), ("EVAL", "return 1", 0)):
         assert localize(unchanged) == unchanged
