@@ -8,6 +8,7 @@ Guidelines: https://redis.io/docs/latest/develop/reference/sentinel-clients/
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 import weakref
@@ -289,7 +290,8 @@ def _explain(error: Exception, secure: bool) -> tuple[str, str]:
         return "it is not a Sentinel", "write the Sentinels' ports in REDIS_URL, such as 26379"
     cause, remedy = find_cause(error, secure=secure)
     system_error = error.__cause__ or error.__context__
-    if isinstance(system_error, OSError) and system_error.strerror:
+    is_tls = isinstance(system_error, ssl.SSLError)  # whose text find_cause() has explained
+    if isinstance(system_error, OSError) and system_error.strerror and not is_tls:
         cause = system_error.strerror  # redis-py's text repeats the address
     return cause, remedy.replace("redis://", "redis+sentinel://").replace(
         "rediss://", "rediss+sentinel://"

@@ -218,6 +218,35 @@ def test_credentials(group):
         counter.hit("visits")
 
 
+def test_names_that_stop_resolving(group, monkeypatch):
+    """Known Sentinels are followed through a failover; a new process says that none answers."""
+    resolve, gone = socket.getaddrinfo, threading.Event()
+
+    def look_up(host, *arguments, **options):
+        if host == "sentinel.example":
+            if gone.is_set():
+                raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+            host = "127.0.0.1"
+        return resolve(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    url = group.url.replace("127.0.0.1", "sentinel.example")
+    with RedisCounter(url, timeout=2) as counter:
+        assert counter.hit("visits").value == 1
+        gone.set()
+        assert counter.hit("visits").value == 2
+        group.fail_over()
+        assert retried(lambda: counter.hit("visits")) == 3
+        assert counter.value("visits") == 3
+        other = f"{url}?client_name=another"  # asks the Sentinels on connections of its own
+        with (
+            RedisCounter(other, timeout=0.5) as another,
+            within(0.5 + SLACK),
+            pytest.raises(StoreUnavailableError, match=r"no Sentinel names a master.*resolution"),
+        ):
+            another.hit("visits")
+
+
 def test_only_replicas(group):
     """If the Sentinels name a replica, hits fail in time and say so."""
     port = next(it.port for it in group.servers if it is not group.named_master())

@@ -201,3 +201,41 @@ def test_wrong_password_is_explained(own_server):
         assert re.search("password", message), message
     with RedisCounter(f"valkey://:100%2541@127.0.0.1:{own_server.port}/0") as counter:
         assert counter.hit("visits").value == 1
+
+
+def test_sentinel_with_tls(folder, ports, tmp_path):
+    """rediss+sentinel:// is for TLS to the Sentinels and to the master; a wrong CA is named."""
+    port = free_port()
+    lines = [
+        "port 0",
+        f"tls-port {port}",
+        "tls-replication yes",
+        "tls-auth-clients no",
+        f"tls-ca-cert-file {folder}/ca.pem",
+        f"tls-cert-file {folder}/server.pem",
+        f"tls-key-file {folder}/server.key",
+        f"dir {tmp_path}",
+        f"sentinel monitor counters 127.0.0.1 {ports['server']} 1",
+    ]
+    (tmp_path / "sentinel.conf").write_text("\n".join(lines) + "\n")
+    command = ["redis-server", str(tmp_path / "sentinel.conf"), "--sentinel"]
+    sentinel = Process(command, log=tmp_path / "sentinel.log")
+    sentinel.start()
+    try:
+        url = f"rediss+sentinel://localhost:{port}/counters?ssl_ca_certs={folder}/"
+        with RedisCounter(f"{url}ca.pem", prefix="sentinel:", timeout=10) as counter:
+            assert wait_until(lambda: counter.value("visits", None) is None, what="the Sentinel")
+            assert [counter.hit("visits").value for _ in range(2)] == [1, 2]
+
+        async def count():
+            async with AsyncRedisCounter(f"{url}ca.pem", prefix="sentinel:", timeout=10) as counter:
+                return (await counter.hit("visits")).value
+
+        assert asyncio.run(count()) == 3
+        with (
+            RedisCounter(f"{url}other.pem", timeout=2) as counter,
+            pytest.raises(CounterError, match="certificate is not from a CA that is trusted"),
+        ):
+            counter.hit("visits")
+    finally:
+        sentinel.kill()
