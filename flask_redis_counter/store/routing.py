@@ -20,8 +20,9 @@ from .connections import Command
 from .keys import is_shared, local_key
 from .server_state import merge_sections
 
-#: Redirections of one command that are followed.
-MAX_REDIRECTIONS = 8
+#: Rounds in which commands are sent that were redirected, or whose slot is being moved: two seconds
+#: with their delays, if the deadline is not before.
+MAX_ROUNDS = 40
 
 #: Delay before a command is repeated whose slot is being moved: a key of it was on the way.
 BACKOFF = Backoff(0.005, 0.05)
@@ -110,7 +111,7 @@ def spread(cluster: Cluster, commands: Sequence[Command], near: str | None) -> S
     waiting = list(range(len(commands)))
     executed = False
     delay = 0.0
-    for attempt in range(MAX_REDIRECTIONS):
+    for attempt in range(MAX_ROUNDS):
         try:
             routes = _plan(cluster, commands, waiting, near, asking)
         except StoreUnavailableError as error:

@@ -91,6 +91,8 @@ def merge_sections(replies: Sequence[bytes]) -> bytes:
         texts = [info.get(name, "0") for info in infos]
         if name in _WORST:
             merged[name] = min(texts)
+        elif name == "maxmemory" and "0" in texts:
+            merged[name] = "0"  # one of them has no limit
         else:
             merged[name] = str((sum if name in _SUMS else min)(map(int, texts)))
     if policies := {info.get("maxmemory_policy", "noeviction") for info in infos} - {"noeviction"}:

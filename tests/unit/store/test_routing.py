@@ -16,7 +16,7 @@ from flask_redis_counter.errors import (
 from flask_redis_counter.store.cluster import SLOTS, Cluster, SlotMap, key_slot
 from flask_redis_counter.store.keys import CounterKeys, idempotency_record, names_key
 from flask_redis_counter.store.replies import make_rejection
-from flask_redis_counter.store.routing import find_key, localize, spread
+from flask_redis_counter.store.routing import MAX_ROUNDS, find_key, localize, spread
 from flask_redis_counter.store.scripts import HIT
 
 A, B = ("a", 1), ("b", 2)
@@ -109,17 +109,23 @@ def test_replies_of_several_nodes_are_merged(cluster):
     error = make_rejection(TryAgainError("no"))
     replies, _ = drive(
         spread(cluster, [("PING",)], None),
-        *[lambda address, _: [b"PONG"] if address == A else [error]] * 8,
+        *[lambda address, _: [b"PONG"] if address == A else [error]] * MAX_ROUNDS,
     )
     assert replies == [error]
 
     def describe(address, _):
         number, policy = (3, "noeviction") if address == A else (4, "allkeys-lru")
         text = f"used_memory:{number}\r\nrun_id:{number}\r\nmaxmemory_policy:{policy}\r\nx:1\r\n"
+        text += f"maxmemory:{9 if address == A else 0}\r\n"
         return [text.encode()]
 
     [info], _ = drive(spread(cluster, [("INFO", "memory")], None), describe)
-    assert set(info.decode().split()) == {"used_memory:7", "maxmemory_policy:allkeys-lru", "x:1"}
+    assert set(info.decode().split()) == {
+        "used_memory:7",
+        "maxmemory_policy:allkeys-lru",
+        "maxmemory:0",  # one of them has no limit
+        "x:1",
+    }
 
 
 def test_moved_is_followed_and_remembered(cluster):
@@ -165,7 +171,7 @@ def test_try_again_is_repeated(cluster):
     replies, taken = drive(spread(cluster, [("GET", a1)], None), lambda *_: [again], echo)
     assert replies == [f"{a1}@a"]
     assert len(taken) == 2
-    replies, taken = drive(spread(cluster, [("GET", a1)], None), *[lambda *_: [again]] * 8)
+    replies, taken = drive(spread(cluster, [("GET", a1)], None), *[lambda *_: [again]] * MAX_ROUNDS)
     assert replies == [again]
 
 
