@@ -11,7 +11,8 @@ import redis.asyncio
 from ..errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from ..validation import Durability
 from .async_pool import AsyncConnectionPool
-from .cluster import Address, Cluster, ClusterError
+from .causes import NoMasterError
+from .cluster import Cluster
 from .cluster_pool import (
     add_asking,
     explain_address,
@@ -22,6 +23,7 @@ from .cluster_pool import (
 from .connections import ATTEMPT_SHARE, Command, ConnectionFactory
 from .routing import Route, find_key, localize, spread
 from .target import Target
+from .url import Address
 
 _Send: TypeAlias = Callable[[AsyncConnectionPool, Sequence[Command], float], Awaitable[list[Any]]]
 
@@ -137,7 +139,7 @@ class AsyncClusterPool:
         left = min(self.attempt_timeout, deadline - asyncio.get_running_loop().time())
         try:
             await asyncio.to_thread(self._cluster.wait, left)
-        except ClusterError as error:
+        except NoMasterError as error:
             raise make_unavailable(error, self.attempt_timeout) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 
-from redis.exceptions import InvalidResponse
+from redis.exceptions import InvalidResponse, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 # OpenSSL's X509_V_ERR_* codes: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
@@ -47,6 +47,17 @@ _REASONS = {
 
 _ENDED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, ssl.SSLEOFError, EOFError)
 _CLOSED = "Connection closed by server"
+
+
+class NoMasterError(RedisError):
+    """No Sentinel, or no node of a cluster, names a master that can be used.
+
+    :ivar remedy: the action to take.
+    """
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 def find_cause(error: BaseException, *, secure: bool) -> tuple[str, str]:

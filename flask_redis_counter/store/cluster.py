@@ -13,23 +13,16 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any
 
-from redis.crc import key_slot as hash_slot
-from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
+from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from ..errors import StoreRejectedError, StoreUnavailableError
 from ..forking import ForkSafe, stop_before_fork
-from .causes import find_cause
-
-#: Host and port.
-Address: TypeAlias = tuple[str, int]
-
-#: Number of hash slots of a cluster.
-SLOTS = 16384
+from .causes import NoMasterError, find_cause
+from .slot_map import SLOTS, SlotMap, key_slot, read_slot_map, resolve_host
+from .url import Address
 
 #: Seconds between two questions for the slot map.
 POLL_INTERVAL = 1.0
@@ -45,39 +38,6 @@ EPOCH_TTL = 10.0
 
 #: Seconds for which a slot is taken as being moved after a reply said so.
 MOVING_TTL = 1.0
-
-
-@lru_cache(maxsize=4096)
-def key_slot(key: str | bytes) -> int:
-    """Return the hash slot of a key, 0 to 16383."""
-    return hash_slot(key if isinstance(key, bytes) else key.encode())
-
-
-class ClusterError(RedisError):
-    """No node names the masters of the cluster.
-
-    :ivar remedy: the action to take.
-    """
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.remedy = remedy
-
-
-@dataclass(frozen=True, slots=True)
-class SlotMap:
-    """A node's view of its cluster.
-
-    :ivar owners: by hash slot the address of its master; None: no master serves the slot.
-    :ivar masters: the masters that serve slots.
-    :ivar nodes: all nodes.
-    :ivar epoch: version of the cluster's configuration; each failover increases it.
-    """
-
-    owners: list[Address | None]
-    masters: tuple[Address, ...]
-    nodes: tuple[Address, ...]
-    epoch: int
 
 
 class Cluster(ForkSafe):
@@ -157,7 +117,7 @@ class Cluster(ForkSafe):
         """Wait for the first map.
 
         :param timeout: maximum seconds.
-        :raises ClusterError: no node sent one in time.
+        :raises NoMasterError: no node sent one in time.
         """
         self.enter()
         self._start()
@@ -170,7 +130,7 @@ class Cluster(ForkSafe):
             problem, remedy = next(iter(self._problems.values()), ("nothing answers", ""))
         if not asked or not remedy:
             remedy = remedy or "start its nodes, or correct their addresses in REDIS_URL"
-        raise ClusterError(f"no node of the cluster answers: {problem}", remedy)
+        raise NoMasterError(f"no node of the cluster answers: {problem}", remedy)
 
     def refresh(self) -> None:
         """Ask for the map now, because it may be outdated."""
@@ -190,7 +150,7 @@ class Cluster(ForkSafe):
             self._moving[key_slot(key)] = time.monotonic() + MOVING_TTL
         if not isinstance(error, AskError):  # also MovedError
             return None
-        target = _resolve(str(error.host), asked), int(error.port)
+        target = resolve_host(str(error.host), asked), int(error.port)
         if isinstance(error, MovedError):
             if self._map is not None and target != asked:
                 self._map.owners[key_slot(key)] = target
@@ -303,52 +263,8 @@ def _ask_nodes(
             wake.wait(pause)
 
 
-def read_slot_map(connection: Any, address: Address) -> SlotMap:
-    """Ask a node for its slot map, and close the connection.
-
-    :param address: the node's address, for entries without a host.
-    :raises RedisError: the node did not answer, or is none of a cluster.
-    """
-    try:
-        connection.connect()
-        connection.send_command("CLUSTER", "INFO")
-        connection.send_command("CLUSTER", "SLOTS")
-        info, slots = connection.read_response(), connection.read_response()
-    finally:
-        connection.disconnect()
-    fields = dict(line.split(":", 1) for line in info.decode().split() if ":" in line)
-    owners: list[Address | None] = [None] * SLOTS
-    nodes: list[Address] = []
-    masters: list[Address] = []
-    for first, last, *servers in slots:
-        found = [_parse_address(server, address) for server in servers]
-        owners[first : last + 1] = [found[0]] * (last + 1 - first)
-        masters.append(found[0])
-        nodes += found
-    if not masters:
-        raise ClusterError(
-            f"{address[0]}:{address[1]} serves no hash slot",
-            "let it join the cluster: redis-cli --cluster create, or add-node",
-        )
-    return SlotMap(
-        owners,
-        tuple(dict.fromkeys(masters)),
-        tuple(dict.fromkeys(nodes)),
-        int(fields.get("cluster_current_epoch", 0)),
-    )
-
-
-def _parse_address(server: Sequence[Any], asked: Address) -> Address:
-    return _resolve((server[0] or b"").decode(), asked), int(server[1])
-
-
-def _resolve(host: str, asked: Address) -> str:
-    # "?" or nothing: the node does not know the name, and means the address it was asked at.
-    return asked[0] if host in ("", "?") else host
-
-
 def _explain(error: Exception, secure: bool) -> tuple[str, str]:
-    if isinstance(error, ClusterError):
+    if isinstance(error, NoMasterError):
         return str(error), error.remedy
     if isinstance(error, ResponseError):
         if "cluster support disabled" in str(error):

@@ -12,12 +12,14 @@ import redis
 from ..errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from ..forking import ForkSafe
 from ..validation import Durability
-from .cluster import Address, Cluster, ClusterError
+from .causes import NoMasterError
+from .cluster import Cluster
 from .connections import ATTEMPT_SHARE, Command
 from .keys import ready_key
 from .pool import ConnectionPool, Part
 from .routing import Route, find_key, localize, spread
 from .target import Target, parse_target
+from .url import Address
 
 #: Keys that are tried to find one of each master. A master of few slots may be left out.
 MAX_READY_KEYS = 2000
@@ -176,7 +178,7 @@ class ClusterPool(ForkSafe):
             return
         try:
             self._cluster.wait(min(self.attempt_timeout, deadline - time.monotonic()))
-        except ClusterError as error:
+        except NoMasterError as error:
             raise make_unavailable(error, self.attempt_timeout) from error
 
 
@@ -205,7 +207,7 @@ def find_ready_keys(cluster: Cluster, prefix: str) -> list[str]:
     return list(found.values())
 
 
-def make_unavailable(error: ClusterError, seconds: float) -> StoreUnavailableError:
+def make_unavailable(error: NoMasterError, seconds: float) -> StoreUnavailableError:
     """Return an error that says why there is no slot map."""
     message = f"no connection to the store within {seconds * 1000:.0f} ms: {error}"
     unavailable = StoreUnavailableError(f"{message}: {error.remedy}" if error.remedy else message)

@@ -23,9 +23,7 @@ from ..errors import (
     StoreUnavailableError,
 )
 from ..log_throttle import warn_once
-from .causes import find_cause
-from .cluster import ClusterError
-from .sentinels import NoMasterError
+from .causes import NoMasterError, find_cause
 from .server_state import IDENTITY_PROBE, is_cluster_node, parse_history, parse_sections
 from .target import describe_option, parse_target
 
@@ -152,7 +150,7 @@ class ConnectionFactory:
                 "wait until they have agreed on a master, or read their log",
             )
         if self._cluster is None and is_cluster_node(info):
-            raise ClusterError(
+            raise NoMasterError(
                 f"{connection.host}:{connection.port} is a node of a cluster",
                 "write redis+cluster:// instead of redis:// in REDIS_URL",
             )
@@ -179,7 +177,7 @@ class ConnectionFactory:
         :param error: raised by the attempt to connect.
         :param seconds: the timeout of the attempt.
         """
-        if isinstance(error, NoMasterError | ClusterError):
+        if isinstance(error, NoMasterError):
             cause, remedy = str(error), error.remedy
         else:
             cause, remedy = find_cause(error, secure=self._secure)

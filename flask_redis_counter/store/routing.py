@@ -15,10 +15,11 @@ from redis.exceptions import ClusterDownError, MovedError, TryAgainError
 
 from ..errors import OutcomeUnknownError, StoreError, StoreRejectedError, StoreUnavailableError
 from .backoff import Backoff
-from .cluster import Address, Cluster
+from .cluster import Cluster
 from .connections import Command
 from .keys import is_shared, local_key
 from .server_state import merge_sections
+from .url import Address
 
 #: Rounds in which commands are sent that were redirected, or whose slot is being moved: two seconds
 #: with their delays, if the deadline is not before.

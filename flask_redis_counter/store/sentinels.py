@@ -14,15 +14,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
 from ..forking import ForkSafe, stop_before_fork
-from .causes import find_cause
-
-#: Host and port.
-Address: TypeAlias = tuple[str, int]
+from .causes import NoMasterError, find_cause
+from .url import Address
 
 #: Seconds between two questions to a Sentinel.
 POLL_INTERVAL = 0.25
@@ -36,17 +34,6 @@ ANSWER_TTL = 1.0
 #: Seconds to wait for the other Sentinels after the first answer. One that was cut off from the
 #: others for a while may name the master of that time.
 GATHER_TIME = 0.1
-
-
-class NoMasterError(RedisError):
-    """No Sentinel names a master that can be used.
-
-    :ivar remedy: the action to take.
-    """
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from redis.retry import Retry
 
 from ..errors import ConfigurationError
 from .cluster import ASK_TIMEOUT as CLUSTER_ASK_TIMEOUT
-from .cluster import Address, Cluster
+from .cluster import Cluster
 from .sentinels import ASK_TIMEOUT, Sentinels
-from .url import check_url, parse_cluster_url, parse_sentinel_url
+from .url import Address, check_url, parse_cluster_url, parse_sentinel_url
 
 _CERT_REQS = ("none", "optional", "required")
 

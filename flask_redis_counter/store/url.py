@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TypeAlias
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from redis.connection import parse_url
 
 from ..errors import ConfigurationError
+
+#: Host and port.
+Address: TypeAlias = tuple[str, int]
 
 #: Port of a Sentinel whose URL has none.
 SENTINEL_PORT = 26379
@@ -36,7 +40,7 @@ class SentinelURL:
     :ivar secure: whether the Sentinels speak TLS.
     """
 
-    sentinels: tuple[tuple[str, int], ...]
+    sentinels: tuple[Address, ...]
     service: str
     store_url: str
     username: str | None
@@ -52,7 +56,7 @@ class ClusterURL:
     :ivar store_url: URL of a node, with a stand-in for its address.
     """
 
-    nodes: tuple[tuple[str, int], ...]
+    nodes: tuple[Address, ...]
     store_url: str
 
 
@@ -143,7 +147,7 @@ def describe_address(url: str) -> str:
     return f"{place}/{options.get('db', 0)}"
 
 
-def _split_host(text: str, port: int = SENTINEL_PORT) -> tuple[str, int]:
+def _split_host(text: str, port: int = SENTINEL_PORT) -> Address:
     found = _HOST.fullmatch(text)
     assert found is not None  # noqa: S101  # check_url() has accepted it
     return found["host"].strip("[]"), int(found["port"] or port)

@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 import requests
 
-from flask_redis_counter.store.cluster import key_slot
+from flask_redis_counter.store.slot_map import key_slot
 from flask_redis_counter.testing import ComposeStack, Tally, run_chaos, send_hit, wait_until
 from flask_redis_counter.testing.stacks.project import make_project_name
 

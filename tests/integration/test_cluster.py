@@ -32,7 +32,7 @@ from flask_redis_counter.errors import (
     TooManyCountersError,
 )
 from flask_redis_counter.store.acl import FEATURES, acl_rules
-from flask_redis_counter.store.cluster import key_slot
+from flask_redis_counter.store.slot_map import key_slot
 from flask_redis_counter.store.subscriber import CounterSubscriber
 from flask_redis_counter.testing import ClusterGroup, wait_until
 from flask_redis_counter.transfer import CounterRecord, Transfer

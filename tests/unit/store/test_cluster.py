@@ -4,7 +4,9 @@ import pytest
 from redis.exceptions import ResponseError
 
 from flask_redis_counter.store import cluster as module
-from flask_redis_counter.store.cluster import SLOTS, Cluster, ClusterError, key_slot
+from flask_redis_counter.store.causes import NoMasterError
+from flask_redis_counter.store.cluster import Cluster
+from flask_redis_counter.store.slot_map import SLOTS, key_slot
 from flask_redis_counter.testing import wait_until
 
 ONE, TWO, THREE = ("one", 1), ("two", 2), ("three", 3)
@@ -130,7 +132,7 @@ def test_nodes_without_a_name(make):
 def test_no_map(make, answer, message, remedy):
     """wait() says why there is no map, and what to do."""
     cluster = make({ONE: Node(answer)})
-    with pytest.raises(ClusterError, match=message) as raised:
+    with pytest.raises(NoMasterError, match=message) as raised:
         cluster.wait(5)
     assert remedy in raised.value.remedy
 

@@ -13,11 +13,12 @@ from flask_redis_counter.errors import (
     OutcomeUnknownError,
     StoreUnavailableError,
 )
-from flask_redis_counter.store.cluster import SLOTS, Cluster, SlotMap, key_slot
+from flask_redis_counter.store.cluster import Cluster
 from flask_redis_counter.store.keys import CounterKeys, idempotency_record, names_key
 from flask_redis_counter.store.replies import make_rejection
 from flask_redis_counter.store.routing import MAX_ROUNDS, find_key, localize, spread
 from flask_redis_counter.store.scripts import HIT
+from flask_redis_counter.store.slot_map import SLOTS, SlotMap, key_slot
 
 A, B = ("a", 1), ("b", 2)
 

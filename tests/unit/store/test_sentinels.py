@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from flask_redis_counter.store import sentinels as module
-from flask_redis_counter.store.sentinels import NoMasterError, Sentinels
+from flask_redis_counter.store.causes import NoMasterError
+from flask_redis_counter.store.sentinels import Sentinels
 from flask_redis_counter.testing import wait_until
 
 
