@@ -384,6 +384,17 @@ def test_cluster_of_one_server(kind, tmp_path):
             assert counter.value("another", None) is None
 
 
+def test_announced_address_that_cannot_be_reached(kind, tmp_path):
+    """The error names the address and the settings that announce another one."""
+    with ClusterGroup(tmp_path, binary=PROGRAMS[kind](), masters=1, replicas=0) as group:
+        # Nothing listens there.
+        group.client(group.nodes[0]).config_set("cluster-announce-ip", "127.0.0.9")
+        with RedisCounter(group.url, timeout=1) as counter:
+            for call in (lambda: counter.hit("a"), counter.names):
+                with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.9:.*announce-ip"):
+                    call()
+
+
 def test_live_values(cluster, prefix):
     """A subscriber is notified of hits on counters of all masters."""
 
