@@ -1,6 +1,7 @@
 """Counters on a cluster: three masters with a replica each."""
 
 import asyncio
+import os
 import secrets
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -283,6 +284,55 @@ def test_hits_continue_during_a_failover_of_one_shard(group):
         wait_until(lambda: not len(counter.journal), timeout=20, what="an empty journal")
         for name, value in counter.values(NAMES).items():
             assert acknowledged[name] <= value <= acknowledged[name] + unknown[name], name
+
+
+def test_asyncio_loses_nothing_in_a_failover(group):
+    """Hits of an event loop go on at the promoted replica; none is lost or counted twice."""
+    dead = group.nodes[0]
+
+    async def count():
+        acknowledged, unknown = dict.fromkeys(NAMES, 0), dict.fromkeys(NAMES, 0)
+
+        async def visit(counter, name, rounds):
+            while rounds:
+                try:
+                    await counter.hit(name)
+                    acknowledged[name] += 1
+                    rounds -= 1
+                except OutcomeUnknownError:
+                    unknown[name] += 1
+                except StoreError:
+                    await asyncio.sleep(0.02)
+
+        async with AsyncRedisCounter(group.url, timeout=1) as counter, asyncio.timeout(40):
+            await asyncio.gather(*(visit(counter, name, 20) for name in NAMES))
+            dead.kill()
+            await asyncio.gather(*(visit(counter, name, 20) for name in NAMES))
+            while len(counter.journal):
+                await asyncio.sleep(0.05)
+            values = await counter.values(NAMES)
+        for name in NAMES:
+            assert acknowledged[name] == 40
+            assert 40 <= values[name] <= 40 + unknown[name], name
+
+    asyncio.run(count())
+
+
+def test_fork(cluster, prefix):
+    """A forked child counts on connections, a slot map and a writer of its own."""
+    with RedisCounter(cluster.url, timeout=5, prefix=prefix) as counter:
+        for name in NAMES:
+            counter.hit(name)
+        child = os.fork()
+        if child == 0:
+            try:
+                values = [counter.hit(name).value for name in NAMES]
+                os._exit(0 if values == [2] * len(NAMES) else 1)
+            finally:
+                os._exit(2)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert [counter.hit(name).value for name in NAMES] == [3] * len(NAMES)
 
 
 def test_planned_failover_loses_nothing(group):
