@@ -239,3 +239,36 @@ def test_sentinel_with_tls(folder, ports, tmp_path):
             counter.hit("visits")
     finally:
         sentinel.kill()
+
+
+def test_cluster_with_tls(folder, tmp_path):
+    """rediss+cluster:// is for TLS to the nodes; a wrong CA is named."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("no redis-server on this machine")
+    options = ["--tls-auth-clients", "no", "--cluster-enabled", "yes", "--tls-cluster", "yes"]
+    options += ["--cluster-config-file", str(tmp_path / "nodes.conf")]
+    server = TLSServer(folder, "server", *options, "--cluster-port", str(free_port()))
+    server.start()
+    try:
+        ssl = {"ssl": True, "ssl_ca_certs": folder / "ca.pem"}
+        with redis.Redis(port=server.port, **ssl) as client:
+            wait_until(client.ping, what="the node")
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        url = f"rediss+cluster://localhost:{server.port}?ssl_ca_certs={folder}/"
+
+        async def count():
+            async with AsyncRedisCounter(f"{url}ca.pem", timeout=10) as counter:
+                return (await counter.hit("visits")).value
+
+        with RedisCounter(f"{url}ca.pem", timeout=10) as counter:
+            wait_until(lambda: counter.value("visits", None) is None, what="the cluster")
+            assert [counter.hit("visits").value for _ in range(2)] == [1, 2]
+            assert counter.names() == ["visits"]
+        assert asyncio.run(count()) == 3
+        with (
+            RedisCounter(f"{url}other.pem", timeout=2) as counter,
+            pytest.raises(CounterError, match="certificate is not from a CA that is trusted"),
+        ):
+            counter.hit("visits")
+    finally:
+        server.kill()
