@@ -4,7 +4,8 @@ import asyncio
 import os
 import secrets
 import signal
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Event
 
 import pytest
@@ -35,7 +36,7 @@ from flask_redis_counter.errors import (
 from flask_redis_counter.store.acl import FEATURES, acl_rules
 from flask_redis_counter.store.slot_map import key_slot
 from flask_redis_counter.store.subscriber import CounterSubscriber
-from flask_redis_counter.testing import ClusterGroup, wait_until
+from flask_redis_counter.testing import ClusterGroup, WaitTimeoutError, wait_until
 from flask_redis_counter.transfer import CounterRecord, Transfer
 
 from .conftest import PROGRAMS
@@ -73,6 +74,27 @@ def counter(cluster, prefix):
     """A counter on the cluster."""
     with RedisCounter(cluster.url, timeout=2, prefix=prefix) as counter:
         yield counter
+
+
+@contextmanager
+def visiting(visit, *arguments):
+    """Run a function in a thread for each argument until the block ends, or fails.
+
+    The function takes the argument, and an event that is set at the end. Yields the futures.
+    """
+    ended = Event()
+    with ThreadPoolExecutor(len(arguments)) as pool:
+        visits = [pool.submit(visit, argument, ended) for argument in arguments]
+        try:
+            yield visits
+        except WaitTimeoutError:
+            for stopped in filter(Future.done, visits):
+                stopped.result()  # raises what explains more
+            raise
+        finally:
+            ended.set()
+    for done in visits:
+        done.result()
 
 
 def key(name, prefix="counter:"):
@@ -252,9 +274,8 @@ def test_hits_continue_during_a_failover_of_one_shard(group):
     others = [name for name in NAMES if name not in mine]
     with RedisCounter(group.url, timeout=1) as counter:
         acknowledged, unknown = dict.fromkeys(NAMES, 0), dict.fromkeys(NAMES, 0)
-        ended = Event()
 
-        def visit(names):
+        def visit(names, ended):
             failed = 0
             while not ended.is_set():
                 for name in names:
@@ -268,8 +289,7 @@ def test_hits_continue_during_a_failover_of_one_shard(group):
                         failed += 1
             return failed
 
-        with ThreadPoolExecutor(2) as pool:
-            visits = [pool.submit(visit, names) for names in (mine, others)]
+        with visiting(visit, mine, others) as visits:
             wait_until(lambda: min(acknowledged.values()) > 20, what="hits")
             dead.kill()
             before = dict(acknowledged)
@@ -277,8 +297,7 @@ def test_hits_continue_during_a_failover_of_one_shard(group):
             wait_until(
                 lambda: all(acknowledged[n] > before[n] + 20 for n in NAMES), what="more hits"
             )
-            ended.set()
-            failed = [visit.result() for visit in visits]
+        failed = [done.result() for done in visits]
         assert failed[0] > 0, "the failover had no effect"
         assert failed[1] == 0, "hits of another shard failed"
         wait_until(lambda: not len(counter.journal), timeout=20, what="an empty journal")
@@ -350,15 +369,13 @@ def test_slots_are_moved_under_load(group):
     names = NAMES[:6]
     with RedisCounter(group.url, timeout=5) as counter:
         acknowledged = dict.fromkeys(names, 0)
-        ended = Event()
 
-        def visit(name):
+        def visit(name, ended):
             while not ended.is_set():
                 assert counter.hit(name).value == acknowledged[name] + 1
                 acknowledged[name] += 1
 
-        with ThreadPoolExecutor(len(names)) as pool:
-            visits = [pool.submit(visit, name) for name in names]
+        with visiting(visit, *names):
             wait_until(lambda: min(acknowledged.values()) > 20, what="hits")
             for target in (*group.masters(), group.add_master()):
                 for name in names:
@@ -369,9 +386,6 @@ def test_slots_are_moved_under_load(group):
                     lambda before=before: all(acknowledged[n] > before[n] + 10 for n in names),
                     what="hits after the move",
                 )
-            ended.set()
-            for visit in visits:
-                visit.result()
         assert counter.values(names) == acknowledged
 
 
@@ -388,14 +402,13 @@ def test_valkey_moves_all_slots_of_a_master_that_is_removed(kind, tmp_path):
         target = next(node for node in group.masters() if node is not source)
         [(first, last)] = group.slots(source)
         target_id = str(group.client(target).execute_command("CLUSTER", "MYID"), "ascii")
-        ended, values = Event(), []
+        values = []
 
-        def visit():
+        def visit(name, ended):
             while not ended.is_set():
                 values.append(counter.hit(name).value)
 
-        with ThreadPoolExecutor(1) as pool:
-            load = pool.submit(visit)
+        with visiting(visit, name):
             wait_until(lambda: len(values) > 50, what="hits")
             group.client(source).execute_command(
                 "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", target_id
@@ -404,8 +417,6 @@ def test_valkey_moves_all_slots_of_a_master_that_is_removed(kind, tmp_path):
             source.kill()
             before = len(values)
             wait_until(lambda: len(values) > before + 50, what="more hits")
-            ended.set()
-            load.result()
         assert last - first > 5000
         assert values == list(range(1, len(values) + 1))
         assert group.owner(key(name)) is target

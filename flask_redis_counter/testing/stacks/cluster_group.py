@@ -187,12 +187,13 @@ class ClusterGroup:
                 self._run(node, "CLUSTER", "SETSLOT", slot, "NODE", target_id)
 
     def add_master(self) -> ClusterNode:
-        """Start a master without slots, and let it join."""
+        """Start a master without slots, and wait until it has joined and accepts keys."""
         node = self._make_node()
         self.nodes.append(node)
         node.start()
         self._meet(node)
         self._wait_for_members()
+        self.wait_until_ready()
         return node
 
     def wait_until_ready(self) -> None:
