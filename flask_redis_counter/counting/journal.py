@@ -247,15 +247,19 @@ class Journal(ForkSafe):
             up to the first that is not safe.
         """
         with self._lock:
-            if owns is not None:
+            if owns is None:
+                self._drop_first(before, history)
+            else:
                 self._drop_owned(before, history, owns)
-            while owns is None and self._records:
-                oldest = self._records[0]
-                if oldest[_AT] >= before or (history is not None and oldest[_HISTORY] != history):
-                    break
-                self._remove_oldest()
             if len(self._records) < self.limit:
                 self._full_log.recovered()
+
+    def _drop_first(self, before: float, history: str | None) -> None:
+        while self._records:
+            oldest = self._records[0]
+            if oldest[_AT] >= before or (history is not None and oldest[_HISTORY] != history):
+                break
+            self._remove_oldest()
 
     def _drop_owned(self, before: float, history: str | None, owns: Callable[[str], bool]) -> None:
         def is_safe(record: _Record) -> bool:

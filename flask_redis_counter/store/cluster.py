@@ -33,7 +33,7 @@ HURRY_INTERVAL = 0.05
 #: Seconds that connecting to a node and each of its replies may take.
 ASK_TIMEOUT = 0.5
 
-#: Seconds after which a map with a lower epoch is accepted: the cluster was made anew.
+#: Seconds after which a map with a lower epoch is accepted: the cluster was created again.
 EPOCH_TTL = 10.0
 
 #: Seconds for which a slot is taken as being moved after a reply said so.
@@ -67,22 +67,18 @@ class Cluster(ForkSafe):
 
         :raises StoreUnavailableError: no master serves the key's slot.
         """
-        self.enter()
-        self._start()
-        if self._map is None:
-            return None
-        slot = key_slot(key)
-        owner = self._map.owners[slot]
-        if owner is None:
+        owner = self.find_owner(key)
+        if owner is None and self._map is not None:
             self.refresh()
             missing = self._map.owners.count(None)
             raise StoreUnavailableError(
-                f"no master serves hash slot {slot} ({missing} of {SLOTS} slots have none): start "
-                "the missing nodes, or repair the cluster: redis-cli --cluster fix HOST:PORT"
+                f"no master serves hash slot {key_slot(key)} ({missing} of {SLOTS} slots have "
+                "none): start the missing nodes, or repair the cluster: redis-cli --cluster fix "
+                "HOST:PORT"
             )
         return owner
 
-    def find_owner(self, key: str) -> Address | None:
+    def find_owner(self, key: str | bytes) -> Address | None:
         """Return the master that serves a key's slot; None if that is not known, or none does."""
         self.enter()
         self._start()
@@ -122,14 +118,13 @@ class Cluster(ForkSafe):
         self.enter()
         self._start()
         with self._changed:
-            asked = self._changed.wait_for(
+            self._changed.wait_for(
                 lambda: self._map is not None or len(self._problems) >= len(self.seeds), timeout
             )
             if self._map is not None:
                 return
             problem, remedy = next(iter(self._problems.values()), ("nothing answers", ""))
-        if not asked or not remedy:
-            remedy = remedy or "start its nodes, or correct their addresses in REDIS_URL"
+        remedy = remedy or "start its nodes, or correct their addresses in REDIS_URL"
         raise NoMasterError(f"no node of the cluster answers: {problem}", remedy)
 
     def refresh(self) -> None:
@@ -257,7 +252,7 @@ def _ask_nodes(
             cluster._note_problem(address, error)
         pause = cluster._pause()
         del cluster
-        if pause == HURRY_INTERVAL:
+        if pause == HURRY_INTERVAL:  # not shortened by each failure of a hit
             stopped.wait(pause)
         else:
             wake.wait(pause)

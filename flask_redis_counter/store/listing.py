@@ -78,6 +78,7 @@ def delete_listed(key: str, delete: Operation[_T]) -> Operation[_T]:
 def relist(keys: Sequence[str]) -> Operation[None]:
     """List the names of those counters that exist."""
     replies = yield [("EXISTS", key) for key in keys]
+    raise_for_error(*replies)
     commands = [
         list_name(key, UNLIMITED) for key, reply in zip(keys, replies, strict=True) if reply == 1
     ]

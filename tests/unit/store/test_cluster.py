@@ -97,7 +97,7 @@ def test_map_of_a_lower_epoch_is_ignored(make):
 
 
 def test_lower_epoch_is_accepted_after_a_while(make, monkeypatch):
-    """The cluster was made anew."""
+    """The cluster was created again."""
     monkeypatch.setattr(module, "EPOCH_TTL", 0.05)
     node = Node(serve((0, SLOTS - 1, [ONE])), 7)
     cluster = make({ONE: node, TWO: node})
