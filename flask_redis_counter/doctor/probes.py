@@ -126,14 +126,16 @@ def acl_remedy(config: Config) -> str:
 def _used_features(config: Config) -> list[str]:
     """Return the names of the features that the settings use."""
     limits = config.limits
+    is_cluster = parse_cluster_url(config.redis_url) is not None
     switches = {
         "visitors": config.visitors,
         "rates": limits.rate is not None or limits.visitor_window is not None,
-        "live": config.max_listeners > 0,
+        "live": config.max_listeners > 0 and not is_cluster,
+        "live on a cluster": config.max_listeners > 0 and is_cluster,
         "changes": config.admin_key is not None,
         "fsync": config.durability == "fsync",
         "replica": required_replicas(config.durability) > 0,
-        "cluster": parse_cluster_url(config.redis_url) is not None,
+        "cluster": is_cluster,
     }
     return ["hits", "days", "names", "information", *(name for name, on in switches.items() if on)]
 

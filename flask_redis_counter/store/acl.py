@@ -66,6 +66,11 @@ FEATURES = {
             "the numbers on the pages and /live are not updated",
         ),
         _feature(
+            "live on a cluster",
+            "spublish ssubscribe sunsubscribe",
+            "the numbers on the pages and /live are not updated",
+        ),
+        _feature(
             "changes",
             "eval get incrby set zcard zadd zrem del",
             "counters cannot be set or deleted",
@@ -97,11 +102,15 @@ FEATURES = {
 }
 
 
+# Commands of sharded pub/sub. Redis 6 lacks them, and PUBLISH and SUBSCRIBE take their place.
+_SHARDED = ("spublish", "ssubscribe", "sunsubscribe")
+
+
 def acl_rules(prefix: str, features: Iterable[str]) -> str:
     """Return the rules of an ACL user with only the rights that some features need."""
     rights = dict.fromkeys(right for name in features for right in FEATURES[name].rights)
     keys = f"~{prefix}*"
-    channels = [f"&{prefix}*"] if "publish" in rights else []
+    channels = [f"&{prefix}*"] if rights.keys() & {"publish", "spublish"} else []
     return " ".join([keys, *channels, *(f"+{right}" for right in sorted(rights))])
 
 
@@ -117,7 +126,7 @@ def probe_rights(key: str) -> Operation[dict[str, StoreRejectedError]]:
     return {
         right: reply
         for right, reply in zip((*commands, "del"), (*replies, deleted), strict=True)
-        if isinstance(reply, StoreRejectedError) and not isinstance(reply.__cause__, NoScriptError)
+        if _is_missing(reply) and not isinstance(reply.__cause__, NoScriptError)
     }
 
 
@@ -126,10 +135,19 @@ def probe_channel(key: str) -> Operation[dict[str, StoreRejectedError]]:
 
     Close the connection afterwards: it may stay subscribed if the right to unsubscribe is missing.
     """
-    rights = ("subscribe", "unsubscribe")
+    rights = ("subscribe", "unsubscribe", "ssubscribe", "sunsubscribe")
     replies = yield [(right.upper(), CounterKeys(key).live) for right in rights]
-    pairs = zip(rights, replies, strict=True)
-    return {right: reply for right, reply in pairs if isinstance(reply, StoreRejectedError)}
+    return {
+        right: reply for right, reply in zip(rights, replies, strict=True) if _is_missing(reply)
+    }
+
+
+def _is_missing(reply: object) -> bool:
+    """Return whether a reply is an error, other than that of Redis 6 to sharded pub/sub."""
+    if not isinstance(reply, StoreRejectedError):
+        return False
+    text = str(reply).lower()
+    return not ("unknown command" in text and any(it in text for it in _SHARDED))
 
 
 def _probe_commands(keys: CounterKeys) -> dict[str, Command]:
@@ -161,6 +179,7 @@ def _probe_commands(keys: CounterKeys) -> dict[str, Command]:
         "pfcount": ("PFCOUNT", visitors),
         "scan": ("SCAN", 0, "COUNT", 1),
         "publish": ("PUBLISH", keys.live, 1),
+        "spublish": ("SPUBLISH", keys.live, 1),
         "time": ("TIME",),
         "info": ("INFO", "server"),
         "config|get": ("CONFIG GET", "appendfsync"),

@@ -46,13 +46,13 @@ class Script:
 
 
 #: Counts a batch of hits once per sequence number of its writer.
-HIT = Script("count.lua", "hit.lua")
+HIT = Script("publish.lua", "count.lua", "hit.lua")
 
 #: Counts one hit once per idempotency key.
-HIT_ONCE = Script("count.lua", "hit_once.lua")
+HIT_ONCE = Script("publish.lua", "count.lua", "hit_once.lua")
 
 #: Sets a counter.
-SET = Script("set.lua")
+SET = Script("publish.lua", "set.lua")
 
 #: Deletes a counter.
 DELETE = Script("delete.lua")
@@ -61,4 +61,4 @@ DELETE = Script("delete.lua")
 LIST = Script("list.lua")
 
 #: Imports a counter from a source.
-IMPORT = Script("import.lua")
+IMPORT = Script("publish.lua", "import.lua")

@@ -1,136 +1,103 @@
-"""Subscriber (Redis pub/sub) to changes of counters: one connection in one event loop."""
+"""Subscriber (Redis pub/sub) to changes of counters, in one event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from typing import Any
 
 import redis.asyncio
 
-from ..log_throttle import LogThrottle
-from .backoff import Backoff
 from .connections import ConnectionFactory
 from .keys import CounterKeys, name_from_channel
-from .replies import REJECTIONS, make_rejection
+from .subscription import SWITCH_CHECK_INTERVAL, Subscription
+from .target import parse_target
+from .url import Address
 
-#: Seconds between two notifications for a counter. Without a throttle, a busy counter would notify
-#: every subscribed process of each batch.
-THROTTLE = 0.25
-
-#: Seconds without a message after which a PING is sent, and the timeout of its reply.
-KEEPALIVE_INTERVAL = 15.0
-
-#: The same, if Sentinels may name another master: the old one may keep its connections open.
-SWITCH_CHECK_INTERVAL = 1.0
-
-#: Delays between attempts to connect: up to 0.25 s after the first failure, later up to 4 s.
-BACKOFF = Backoff(0.25, 4.0)
-
-#: Seconds that connecting may take.
-CONNECT_TIMEOUT = 2.0
-
-_log = logging.getLogger(__name__)
+#: Seconds until a channel whose master is not known yet is looked up again.
+LOOKUP_INTERVAL = 0.1
 
 
 class CounterSubscriber:
     """Calls back when the value of a counter may have changed.
 
     Never raises. After an outage of the store, it calls back for each counter, because messages may
-    have been missed.
+    have been missed. On a cluster it has a connection to each master of a counter, and follows the
+    counter's hash slot within two seconds.
 
     :param store: a URL.
     :param on_change: called with the name of a counter, in the event loop.
     """
 
     def __init__(self, store: str, on_change: Callable[[str], None]) -> None:
-        self._factory = ConnectionFactory(store, redis.asyncio, None)
+        self._target = parse_target(store, redis.asyncio)
         self._on_change = on_change
-        self._channels: set[str] = set()
-        self._throttled: set[str] = set()
-        self._connection: Any = None
-        self._listener: asyncio.Task[None] | None = None
-        self._log_throttle = LogThrottle(_log, "notifications of hits arrive again")
+        # By the address of a node; under None, if the store is no cluster.
+        self._subscriptions: dict[Address | None, Subscription] = {}
+        self._places: dict[str, Subscription | None] = {}
+        self._watcher: asyncio.Task[None] | None = None
 
     def subscribe(self, key: str) -> None:
         """Call back for the counter with this key, first when the subscription is confirmed."""
-        channel = CounterKeys(key).live
-        self._channels.add(channel)
-        self._send("SUBSCRIBE", channel)
-        if self._listener is None:
-            self._listener = asyncio.get_running_loop().create_task(self._listen())
+        self._place(CounterKeys(key).live)
+        if self._target.cluster is not None and self._watcher is None:
+            self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     def unsubscribe(self, key: str) -> None:
         """Stop calling back for the counter with this key; close the connection after the last."""
         channel = CounterKeys(key).live
-        self._channels.discard(channel)
-        self._send("UNSUBSCRIBE", channel)
-        if not self._channels:
+        self._leave(channel, self._places.pop(channel, None))
+        if not self._places:
             self.close()
 
     def close(self) -> None:
-        """Close the connection."""
-        if self._listener is not None:
-            self._listener.cancel()
-            self._listener = None
+        """Close the connections."""
+        for subscription in self._subscriptions.values():
+            subscription.close()
+        self._subscriptions.clear()
+        self._places.clear()
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
 
-    async def _listen(self) -> None:
-        failures = 0
-        while True:
-            connection = None
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    connection = await self._factory.connect_async(CONNECT_TIMEOUT)
-                self._connection = connection
-                self._send("SUBSCRIBE", *self._channels)
-                failures = 0
-                self._log_throttle.recovered()
-                await self._read_messages(connection)
-            except Exception as error:  # a host name may raise a UnicodeError, for instance
-                shown = make_rejection(error) if isinstance(error, REJECTIONS) else error
-                message = "no notifications of hits: %s"
-                self._log_throttle.log(logging.INFO, message, str(shown) or type(error).__name__)
-            finally:
-                if connection is not None:
-                    if self._connection is connection:
-                        self._connection = None
-                    await connection.disconnect(nowait=True)
-                self._throttled.clear()
-            failures += 1
-            await asyncio.sleep(BACKOFF.delay(failures))
-
-    async def _read_messages(self, connection: Any) -> None:
-        pinged = False
-        interval = SWITCH_CHECK_INTERVAL if self._factory.may_switch else KEEPALIVE_INTERVAL
-        while self._factory.is_current(connection):
-            reply = await connection.read_response(timeout=interval)
-            if reply is None:
-                if pinged:
-                    raise TimeoutError("no reply to PING")
-                self._send("PING")
-            pinged = reply is None
-            if isinstance(reply, list) and reply[0] in (b"message", b"subscribe"):
-                self._notify(reply[1].decode(), reply[0] == b"message")
-
-    def _notify(self, channel: str, message: bool) -> None:
-        if channel not in self._channels or channel in self._throttled:
+    def _place(self, channel: str) -> None:
+        """Subscribe to a channel where it is now, and unsubscribe where it was."""
+        place, known = self._find(channel), self._places.setdefault(channel, None)
+        if place is None or place is known:
             return
-        if message:
-            self._throttled.add(channel)
-            self._send("UNSUBSCRIBE", channel)
-            asyncio.get_running_loop().call_later(
-                THROTTLE, self._resubscribe, self._connection, channel
+        place.add(channel)
+        self._places[channel] = place
+        self._leave(channel, known)
+
+    def _leave(self, channel: str, subscription: Subscription | None) -> None:
+        if subscription is None:
+            return
+        subscription.remove(channel)
+        if not subscription.channels:
+            subscription.close()
+            others = self._subscriptions.items()
+            self._subscriptions = {a: it for a, it in others if it is not subscription}
+
+    def _find(self, channel: str) -> Subscription | None:
+        """Return the subscription to a channel's server; None if its master is not known."""
+        cluster = self._target.cluster
+        address = None if cluster is None else cluster.find_owner(channel)
+        if cluster is not None and address is None:
+            return None
+        if address not in self._subscriptions:
+            target = self._target if address is None else self._target.at(address)
+            self._subscriptions[address] = Subscription(
+                ConnectionFactory(target, redis.asyncio, None),
+                lambda channel: self._on_change(name_from_channel(channel)),
+                is_sharded=cluster is not None,
             )
-        self._on_change(name_from_channel(channel))
+        return self._subscriptions[address]
 
-    def _resubscribe(self, connection: Any, channel: str) -> None:
-        if connection is self._connection and channel in self._throttled:
-            self._throttled.discard(channel)
-            if channel in self._channels:
-                # The confirmation calls back, for messages that were missed.
-                self._send("SUBSCRIBE", channel)
-
-    def _send(self, *command: str) -> None:
-        if self._connection is not None and self._connection._writer is not None:
-            self._connection._writer.writelines(self._connection.pack_command(*command))
+    async def _watch(self) -> None:
+        """Follow the hash slots of a cluster."""
+        while True:
+            is_known = None not in self._places.values()
+            await asyncio.sleep(SWITCH_CHECK_INTERVAL if is_known else LOOKUP_INTERVAL)
+            for channel in list(self._places):
+                self._place(channel)
+            for subscription in self._subscriptions.values():
+                subscription.repair()

@@ -6,7 +6,7 @@ import secrets
 import signal
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from threading import Event
 
 import pytest
@@ -535,23 +535,96 @@ def test_announced_address_that_cannot_be_reached(kind, tmp_path):
                     call()
 
 
+@asynccontextmanager
+async def listening(url, *names, prefix="counter:"):
+    """Subscribe to counters; yield a list of the names of which it is notified, and a counter."""
+    seen = []
+    subscriber = CounterSubscriber(url, seen.append)
+    for name in names:
+        subscriber.subscribe(key(name, prefix))
+    async with AsyncRedisCounter(url, timeout=2, prefix=prefix) as counter:
+        await seen_all(seen, names)  # the confirmations of the subscriptions
+        yield seen, counter
+    subscriber.close()
+
+
+async def seen_all(seen, names):
+    """Wait until there was a notification of each counter, and forget them."""
+    async with asyncio.timeout(20):
+        while not set(names) <= set(seen):
+            await asyncio.sleep(0.01)
+    seen.clear()
+
+
+def published(cluster, kind):
+    """Return the messages of a kind that the nodes have sent each other."""
+    return sum(
+        int(node.get(f"cluster_stats_messages_{kind}_sent", 0))
+        for node in map(cluster._info, cluster.nodes)
+    )
+
+
 def test_live_values(cluster, prefix):
-    """A subscriber is notified of hits on counters of all masters."""
+    """A subscriber is notified of hits on counters of all masters, and other masters are not."""
 
     async def listen():
-        seen = []
-        subscriber = CounterSubscriber(cluster.url, seen.append)
-        for name in NAMES:
-            subscriber.subscribe(key(name, prefix))
-        async with AsyncRedisCounter(cluster.url, timeout=2, prefix=prefix) as counter:
-            async with asyncio.timeout(20):
-                while len(set(seen)) < len(NAMES):  # the confirmations of the subscriptions
-                    await asyncio.sleep(0.01)
-                seen.clear()
-                await asyncio.gather(*(counter.hit(name) for name in NAMES))
-                while len(set(seen)) < len(NAMES):
-                    await asyncio.sleep(0.01)
-        subscriber.close()
+        async with listening(cluster.url, *NAMES, prefix=prefix) as (seen, counter):
+            broadcast, sharded = published(cluster, "publish"), published(cluster, "publishshard")
+            await asyncio.gather(*(counter.hit(name) for name in NAMES))
+            await seen_all(seen, NAMES)
+            await counter.set(NAMES[0], 41)
+            await seen_all(seen, NAMES[:1])
+            assert published(cluster, "publish") == broadcast
+            # One message to the replica of the counter's master.
+            assert published(cluster, "publishshard") == sharded + len(NAMES) + 1
+
+    asyncio.run(listen())
+
+
+def test_live_values_of_a_server_without_sharded_channels(kind, tmp_path):
+    """On Redis 6, which has no sharded pub/sub, messages go to all nodes."""
+    renamed = [
+        option
+        for command in ("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE")
+        for option in ("--rename-command", command, "")
+    ]
+
+    async def listen(url):
+        async with listening(url, *NAMES) as (seen, counter):
+            await asyncio.gather(*(counter.hit(name) for name in NAMES))
+            await seen_all(seen, NAMES)
+
+    with ClusterGroup(tmp_path, binary=PROGRAMS[kind](), replicas=0, options=renamed) as group:
+        asyncio.run(listen(group.url))
+        assert published(group, "publish") > 0
+        assert not [it for it in run_checks({"REDIS_URL": group.url}) if "/live" in it.message]
+
+
+def test_live_values_follow_a_counter(group):
+    """A subscriber is notified after a slot was moved, and after a failover."""
+    name = NAMES[0]
+
+    async def listen():
+        async with listening(group.url, *NAMES) as (seen, counter):
+            source = group.owner(key(name))
+            target = next(node for node in group.masters() if node is not source)
+            await asyncio.to_thread(group.move_slot, key_slot(key(name)), target)
+            await seen_all(seen, [name])  # subscribed at its new master
+            await counter.hit(name)
+            await seen_all(seen, [name])
+            moved = [it for it in NAMES if group.owner(key(it)) is target]
+            target.kill()
+            await asyncio.to_thread(group.wait_for_failover, target)
+            await seen_all(seen, moved)
+            for it in moved:
+                await hit_until_counted(counter, it)
+            await seen_all(seen, moved)
+
+    async def hit_until_counted(counter, name):
+        async with asyncio.timeout(20):
+            while True:
+                with suppress(StoreError):
+                    return await counter.hit(name)
 
     asyncio.run(listen())
 
@@ -603,7 +676,7 @@ def test_acl_rules_are_sufficient(cluster, prefix):
         assert len(counter.names()) == len(NAMES) - 1
     found = list(run_checks({"REDIS_URL": url, **settings}))
     assert [one for one in found if one.status == "failure"] == []
-    for missing in ("cluster|slots", "asking", "zrem"):
+    for missing in ("cluster|slots", "asking", "zrem", "spublish", "ssubscribe"):
         url = make_url(f"without-{missing}", *(rule for rule in rules if rule != f"+{missing}"))
         found = list(run_checks({"REDIS_URL": url, **settings}))
         told = [f"{one.message}: {one.remedy}" for one in found if one.status == "failure"]

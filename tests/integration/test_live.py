@@ -15,7 +15,7 @@ import redis
 import requests
 
 from flask_redis_counter import AsyncRedisCounter, RedisCounter, create_app
-from flask_redis_counter.store import subscriber
+from flask_redis_counter.store import subscription
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.web.http.connection_table import ConnectionTable
 from flask_redis_counter.web.server import events
@@ -354,7 +354,7 @@ def quick(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(events, "HEARTBEAT", 0.05)
         patch.setattr(events, "READ_RETRY_DELAY", 0.05)
-        patch.setattr(subscriber, "KEEPALIVE_INTERVAL", 0.2)
+        patch.setattr(subscription, "KEEPALIVE_INTERVAL", 0.2)
         yield
 
 
@@ -390,11 +390,12 @@ def test_frozen_store(own_server, monkeypatch):
         async with live_on(own_server.url) as (broadcaster, _, wire, counter):
             await counter.hit("visits")
             await until(lambda: b'"value": 1' in wire.sent)
-            first = broadcaster._subscriber._connection
+            [subscribed] = broadcaster._subscriber._subscriptions.values()
+            first = subscribed._connection
             own_server.signal(signal.SIGSTOP)
-            await until(lambda: broadcaster._subscriber._connection is not first)
+            await until(lambda: subscribed._connection is not first)
             own_server.signal(signal.SIGCONT)
-            await until(lambda: broadcaster._subscriber._connection is not None)
+            await until(lambda: subscribed._connection is not None)
             with redis.Redis.from_url(own_server.url) as client:
                 client.incr(KEY)
                 client.publish(CHANNEL, "")

@@ -27,7 +27,9 @@ SCREENED = {
 @pytest.fixture
 def features(client):
     """The features that this server supports."""
-    left_out = {"cluster"} if knows_waitaof(client) else {"cluster", "fsync"}
+    left_out = {"cluster", "live on a cluster"}
+    if not knows_waitaof(client):
+        left_out.add("fsync")
     return [name for name in FEATURES if name not in left_out]
 
 

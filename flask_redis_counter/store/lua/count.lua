@@ -212,7 +212,7 @@ local function record_details(amount, visitors, created, value)
         end
     end
     -- For the listeners of /live; half a microsecond if there are none.
-    local published = redis.pcall('PUBLISH', KEYS[1] .. ':live', value)
+    local published = publish(KEYS[5], value)
     if type(published) == 'table' then
         add_skipped('live', published)
     end

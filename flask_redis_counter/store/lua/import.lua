@@ -88,5 +88,5 @@ for i = 8, #ARGV, 3 do
         skipped = 'days: ' .. (type(error) == 'table' and error.err or tostring(error))
     end
 end
-redis.pcall('PUBLISH', KEYS[1] .. ':live', redis.pcall('GET', KEYS[1]))
+publish(KEYS[2], redis.pcall('GET', KEYS[1]))
 return skipped and {1, skipped} or 1

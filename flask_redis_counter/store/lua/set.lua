@@ -23,5 +23,5 @@ if type(reply) == 'table' and reply.err then
     end
     return reply
 end
-redis.pcall('PUBLISH', KEYS[1] .. ':live', ARGV[1])
+publish(KEYS[2], ARGV[1])
 return old
