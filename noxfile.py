@@ -50,6 +50,8 @@ SCHEMAS = {
 }
 DOCS_TOOLS = ["furo>=2025.12.19", "myst-parser>=5,<6", "sphinx>=9,<10"]
 TESTS = ["tests/unit", "tests/integration", "tests/docs"]
+# What the simulation of a cluster needs.
+MODELS = ["numpy", "simpy>=4.1"]
 TEST_TOOLS = [
     "asgiref>=3.8",
     "fakeredis[lua]>=2.41",
@@ -58,6 +60,7 @@ TEST_TOOLS = [
     "pytest-xdist>=3.6",
     "sybil>=9.2",
     "trustme>=1.2",
+    *MODELS,
 ]
 # Two workers on any machine: the tests mostly wait, and on an overloaded machine their timeouts
 # expire early.
@@ -229,7 +232,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check the types, and that the public API has complete ones (mypy, strict; pyright)."""
-    tools = ("mypy", "pyright[nodejs]", "types-requests", "nox", "fastapi", "granian")
+    tools = ("mypy", "pyright[nodejs]", "types-requests", "nox", "fastapi", "granian", *MODELS)
     install(session, "server,embedded,testing,traces", *tools)
     session.run("mypy")
     session.run("mypy", "--strict", "tests/typing", "noxfile.py", "bench")
@@ -401,6 +404,13 @@ def bench(session: nox.Session) -> None:
     servers = ["granian[uvloop]>=2.5", "gunicorn[fast]", "uvicorn", "uvloop", "httptools"]
     install(session, "server,embedded", "requests", *frameworks, *servers)
     session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session(default=False)
+def scale(session: nox.Session) -> None:
+    """Measure clusters of one to three masters, and simulate larger ones; needs wrk."""
+    install(session, "server,embedded,testing", *MODELS)
+    session.run("python", "-m", "bench.scale", *session.posargs)
 
 
 @nox.session(default=False)

@@ -200,7 +200,7 @@ def measure(name: str, failovers: int, hits: int, seed: int, patience: float, pl
 
     :param patience: share of the failovers after which the former master keeps taking writes.
     """
-    randomness = random.Random(seed)  # noqa: S311  # reproducible
+    randomness = random.Random(seed)  # reproducible
     began = time.monotonic()
     with SentinelGroup(place) as group:
         journal = Journal(0 if name == "without journal" else JOURNAL_SIZE)

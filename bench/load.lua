@@ -1,18 +1,23 @@
 -- Prints wrk's results as one line of JSON, the last of its output.
--- Arguments after the URL: a method, a text that is unique to this run, and names of headers that
--- get a value of their own in each request. Without arguments all requests are `GET`s, alike.
+-- Arguments after the URL: a method, a number of paths, a text that is unique to this run, and names
+-- of headers that get a value of their own in each request. Each request has one of the paths at
+-- random: the URL's with a number from 1 in place of NUMBER. Without arguments all requests are
+-- `GET`s, alike.
 init = function(args)
-  local method, run = args[1], args[2]
+  local method, count, run = args[1], tonumber(args[2]), args[3]
   if not method then
     return
   end
-  local headers, sent = {}, 0
+  local headers, paths, sent = {}, {}, 0
+  for number = 1, count do
+    paths[number] = wrk.path:gsub("NUMBER", number)
+  end
   request = function()
     sent = sent + 1
-    for place = 3, #args do
+    for place = 4, #args do
       headers[args[place]] = run .. sent
     end
-    return wrk.format(method, nil, headers)
+    return wrk.format(method, paths[math.random(count)], headers)
   end
 end
 

@@ -52,16 +52,18 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that is built anew each time it is sent.
+    """A request that is not the same each time it is sent.
 
-    :ivar path: path of the URL.
+    :ivar path: path of the URL; ``NUMBER`` in it becomes a number at random.
     :ivar method: method.
     :ivar unique: names of the headers that get a new value in each request.
+    :ivar numbers: number of the paths.
     """
 
     path: str
     method: str = "POST"
     unique: Sequence[str] = ()
+    numbers: int = 1
 
 
 def find_wrk() -> str | None:
@@ -87,7 +89,7 @@ def put_load(address: str, request: str | Request, *, seconds: int, connections:
     """Send requests, the next one on each connection as soon as the last one is answered.
 
     :param address: scheme, host and port.
-    :param request: the path of identical ``GET`` requests, or a request to build each time.
+    :param request: the path of identical ``GET`` requests, or a request that varies.
     :raises subprocess.CalledProcessError: wrk cannot connect.
     """
     command = ["wrk", "--threads", "1", "--connections", str(connections)]
@@ -96,7 +98,8 @@ def put_load(address: str, request: str | Request, *, seconds: int, connections:
         command.append(address + request)
     else:
         run = f"{secrets.token_hex(8)}-"
-        command += [address + request.path, "--", request.method, run, *request.unique]
+        command += [address + request.path, "--", request.method, str(request.numbers), run]
+        command += request.unique
     output = subprocess.run(
         command, capture_output=True, text=True, check=True, timeout=seconds + 60
     ).stdout

@@ -67,9 +67,17 @@ class Server:
 
     def worker_memory(self) -> list[dict[str, float]]:
         """Return each worker's resident memory in MB: ``rss``, and ``pss``, its fair share."""
+        return [_memory(worker) for worker in self._workers()]
+
+    def worker_cpu(self) -> float:
+        """Return the CPU seconds of all workers since they started."""
+        return sum(_cpu_seconds(worker) for worker in self._workers())
+
+    def _workers(self) -> list[int]:
         pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [_memory(int(child)) for child in children]
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
 
     def _responds(self) -> bool:
         if not self._process.is_running():
@@ -104,15 +112,24 @@ def measure_startups(contestant: Contestant, store: redis.Redis) -> list[float]:
     return startups
 
 
-def _environment(store: redis.Redis) -> dict[str, str]:
-    """Return the store's address, and empty values for related variables of this shell."""
-    address = store.connection_pool.connection_kwargs
+def own_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return settings, and empty values for related variables of this shell."""
     unset = {
         name: ""
         for name in os.environ
         if name.startswith(("REDIS_", "COUNTER_", "FLASK_", "GUNICORN_"))
     }
-    return unset | {"REDIS_HOST": address["host"], "REDIS_PORT": str(address["port"])}
+    return {**unset, **settings}
+
+
+def _environment(store: redis.Redis) -> dict[str, str]:
+    address = store.connection_pool.connection_kwargs
+    return own_environment({"REDIS_HOST": address["host"], "REDIS_PORT": str(address["port"])})
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime
 
 
 def _memory(pid: int) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Measures a cluster of one to three masters, and simulates larger ones."""
