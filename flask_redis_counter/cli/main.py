@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import click
@@ -12,10 +13,11 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from ..extension.commands import CounterGroup, counter_group
-from .doctor import doctor_command
 from .embedded_store import embedded_fallback
-from .serve import serve_command
-from .transfer import export_command, import_command
+
+# Commands that are imported only when they run, by the module that has each as NAME_command, so
+# that the others start fast. The service's doctor replaces that of the extension: it needs no app.
+_MODULES = {"doctor": "doctor", "serve": "serve", "export": "transfer", "import": "transfer"}
 
 
 class _ServiceGroup(CounterGroup):
@@ -27,6 +29,16 @@ class _ServiceGroup(CounterGroup):
         ctx = super().make_context(*arguments, **options)
         ctx.obj = ScriptInfo(create_app=partial(_create_app, ctx))
         return ctx
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_MODULES})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(f".{_MODULES[cmd_name]}", __package__)
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
 
 
 def _create_app(ctx: click.Context) -> Flask:
@@ -55,12 +67,5 @@ def completion(shell: str) -> None:
         click.echo(completer(main, {}, _ServiceGroup.program, variable).source())
 
 
-for command in (
-    *counter_group.commands.values(),
-    # The service's doctor replaces that of the extension: it needs no app.
-    doctor_command,
-    serve_command,
-    export_command,
-    import_command,
-):
+for command in counter_group.commands.values():
     main.add_command(command)

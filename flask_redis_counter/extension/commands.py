@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -20,9 +20,6 @@ from flask import current_app
 from flask.cli import AppGroup, ScriptInfo
 
 from ..console import can_redraw, map_errors_to_exit_codes
-from ..doctor.checks import run_checks
-from ..doctor.report import print_report
-from ..doctor.result import Diagnostic
 from ..errors import (
     ConfigurationError,
     CounterError,
@@ -35,6 +32,9 @@ from ..series import Unit
 from ..store.queries import PAGE_SIZE
 from ..validation import MAX_VALUE, MIN_VALUE
 from .state import current_state
+
+if TYPE_CHECKING:
+    from ..doctor.result import Diagnostic
 
 # Errors in the command line or the settings.
 _USAGE_ERRORS = (ConfigurationError, InvalidNameError, InvalidPeriodError)
@@ -246,10 +246,16 @@ def doctor(as_json: bool) -> None:
 
     Exit codes: 0 no problem was found, 1 a warning or a failure was found.
     """
+    # Imported here, because each app imports this module when it starts.
+    from ..doctor.report import print_report
+
     print_report(_run_app_checks(), as_json)
 
 
 def _run_app_checks() -> Iterator[Diagnostic]:
+    from ..doctor.checks import run_checks
+    from ..doctor.result import Diagnostic
+
     state = current_state()
     yield from run_checks(current_app.config, os.environ, store=state.store, is_service=False)
     for message, remedy in state.views.find_uncounted(current_app):
