@@ -25,6 +25,7 @@ from ..spool.spool import Spool
 from ..store.cluster_pool import StorePool, open_pool
 from ..store.operation import run
 from ..store.queries import ping
+from ..store.target import parse_target
 from .probes import acl_remedy, probe_features, probe_hit, probe_records
 from .result import Diagnostic
 from .server_checks import DURABILITY, check_state
@@ -71,9 +72,14 @@ def run_checks(
         pool.close()
 
 
-def _client_url(client: redis.Redis) -> str:
+def _client_url(client: redis.Redis | redis.RedisCluster) -> str:
     """Return the URL of a client's store, without credentials."""
-    options = client.connection_pool.connection_kwargs
+    target = parse_target(client, redis)
+    if target.cluster is not None:
+        return "redis+cluster://" + ",".join(
+            f"{host}:{port}" for host, port in target.cluster.seeds
+        )
+    options = target.kwargs
     if "path" in options:
         return f"unix://{options['path']}"
     return f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}"
@@ -126,13 +132,13 @@ def _check_store(
         if "appendfsync" in str(error):
             remedy = f"{DURABILITY['appendfsync'][1]}; or {remedy}"
         elif "permission" in str(error):
-            remedy = acl_remedy(config)
+            remedy = acl_remedy(config, is_cluster=pool.is_cluster)
         yield Diagnostic("failure", "durability", str(error), remedy)
         return
     except StoreRejectedError as error:
         remedy = "set REDIS_USERNAME and REDIS_PASSWORD, or wait until it has loaded its data"
         if isinstance(error.__cause__, NoPermissionError):
-            remedy = acl_remedy(config)
+            remedy = acl_remedy(config, is_cluster=pool.is_cluster)
         yield Diagnostic("failure", "store", f"{url}: {error}", remedy)
         return
     except StoreError as error:
@@ -146,6 +152,6 @@ def _check_store(
     yield from check_state(config, pool)
     features = list(probe_features(config, pool, target))
     yield from features
-    yield from probe_hit(config, target)
+    yield from probe_hit(config, target, is_cluster=pool.is_cluster)
     if all(result.status == "ok" for result in features):
         yield from probe_records(config, target)

@@ -16,7 +16,7 @@ from ..store.acl import FEATURES, acl_rules, probe_channel, probe_rights
 from ..store.cluster_pool import StorePool, open_pool
 from ..store.keys import counter_key
 from ..store.operation import run
-from ..store.url import parse_cluster_url, split_url
+from ..store.url import split_url
 from ..validation import required_replicas
 from .result import Diagnostic
 
@@ -41,7 +41,7 @@ def probe_features(
     except StoreError as error:
         yield Diagnostic("warning", "rights", f"cannot be tested: {error}", _READ_LOG)
         return
-    used = _used_features(config)
+    used = _used_features(config, is_cluster=store.is_cluster)
     is_complete = True
     for name in dict.fromkeys((*used, *_FURTHER)):
         missing = [right for right in FEATURES[name].rights if right in errors]
@@ -50,14 +50,16 @@ def probe_features(
             first_error = errors[missing[0]]
             remedy = "use a server that has these commands, such as Redis or Valkey"
             if isinstance(first_error.__cause__, NoPermissionError):
-                remedy = acl_remedy(config)
+                remedy = acl_remedy(config, is_cluster=store.is_cluster)
             message = f"{FEATURES[name].consequence}, without {' '.join(missing)}: {first_error}"
             yield Diagnostic("failure" if name in used else "warning", name, message, remedy)
     if is_complete:
         yield Diagnostic("ok", "rights", "this user may run all commands that are needed")
 
 
-def probe_hit(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]:
+def probe_hit(
+    config: Config, target: str | redis.Redis, *, is_cluster: bool
+) -> Iterator[Diagnostic]:
     """Send a hit twice with one idempotency key, on a counter that is deleted afterwards."""
     name = f"doctor-{secrets.token_hex(8)}"
     try:
@@ -71,7 +73,10 @@ def probe_hit(config: Config, target: str | redis.Redis) -> Iterator[Diagnostic]
             yield from _delete(counter, name)
     except CounterError as error:
         yield Diagnostic(
-            "failure", "hit", f"a test hit failed: {error}", _hit_remedy(config, error)
+            "failure",
+            "hit",
+            f"a test hit failed: {error}",
+            _hit_remedy(error, acl_remedy(config, is_cluster=is_cluster)),
         )
         return
     if (first.value, again.value, again.replayed) == (1, 1, True):
@@ -116,17 +121,17 @@ def _delete(counter: RedisCounter, name: str) -> Iterator[Diagnostic]:
         yield Diagnostic("warning", "confirmation", message, remedy)
 
 
-def acl_remedy(config: Config) -> str:
+def acl_remedy(config: Config, *, is_cluster: bool) -> str:
     """Return the command that grants the store's user all rights that the settings need."""
     user = split_url(config.redis_url).username or "default"
-    rules = acl_rules(config.prefix, (*_used_features(config), *_FURTHER))
-    return f"on the server: ACL SETUSER {user} {rules}"
+    features = _used_features(config, is_cluster=is_cluster)
+    rules = acl_rules(config.prefix, (*features, *_FURTHER))
+    return f"on {'each node' if is_cluster else 'the server'}: ACL SETUSER {user} {rules}"
 
 
-def _used_features(config: Config) -> list[str]:
+def _used_features(config: Config, *, is_cluster: bool) -> list[str]:
     """Return the names of the features that the settings use."""
     limits = config.limits
-    is_cluster = parse_cluster_url(config.redis_url) is not None
     switches = {
         "visitors": config.visitors,
         "rates": limits.rate is not None or limits.visitor_window is not None,
@@ -149,11 +154,11 @@ def _make_counter(config: Config, target: str | redis.Redis) -> RedisCounter:
     )
 
 
-def _hit_remedy(config: Config, error: CounterError) -> str:
+def _hit_remedy(error: CounterError, rights: str) -> str:
     message = str(error)
     remedies = {
-        "permission": acl_remedy(config),
-        "can't run": acl_remedy(config),
+        "permission": rights,
+        "can't run": rights,
         "maxmemory": "raise maxmemory, delete counters, or wait for idempotency keys to expire",
         "snapshots": f"{_READ_LOG}: the disk may be full",
         "read only replica": "set REDIS_URL to the primary",

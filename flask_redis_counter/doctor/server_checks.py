@@ -10,9 +10,15 @@ from ..counting.safety import UNKNOWN_SAFE_AFTER
 from ..errors import StoreError
 from ..series import now
 from ..store.cluster_pool import StorePool
-from ..store.info import durability_warnings, parse_server, read_info
+from ..store.info import durability_warnings, read_info
 from ..store.operation import Operation, gather, run
-from ..store.server_state import replica_offsets
+from ..store.server_state import (
+    SERVERS,
+    VERSIONS,
+    parse_server,
+    parse_version,
+    replica_offsets,
+)
 from ..validation import required_replicas
 from .result import Diagnostic
 
@@ -69,10 +75,12 @@ def _read_clock_drift() -> Operation[float | None]:
 
 def _check_version(_: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]:
     message = " ".join(parse_server(info))
-    # Valkey's redis_version is the version of Redis that it is compatible with.
-    numbers = tuple(int(part) for part in info.get("redis_version", "0").split(".")[:2])
-    if numbers >= MIN_REDIS_VERSION:
-        yield Diagnostic("ok", "version", message)
+    if parse_version(info) >= MIN_REDIS_VERSION:
+        if VERSIONS in info:
+            message = f"the masters have different versions: {info[VERSIONS]}"
+            yield Diagnostic("warning", "version", message, "bring all nodes to one version")
+        else:
+            yield Diagnostic("ok", "version", message)
     else:
         remedy = "upgrade to Redis 6.2 or later, or to Valkey"
         yield Diagnostic("failure", "version", message, remedy)
@@ -86,7 +94,10 @@ def _check_role(config: Config, info: Mapping[str, str]) -> Iterator[Diagnostic]
         return
     replicas = len(replica_offsets(info))
     needed = required_replicas(config.durability)
+    masters = int(info.get(SERVERS, 1))
     message = f"a primary; replicas: {replicas}"
+    if masters > 1:
+        message = f"a cluster of {masters} primaries; replicas of each: {replicas} or more"
     if replicas < needed:
         message += f", but COUNTER_DURABILITY={config.durability} needs {needed}"
         more = "a replica" if needed == 1 else f"{needed - replicas} more"

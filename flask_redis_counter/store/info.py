@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..errors import StoreRejectedError
 from .operation import Operation
 from .replies import raise_for_error
-from .server_state import parse_sections
+from .server_state import parse_sections, parse_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,6 @@ class StoreInfo:
     append_only_ok: bool
     saved: datetime
     saved_ok: bool
-
-
-def parse_server(info: Mapping[str, str]) -> tuple[str, str]:
-    """Return a server's name and version from the section ``server``: ``Valkey``, ``8.1.0``."""
-    name = info.get("server_name", "redis")
-    version = info.get(f"{name}_version") or info.get("redis_version", "")
-    return name.capitalize(), version
 
 
 def read_info(*sections: str) -> Operation[dict[str, str]]:

@@ -57,6 +57,18 @@ def parse_info(section: bytes) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
+def parse_server(info: Mapping[str, str]) -> tuple[str, str]:
+    """Return a server's name and version from the section ``server``: ``Valkey``, ``8.1.0``."""
+    name = info.get("server_name", "redis")
+    version = info.get(f"{name}_version") or info.get("redis_version", "")
+    return name.capitalize(), version
+
+
+def parse_version(info: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the version of Redis that a server is, or that it is compatible with: ``(7, 2)``."""
+    return tuple(int(part) for part in info.get("redis_version", "0").split(".")[:2])
+
+
 def parse_sections(replies: Sequence[Any]) -> dict[str, str]:
     """Return the fields of several sections of INFO, without those that are error replies."""
     info: dict[str, str] = {}
@@ -71,13 +83,19 @@ def parse_sections(replies: Sequence[Any]) -> dict[str, str]:
 _SUMS = ("used_memory", "maxmemory", "connected_clients")
 _MINIMA = ("uptime_in_seconds", "rdb_last_save_time")
 _WORST = ("aof_enabled", "aof_last_write_status", "rdb_last_bgsave_status")
+_VERSION = ("server_name", "redis_version", "valkey_version")
+
+#: Fields that :func:`merge_sections` adds: the number of servers, and their versions if these
+#: differ.
+SERVERS, VERSIONS = "servers", "versions"
 
 
 def merge_sections(replies: Sequence[bytes]) -> bytes:
     """Return one section of INFO for that of each of several servers.
 
     Fields that differ are left out, except the memory in use and its limit, which are added, states
-    of the disk, of which the worst remains, and the replicas of the server that has the fewest.
+    of the disk, of which the worst remains, the replicas of the server that has the fewest, and the
+    lowest version. :data:`SERVERS` and :data:`VERSIONS` are added.
     """
     if len(replies) == 1:
         return replies[0]
@@ -97,6 +115,12 @@ def merge_sections(replies: Sequence[bytes]) -> bytes:
             merged[name] = str((sum if name in _SUMS else min)(map(int, texts)))
     if policies := {info.get("maxmemory_policy", "noeviction") for info in infos} - {"noeviction"}:
         merged["maxmemory_policy"] = min(policies)
+    oldest = min(infos, key=parse_version)
+    merged |= {name: text for name, text in oldest.items() if name in _VERSION}
+    versions = {" ".join(parse_server(info)) for info in infos}
+    if len(versions) > 1:
+        merged[VERSIONS] = ", ".join(sorted(versions))
+    merged[SERVERS] = str(len(replies))
     fewest = min(infos, key=lambda info: len(replica_offsets(info)))
     merged |= {name: text for name, text in fewest.items() if _is_replica(name)}
     return "".join(f"{name}:{text}\r\n" for name, text in merged.items()).encode()

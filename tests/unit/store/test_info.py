@@ -5,11 +5,10 @@ import pytest
 from flask_redis_counter.errors import StoreRejectedError
 from flask_redis_counter.store.info import (
     durability_warnings,
-    parse_server,
     read_info,
 )
 from flask_redis_counter.store.operation import gather, run
-from flask_redis_counter.store.server_state import parse_info
+from flask_redis_counter.store.server_state import merge_sections, parse_info, parse_server
 
 REDIS = b"# Server\r\nredis_version:8.0.2\r\nexecutable:/a:b\r\n"
 VALKEY = b"# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n"
@@ -63,3 +62,15 @@ def test_durability_warnings_name_the_setting(memory, persistence, config, setti
     config = StoreRejectedError("no permission") if config is None else config
     found = run(durability_warnings(), lambda _: [memory, persistence, config])
     assert list(found) == settings
+
+
+def test_merge_sections_has_the_lowest_of_several_versions():
+    """The version of several servers is the lowest, and all are named if they differ."""
+    merged = parse_info(merge_sections([REDIS, VALKEY, VALKEY]))
+    assert parse_server(merged) == ("Valkey", "9.1.2")
+    assert merged["redis_version"] == "7.2.4"
+    assert (merged["servers"], merged["versions"]) == ("3", "Redis 8.0.2, Valkey 9.1.2")
+    same = parse_info(merge_sections([VALKEY, VALKEY]))
+    assert parse_server(same) == ("Valkey", "9.1.2")
+    assert "versions" not in same
+    assert parse_info(merge_sections([REDIS])) == parse_info(REDIS)
