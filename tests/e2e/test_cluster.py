@@ -1,7 +1,10 @@
 """The stack with a Redis Cluster: sums stay exact when masters change and slots are moved."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from itertools import cycle
 from random import randrange
 from threading import Event
 
@@ -65,6 +68,36 @@ class Nodes:
             if fields[3] == self.run(master, "cluster", "myid")
         ]
         return found
+
+    @contextmanager
+    def moving_slot(self, name: str) -> Iterator[None]:
+        """Move the hash slot of a counter to another master: a part of its keys before the block.
+
+        In the block, hits on the counter have to wait.
+        """
+        slot, source = key_slot(f"counter:{{{name}}}"), self.owner(name)
+        target = next(owner for owner in map(self.owner, NAMES) if owner not in ("", source))
+        source_id, target_id = (self.run(node, "cluster", "myid") for node in (source, target))
+        address = next(
+            line.split()[1].partition(":")[0]
+            for line in self.run(source, "cluster", "nodes").splitlines()
+            if line.startswith(target_id)
+        )
+        self.run(target, "cluster", "setslot", slot, "importing", source_id)
+        self.run(source, "cluster", "setslot", slot, "migrating", target_id)
+
+        def move(count: int) -> bool:
+            keys = self.run(source, "cluster", "getkeysinslot", slot, count).splitlines()
+            command = ("migrate", address, 6379, "", 0, 5000, "auth", PASSWORD, "keys")
+            return bool(keys) and self.run(source, *command, *keys) == "OK"
+
+        move(2)
+        yield
+        while move(1000):
+            pass
+        for node in (target, source):
+            self.run(node, "cluster", "setslot", slot, "node", target_id)
+        wait_until(lambda: self.owner(name) == target, what="the slot at its target")
 
     def wait_until_complete(self) -> None:
         """Wait until all nodes see three masters, each with a replica in step."""
@@ -210,26 +243,12 @@ def test_sigkill_of_master_under_load(stack, nodes):
 def test_slots_are_moved_under_load(nodes):
     """A counter moves to another master, with all its keys, while it counts."""
     name = NAMES[0]
-    slot, source = key_slot(f"counter:{{{name}}}"), nodes.owner(name)
-    target = next(owner for owner in map(nodes.owner, NAMES) if owner != source)
-    source_id, target_id = (nodes.run(node, "cluster", "myid") for node in (source, target))
+    source = nodes.owner(name)
 
     def move():
-        address = next(
-            line.split()[1].partition(":")[0]
-            for line in nodes.run(source, "cluster", "nodes").splitlines()
-            if line.startswith(target_id)
-        )
-        nodes.run(target, "cluster", "setslot", slot, "importing", source_id)
-        nodes.run(source, "cluster", "setslot", slot, "migrating", target_id)
-        while found := nodes.run(source, "cluster", "getkeysinslot", slot, 100):
-            keys = found.splitlines()
-            nodes.run(
-                source, "migrate", address, 6379, "", 0, 5000, "auth", PASSWORD, "keys", *keys
-            )
-        for node in (target, source):
-            nodes.run(node, "cluster", "setslot", slot, "node", target_id)
-        wait_until(lambda: nodes.owner(name) == target, what="the slot at its target")
+        with nodes.moving_slot(name):
+            pass
+        assert nodes.owner(name) != source
 
     tallies = nodes.count_during(move)
     others = [tally for other, tally in tallies.items() if other != name]
@@ -237,7 +256,7 @@ def test_slots_are_moved_under_load(nodes):
 
 
 def test_chaos(stack, nodes, pytestconfig):
-    """Acknowledged hits count exactly once while masters and replicas fail."""
+    """Acknowledged hits count exactly once while nodes fail and slots are moved."""
     minutes, seed, max_pause = map(
         pytestconfig.getoption, ("--minutes", "--nemesis-seed", "--max-pause")
     )
@@ -259,18 +278,21 @@ def test_chaos(stack, nodes, pytestconfig):
 def _make_fault(nodes, name, faults):
     # One failure at a time: hits that the promoted server has not yet passed on are not safe.
     nodes.wait_until_complete()
-    master = nodes.owner("visits")
-    return FAULTS[name](faults, master, nodes.replica(master))
+    return FAULTS[name](faults, nodes, next(COUNTERS))
 
 
-#: The faults of the chaos test; each gets the names of a master and of its replica.
+#: Counters of the chaos test, one of which each fault affects.
+COUNTERS = cycle(("keyed", "unkeyed", "mixed"))
+
+#: The faults of the chaos test; each gets the nodes and the name of a counter.
 FAULTS = {
-    "master killed": lambda faults, master, _: faults.killed(master),
-    "master paused": lambda faults, master, _: faults.paused(master),
-    "master restarted": lambda faults, master, _: faults.stopped(master),
-    "master cut off": lambda faults, master, _: faults.partitioned(master),
-    "replica killed": lambda faults, _, replica: faults.killed(replica),
-    "replica paused": lambda faults, _, replica: faults.paused(replica),
+    "master killed": lambda faults, nodes, name: faults.killed(nodes.owner(name)),
+    "master paused": lambda faults, nodes, name: faults.paused(nodes.owner(name)),
+    "master restarted": lambda faults, nodes, name: faults.stopped(nodes.owner(name)),
+    "master cut off": lambda faults, nodes, name: faults.partitioned(nodes.owner(name)),
+    "replica killed": lambda faults, nodes, name: faults.killed(nodes.replica(nodes.owner(name))),
+    "replica paused": lambda faults, nodes, name: faults.paused(nodes.replica(nodes.owner(name))),
+    "slot moved": lambda _, nodes, name: nodes.moving_slot(name),
     "web killed": lambda faults, *_: faults.killed("web", replica=0),
 }
 
