@@ -408,7 +408,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def scale(session: nox.Session) -> None:
-    """Measure clusters of one to three masters, and simulate larger ones; needs wrk."""
+    """Measure clusters of one to three masters, and simulate larger ones; needs wrk.
+
+    `-- --docs` writes the figures in docs/scale.md.
+    """
     install(session, "server,embedded,testing", *MODELS)
     session.run("python", "-m", "bench.scale", *session.posargs)
 

@@ -49,7 +49,9 @@ class Cluster:
         self._group = stack.enter_context(
             ClusterGroup(folder, masters=masters, replicas=0, options=options)
         )
-        environment = own_environment({"REDIS_URL": self._group.url})
+        # A limited master may let hits wait for longer than the default timeout.
+        settings = {"REDIS_URL": self._group.url, "COUNTER_TIMEOUT": "5"}
+        environment = own_environment(settings)
         self._server = stack.enter_context(Server(OURS, environment, folder))
         self._counter = stack.enter_context(RedisCounter(self._group.url, timeout=5))
         self._limits: list[CPULimit] = []
