@@ -123,6 +123,7 @@ def test_replies_of_several_nodes_are_merged(cluster):
     [info], _ = drive(spread(cluster, [("INFO", "memory")], None), describe)
     assert set(info.decode().split()) == {
         "used_memory:7",
+        "servers:2",
         "maxmemory_policy:allkeys-lru",
         "maxmemory:0",  # one of them has no limit
         "x:1",
@@ -219,7 +220,7 @@ def test_confirmations_of_redirected_commands_do_not_count(cluster):
     replies, taken = drive(
         spread(cluster, [("GET", a2), ("INFO", "memory")], None), describe, lambda *_: [b"1"]
     )
-    assert replies == [b"1", b"used_memory:6\r\n"]
+    assert replies == [b"1", b"used_memory:6\r\nservers:2\r\n"]
     assert taken[1] == [(A, False, [("GET", a2)])]
 
 
