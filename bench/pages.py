@@ -69,6 +69,7 @@ def blocks(report: Report) -> dict[str, str]:
         contestant: times(median(race.ratio(OURS, contestant)))
         for contestant in (FLASK_RUN, DEMO, FASTAPI, WEBDIS, race.best(CONSTANTS))
     }
+    as_many = "as many" if factor[WEBDIS] == "1.0" else f"{factor[WEBDIS]} times as many"
     return {
         "chart": f"![Hits a second: {alternative}](bench.svg)",
         "summary": (
@@ -76,8 +77,7 @@ def blocks(report: Report) -> dict[str, str]:
             "classic demo on\n"
             f"gunicorn, {factor[FASTAPI]} times as many as the demo with FastAPI, "
             f"{factor[race.best(CONSTANTS)]} times as many as the requests of a\n"
-            f"Flask view that returns a constant, and {factor[WEBDIS]} times as many as webdis, "
-            "which is written in C."
+            f"Flask view that returns a constant, and {as_many} as webdis, which is written in C."
         ),
         "race": _race(report),
         "goals": _goals(report),

@@ -19,6 +19,7 @@ from .cluster_pool import (
     find_ready_keys,
     make_unavailable,
     strip_asking,
+    take_former,
 )
 from .connections import ATTEMPT_SHARE, Command, ConnectionFactory
 from .routing import Route, find_key, localize, spread
@@ -76,7 +77,8 @@ class AsyncClusterPool:
             return sent
 
         try:
-            replies = await self._node(address).round_trip(prepare_local, deadline)
+            node = await self._node(address)
+            replies = await node.round_trip(prepare_local, deadline)
         except StoreError as error:
             self._cluster.refresh()
             raise explain_address(error, address, self._cluster) from error.__cause__
@@ -99,13 +101,16 @@ class AsyncClusterPool:
         for node in list(self._nodes.values()):
             await node.close()
 
-    def _node(self, address: Address) -> AsyncConnectionPool:
+    async def _node(self, address: Address) -> AsyncConnectionPool:
         found = self._nodes.get(address)
         if found is None:
+            former = take_former(self._nodes, self._cluster)
             factory = ConnectionFactory(self._target.at(address), redis.asyncio, None)
             found = self._nodes[address] = AsyncConnectionPool(
                 factory, timeout=self._timeout, durability=self._durability
             )
+            for pool in former:
+                await pool.close()
         return found
 
     async def _spread(
@@ -128,7 +133,8 @@ class AsyncClusterPool:
         if asyncio.get_running_loop().time() > deadline - self.attempt_timeout:
             return StoreUnavailableError("no time left to send the command")
         try:
-            replies = await send(self._node(route.address), add_asking(route), deadline)
+            node = await self._node(route.address)
+            replies = await send(node, add_asking(route), deadline)
         except StoreError as error:
             return explain_address(error, route.address, self._cluster)
         return strip_asking(route, replies)

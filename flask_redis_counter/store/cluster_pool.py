@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import redis
 
@@ -23,6 +23,8 @@ from .url import Address
 
 #: Keys that are tried to find one of each master. A master of few slots may be left out.
 MAX_READY_KEYS = 2000
+
+_Pool = TypeVar("_Pool")
 
 
 class ClusterPool(ForkSafe):
@@ -128,6 +130,8 @@ class ClusterPool(ForkSafe):
         self.enter()
         found = self._nodes.get(address)
         if found is None:
+            for pool in take_former(self._nodes, self._cluster):
+                pool.close()  # a thread that has it may go on
             found = self._nodes.setdefault(
                 address,
                 ConnectionPool(
@@ -180,6 +184,13 @@ class ClusterPool(ForkSafe):
             self._cluster.wait(min(self.attempt_timeout, deadline - time.monotonic()))
         except NoMasterError as error:
             raise make_unavailable(error, self.attempt_timeout) from error
+
+
+def take_former(nodes: dict[Address, _Pool], cluster: Cluster) -> list[_Pool]:
+    """Remove the pools of nodes that have left the cluster, and return them."""
+    known = set(cluster.nodes())
+    former = [address for address in list(nodes) if address not in known]
+    return [pool for address in former if (pool := nodes.pop(address, None)) is not None]
 
 
 def add_asking(route: Route) -> list[Command]:

@@ -30,6 +30,7 @@ def test_write_pages_and_charts(site, make_report, make_load):
     readme = (site / "README.md").read_text("utf-8")
     performance = (site / "docs" / "performance.md").read_text("utf-8")
     assert "18 times as many as the classic demo" in readme
+    assert "0.91 times as many as webdis" in readme
     assert "](docs/bench.svg)" in readme
     assert "| **flask-redis-counter** | **54,321** |" in performance
     assert "](bench.svg)" in performance
@@ -37,6 +38,14 @@ def test_write_pages_and_charts(site, make_report, make_load):
     assert f"{OURS.name} 8,002 / 6,003; {WEBDIS.name} 7,001 / 0 (3 errors)" in performance
     lines = (site / "docs" / "bench-connections.svg").read_text("utf-8")
     assert f"{OURS.name} 8,002 / 6,003" in lines
+
+
+def test_as_many_as_webdis(site, make_report, make_load):
+    """A ratio that is 1.0 when rounded is not called a factor."""
+    sweep = {OURS.name: {1: [make_load(1)]}, WEBDIS.name: {1: [make_load(1)]}}
+    pages.write(make_report({OURS.name: 60_000, WEBDIS.name: 60_100}, sweep=sweep), site)
+    text = (site / "README.md").read_text("utf-8")
+    assert "and as many as webdis" in text
 
 
 def test_write_twice(site, make_report, make_load):
