@@ -22,11 +22,13 @@ _histories = itertools.count(1)
 class Node:
     """A server with the log of its writes, from which its state follows."""
 
+    make_server = Server
+
     def __init__(self, log=()):
         self.log = list(log)
         self.history = f"history {next(_histories)}"
         self.is_master = True
-        self.server = Server()
+        self.server = self.make_server()
         self.server.execute([HIT.load(), HIT_ONCE.load(), *self.log])
 
     def execute(self, commands):
@@ -53,8 +55,10 @@ class Group:
     :ivar isolated: a former master that still takes writes from some processes, or None.
     """
 
+    make_node = Node
+
     def __init__(self, replicas):
-        self.master = Node()
+        self.master = self.make_node()
         self.replicas = [0] * replicas
         self.synced = 0
         self.isolated = None
@@ -84,14 +88,14 @@ class Group:
             self.isolated = old
         else:
             old.is_master = False
-        self.master = Node(old.log[:received])
+        self.master = self.make_node(old.log[:received])
         self.replicas = [min(it, received) for it in self.replicas]
         self.synced = received
 
     def restart(self):
         """Restart the master, which loses the writes that are not on its disk."""
         self.master.is_master = False
-        self.master = Node(self.master.log[: self.synced])
+        self.master = self.make_node(self.master.log[: self.synced])
         self.replicas = [min(it, self.synced) for it in self.replicas]
 
     def heal(self):
