@@ -62,9 +62,9 @@ TEST_TOOLS = [
     "trustme>=1.2",
     *MODELS,
 ]
-# Two workers on any machine: the tests mostly wait, and on an overloaded machine their timeouts
+# Three workers on any machine: the tests mostly wait, and on an overloaded machine their timeouts
 # expire early.
-IN_PARALLEL = "--numprocesses=2"
+IN_PARALLEL = "--numprocesses=3"
 # Percentage of mutants that the tests have to kill.
 MUTATION_FLOOR = 95
 # Names of the browser on PATH, if CHROMIUM does not have its path.
