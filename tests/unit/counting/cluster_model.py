@@ -10,7 +10,7 @@ from flask_redis_counter.counting.batcher import Batcher
 from flask_redis_counter.counting.hit import PendingHit
 from flask_redis_counter.counting.journal import Journal
 from flask_redis_counter.counting.safety import SafetyTracker
-from flask_redis_counter.errors import CounterError, StoreRejectedError
+from flask_redis_counter.errors import CounterError, StoreRejectedError, StoreUnavailableError
 
 from .failover_model import Group, Node
 from .fake_server import SILENT, TIMEOUT, Server, make_refusal
@@ -137,11 +137,15 @@ class Process:
         mine = [counter for counter in counters if self.map[counter] == lane]
         batcher = self._batchers.setdefault((writer, lane), Batcher(journal=self.journal))
         hits = [PendingHit(counter, amount, idempotency_key, TIMEOUT) for counter in mine]
-        # The first one leaves at once, so the others are the next batch.
-        for some in (hits[:1], hits[1:]):
-            batches = [batcher.add(hit, 0.0) for hit in some]
-            if batch := next(filter(None, batches), None):
-                self._send(batcher, batch, lost_replies)
+        for hit in hits:
+            try:
+                batcher.add(hit, 0.0)
+            except (
+                StoreUnavailableError
+            ) as error:  # one batch at a time probes a store that is down
+                hit.error = error
+        while batch := batcher.in_flight:
+            self._send(batcher, batch, lost_replies)
         outcomes = [self._note_outcome(hit, amount) for hit in hits]
         return all(outcomes)
 

@@ -170,3 +170,21 @@ def test_hits_that_a_new_owner_loses_are_sent_again():
     process.poll(1)
     assert cluster.value("a") == 2
     check_sums(cluster, [process])
+
+
+def test_lost_hits_wait_for_the_end_of_a_move():
+    """Lost hits that are redirected when they are sent again stay in the journal."""
+    cluster = Cluster(2, COUNTERS)
+    process = Process(cluster)
+    assert process.hit(0, ["a"], 1)
+    cluster.shards[0].fail_over(0, isolate=False)
+    cluster.moving["a"] = 1
+    for _ in range(3):
+        process.poll(0)
+        cluster.shards[0].sync()
+    assert len(process.journal) == 1
+    cluster.finish_move("a")
+    process.poll(0)
+    process.poll(1)
+    assert cluster.value("a") == 1
+    check_sums(cluster, [process])
