@@ -76,9 +76,8 @@ def _client_url(client: redis.Redis | redis.RedisCluster) -> str:
     """Return the URL of a client's store, without credentials."""
     target = parse_target(client, redis)
     if target.cluster is not None:
-        return "redis+cluster://" + ",".join(
-            f"{host}:{port}" for host, port in target.cluster.seeds
-        )
+        nodes = [(f"[{it}]" if ":" in it else it, port) for it, port in target.cluster.seeds]
+        return "redis+cluster://" + ",".join(f"{host}:{port}" for host, port in nodes)
     options = target.kwargs
     if "path" in options:
         return f"unix://{options['path']}"

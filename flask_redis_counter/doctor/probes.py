@@ -41,7 +41,10 @@ def probe_features(
     except StoreError as error:
         yield Diagnostic("warning", "rights", f"cannot be tested: {error}", _READ_LOG)
         return
-    used = _used_features(config, is_cluster=store.is_cluster)
+    is_cluster = store.is_cluster
+    # Redis 6 has no sharded pub/sub: PUBLISH takes its place.
+    has_shards = is_cluster and "unknown command" not in str(errors.get("spublish", ""))
+    used = _used_features(config, is_cluster=is_cluster, has_shards=has_shards)
     is_complete = True
     for name in dict.fromkeys((*used, *_FURTHER)):
         missing = [right for right in FEATURES[name].rights if right in errors]
@@ -50,7 +53,7 @@ def probe_features(
             first_error = errors[missing[0]]
             remedy = "use a server that has these commands, such as Redis or Valkey"
             if isinstance(first_error.__cause__, NoPermissionError):
-                remedy = acl_remedy(config, is_cluster=store.is_cluster)
+                remedy = acl_remedy(config, is_cluster=is_cluster, has_shards=has_shards)
             message = f"{FEATURES[name].consequence}, without {' '.join(missing)}: {first_error}"
             yield Diagnostic("failure" if name in used else "warning", name, message, remedy)
     if is_complete:
@@ -121,22 +124,26 @@ def _delete(counter: RedisCounter, name: str) -> Iterator[Diagnostic]:
         yield Diagnostic("warning", "confirmation", message, remedy)
 
 
-def acl_remedy(config: Config, *, is_cluster: bool) -> str:
-    """Return the command that grants the store's user all rights that the settings need."""
+def acl_remedy(config: Config, *, is_cluster: bool, has_shards: bool | None = None) -> str:
+    """Return the command that grants the store's user all rights that the settings need.
+
+    :param has_shards: whether the store has sharded pub/sub; None: if it is a cluster.
+    """
     user = split_url(config.redis_url).username or "default"
-    features = _used_features(config, is_cluster=is_cluster)
+    has_shards = is_cluster if has_shards is None else has_shards
+    features = _used_features(config, is_cluster=is_cluster, has_shards=has_shards)
     rules = acl_rules(config.prefix, (*features, *_FURTHER))
     return f"on {'each node' if is_cluster else 'the server'}: ACL SETUSER {user} {rules}"
 
 
-def _used_features(config: Config, *, is_cluster: bool) -> list[str]:
+def _used_features(config: Config, *, is_cluster: bool, has_shards: bool) -> list[str]:
     """Return the names of the features that the settings use."""
     limits = config.limits
     switches = {
         "visitors": config.visitors,
         "rates": limits.rate is not None or limits.visitor_window is not None,
-        "live": config.max_listeners > 0 and not is_cluster,
-        "live on a cluster": config.max_listeners > 0 and is_cluster,
+        "live": config.max_listeners > 0 and not has_shards,
+        "live on a cluster": config.max_listeners > 0 and has_shards,
         "changes": config.admin_key is not None,
         "fsync": config.durability == "fsync",
         "replica": required_replicas(config.durability) > 0,

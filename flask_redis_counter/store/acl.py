@@ -102,10 +102,6 @@ FEATURES = {
 }
 
 
-# Commands of sharded pub/sub. Redis 6 lacks them, and PUBLISH and SUBSCRIBE take their place.
-_SHARDED = ("spublish", "ssubscribe", "sunsubscribe")
-
-
 def acl_rules(prefix: str, features: Iterable[str]) -> str:
     """Return the rules of an ACL user with only the rights that some features need."""
     rights = dict.fromkeys(right for name in features for right in FEATURES[name].rights)
@@ -126,7 +122,7 @@ def probe_rights(key: str) -> Operation[dict[str, StoreRejectedError]]:
     return {
         right: reply
         for right, reply in zip((*commands, "del"), (*replies, deleted), strict=True)
-        if _is_missing(reply) and not isinstance(reply.__cause__, NoScriptError)
+        if isinstance(reply, StoreRejectedError) and not isinstance(reply.__cause__, NoScriptError)
     }
 
 
@@ -137,17 +133,8 @@ def probe_channel(key: str) -> Operation[dict[str, StoreRejectedError]]:
     """
     rights = ("subscribe", "unsubscribe", "ssubscribe", "sunsubscribe")
     replies = yield [(right.upper(), CounterKeys(key).live) for right in rights]
-    return {
-        right: reply for right, reply in zip(rights, replies, strict=True) if _is_missing(reply)
-    }
-
-
-def _is_missing(reply: object) -> bool:
-    """Return whether a reply is an error, other than that of Redis 6 to sharded pub/sub."""
-    if not isinstance(reply, StoreRejectedError):
-        return False
-    text = str(reply).lower()
-    return not ("unknown command" in text and any(it in text for it in _SHARDED))
+    pairs = zip(rights, replies, strict=True)
+    return {right: reply for right, reply in pairs if isinstance(reply, StoreRejectedError)}
 
 
 def _probe_commands(keys: CounterKeys) -> dict[str, Command]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,7 @@ def parse_server(info: Mapping[str, str]) -> tuple[str, str]:
 
 def parse_version(info: Mapping[str, str]) -> tuple[int, ...]:
     """Return the version of Redis that a server is, or that it is compatible with: ``(7, 2)``."""
-    return tuple(int(part) for part in info.get("redis_version", "0").split(".")[:2])
+    return tuple(map(int, re.findall(r"\d+", info.get("redis_version", ""))[:2]))
 
 
 def parse_sections(replies: Sequence[Any]) -> dict[str, str]:

@@ -22,7 +22,7 @@ class CounterSubscriber:
 
     Never raises. After an outage of the store, it calls back for each counter, because messages may
     have been missed. On a cluster it has a connection to each master of a counter, and follows the
-    counter's hash slot within two seconds.
+    counter about two seconds after its hash slot was moved; until then it may miss changes.
 
     :param store: a URL.
     :param on_change: called with the name of a counter, in the event loop.
@@ -39,7 +39,8 @@ class CounterSubscriber:
     def subscribe(self, key: str) -> None:
         """Call back for the counter with this key, first when the subscription is confirmed."""
         self._place(CounterKeys(key).live)
-        if self._target.cluster is not None and self._watcher is None:
+        is_watching = self._watcher is not None and not self._watcher.done()
+        if self._target.cluster is not None and not is_watching:
             self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     def unsubscribe(self, key: str) -> None:

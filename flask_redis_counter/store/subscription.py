@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from redis.exceptions import MovedError, ResponseError
+from redis.exceptions import ClusterDownError, MovedError, ResponseError
 
 from ..log_throttle import LogThrottle
 from .backoff import Backoff
@@ -53,8 +53,9 @@ class Subscription:
         self.channels: set[str] = set()
         self._factory = factory
         self._on_message = on_message
-        # Of the commands and of the messages' kinds.
-        self._prefix = "S" if is_sharded else ""
+        self._is_sharded = is_sharded
+        # Of the commands. Without it also on a node that turned out to be Redis 6.
+        self._prefix = ""
         self._confirmed: set[str] = set()
         self._throttled: set[str] = set()
         self._connection: Any = None
@@ -92,6 +93,7 @@ class Subscription:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     connection = await self._factory.connect_async(CONNECT_TIMEOUT)
                 self._connection = connection
+                self._prefix = "S" if self._is_sharded else ""
                 self._subscribe_all()
                 failures = 0
                 self._log_throttle.recovered()
@@ -128,12 +130,13 @@ class Subscription:
                 self._handle_message(reply[0], reply[1].decode())
 
     def _handle_error(self, error: ResponseError) -> None:
-        if isinstance(error, MovedError):
-            return  # a later repair finds the channel where the slot map has it
-        if not (self._prefix and "unknown command" in str(error)):
+        if self._is_sharded and "unknown command" in str(error):
+            if self._prefix:
+                self._prefix = ""  # Redis 6: each node passes messages on to all others
+                self._subscribe_all()
+        elif not isinstance(error, MovedError | ClusterDownError):
             raise error
-        self._prefix = ""  # Redis 6: each node passes messages on to all others
-        self._subscribe_all()
+        # A later repair subscribes again, where the slot map has the channel then.
 
     def _handle_message(self, kind: bytes, channel: str) -> None:
         if kind in _CONFIRMATIONS:
@@ -164,7 +167,7 @@ class Subscription:
             self._send("SUBSCRIBE", channel)
 
     def _send(self, command: str, *channels: str) -> None:
-        if self._connection is not None and self._connection._writer is not None:
+        writer = None if self._connection is None else self._connection._writer
+        if writer is not None and not writer.transport.is_closing():
             prefix = self._prefix if channels else ""
-            packed = self._connection.pack_command(prefix + command, *channels)
-            self._connection._writer.writelines(packed)
+            writer.writelines(self._connection.pack_command(prefix + command, *channels))

@@ -61,8 +61,8 @@ class _Listener:
 class EventBroadcaster:
     """Sends the changes of counters to all listeners of a worker process.
 
-    It uses the worker's one event loop, and one connection to the store. All listeners share two
-    tasks: one for events, one for heartbeats.
+    It uses the worker's one event loop, and the connections of one subscriber. All listeners share
+    two tasks: one for events, one for heartbeats.
 
     :param store: the store's URL.
     :param max_listeners: the maximum number of listeners.

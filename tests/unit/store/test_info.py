@@ -8,7 +8,12 @@ from flask_redis_counter.store.info import (
     read_info,
 )
 from flask_redis_counter.store.operation import gather, run
-from flask_redis_counter.store.server_state import merge_sections, parse_info, parse_server
+from flask_redis_counter.store.server_state import (
+    merge_sections,
+    parse_info,
+    parse_server,
+    parse_version,
+)
 
 REDIS = b"# Server\r\nredis_version:8.0.2\r\nexecutable:/a:b\r\n"
 VALKEY = b"# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n"
@@ -74,3 +79,12 @@ def test_merge_sections_has_the_lowest_of_several_versions():
     assert parse_server(same) == ("Valkey", "9.1.2")
     assert "versions" not in same
     assert parse_info(merge_sections([REDIS])) == parse_info(REDIS)
+
+
+@pytest.mark.parametrize(
+    ("version", "numbers"),
+    [("7.2.4", (7, 2)), ("8.0-rc1", (8, 0)), ("", ()), ("255.255.255", (255, 255))],
+)
+def test_parse_version(version, numbers):
+    """Only its first two numbers matter, and a strange version is no error."""
+    assert parse_version({"redis_version": version}) == numbers
