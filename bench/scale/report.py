@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from ..pages import ROOT, fill, table
-from .costs import Costs
+from .costs import Costs, deviations
 from .sample import Sample, Setup
 from .simulation import Place, Simulated, simulate
 
@@ -48,12 +48,22 @@ class Report:
 
     def _costs(self) -> str:
         costs = {name: f"{seconds * 1e6:.0f} µs" for name, seconds in asdict(self.costs).items()}
-        head = ["", "a hit", "a round trip", "a call: a counter in a round trip"]
+        head = ["", "a hit", "a round trip", "a call: a counter in a round trip", "without hits"]
+        head.append("fitted / measured")
+        whole = [sample for sample in self.samples if sample.setup.share is None]
+        ranges = [_range(ratios, whole) for ratios in deviations(whole, self.costs)]
         return table(
             head,
             [
-                ["worker", costs["hit"], costs["batch"], costs["call"]],
-                ["master", "", costs["store_batch"], costs["store_call"]],
+                ["worker", costs["hit"], costs["batch"], costs["call"], "", ranges[0]],
+                [
+                    "master",
+                    "",
+                    costs["store_batch"],
+                    costs["store_call"],
+                    f"{self.costs.idle:.1%} of a core",
+                    ranges[1],
+                ],
             ],
         )
 
@@ -83,11 +93,12 @@ class Report:
             for counters in (self.many, 1):
                 setup = Setup(masters, counters, CLIENTS * workers, None, workers)
                 found = self._simulate(setup, Place(delay=DELAY))
-                cells += [f"{found.rate:,.0f}", f"{found.p99:.1f} ms", f"{found.busy:.0%}"]
+                busy = f"{found.master_busy:.0%}, {found.worker_busy:.0%}"
+                cells += [f"{found.rate:,.0f}", f"{found.p99:.0f} ms", busy]
             rows.append(cells)
         head = ["masters", "workers"]
         for subject in (f"{self.many:,} counters", "one counter"):
-            head += [f"{subject}: hits/s", "p99", "busiest master"]
+            head += [f"{subject}: hits/s", "p99", "busiest master, worker"]
         return table(head, rows)
 
     def _simulate(self, setup: Setup, place: Place) -> Simulated:
@@ -100,6 +111,15 @@ class Report:
             for sample in self.samples
             if (replace(sample.setup, masters=0) if any_size else sample.setup) == setup
         ]
+
+
+def _range(ratios: Sequence[float], samples: Sequence[Sample]) -> str:
+    """Return the lowest and the highest median of the ratios of a setup."""
+    by_setup: dict[Setup, list[float]] = {}
+    for ratio, sample in zip(ratios, samples, strict=True):
+        by_setup.setdefault(sample.setup, []).append(ratio)
+    medians = [median(each) for each in by_setup.values()]
+    return f"{min(medians):.2f} to {max(medians):.2f}"
 
 
 def describe(setup: Setup) -> str:

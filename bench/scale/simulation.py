@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import simpy
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
 from flask_redis_counter.counting.batcher import MAX_HITS
 
@@ -45,14 +45,16 @@ class Simulated:
     :ivar p50: median latency in milliseconds.
     :ivar p99: 99th percentile of the latency in milliseconds.
     :ivar hits_per_call: hits that a call counts on average.
-    :ivar busy: share of the time in which the busiest master was at work.
+    :ivar master_busy: share of the time in which the busiest master was at work.
+    :ivar worker_busy: share of the time in which the busiest worker was at work.
     """
 
     rate: float
     p50: float
     p99: float
     hits_per_call: float
-    busy: float
+    master_busy: float
+    worker_busy: float
 
 
 def simulate(setup: Setup, costs: Costs, place: Place, *, hits: int, seed: int = 1) -> Simulated:
@@ -69,6 +71,7 @@ def simulate(setup: Setup, costs: Costs, place: Place, *, hits: int, seed: int =
         1e3 * latencies[len(latencies) * 99 // 100],
         len(latencies) / max(1, sum(master.calls for master in world.masters)),
         max(master.busy for master in world.masters) / elapsed,
+        max(worker.busy for worker in world.workers) / elapsed,
     )
 
 
@@ -100,14 +103,18 @@ class _World:
         self._wanted = 0
         self.masters = [_Master(self) for _ in range(setup.masters)]
         self._owners = [
-            self.masters[_slot(number) * setup.masters // REDIS_CLUSTER_HASH_SLOTS]
-            for number in range(setup.counters)
+            self.masters[
+                chance.randrange(REDIS_CLUSTER_HASH_SLOTS)
+                * setup.masters
+                // REDIS_CLUSTER_HASH_SLOTS
+            ]
+            for _ in range(setup.counters)
         ]
-        self._workers = [_Worker(self) for _ in range(setup.workers)]
+        self.workers = [_Worker(self) for _ in range(setup.workers)]
         self._clients = _Clients(self)
         # One after the other within a millisecond, as clients that do not know each other.
         for number in range(setup.connections):
-            worker = self._workers[number % setup.workers]
+            worker = self.workers[number % setup.workers]
             self.later(chance.random() / 1e3, self._clients, [(worker, None)])
 
     @property
@@ -123,6 +130,8 @@ class _World:
         self.latencies.clear()
         for master in self.masters:
             master.calls, master.busy = 0, 0.0
+        for worker in self.workers:
+            worker.busy = 0.0
         return self.now
 
     def request(self) -> _Hit:
@@ -200,6 +209,7 @@ class _Clients(_Process):
 class _Worker(_Process):
     def __init__(self, world: _World) -> None:
         super().__init__(world)
+        self.busy = 0.0
         self._waiting: dict[int, list[_Hit]] = {id(master): [] for master in world.masters}
         self._in_flight: set[int] = set()
 
@@ -209,7 +219,7 @@ class _Worker(_Process):
         replies = [it for it in messages if isinstance(it, _Batch)]
         answered = [hit for batch in replies for hit in batch.hits]
         # A request costs half of a hit's time, its response the other half.
-        yield from world.spend(costs.hit * (len(hits) + len(answered)) / 2)
+        yield from self._spend(costs.hit * (len(hits) + len(answered)) / 2)
         if answered:
             world.later(world.place.delay, world._clients, [(self, hit) for hit in answered])
         for batch in replies:
@@ -222,8 +232,12 @@ class _Worker(_Process):
                 batch = _Batch(self, master, waiting[:MAX_HITS])
                 self._waiting[id(master)] = waiting[MAX_HITS:]
                 self._in_flight.add(id(master))
-                yield from world.spend(costs.batch + costs.call * batch.calls)
+                yield from self._spend(costs.batch + costs.call * batch.calls)
                 world.later(world.place.delay, master, [batch])
+
+    def _spend(self, seconds: float) -> _Steps:
+        self.busy += seconds
+        yield from self.world.spend(seconds)
 
 
 class _Master(_Process):
@@ -233,14 +247,10 @@ class _Master(_Process):
 
     def handle(self, messages: list[_Batch]) -> _Steps:
         world, costs = self.world, self.world.costs
-        share = world.setup.share or 1.0
+        share = (world.setup.share or 1.0) - costs.idle
         for batch in messages:
             began = world.now
             yield from world.spend(costs.store_batch + costs.store_call * batch.calls, share)
             self.calls += batch.calls
             self.busy += world.now - began
             world.later(world.place.delay, batch.worker, [batch])
-
-
-def _slot(number: int) -> int:
-    return int(key_slot(f"{{bench-{number + 1}}}".encode()))

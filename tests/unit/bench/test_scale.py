@@ -8,7 +8,9 @@ from bench.scale.cpu_limit import CPULimit
 from bench.scale.sample import Sample, Setup
 from bench.scale.simulation import Place, simulate
 
-COSTS = Costs(hit=20e-6, batch=60e-6, call=10e-6, store_batch=8e-6, store_call=12e-6, client=5e-6)
+COSTS = Costs(
+    hit=20e-6, batch=60e-6, call=10e-6, store_batch=8e-6, store_call=12e-6, idle=0.0, client=5e-6
+)
 MANY = 1000
 
 
@@ -24,7 +26,7 @@ def test_a_lone_client_waits_for_each_step():
     assert result.p50 == pytest.approx(latency * 1e3)
     assert result.rate == pytest.approx(1 / latency)
     assert result.hits_per_call == 1
-    assert result.busy == pytest.approx(20e-6 / latency)
+    assert result.master_busy == pytest.approx(20e-6 / latency)
 
 
 def test_busy_masters_set_the_rate_of_many_counters():
@@ -53,7 +55,7 @@ def test_a_share_of_a_core_slows_the_master():
 
 def test_cores_are_shared():
     """On two cores the rate is two divided by the CPU time of a hit."""
-    costs = Costs(20e-6, 0, 10e-6, 0, 12e-6, 5e-6)
+    costs = Costs(20e-6, 0, 10e-6, 0, 12e-6, 0, 5e-6)
     assert _rate(Setup(3, MANY, 256, workers=4), costs, cores=2) == pytest.approx(
         2 / 47e-6, rel=0.05
     )
