@@ -423,14 +423,14 @@ def test_slot_that_stays_half_moved_holds_up_no_other(kind, tmp_path):
                 taken.append((name, time.monotonic() - began))
 
         with visiting(visit, moving, other):
-            wait_until(lambda: len(failed) > 4, timeout=20, what="failed hits")
-        assert {name for name, _ in failed} == {moving}
+            wait_until(lambda: len(failed) > 5, timeout=20, what="failed hits")
         assert {error.outcome for _, error in failed} == {"not_counted"}
         others = [seconds for name, seconds in taken if name == other]
+        failed_others = sum(name == other for name, _ in failed)
         assert len(others) > 100
-        # The first batch that meets the slot may hold them up for a timeout.
-        assert sum(seconds > 0.5 for seconds in others) <= 1
-        assert counter.value(other) == len(others) + 1
+        # The first batch that meets the slot may hold them up for a timeout, so that one fails.
+        assert failed_others <= sum(seconds > 0.5 for seconds in others) <= 1
+        assert counter.value(other) == len(others) - failed_others + 1
 
 
 def test_valkey_moves_all_slots_of_a_master_that_is_removed(kind, tmp_path):
