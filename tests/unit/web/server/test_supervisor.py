@@ -67,6 +67,12 @@ def exists(pid):
     return False
 
 
+def ignores(pid, number):
+    """Return whether a process ignores a signal."""
+    [mask] = re.findall(r"^SigIgn:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) & 1 << number - 1)
+
+
 @pytest.fixture
 def start(tmp_path):
     """Start the program; kill it after the test."""
@@ -186,7 +192,10 @@ def test_killed_parent_leaves_no_worker(start, kind):
 def test_deaf_worker_is_killed(start):
     """A worker that ignores SIGTERM is killed after the time-out."""
     run = start("deaf", 2)
-    wait_until(lambda: "started" in run.log(), what="a worker")
+    wait_until(
+        lambda: [ignores(it, signal.SIGTERM) for it in run.children()] == [True, True],
+        what="workers that ignore SIGTERM",
+    )
     found = run.children()
     assert run.stop() == 0
     assert not any(map(exists, found))
