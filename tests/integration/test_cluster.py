@@ -3,10 +3,13 @@
 import asyncio
 import os
 import secrets
+import shutil
 import signal
+import subprocess
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import cycle
 from threading import Event
 
 import pytest
@@ -464,6 +467,51 @@ def test_valkey_moves_all_slots_of_a_master_that_is_removed(kind, tmp_path):
         assert last - first > 5000
         assert values == list(range(1, len(values) + 1))
         assert group.owner(key(name)) is target
+
+
+def test_redis_cli_rebalances_and_removes_a_master(kind, tmp_path):
+    """Each hit counts once, and none fails, while redis-cli moves slots for a change of masters."""
+    if kind != "redis-server" or shutil.which("redis-cli") is None:
+        pytest.skip("needs redis-cli, which comes with redis-server")
+    with (
+        ClusterGroup(tmp_path, binary=PROGRAMS[kind](), replicas=0) as group,
+        RedisCounter(group.url, timeout=5) as counter,
+    ):
+        acknowledged = dict.fromkeys(NAMES, 0)
+
+        def visit(first, ended):
+            for name in cycle(NAMES[first::5]):
+                assert counter.hit(name).value == acknowledged[name] + 1
+                acknowledged[name] += 1
+                if ended.is_set():
+                    return
+
+        def wait_for_hits():
+            before = dict(acknowledged)
+            wait_until(lambda: all(acknowledged[it] > before[it] + 3 for it in NAMES), what="hits")
+
+        def node_id(node):
+            return str(group.client(node).execute_command("CLUSTER", "MYID"), "ascii")
+
+        def change(command, *options):
+            address = f"127.0.0.1:{group.nodes[0].port}"
+            words = ["redis-cli", "--cluster", command, address, *options]
+            subprocess.run(words, check=True, capture_output=True, timeout=120)
+
+        with visiting(visit, *range(5)):
+            wait_for_hits()
+            added = group.add_master()
+            weight = ("--cluster-weight", f"{node_id(added)}=0.3")  # few slots, to save time
+            change("rebalance", *weight, "--cluster-use-empty-masters")
+            wait_until(lambda: group.slots(added), what="slots of the new master")
+            wait_for_hits()
+            assert added in {group.owner(key(name)) for name in NAMES}
+            change("rebalance", "--cluster-weight", f"{node_id(added)}=0")
+            wait_until(lambda: not group.slots(added), what="no slots of the master to remove")
+            change("del-node", node_id(added))
+            added.kill()
+            wait_for_hits()
+        assert counter.values(NAMES) == acknowledged
 
 
 def test_cluster_url_for_a_plain_server(own_server):
