@@ -62,9 +62,9 @@ TEST_TOOLS = [
     "trustme>=1.2",
     *MODELS,
 ]
-# Three workers on any machine: the tests mostly wait, and on an overloaded machine their timeouts
+# Two workers on any machine: the tests mostly wait, and on an overloaded machine their timeouts
 # expire early.
-IN_PARALLEL = "--numprocesses=3"
+IN_PARALLEL = "--numprocesses=2"
 # Percentage of mutants that the tests have to kill.
 MUTATION_FLOOR = 95
 # Names of the browser on PATH, if CHROMIUM does not have its path.
@@ -177,7 +177,7 @@ def plugin(session: nox.Session) -> None:
     """Test the pytest plugin on a minimal stack."""
     skip_without_docker(session, "the plugin")
     install(session, "testing", "pytest-xdist>=3.6")
-    pytest(session, "--numprocesses=2", "tests/plugin")
+    pytest(session, IN_PARALLEL, "tests/plugin")
 
 
 @nox.session(tags=["tests"])
