@@ -85,7 +85,12 @@ def find_cause(error: BaseException, *, secure: bool) -> tuple[str, str]:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the chain of causes, the root cause first: redis-py's own errors are less specific."""
-    if error is not None:
-        yield from _chain(error.__cause__ or error.__context__)
-        yield error
+    """Yield the chain of causes, the root cause first: redis-py's own errors are less specific.
+
+    A chain may be long, and lead back to one of its errors, if an error is raised several times.
+    """
+    links: dict[int, BaseException] = {}
+    while error is not None and id(error) not in links:
+        links[id(error)] = error
+        error = error.__cause__ or error.__context__
+    yield from reversed(links.values())
