@@ -72,6 +72,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--examples",
         type=int,
-        default=0.5,
+        default=100,
         help="requests that fuzzing generates for each operation and test (%(default)s)",
     )
