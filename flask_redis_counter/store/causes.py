@@ -81,7 +81,7 @@ def find_cause(error: BaseException, *, secure: bool) -> tuple[str, str]:
             return cause, "if the port speaks TLS, use rediss://"
         if isinstance(link, TimeoutError | RedisTimeoutError):
             return "nothing answers", "if the port does not speak TLS, use redis://" * secure
-    return str(error) or "nothing answers", ""
+    return str(error).rstrip(".") or "nothing answers", ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

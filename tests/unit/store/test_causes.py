@@ -13,6 +13,12 @@ def test_chain_of_errors_that_leads_back_to_itself():
     assert find_cause(again, secure=False) == ("broken", "")
 
 
+def test_unknown_cause_has_no_full_stop():
+    """A remedy may follow it."""
+    error = OSError("Name or service not known.")
+    assert find_cause(error, secure=False) == ("Name or service not known", "")
+
+
 def test_long_chain_of_errors():
     """It may be longer than Python's stack."""
     error = root = OSError("the first")
