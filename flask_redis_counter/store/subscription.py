@@ -21,7 +21,8 @@ THROTTLE = 0.25
 #: Seconds without a message after which a PING is sent, and the timeout of its reply.
 KEEPALIVE_INTERVAL = 15.0
 
-#: The same, if Sentinels may name another master: the old one may keep its connections open.
+#: The same, if Sentinels may name another master: the old one may keep its connections open. Also
+#: the seconds between two looks at the slot map of a cluster.
 SWITCH_CHECK_INTERVAL = 1.0
 
 #: Delays between attempts to connect: up to 0.25 s after the first failure, later up to 4 s.
@@ -54,7 +55,7 @@ class Subscription:
         self._factory = factory
         self._on_message = on_message
         self._is_sharded = is_sharded
-        # Of the commands. Without it also on a node that turned out to be Redis 6.
+        # First letter of the commands: S for sharded channels, none on a node that is Redis 6.
         self._prefix = ""
         self._confirmed: set[str] = set()
         self._throttled: set[str] = set()
