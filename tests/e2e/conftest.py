@@ -1,8 +1,10 @@
 """The stacks that the end-to-end tests run on."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from random import randrange
 from types import MappingProxyType
 
 import pytest
@@ -42,6 +44,28 @@ NewStack = Callable[..., Stack]
 
 #: Kind of the run's stacks: compose or process.
 KIND = pytest.StashKey[str]()
+
+
+#: Of the servers of a stack with Sentinels or a cluster. Its characters need quoting in a shell and
+#: in the Sentinels' configuration.
+PASSWORD = r'a "$p\a'
+
+
+@contextmanager
+def replicated_stack(config: pytest.Config, files: Sequence[str]) -> Iterator[ComposeStack]:
+    """Run the Compose stack with other stores than one server, and two replicas of the service.
+
+    :param files: its Compose files, to which those with the load balancer are added.
+    """
+    if config.stash[KIND] == "process":
+        pytest.skip("needs the Compose stack")
+    name = make_project_name("counter")
+    stack = ComposeStack([*files, *SCALE_FILES], name, endpoint=BALANCER, scale={"web": 2})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REDIS_PASSWORD", PASSWORD)
+        patch.setenv("STORE_NETWORK", f"10.{randrange(192, 256)}.{randrange(256)}")
+        with stack:
+            yield stack
 
 
 def process_stack(

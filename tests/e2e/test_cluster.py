@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import cycle
-from random import randrange
 from threading import Event
 
 import pytest
@@ -13,17 +12,13 @@ import requests
 
 from flask_redis_counter.store.slot_map import key_slot
 from flask_redis_counter.testing import ComposeStack, Tally, run_chaos, send_hit, wait_until
-from flask_redis_counter.testing.stacks.project import make_project_name
 
-from .conftest import BALANCER, CLUSTER_FILES, KIND, SCALE_FILES
+from .conftest import CLUSTER_FILES, PASSWORD, replicated_stack
 from .support import read_value
 
 pytestmark = pytest.mark.compose
 
 NODES = tuple(f"node-{number}" for number in range(1, 7))
-
-#: Of the nodes; its characters need quoting in a shell.
-PASSWORD = r'a "$p\a'
 
 #: Counters on all masters.
 NAMES = [f"counter-{number}" for number in range(9)]
@@ -171,15 +166,8 @@ class Nodes:
 @pytest.fixture(scope="module")
 def cluster_stack(pytestconfig, image):
     """A stack with a cluster for all tests of the module."""
-    if pytestconfig.stash[KIND] == "process":
-        pytest.skip("needs the Compose stack")
-    files = [*CLUSTER_FILES, *SCALE_FILES]
-    stack = ComposeStack(files, make_project_name("counter"), endpoint=BALANCER, scale={"web": 2})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REDIS_PASSWORD", PASSWORD)
-        patch.setenv("STORE_NETWORK", f"10.{randrange(192, 224)}.{randrange(256)}")
-        with stack:
-            yield stack
+    with replicated_stack(pytestconfig, CLUSTER_FILES) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")

@@ -3,23 +3,18 @@
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
-from random import randrange
 
 import pytest
 
 from flask_redis_counter.testing import ComposeStack, Tally, run_chaos, send_hit, wait_until
-from flask_redis_counter.testing.stacks.project import make_project_name
 
-from .conftest import BALANCER, KIND, SCALE_FILES, SENTINEL_FILES
+from .conftest import SENTINEL_FILES, replicated_stack
 from .support import read_value, run_under_load
 
 pytestmark = pytest.mark.compose
 
 SERVERS = ("redis", "redis-2", "redis-3")
 SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
-
-#: Of the servers; its characters need quoting in a shell and in the Sentinels' configuration.
-PASSWORD = r'a "$p\a'
 
 
 class Group:
@@ -107,15 +102,8 @@ class Group:
 @pytest.fixture(scope="module")
 def sentinel_stack(pytestconfig, image):
     """A stack with Sentinels for all tests of the module."""
-    if pytestconfig.stash[KIND] == "process":
-        pytest.skip("needs the Compose stack")
-    files = [*SENTINEL_FILES, *SCALE_FILES]
-    stack = ComposeStack(files, make_project_name("counter"), endpoint=BALANCER, scale={"web": 2})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REDIS_PASSWORD", PASSWORD)
-        patch.setenv("STORE_NETWORK", f"10.{randrange(224, 256)}.{randrange(256)}")
-        with stack:
-            yield stack
+    with replicated_stack(pytestconfig, SENTINEL_FILES) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")
