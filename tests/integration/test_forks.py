@@ -166,10 +166,11 @@ def copy_of(work, *arguments, as_snapshot=False):
     :param as_snapshot: whether the copy has the same process id, as a restored snapshot.
     """
     # A fork in C while another thread waits for the GIL copies the lock as it is. Threads of
-    # earlier tests may keep journals and ask Sentinels; the one that connected may be about to end.
+    # earlier tests may keep journals, and ask Sentinels and the nodes of a cluster; the one that
+    # connected may be about to end.
     stop_threads()
     for thread in threading.enumerate():
-        if any(name in thread.name for name in ("_connect_loop", "_keep", "_watch")):
+        if any(name in thread.name for name in ("_connect_loop", "_keep", "_watch", "_ask_nodes")):
             thread.join(30)
     reading, writing = os.pipe()
     pid = os.getpid()
