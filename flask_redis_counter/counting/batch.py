@@ -24,7 +24,7 @@ from ..store.confirmation import Confirmation
 from ..store.connections import Command
 from ..store.replies import is_redirection, is_transient, translate_script_error
 from ..store.scripts import HIT, HIT_ONCE
-from .call import ScriptCall, is_behind, is_stale, is_taken
+from .call import ScriptCall, is_behind, is_stale, is_taken, make_sender
 from .hit import PendingHit
 from .journal import Entry, Journal
 
@@ -272,6 +272,7 @@ class Batch:
     def _make_calls(self) -> list[ScriptCall]:
         calls: dict[str, ScriptCall] = {}
         single: list[ScriptCall] = []
+        sender = make_sender()
         for hit in self.hits:
             if hit.error is not None:
                 continue  # expired
@@ -279,7 +280,7 @@ class Batch:
             if hit.idempotency_key is not None:
                 single.append(self._make_call(hit, hit.idempotency_key))
             elif call is None:
-                call = calls[hit.key] = self._make_call(hit, None)
+                call = calls[hit.key] = self._make_call(hit, None, sender)
                 if self._journal is not None:
                     call.earlier = self._journal.last_sequence(hit.key, self._writer)
             elif not call.can_add(hit):
@@ -288,9 +289,11 @@ class Batch:
                 call.add(hit)
         return [*calls.values(), *single]
 
-    def _make_call(self, hit: PendingHit, idempotency_key: str | None) -> ScriptCall:
+    def _make_call(
+        self, hit: PendingHit, idempotency_key: str | None, sender: str = ""
+    ) -> ScriptCall:
         return ScriptCall.for_hit(
-            hit, self._writer, self._sequence, idempotency_key, self._is_listed
+            hit, self._writer, self._sequence, idempotency_key, self._is_listed, sender
         )
 
     def _separate_call(self, hit: PendingHit) -> ScriptCall:

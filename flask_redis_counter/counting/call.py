@@ -80,9 +80,8 @@ class ScriptCall:
         self.idempotency_key: str | None = idempotency_key
         self.hour: str = hour
         # Distinguishes a repeat of this call from another hit with the same idempotency key, and
-        # from the call of a copied process with the same writer and sequence number. From
-        # os.urandom, which copied processes do not share; secrets takes twice as long.
-        self.sender: str = sender or os.urandom(8).hex()
+        # from the call of a copied process with the same writer and sequence number.
+        self.sender: str = sender or make_sender()
         self.hits: list[PendingHit] = []
         #: Number of the writer's call on this counter that has to be stored before; 0: none.
         self.earlier: int = 0
@@ -111,12 +110,14 @@ class ScriptCall:
         sequence: int,
         idempotency_key: str | None,
         is_listed: bool = True,
+        sender: str = "",
     ) -> Self:
         """Return a call for one hit; :meth:`add` adds others.
 
         :param is_listed: False if the counter's name must be listed before it is created.
+        :param sender: random word that calls on different counters may share; ``""``: a new one.
         """
-        call = cls(hit.key, 0, writer, sequence, idempotency_key, current_hour())
+        call = cls(hit.key, 0, writer, sequence, idempotency_key, current_hour(), sender)
         call._is_listed = is_listed
         call._limit = hit.limits.counter_limit
         if hit.idempotency_key is not None:
@@ -333,6 +334,11 @@ class ScriptCall:
         for hit in self.hits:
             if hit.error is None:
                 hit.error = error
+
+
+def make_sender() -> str:
+    """Return a random word that copied processes do not share, from the operating system."""
+    return os.urandom(8).hex()  # secrets takes twice as long
 
 
 def is_taken(error: BaseException | None) -> bool:

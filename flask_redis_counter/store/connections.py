@@ -268,13 +268,19 @@ def pack_commands(connection: Any, commands: Sequence[Command]) -> list[bytes]:
         return packed
     parts: list[str] = []
     for command in commands:
-        parts.append(f"*{len(command)}\r\n")
-        parts += map(_bulk_string, command)
+        # Calls on a counter differ in their first argument, the identity: the arguments before and
+        # after it are mostly those of earlier calls.
+        place = 3 + int(command[2])
+        identity = str(command[place])
+        parts += (
+            f"*{len(command)}\r\n",
+            _pack_arguments(command[:place]),
+            f"${len(identity)}\r\n{identity}\r\n",
+            _pack_arguments(command[place + 1 :]),
+        )
     return ["".join(parts).encode("ascii")]
 
 
-# Most arguments are those of the last batch: digests, keys, the hour.
 @lru_cache(maxsize=4096)
-def _bulk_string(argument: str | int) -> str:
-    text = str(argument)
-    return f"${len(text)}\r\n{text}\r\n"
+def _pack_arguments(arguments: tuple[str | int, ...]) -> str:
+    return "".join([f"${len(text)}\r\n{text}\r\n" for text in map(str, arguments)])
