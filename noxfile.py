@@ -117,11 +117,14 @@ def source_date() -> dict[str, str]:
 def tests(session: nox.Session) -> None:
     """Run unit tests on each installed Python, all tests on the newest.
 
-    On the oldest, the integration tests run on another server, without those of HTTP and commands.
+    On the oldest, the integration tests run on another server, without those of HTTP and commands,
+    and redis-py parses replies without hiredis, as in an app without the extra `server`.
     """
     install(session, "server,embedded,testing,traces", *TEST_TOOLS)
     installed = [version for version in PYTHONS if shutil.which(f"python{version}")] or PYTHONS
     servers = {installed[0]: "first", installed[-1]: "last" if len(installed) > 1 else "all"}
+    if session.python == installed[0]:
+        session.env["PYTHONPATH"] = str(ROOT / "tests" / "without_hiredis")
     if which := servers.get(str(session.python)):
         session.log(f"the integration tests run on servers: {which}; `compat` runs them on all")
         pytest(session, IN_PARALLEL, f"--servers={which}", *TESTS)
@@ -400,7 +403,7 @@ def bench(session: nox.Session) -> None:
 
     `-- --docs` writes the charts and figures in README.md and docs/.
     """
-    frameworks = ["fastapi", "starlette", "redis[hiredis]"]
+    frameworks = ["fastapi", "starlette"]
     servers = ["granian[uvloop]>=2.5", "gunicorn[fast]", "uvicorn", "uvloop", "httptools"]
     install(session, "server,embedded", "requests", *frameworks, *servers)
     session.run("python", "-m", "bench", *session.posargs)
