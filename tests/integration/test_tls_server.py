@@ -5,12 +5,14 @@ import os
 import signal
 import socket
 import ssl
-from contextlib import closing, suppress
+import time
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 import requests
 
 from flask_redis_counter.testing import wait_until
+from flask_redis_counter.web.http.connection import FIRST_BYTE_TIMEOUT
 
 from .serving import lines
 from .support import within
@@ -66,9 +68,9 @@ def ask(connection, target="/healthz"):
     return response.status, response.read().decode()
 
 
-def start(serve, server, files, *options):
+def start(serve, server, files, *options, **settings):
     """Start `serve` with TLS, and wait for an answer."""
-    run = serve(*files.options, *options, REDIS_URL=server.url, COUNTER_TIMEOUT="5")
+    run = serve(*files.options, *options, REDIS_URL=server.url, COUNTER_TIMEOUT="5", **settings)
 
     def answers():
         with closing(files.connect(run)) as connection:
@@ -109,6 +111,30 @@ def test_requests_without_tls_are_not_served(serve, server, client, files):
         assert ask(connection)[0] == 200
     assert client.get("counter:{visits}") is None
     assert "Traceback" not in run.log()
+
+
+def test_unfinished_handshakes_leave_room(serve, server, client, files):
+    """Beyond the maximum, the connection that has been in its handshake longest is closed."""
+    run = start(serve, server, files, "--workers=1", COUNTER_MAX_CONNECTIONS="10")
+    with ExitStack() as held, closing(files.connect(run)) as kept:
+        assert ask(kept)[0] == 200
+        begun = time.monotonic()
+        unfinished = []
+        for number in range(40):
+            connection = socket.create_connection(("127.0.0.1", run.port), timeout=5)
+            held.enter_context(connection)
+            if number % 2:
+                connection.sendall(b"\x16\x03\x01")  # the begin of a ClientHello
+            unfinished.append(connection)
+        for connection in unfinished[:30]:
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        assert time.monotonic() - begun < FIRST_BYTE_TIMEOUT - 1
+        with closing(files.connect(run)) as other:
+            other.request("POST", "/count")
+            assert other.getresponse().status == 200
+        assert ask(kept)[0] == 200
+    assert client.get("counter:{visits}") == b"1"
 
 
 def test_renewal(serve, server, files):

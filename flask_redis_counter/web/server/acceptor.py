@@ -1,4 +1,4 @@
-"""Accepts the connections of one listening socket."""
+"""Accepts the connections of listening sockets."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...log_throttle import LogThrottle
 from ..http.connection import FIRST_BYTE_TIMEOUT
+from ..http.connection_table import ConnectionTable
 
 #: Maximum connections that are accepted before the event loop handles other events.
 ACCEPTS_AT_ONCE = 64
@@ -31,60 +32,82 @@ class Acceptor:
     threads, an iteration takes milliseconds, because the loop waits for the interpreter's lock: a
     client that comes after hundreds of others would wait for seconds.
 
-    :param listener: a listening socket; closed by :meth:`close`.
+    :param listeners: listening sockets; closed by :meth:`close`.
     :param make_protocol: returns the protocol of a new connection.
+    :param table: the connections, which a connection joins after its TLS handshake. If there is no
+        room for another one, the handshake that has lasted longest is given up.
     :param tls: encrypts the connections; None: none is encrypted.
     """
 
     def __init__(
         self,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         make_protocol: Callable[[], asyncio.BaseProtocol],
+        table: ConnectionTable,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._listener = listener
+        self._listeners = listeners
         self._make_protocol = make_protocol
+        self._table = table
         self._options: dict[str, Any] = {}
         if tls is not None:
             self._options = {"ssl": tls, "ssl_handshake_timeout": FIRST_BYTE_TIMEOUT}
-        # Connections in preparation; the loop has only weak references to tasks.
-        self._tasks: set[asyncio.Task[None]] = set()
+        # Connections in preparation, the oldest first.
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._retry: asyncio.TimerHandle | None = None
         self._log_throttle = LogThrottle(_log, "connections are accepted again")
-        listener.setblocking(False)
+        for listener in listeners:
+            listener.setblocking(False)
         self._start()
 
     def close(self) -> None:
-        """Accept no more connections, and close the listening socket."""
+        """Accept no more connections, and close the listening sockets."""
         if self._retry is not None:
             self._retry.cancel()
-        self._loop.remove_reader(self._listener)
-        self._listener.close()
+        self._stop()
+        for listener in self._listeners:
+            listener.close()
 
     def _start(self) -> None:
         self._retry = None
-        self._loop.add_reader(self._listener, self._accept)
+        for listener in self._listeners:
+            self._loop.add_reader(listener, self._accept, listener)
 
-    def _accept(self) -> None:
+    def _stop(self) -> None:
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
             try:
-                connection, _ = self._listener.accept()
+                connection, _ = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     continue  # the client has already disconnected
                 self._log_throttle.log(logging.ERROR, "cannot accept connections: %s", error)
-                self._loop.remove_reader(self._listener)
+                self._stop()
                 self._retry = self._loop.call_later(RETRY_DELAY, self._start)
                 return
             if self._log_throttle.lasts:
                 self._log_throttle.recovered()
             connection.setblocking(False)
+            if self._options and self._tasks:
+                self._make_room()
             task = self._loop.create_task(self._connect(connection))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = None
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+
+    def _make_room(self) -> None:
+        if len(self._table) + len(self._tasks) >= self._table.max_connections:
+            task = next(iter(self._tasks))
+            task.cancel()
+            self._tasks.pop(task)
 
     async def _connect(self, connection: socket.socket) -> None:
         try:

@@ -91,33 +91,28 @@ async def _serve(
         table.call_on_check(on_check)
     table.start()
     application = ServiceApplication(app)
-    acceptors = [_listen(listener, table, application, tls) for listener in listeners]
+    for listener in listeners:
+        _set_options(listener)
+    acceptor = Acceptor(listeners, partial(HTTPConnection, table, application), table, tls)
     gc.collect()
     gc.freeze()  # modules and settings, which stay, are not examined again
     gc.set_threshold(GARBAGE_THRESHOLD)
     Watchdog(table).start()
     ready()
     await stopping.wait()
-    for acceptor in acceptors:
-        acceptor.close()
+    acceptor.close()
     application.end_streams()
     await table.drain(SHUTDOWN_TIMEOUT)
     await application.aclose()
 
 
-def _listen(
-    listener: socket.socket,
-    table: ConnectionTable,
-    application: ServiceApplication,
-    tls: ssl.SSLContext | None,
-) -> Acceptor:
-    # Accepted connections inherit the options of the listener.
+def _set_options(listener: socket.socket) -> None:
+    """Set the options that accepted connections inherit from their listener."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     if listener.family != socket.AF_UNIX:
         _detect_lost_networks(listener)
         if (option := getattr(socket, "TCP_NOTSENT_LOWAT", None)) is not None:
             listener.setsockopt(socket.IPPROTO_TCP, option, SEND_BUFFER)
-    return Acceptor(listener, partial(HTTPConnection, table, application), tls)
 
 
 def _detect_lost_networks(listener: socket.socket) -> None:
