@@ -1,6 +1,10 @@
 """The report of an event loop that is blocked."""
 
 import logging
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from types import SimpleNamespace
@@ -8,6 +12,31 @@ from types import SimpleNamespace
 from flask_redis_counter.testing import wait_until
 from flask_redis_counter.web.server import watchdog
 from flask_redis_counter.web.server.watchdog import Watchdog
+
+
+def test_worker_ends_if_its_loop_stays_blocked():
+    """Half a minute of looks at a blocked loop, and the process is killed; not before."""
+    program = """
+        import time
+        from types import SimpleNamespace
+        from flask_redis_counter.web.server import watchdog
+
+        watchdog.BLOCKED_AFTER = 0.25
+        table = SimpleNamespace(checked_at=time.monotonic())
+        watchdog.Watchdog(table).start()
+        began = time.monotonic()
+        while time.monotonic() - began < 2:  # longer than 30 looks: it is not blocked yet
+            table.checked_at = time.monotonic()
+            time.sleep(0.01)
+        print("blocked", flush=True)
+        time.sleep(60)
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=50
+    )
+    assert ended.returncode == -signal.SIGKILL
+    assert ended.stdout == "blocked\n"
+    assert "still blocked: this worker ends" in ended.stderr
 
 
 def test_blocked_loop_is_reported_once(monkeypatch, caplog):
