@@ -580,6 +580,29 @@ def test_rejection_waits_for_earlier_responses(run, connect, client):
     assert count(client) == 3
 
 
+@pytest.mark.parametrize(
+    ("rejected", "line"),
+    [
+        (b"GET /a?b=c HTTP/1.1\r\nX-Request-ID: abc\r\n\r\n", "GET /a: 400 in 0.0 ms, request abc"),
+        (b"GET /a\xff HTTP/1.1\r\n", "- -: 400 in 0.0 ms, request "),
+        (request("POST /count", "Content-Length: 70000"), "POST /count: 413 in 0.0 ms, request "),
+        (request("BREW /count"), "- -: 501 in 0.0 ms, request "),
+    ],
+    ids=["no-host", "malformed", "too-large", "unknown-method"],
+)
+def test_rejected_requests_are_in_the_access_log(serve, connect, server, client, rejected, line):
+    """The log has one line for a request that reaches no view, with the ID of its response."""
+    run = serve("--workers=1", REDIS_URL=server.url, COUNTER_ACCESS_LOG="true").ready()
+    connection = connect(run)
+    connection.send(rejected)
+    (response,) = connection.read_all()
+    request_id = response.headers["x-request-id"]
+    wait_until(lambda: line in run.log(), what="the line")
+    [logged] = [one for one in run.log().splitlines() if line in one]
+    assert logged.endswith(f"request {request_id}")
+    assert count(client) == 0
+
+
 # Protocol
 
 

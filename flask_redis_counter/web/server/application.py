@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from time import perf_counter
 
 from flask import Flask
 
@@ -12,6 +13,7 @@ from ..http.rejection import Rejection
 from ..http.request import Request
 from ..http.response import render_response
 from ..problems import problem_response
+from ..request_log import REQUEST_ID, log_request, new_request_id, parse_request_id
 from ..routes.live import SLOT_KEY
 from .events import EventBroadcaster
 from .hits import HitHandler, HitPlan
@@ -31,6 +33,7 @@ class ServiceApplication:
         config = state.config
         self.max_body_bytes: int = app.config["MAX_CONTENT_LENGTH"]
         self._app = app
+        self._access_log = config.access_log
         self._counter = AsyncRedisCounter(
             config.redis_url,
             prefix=config.prefix,
@@ -77,6 +80,8 @@ class ServiceApplication:
                 problem = problem_response(rejection.status, rejection.detail)
             self._problems[rejection] = (list(problem.headers), problem.data)
         headers, body = self._problems[rejection]
+        if (request_id := self._log_rejection(rejection, request)) is not None:
+            headers = [*headers, (REQUEST_ID, request_id)]
         body = b"" if request.method == "HEAD" else body
         return render_response(rejection.status, headers, body, request)
 
@@ -90,6 +95,20 @@ class ServiceApplication:
         self.end_streams()
         await self._counter.aclose()
         self._flask.close()
+
+    def _log_rejection(self, rejection: Rejection, request: Request) -> str | None:
+        """Log a rejected request; return its request ID. What did not arrive is a dash."""
+        header = request.headers.get
+        request_id = parse_request_id(header(REQUEST_ID.lower()))
+        if self._access_log:
+            path = request.target.partition(b"?")[0].decode("latin-1") or "-"
+            request_id = request_id or new_request_id()
+            started_at = request.started_at or perf_counter()
+            trace = header("traceparent")
+            log_request(
+                request.method or "-", path, rejection.status, started_at, request_id, trace
+            )
+        return request_id
 
     def _call_flask(self, request: Request) -> None:
         def respond(result: WSGIResponse) -> None:
