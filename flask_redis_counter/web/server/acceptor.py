@@ -8,6 +8,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ...log_throttle import LogThrottle
@@ -88,8 +89,9 @@ class Acceptor:
                 if error.errno not in _EXHAUSTED:
                     continue  # the client has already disconnected
                 self._log_throttle.log(logging.ERROR, "cannot accept connections: %s", error)
-                self._stop()
-                self._retry = self._loop.call_later(RETRY_DELAY, self._start)
+                if self._retry is None:  # another listener may have failed in the same moment
+                    self._stop()
+                    self._retry = self._loop.call_later(RETRY_DELAY, self._start)
                 return
             if self._log_throttle.lasts:
                 self._log_throttle.recovered()
@@ -98,10 +100,12 @@ class Acceptor:
                 self._make_room()
             task = self._loop.create_task(self._connect(connection))
             self._tasks[task] = None
-            task.add_done_callback(self._forget)
+            task.add_done_callback(partial(self._forget, connection))
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _forget(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
+        if task.cancelled():
+            connection.close()
 
     def _make_room(self) -> None:
         if len(self._table) + len(self._tasks) >= self._table.max_connections:
