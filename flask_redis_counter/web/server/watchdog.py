@@ -46,9 +46,9 @@ class Watchdog(threading.Thread):
         while True:
             time.sleep(BLOCKED_AFTER / LOOKS)
             checked_at = self._table.checked_at
-            looks = looks + 1 if checked_at == last_seen else 0
-            last_seen = checked_at
             silence = time.monotonic() - checked_at
+            looks = looks + 1 if silence > BLOCKED_AFTER and checked_at == last_seen else 0
+            last_seen = checked_at
             if silence > BLOCKED_AFTER and reported_at != checked_at:
                 reported_at = checked_at
                 frame = sys._current_frames().get(self._loop_thread)

@@ -26,8 +26,8 @@ def test_worker_ends_if_its_loop_stays_blocked():
         watchdog.Watchdog(table).start()
         began = time.monotonic()
         while time.monotonic() - began < 2:  # longer than 30 looks: it is not blocked yet
-            table.checked_at = time.monotonic()
-            time.sleep(0.01)
+            table.checked_at = time.monotonic() + 0.1  # the same for several looks
+            time.sleep(0.2)
         print("blocked", flush=True)
         time.sleep(60)
     """
