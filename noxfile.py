@@ -427,4 +427,4 @@ def failovers(session: nox.Session) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit("run this with nox: python3 -m pip install nox && python3 -m nox")
+    sys.exit("run this with nox: python3 -m pip install 'nox[uv]' && python3 -m nox")
