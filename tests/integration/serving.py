@@ -33,8 +33,13 @@ class Serve(Process):
         return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=5)
 
     def ready(self):
-        """Wait for the first response."""
+        """Wait for the first response, and for the lines that say so."""
         wait_until(lambda: self.get("/healthz").ok, what="an answer")
+        return self.announced()
+
+    def announced(self):
+        """Wait for the lines of the start: a worker may answer before its parent knows."""
+        wait_until(lambda: "see also: " in self.log(), what="the address")
         return self
 
     def children(self, name=""):

@@ -77,7 +77,7 @@ def start(serve, server, files, *options, **settings):
             return ask(connection)[0] == 200
 
     wait_until(answers, what="an answer")
-    return run
+    return run.announced()
 
 
 def new_certificate(files, run):

@@ -54,7 +54,7 @@ http {{
 def ready(run, path):
     """Wait for the first response of `serve` on a Unix socket."""
     wait_until(lambda: ask(path, "GET", "/healthz").status == 200, what="an answer")
-    return run
+    return run.announced()
 
 
 def is_refused(path):
