@@ -268,6 +268,16 @@ _MALFORMED = {
     "a space after the request line": _get(line=b"GET /count HTTP/1.1 "),
     "the protocol in small letters": _get(line=b"GET /count http/1.1"),
     "another protocol": _get(line=b"GET /count HTTPS/1.1"),
+    "the protocol RTSP": _get(line=b"GET /count RTSP/1.0"),
+    "the protocol RTSP of a version of HTTP": _post().replace(b"HTTP/", b"RTSP/"),
+    "the protocol ICE": _get(line=b"SOURCE /count ICE/1.0"),
+    "two spaces before the target": _get(line=b"GET  /count HTTP/1.1"),
+    "two spaces before the protocol": _get(line=b"GET /count  HTTP/1.1"),
+    "LF before the request line": b"\n" + _get(),
+    "two LF before the request line": b"\n\n" + _get(),
+    "CR before the request line": b"\r" + _get(),
+    "LF and an empty line before the request line": b"\n\r\n" + _get(),
+    "CR and an empty line before the request line": b"\r\r\n" + _get(),
     "no minor version": _get(line=b"GET /count HTTP/1"),
     "a TLS handshake": b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\xfc\x03\x03\r\n\r\n",
     # Targets.
@@ -379,9 +389,19 @@ def _cases() -> Iterable[Case]:
         yield Case(name, sent + HIT, (_BAD,), counted=0, closed=True)
     for name, (status, sent) in _REJECTED.items():
         yield Case(name, sent + HIT, (status,), counted=0, closed=True)
-    for name in ("length and coding", "a folded value", "chunk size 0x5"):
+    for name in (
+        "length and coding",
+        "a folded value",
+        "chunk size 0x5",
+        "LF before the request line",
+        "the protocol RTSP",
+    ):
         sent = HIT + _MALFORMED[name] + HIT
         yield Case(f"{name} after a hit", sent, (200, _BAD), counted=1, closed=True)
+    for body in (_length(5), _chunked(_CHUNKS)):
+        kind = "chunked" if b"chunked" in body else "counted"
+        sent = body + b"\n" + HIT
+        yield Case(f"LF after a {kind} body", sent, (200, _BAD), counted=1, closed=True)
     yield Case("an unsupported method", _get(line=b"PROPFIND /count HTTP/1.1") + HIT,
                (405, 200), counted=1, closed=False)  # fmt: skip
 

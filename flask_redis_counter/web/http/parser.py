@@ -36,7 +36,12 @@ MAX_HEAD_BYTES = 32 * 1024
 #: Maximum bytes of a message with the framing of its chunks, as a multiple of the body's limit.
 MAX_CHUNK_OVERHEAD = 8
 
-_REQUEST_LINE = re.compile(rb"[A-Z]{1,32} [!-~]+ HTTP/1\.[01]\r\n")
+# A request line, perhaps after empty lines. llhttp also takes other spaces, line ends before it,
+# and the protocols RTSP and ICE.
+_REQUEST_LINE = re.compile(rb"(?:\r\n)*[A-Z-]+ [^ \r\n]+ HTTP/\d\.\d\r\n")
+# The method at the beginning of a head; the second one may be incomplete.
+_METHOD = re.compile(rb"(?:\r\n)*([A-Z]+) ")
+_METHOD_SO_FAR = re.compile(rb"(?:\r\n)*[A-Z]+(?: |\Z)")
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -59,10 +64,13 @@ class RequestParser:
         "_body",
         "_body_bytes",
         "_connection",
+        "_head",
         "_is_muted",
+        "_length",
         "_max_body_bytes",
         "_parser",
         "_received",
+        "_tail",
         "awaits_continue",
         "has_head",
         "is_ended",
@@ -85,6 +93,12 @@ class RequestParser:
         self._is_muted = False
         self._body: list[bytes] = []
         self._body_bytes = 0
+        # Bytes of the head that is being received.
+        self._head = b""
+        # The last three bytes, while an empty line is searched.
+        self._tail = b""
+        # Announced bytes of the body; -1: it is chunked.
+        self._length = 0
         self.request: Request = Request(connection)
         self.is_receiving: bool = False
         self.has_head: bool = False
@@ -94,17 +108,22 @@ class RequestParser:
         self.last_message_bytes: int = 0
 
     def feed(self, data: bytes, start: int) -> int:
-        """Parse a piece of a message: the bytes up to the end of a head, or all.
+        """Parse a piece of a message: the bytes up to the end of a head or of a body, or all.
 
         :param data: received bytes.
         :param start: offset of the first byte to parse.
         :returns: offset of the next piece.
         :raises RejectedError: the message is not acceptable; the parser has ended.
         """
-        end = data.find(_END_OF_HEAD, start)
-        end = len(data) if end < 0 else end + len(_END_OF_HEAD)
+        is_body = self.is_receiving and self.has_head
+        if is_body and self._length >= 0:
+            end = min(len(data), start + self._length - self._body_bytes)
+        else:
+            end = self._find_end(data, start)
         piece = data if end - start == len(data) else data[start:end]
         self.message_bytes += len(piece)
+        if not is_body:
+            self._head += piece
         try:
             self._parser.feed_data(piece)
             self._check_size()
@@ -116,10 +135,15 @@ class RequestParser:
                 raise
             self._end_with(error.__context__)
         except httptools.HttpParserError as error:
-            self._end_with(_explain(error, piece))
+            self._end_with(_explain(error, self._head))
         except RejectedError as error:
             self._end_with(error)
         return end
+
+    def identify(self) -> None:
+        """Set the method of the request that is being received, if that much of it has arrived."""
+        if not self.has_head and (found := _METHOD.match(self._head)):
+            self.request.method = found[1].decode("ascii")
 
     def close(self) -> None:
         """Drop the references to the connection, also those of httptools' parser."""
@@ -158,7 +182,11 @@ class RequestParser:
         request.version = self._parser.get_http_version()
         if self.message_bytes > MAX_HEAD_BYTES:
             raise RejectedError(head_too_large(MAX_HEAD_BYTES))
+        if not _REQUEST_LINE.match(self._head):
+            raise RejectedError(MALFORMED)
+        self._head = b""
         request.check_head(self._max_body_bytes)
+        self._length = -1 if "transfer-encoding" in request.headers else request.length
         self.awaits_continue = "expect" in request.headers and request.version == "1.1"
 
     def on_body(self, data: bytes) -> None:
@@ -187,6 +215,20 @@ class RequestParser:
         self._received(request)
 
     # Steps
+
+    def _find_end(self, data: bytes, start: int) -> int:
+        """Return the offset behind the next empty line, of which a part may have arrived before."""
+        if tail := self._tail:
+            end = (tail + data[start : start + 3]).find(_END_OF_HEAD)
+            if end >= 0:
+                self._tail = b""
+                return start + end + len(_END_OF_HEAD) - len(tail)
+        end = data.find(_END_OF_HEAD, start)
+        if end >= 0:
+            self._tail = b""
+            return end + len(_END_OF_HEAD)
+        self._tail = (tail + data[max(start, len(data) - 3) :])[-3:]
+        return len(data)
 
     def _skips_body(self, request: Request) -> bool:
         """Return whether llhttp skips the body, because it expects that the server upgrades."""
@@ -228,9 +270,12 @@ class RequestParser:
             raise error
 
 
-def _explain(error: httptools.HttpParserError, data: bytes) -> RejectedError:
-    """Return the rejection of bytes that the parser cannot read."""
+def _explain(error: httptools.HttpParserError, head: bytes) -> RejectedError:
+    """Return the rejection of bytes that the parser cannot read.
+
+    :param head: bytes of the head so far.
+    """
     if str(error) == "Invalid HTTP version":
         return RejectedError(UNSUPPORTED_VERSION)
     is_method = isinstance(error, httptools.HttpParserInvalidMethodError)
-    return RejectedError(UNKNOWN_METHOD if is_method and _REQUEST_LINE.match(data) else MALFORMED)
+    return RejectedError(UNKNOWN_METHOD if is_method and _METHOD_SO_FAR.match(head) else MALFORMED)

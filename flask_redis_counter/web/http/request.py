@@ -92,6 +92,11 @@ class Request:
         )
 
     @property
+    def length(self) -> int:
+        """Announced bytes of the body, without chunks; the head was checked before."""
+        return int(self.headers.get("content-length", "0").lstrip("0") or 0)
+
+    @property
     def asks_to_close(self) -> bool:
         """Whether the client asks to close, which takes precedence over ``keep-alive``."""
         return "close" in self.headers.get("connection", "").lower()
@@ -130,8 +135,8 @@ class Request:
                 raise RejectedError(UNKNOWN_CODING)
         elif "content-length" in headers:
             # Of any length: zeros may precede the number.
-            length = headers["content-length"].lstrip("0")
-            if len(length) > 9 or int(length or 0) > max_body_bytes:
+            digits = headers["content-length"].lstrip("0")
+            if len(digits) > 9 or self.length > max_body_bytes:
                 raise RejectedError(body_too_large(max_body_bytes))
         if "expect" in headers and headers["expect"].lower() != "100-continue":
             raise RejectedError(BAD_EXPECTATION)
