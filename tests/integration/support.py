@@ -1,10 +1,12 @@
 """Helpers that several integration tests share."""
 
 import json
+import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import redis
@@ -124,3 +126,9 @@ def problem(response, status):
 def heed():
     """Restore the handler of Ctrl-C, which is ignored if the tests run in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def resident_bytes(pid):
+    """Return the memory that a process occupies."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024

@@ -1,11 +1,13 @@
 """`serve` with TLS: addresses, errors, and renewal of the certificate."""
 
 import http.client
+import json
 import os
 import signal
 import socket
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 
 import pytest
@@ -15,7 +17,7 @@ from flask_redis_counter.testing import wait_until
 from flask_redis_counter.web.http.connection import FIRST_BYTE_TIMEOUT
 
 from .serving import lines
-from .support import within
+from .support import resident_bytes, within
 
 trustme = pytest.importorskip("trustme")
 
@@ -80,6 +82,15 @@ def start(serve, server, files, *options, **settings):
     return run.announced()
 
 
+def client_hello(name):
+    """Return the first bytes of a TLS client that asks for a host."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname=name)
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
 def new_certificate(files, run):
     """Return the certificate that a new connection gets."""
     with closing(files.connect(run)) as connection:
@@ -116,8 +127,7 @@ def test_requests_without_tls_are_not_served(serve, server, client, files):
 def test_unfinished_handshakes_leave_room(serve, server, client, files):
     """Beyond the maximum, the connection that has been in its handshake longest is closed."""
     run = start(serve, server, files, "--workers=1", COUNTER_MAX_CONNECTIONS="10")
-    with ExitStack() as held, closing(files.connect(run)) as kept:
-        assert ask(kept)[0] == 200
+    with ExitStack() as held:
         begun = time.monotonic()
         unfinished = []
         for number in range(40):
@@ -133,8 +143,64 @@ def test_unfinished_handshakes_leave_room(serve, server, client, files):
         with closing(files.connect(run)) as other:
             other.request("POST", "/count")
             assert other.getresponse().status == 200
-        assert ask(kept)[0] == 200
     assert client.get("counter:{visits}") == b"1"
+
+
+def test_idle_connections_make_room(serve, server, client, files):
+    """Beyond the maximum, idle clients are disconnected, also if they do not confirm it (TLS)."""
+    run = start(serve, server, files, "--workers=1", COUNTER_MAX_CONNECTIONS="20")
+    context = ssl.create_default_context(cafile=str(files.ca))
+    with ExitStack() as held:
+        for _ in range(40):
+            plain = socket.create_connection(("127.0.0.1", run.port), timeout=5)
+            held.enter_context(context.wrap_socket(plain, server_hostname="127.0.0.1"))
+        with ThreadPoolExecutor(10) as pool:
+
+            def count(_):
+                with closing(files.connect(run)) as other:
+                    other.request("POST", "/count")
+                    response = other.getresponse()
+                    return response.status, json.loads(response.read())["value"]
+
+            answers = list(pool.map(count, range(10))) + [count(0) for _ in range(30)]
+    assert sorted(answers) == [(200, value) for value in range(1, 41)]
+    assert client.get("counter:{visits}") == b"40"
+
+
+def test_requests_ahead_occupy_little_memory(serve, server, files):
+    """What a client sends behind a stream stays on the network, and is not decrypted ahead."""
+    run = start(serve, server, files, "--workers=1")
+    (worker,) = run.children()
+    context = ssl.create_default_context(cafile=str(files.ca))
+    number, size = 100, 600_000
+    before = resident_bytes(worker)
+    with ExitStack() as held:
+        for _ in range(number):
+            plain = socket.create_connection(("127.0.0.1", run.port), timeout=5)
+            client = held.enter_context(context.wrap_socket(plain, server_hostname="127.0.0.1"))
+            client.sendall(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+            client.settimeout(0.02)
+            with suppress(TimeoutError):
+                client.sendall(size * b"a")
+        assert resident_bytes(worker) - before < number * 150_000
+
+
+def test_malformed_server_name_is_not_logged(serve, server, client, files):
+    """A client cannot fill the log with ClientHellos; others are served."""
+    run = start(serve, server, files)
+    hello = client_hello("localhost")
+    assert hello.count(b"localhost") == 1
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", run.port), timeout=5) as malformed:
+            malformed.sendall(hello.replace(b"localhost", b"local\xffost"))
+            with suppress(ConnectionResetError):
+                while malformed.recv(1000):
+                    pass
+    with closing(files.connect(run)) as connection:
+        assert ask(connection)[0] == 200
+    assert "local" not in run.log().replace("127.0.0.1", "")
+    assert "Traceback" not in run.log()
 
 
 def test_renewal(serve, server, files):

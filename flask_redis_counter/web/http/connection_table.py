@@ -47,7 +47,10 @@ class ConnectionTable:
         self.checked_at: float = time.monotonic()
         self.is_draining: bool = False
         self.held_bytes: int = 0
-        self._connections: set[HTTPConnection] = set()
+        # In the order of their arrival: of those that are idle equally long, the oldest is closed.
+        self._connections: dict[HTTPConnection, None] = {}
+        # Connections that were closed to make room, the oldest first.
+        self._evicted: dict[HTTPConnection, None] = {}
         # In the order in which they began to hold bytes.
         self._holding: dict[HTTPConnection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -70,8 +73,8 @@ class ConnectionTable:
 
         :returns: False if there are too many connections, and none of them is idle.
         """
-        has_room = len(self._connections) < self.max_connections or self._evict()
-        self._connections.add(connection)
+        has_room = len(self._connections) < self.max_connections or self.evict()
+        self._connections[connection] = None
         return has_room
 
     @property
@@ -81,7 +84,8 @@ class ConnectionTable:
 
     def remove(self, connection: HTTPConnection) -> None:
         """Remove a closed connection."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
+        self._evicted.pop(connection, None)
         self.release(connection)
         if not self._connections:
             self._emptied.set()
@@ -140,11 +144,20 @@ class ConnectionTable:
         self.held_bytes += held - connection.held_bytes
         connection.held_bytes = held
 
-    def _evict(self) -> bool:
-        """Close the connections that have waited longest for a complete request."""
+    def evict(self) -> bool:
+        """Close the connections that have waited longest for a complete request.
+
+        Those that were closed before and wait for their clients are aborted.
+
+        :returns: whether there will be room for another connection.
+        """
+        unfinished = list(self._evicted)
+        for connection in unfinished:
+            connection.abort()
         idle = [one for one in self._connections if one.is_idle]
         count = max(1, int(self.max_connections * EVICTED_SHARE))
         evicted = nsmallest(count, idle, key=lambda one: one.idle_since)
         for connection in evicted:
+            self._evicted[connection] = None
             connection.close()
-        return bool(evicted)
+        return bool(evicted or unfinished)

@@ -18,6 +18,10 @@ from ..http.connection_table import ConnectionTable
 #: Maximum connections that are accepted before the event loop handles other events.
 ACCEPTS_AT_ONCE = 64
 
+#: Seconds after which a TLS handshake may be given up to make room for another connection, ahead of
+#: connections that are idle.
+HANDSHAKE_TIME = 1.0
+
 #: Seconds until connections are accepted again after the process has run out of files or memory.
 RETRY_DELAY = 1.0
 
@@ -36,7 +40,8 @@ class Acceptor:
     :param listeners: listening sockets; closed by :meth:`close`.
     :param make_protocol: returns the protocol of a new connection.
     :param table: the connections, which a connection joins after its TLS handshake. If there is no
-        room for another one, the handshake that has lasted longest is given up.
+        room for another one, idle ones are closed, or the handshake that has lasted longest is
+        given up.
     :param tls: encrypts the connections; None: none is encrypted.
     """
 
@@ -54,8 +59,8 @@ class Acceptor:
         self._options: dict[str, Any] = {}
         if tls is not None:
             self._options = {"ssl": tls, "ssl_handshake_timeout": FIRST_BYTE_TIMEOUT}
-        # Connections in preparation, the oldest first.
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        # Connections in preparation, the oldest first, and the times at which they were accepted.
+        self._tasks: dict[asyncio.Task[None], float] = {}
         self._retry: asyncio.TimerHandle | None = None
         self._log_throttle = LogThrottle(_log, "connections are accepted again")
         for listener in listeners:
@@ -96,10 +101,10 @@ class Acceptor:
             if self._log_throttle.lasts:
                 self._log_throttle.recovered()
             connection.setblocking(False)
-            if self._options and self._tasks:
+            if self._options:
                 self._make_room()
             task = self._loop.create_task(self._connect(connection))
-            self._tasks[task] = None
+            self._tasks[task] = self._loop.time()
             task.add_done_callback(partial(self._forget, connection))
 
     def _forget(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
@@ -108,10 +113,13 @@ class Acceptor:
             connection.close()
 
     def _make_room(self) -> None:
-        if len(self._table) + len(self._tasks) >= self._table.max_connections:
-            task = next(iter(self._tasks))
-            task.cancel()
-            self._tasks.pop(task)
+        if len(self._table) + len(self._tasks) < self._table.max_connections:
+            return
+        oldest = next(iter(self._tasks), None)
+        is_slow = oldest and self._loop.time() - self._tasks[oldest] > HANDSHAKE_TIME
+        if oldest is not None and (is_slow or not self._table.evict()):
+            del self._tasks[oldest]
+            oldest.cancel()
 
     async def _connect(self, connection: socket.socket) -> None:
         try:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import ssl
+import sys
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ...errors import ConfigurationError
 
 #: Protocol that clients and server agree on (ALPN).
 ALPN = "http/1.1"
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 # Device, inode, size, and times of modification and change of each file; None if one is missing.
 _Signature: TypeAlias = tuple[tuple[int, ...], ...] | None
@@ -81,6 +85,22 @@ class TLSCertificate:
         return tuple(
             (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in found
         )
+
+
+def silence_malformed_names() -> None:
+    """Let Python print nothing about a ClientHello whose host name is not ASCII.
+
+    Its handshake fails in any case; with a callback for names, Python also prints a traceback, with
+    the bytes of the client.
+    """
+    print_unraisable = sys.unraisablehook
+
+    def hook(unraisable: UnraisableHookArgs) -> None:
+        is_name = isinstance(unraisable.object, bytes)
+        if not (is_name and isinstance(unraisable.exc_value, UnicodeDecodeError)):
+            print_unraisable(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _load(cert: Path, key: Path) -> ssl.SSLContext:

@@ -23,6 +23,7 @@ from ..http.connection_table import ConnectionTable
 from .acceptor import Acceptor
 from .application import ServiceApplication
 from .supervisor import SHUTDOWN_TIMEOUT
+from .tls import silence_malformed_names
 from .watchdog import Watchdog
 
 #: Seconds after which unacknowledged bytes, or unanswered probes of a silent connection, mean that
@@ -87,6 +88,8 @@ async def _serve(
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     state: ExtensionState = app.extensions[EXTENSION_KEY]
     table = ConnectionTable(loop, _max_connections(state.config.max_connections))
+    if tls is not None:
+        silence_malformed_names()
     if on_check is not None:
         table.call_on_check(on_check)
     table.start()
