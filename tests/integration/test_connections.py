@@ -18,7 +18,7 @@ from raw_http import RawConnection
 from flask_redis_counter.testing import wait_until
 
 from .serving import Serve
-from .support import KEY, within
+from .support import KEY, resident_bytes, within
 from .test_live import Listener
 
 HALF_HEAD = b"GET /count HTTP/1.1\r\nHost: a\r\nX-A: "
@@ -83,9 +83,9 @@ def _many_files():
 
 
 @contextmanager
-def running(kind, folder, server):
+def running(kind, folder, server, **more):
     """Run the service on one worker; check its exit code and its log at the end."""
-    settings = {"COUNTER_TIMEOUT": "10", "COUNTER_ADMIN_KEY": ADMIN_KEY}
+    settings = {"COUNTER_TIMEOUT": "10", "COUNTER_ADMIN_KEY": ADMIN_KEY, **more}
     run = kind(folder / "log", "--workers=1", REDIS_URL=server.url, **settings)
     try:
         yield run.ready()
@@ -161,6 +161,11 @@ def count(client):
     return int(client.get(KEY) or 0)
 
 
+def wait_for_count(client, value):
+    """Wait until the counter has a value."""
+    wait_until(lambda: count(client) == value, what=f"the value {value}")
+
+
 def is_readable(connection, seconds=0.0):
     """Return whether bytes or the end of the connection arrive within some seconds."""
     return bool(select.select([connection], [], [], seconds)[0])
@@ -192,12 +197,6 @@ def paused_store(client):
 def wait_for_hits(client):
     """Wait until the store has got hits."""
     wait_until(lambda: client.info("clients")["blocked_clients"] > 0, what="hits in flight")
-
-
-def resident_bytes(pid):
-    """Return the memory that a process occupies."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
 
 # Time-outs
@@ -241,8 +240,8 @@ def test_incomplete_request_timeout(impatient, client, dripping):
 
     with ThreadPoolExecutor(len(INCOMPLETE)) as pool:
         answered = dict(zip(INCOMPLETE, pool.map(answers, INCOMPLETE), strict=True))
-    if dripping:  # the parser has rejected GEEE, which is no method
-        assert [one.status for one in answered.pop("method")] == [400]
+    if dripping:  # the parser has rejected GEEE, which is no known method
+        assert [one.status for one in answered.pop("method")] == [501]
     for kind, responses in answered.items():
         assert len(responses) == 1, kind
         check_problem(responses[0], 408)
@@ -346,6 +345,25 @@ def test_longest_idle_connections_are_closed(serve, connect, server, client):
     for connection in new:
         hit(connection)
     assert count(client) == 32
+
+
+def test_connections_whose_clients_do_not_read_make_room(serve, connect, server, client):
+    """Idle connections with unread responses are closed for new ones; none of these gets a 503."""
+    settings = {"COUNTER_MAX_CONNECTIONS": "20", "COUNTER_TIMEOUT": "10"}
+    run = serve("--workers=1", REDIS_URL=server.url, **settings).ready()
+    files = count_sockets(run.children()[0])
+    sent = 0
+    for _ in range(25):
+        unread = connect(run, receive_buffer=1024)
+        for _ in range(8):
+            unread.send(16 * HIT)
+            sent += 16
+            wait_for_count(client, sent)
+    for number in range(1, 41):
+        with RawConnection(run.port) as other:
+            assert hit(other) == sent + number
+    assert count_sockets(run.children()[0]) - files < 25
+    assert count(client) == sent + 40
 
 
 def test_too_many_busy_connections(serve, connect, server, client):
@@ -583,12 +601,13 @@ def test_rejection_waits_for_earlier_responses(run, connect, client):
 @pytest.mark.parametrize(
     ("rejected", "line"),
     [
-        (b"GET /a?b=c HTTP/1.1\r\nX-Request-ID: abc\r\n\r\n", "GET /a: 400 in 0.0 ms, request abc"),
-        (b"GET /a\xff HTTP/1.1\r\n", "- -: 400 in 0.0 ms, request "),
-        (request("POST /count", "Content-Length: 70000"), "POST /count: 413 in 0.0 ms, request "),
-        (request("BREW /count"), "- -: 501 in 0.0 ms, request "),
+        (b"GET /a?b=c HTTP/1.1\r\nX-Request-ID: abc\r\n\r\n", "GET /a: 400"),
+        (b"\x16\x03\x01", "- -: 400"),
+        (request("POST /count", "Content-Length: 70000"), "POST /count: 413"),
+        (request("BREW /count"), "BREW -: 501"),
+        (request("GET http://user:secret@a/count"), "GET -: 400"),
     ],
-    ids=["no-host", "malformed", "too-large", "unknown-method"],
+    ids=["no-host", "malformed", "too-large", "unknown-method", "password"],
 )
 def test_rejected_requests_are_in_the_access_log(serve, connect, server, client, rejected, line):
     """The log has one line for a request that reaches no view, with the ID of its response."""
@@ -597,9 +616,26 @@ def test_rejected_requests_are_in_the_access_log(serve, connect, server, client,
     connection.send(rejected)
     (response,) = connection.read_all()
     request_id = response.headers["x-request-id"]
-    wait_until(lambda: line in run.log(), what="the line")
-    [logged] = [one for one in run.log().splitlines() if line in one]
-    assert logged.endswith(f"request {request_id}")
+    wait_until(lambda: request_id in run.log(), what="the line")
+    [logged] = [one for one in run.log().splitlines() if request_id in one]
+    assert re.search(rf"{line} in \d\.\d ms, request {request_id}$", logged)
+    assert "secret" not in logged
+    assert count(client) == 0
+
+
+def test_late_request_is_logged_with_its_time(server, client, tmp_path):
+    """The log says how long the server waited for a request that did not arrive in time."""
+    with running(ImpatientServe, tmp_path, server, COUNTER_ACCESS_LOG="true") as run:
+        with RawConnection(run.port) as connection:
+            connection.send(b"HEAD /count?a=b HTTP/1.1\r\nHo")
+            response = connection.read(head=True)
+            assert response.status == 408
+            assert connection.read() is None
+        request_id = response.headers["x-request-id"]
+        wait_until(lambda: request_id in run.log(), what="the line")
+        [logged] = [one for one in run.log().splitlines() if request_id in one]
+    milliseconds = re.search(r"HEAD /count: 408 in ([\d.]+) ms", logged)[1]
+    assert float(milliseconds) > 1000 * SHORT["HEAD_TIMEOUT"]
     assert count(client) == 0
 
 
@@ -658,12 +694,35 @@ def test_head_has_no_body(run, connect, client, path):
     assert value_of(connection.read()) == 1 == count(client)
 
 
-def test_rejected_head_has_no_body(run, connect, client):
-    """A rejected HEAD request gets no body either."""
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (request("HEAD /count", "Expect: a"), 417),
+        (request("HEAD /count", "X : a"), 400),
+        (request("HEAD /count", "X: " + 40_000 * "a"), 431),
+        (request("HEAD /count?" + 17_000 * "a"), 414),
+        (b"\r\nHEAD /count HTTP/1.1\r\nHo", 400),
+    ],
+    ids=["expectation", "field", "fields", "target", "incomplete"],
+)
+def test_rejected_head_has_no_body(run, connect, client, sent, status):
+    """A rejected HEAD request gets no body either, also if its head is not complete."""
     connection = connect(run)
-    connection.send(request("HEAD /count", "Expect: a"))
-    assert connection.read(head=True).status == 417
+    connection.send(sent)
+    if status == 400:
+        connection.half_close()
+    assert connection.read(head=True).status == status
     assert connection.read() is None
+    assert count(client) == 0
+
+
+@pytest.mark.parametrize("sent", [b"HI", b"HIT /cou", 40 * b"A" + b" ", request("HIT /count")])
+def test_unknown_method_is_rejected_at_once(run, connect, client, sent):
+    """The response is the same, however much of the request has arrived."""
+    connection = connect(run)
+    connection.send(sent)
+    (response,) = connection.read_all()
+    check_problem(response, 501)
     assert count(client) == 0
 
 
@@ -673,15 +732,16 @@ def test_rejected_head_has_no_body(run, connect, client):
         b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + 1_000_000 * b"a",
         HALF_CHUNKS + b"x\r\n" + 1_000_000 * b"a",
         HALF_HEAD + 1_000_000 * b"a",
+        request("GET /healthz", "Connection: close") + 1_000_000 * b"a",
     ],
-    ids=["body", "chunk", "head"],
+    ids=["body", "chunk", "head", "behind the last request"],
 )
-def test_rejected_client_can_read_the_response(run, connect, client, rejected):
-    """A client that goes on sending a rejected request gets the response, and no reset before."""
+def test_client_that_goes_on_sending_can_read_the_response(run, connect, client, rejected):
+    """A client that sends more than the server reads gets the response, and no reset before."""
     connection = connect(run)
     connection.send(rejected)
     (response,) = connection.read_all()
-    assert response.status in (400, 413, 431)
+    assert response.status in (200, 400, 413, 431)
     assert count(client) == 0
 
 

@@ -167,14 +167,31 @@ def test_max_listeners(serve, listen, server, client):
 def test_client_that_ends_its_direction(serve, server, client):
     """A client that sends no more has left: its stream ends, and its slot is free at once."""
     run = serve(server.url, COUNTER_MAX_LISTENERS="1")
-    for _ in range(3):
+    for more in (b"", b"GE", b"GET /count HTTP/1.1\r\nHost: a\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", run.port), timeout=10) as left:
             left.sendall(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
             assert left.recv(1000).startswith(b"HTTP/1.1 200 ")
+            left.sendall(more)
             left.shutdown(socket.SHUT_WR)
             with within(3):  # before a heartbeat
                 while left.recv(1000):
                     pass
+    assert client.get(KEY) is None
+
+
+def test_stream_of_http10_is_the_last_response(serve, server, client):
+    """Its body ends with the connection: a hit behind it is neither counted nor answered."""
+    run = serve(server.url)
+    with socket.create_connection(("127.0.0.1", run.port), timeout=10) as listening:
+        head = b"GET /live HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n"
+        listening.sendall(head + 50 * b"GET /count HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = listening.recv(1000)
+        assert b"Connection: close\r\n" in received
+        assert run.stop() == 0
+        while more := listening.recv(1000):
+            received += more
+    assert received.count(b"HTTP/1.1 200") == 1
+    assert client.get(KEY) is None
 
 
 def test_connection_without_listeners(serve, listen, server, client):

@@ -44,6 +44,9 @@ MAX_PIPELINED = 32
 #: Unsent bytes beyond which a connection starts no more requests.
 WRITE_BUFFER_BYTES = 16 * 1024
 
+#: Bytes that the transport of a TLS connection decrypts ahead while reading is paused.
+TLS_READ_BUFFER_BYTES = 16 * 1024
+
 # Bytes that a connection may hold before the table counts them.
 _HELD_BYTES = 4 * 1024
 
@@ -128,6 +131,8 @@ class HTTPConnection(asyncio.Protocol):
                 self.client = peer[0]
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
+            # By default the transport decrypts up to 256 KB ahead, which the table does not count.
+            transport.set_read_buffer_limits(TLS_READ_BUFFER_BYTES)
         transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         if self._table.add(self) or self._is_closing:
             return
@@ -153,6 +158,7 @@ class HTTPConnection(asyncio.Protocol):
         """Parse received bytes, and start the requests in them."""
         parser = self._parser
         if parser.is_ended:
+            self._lingers = True
             return
         if data == self._repeatable and self._is_answered and not self._is_write_paused:
             last = parser.request
@@ -181,11 +187,12 @@ class HTTPConnection(asyncio.Protocol):
         A stream ends at once: its client has gone, or the stream would never end.
         """
         self._is_half_closed = True
-        if not self._transport.can_write_eof():  # TLS has no directions
+        is_stream = self._on_lost is not None
+        if is_stream or not self._transport.can_write_eof():  # TLS has no directions
             self.close()
         elif self._parser.is_receiving and not self._parser.is_ended:
             self._reject(INCOMPLETE)
-        elif self._is_answered or self._on_lost is not None:
+        elif self._is_answered:
             self.close()
         self._parser.is_ended = True
         return not self._is_closing
@@ -230,6 +237,8 @@ class HTTPConnection(asyncio.Protocol):
         self.write(head)
         if self._is_half_closed:
             self.close()
+        elif not self._active[0].keeps_alive:
+            self._ignore_rest()
 
     def write(self, data: bytes) -> None:
         """Send a part of the response to an exclusive request."""
@@ -351,6 +360,8 @@ class HTTPConnection(asyncio.Protocol):
         except RejectedError as error:
             self._reject(error.rejection)
             return
+        if start < len(data):  # behind the last request
+            self._lingers = True
         if not parser.is_receiving or parser.is_ended:
             self._received_since = None
         elif self._received_since is None or (parser.has_head and not had_head):
@@ -360,6 +371,17 @@ class HTTPConnection(asyncio.Protocol):
             self._update_held()
         if parser.awaits_continue:
             self._send_continue()
+
+    def _ignore_rest(self) -> None:
+        """Start no other request: the response that is being sent ends with the connection."""
+        self._parser.is_ended = True
+        if self._waiting or self._unparsed:
+            self._lingers = True
+            self._waiting.clear()
+            if self._unparsed:
+                self._unparsed = b""
+                self._transport.resume_reading()
+            self._update_held()
 
     def _accept(self, request: Request) -> None:
         """Start a request that was received, or let it wait for its turn."""
@@ -428,7 +450,13 @@ class HTTPConnection(asyncio.Protocol):
     def _reject(self, rejection: Rejection) -> None:
         """Respond with an error, after the earlier responses, and accept no more requests."""
         parser = self._parser
-        request = parser.request if parser.is_receiving else Request(self)
+        request = Request(self)
+        if parser.is_receiving:
+            request = parser.request
+            parser.identify()
+        if self._received_since is not None:
+            waited = self._table.loop.time() - self._received_since
+            request.started_at = perf_counter() - waited
         parser.is_receiving = parser.awaits_continue = False
         parser.is_ended = self._lingers = True
         parser.message_bytes = 0

@@ -101,13 +101,14 @@ class ServiceApplication:
         header = request.headers.get
         request_id = parse_request_id(header(REQUEST_ID.lower()))
         if self._access_log:
-            path = request.target.partition(b"?")[0].decode("latin-1") or "-"
+            path = request.target.partition(b"?")[0].decode("latin-1")
             request_id = request_id or new_request_id()
             started_at = request.started_at or perf_counter()
             trace = header("traceparent")
-            log_request(
-                request.method or "-", path, rejection.status, started_at, request_id, trace
-            )
+            # A target that is no path may contain a password.
+            path = path if path.startswith("/") else "-"
+            method = request.method or "-"
+            log_request(method, path, rejection.status, started_at, request_id, trace)
         return request_id
 
     def _call_flask(self, request: Request) -> None:

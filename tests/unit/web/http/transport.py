@@ -195,4 +195,5 @@ class Echo:
 
     def render_rejection(self, rejection, request):
         """Return the response to a rejected request."""
-        return render_response(rejection.status, [], b"rejected", request)
+        body = b"" if request.method == "HEAD" else b"rejected"
+        return render_response(rejection.status, [], body, request)
