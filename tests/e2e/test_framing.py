@@ -17,7 +17,7 @@ from .support import read_value
 pytestmark = pytest.mark.compose
 
 #: Malformed messages that HAProxy rewrites into valid ones, as RFC 9112 allows a proxy: it forwards
-#: its own line ends, one length, the newest version and no folded values.
+#: its own line ends and spaces, one length, the newest version and no folded values.
 REWRITTEN = {
     "LF for all line ends",
     "LF after the request line",
@@ -41,6 +41,14 @@ REWRITTEN = {
     "NUL in an extension",
     "an open quote in an extension",
     "tabs in the request line",
+    "two spaces before the target",
+    "two spaces before the protocol",
+    "LF before the request line",
+    "two LF before the request line",
+    "LF and an empty line before the request line",
+    "LF before the request line after a hit",
+    "LF after a counted body",
+    "LF after a chunked body",
     "two equal Hosts",
     "a coding and a tab behind it",
     "version 1.2",
