@@ -1,8 +1,9 @@
 """Parses the bytes of a connection into requests.
 
 The parser is llhttp, by httptools, in its strict mode. It parses one message at a time: a piece of
-the received bytes that ends with a head. So a client that sends many requests at once occupies
-little memory, and a rejected message is the last one of its connection.
+the received bytes that ends with a head or with a body. So a client that sends many requests at
+once occupies little memory, a rejected message is the last one of its connection, and each message
+begins with a piece: its request line can be checked more strictly than llhttp does.
 """
 
 from __future__ import annotations
