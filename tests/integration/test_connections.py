@@ -718,7 +718,7 @@ def test_rejected_head_has_no_body(run, connect, client, sent, status):
 
 @pytest.mark.parametrize("sent", [b"HI", b"HIT /cou", 40 * b"A" + b" ", request("HIT /count")])
 def test_unknown_method_is_rejected_at_once(run, connect, client, sent):
-    """The response is the same, however much of the request has arrived."""
+    """The server does not wait for the rest of the request line."""
     connection = connect(run)
     connection.send(sent)
     (response,) = connection.read_all()

@@ -168,7 +168,7 @@ def test_idle_connections_make_room(serve, server, client, files):
 
 
 def test_requests_ahead_occupy_little_memory(serve, server, files):
-    """What a client sends behind a stream stays on the network, and is not decrypted ahead."""
+    """What a client sends behind a stream stays on the network, and is not received ahead."""
     run = start(serve, server, files, "--workers=1")
     (worker,) = run.children()
     context = ssl.create_default_context(cafile=str(files.ca))

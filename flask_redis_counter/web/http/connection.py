@@ -44,7 +44,7 @@ MAX_PIPELINED = 32
 #: Unsent bytes beyond which a connection starts no more requests.
 WRITE_BUFFER_BYTES = 16 * 1024
 
-#: Bytes that the transport of a TLS connection decrypts ahead while reading is paused.
+#: Bytes that the transport of a TLS connection receives ahead while reading is paused.
 TLS_READ_BUFFER_BYTES = 16 * 1024
 
 # Bytes that a connection may hold before the table counts them.
@@ -131,7 +131,7 @@ class HTTPConnection(asyncio.Protocol):
                 self.client = peer[0]
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
-            # By default the transport decrypts up to 256 KB ahead, which the table does not count.
+            # By default the transport receives up to 256 KB ahead, which the table does not count.
             transport.set_read_buffer_limits(TLS_READ_BUFFER_BYTES)
         transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         if self._table.add(self) or self._is_closing:
@@ -263,6 +263,11 @@ class HTTPConnection(asyncio.Protocol):
         return self._is_answered and not self._is_closing and self._lingers_since is None
 
     @property
+    def is_ending(self) -> bool:
+        """Whether all responses were sent, and only the end of the connection is awaited."""
+        return self._is_answered and (self._is_closing or self._lingers_since is not None)
+
+    @property
     def _is_answered(self) -> bool:
         return not (self._active or self._waiting or self._unparsed)
 
@@ -360,8 +365,6 @@ class HTTPConnection(asyncio.Protocol):
         except RejectedError as error:
             self._reject(error.rejection)
             return
-        if start < len(data):  # behind the last request
-            self._lingers = True
         if not parser.is_receiving or parser.is_ended:
             self._received_since = None
         elif self._received_since is None or (parser.has_head and not had_head):
@@ -440,7 +443,11 @@ class HTTPConnection(asyncio.Protocol):
 
     def _end(self) -> None:
         """Close after the last response."""
-        if self._lingers and not self._is_half_closed and self._transport.can_write_eof():
+        if (
+            (self._lingers or self._parser.has_more)
+            and not self._is_half_closed
+            and self._transport.can_write_eof()
+        ):
             self._lingers_since = self._table.loop.time()
             self._watch_progress()
             self._transport.write_eof()
@@ -449,17 +456,11 @@ class HTTPConnection(asyncio.Protocol):
 
     def _reject(self, rejection: Rejection) -> None:
         """Respond with an error, after the earlier responses, and accept no more requests."""
-        parser = self._parser
-        request = Request(self)
-        if parser.is_receiving:
-            request = parser.request
-            parser.identify()
+        request = self._parser.abandon() or Request(self)
         if self._received_since is not None:
             waited = self._table.loop.time() - self._received_since
             request.started_at = perf_counter() - waited
-        parser.is_receiving = parser.awaits_continue = False
-        parser.is_ended = self._lingers = True
-        parser.message_bytes = 0
+        self._lingers = True
         self._received_since = None
         self._unparsed = b""
         request.keeps_alive = False

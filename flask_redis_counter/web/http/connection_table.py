@@ -20,8 +20,9 @@ CHECK_INTERVAL = 1.0
 #: has arrived, and those that wait for earlier ones.
 MAX_HELD_BYTES = 32 * 1024 * 1024
 
-#: Share of the connections that is closed at once when there are too many.
+#: Share of the connections that is closed at once when there are too many, and the maximum number.
 EVICTED_SHARE = 0.02
+MAX_EVICTED = 50
 
 # Maximum connections beyond the limit, which wait until their clients have read a 503. They use the
 # files that a worker reserves for itself.
@@ -49,8 +50,9 @@ class ConnectionTable:
         self.held_bytes: int = 0
         # In the order of their arrival: of those that are idle equally long, the oldest is closed.
         self._connections: dict[HTTPConnection, None] = {}
-        # Connections that were closed to make room, the oldest first.
-        self._evicted: dict[HTTPConnection, None] = {}
+        # Connections that make room as soon as they are lost, the oldest first, and whether they
+        # were aborted. The others wait until their clients have read, or confirmed the end.
+        self._evicted: dict[HTTPConnection, bool] = {}
         # In the order in which they began to hold bytes.
         self._holding: dict[HTTPConnection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -73,9 +75,17 @@ class ConnectionTable:
 
         :returns: False if there are too many connections, and none of them is idle.
         """
-        has_room = len(self._connections) < self.max_connections or self.evict()
+        has_room = self.has_room() or self.evict()
         self._connections[connection] = None
         return has_room
+
+    def has_room(self, others: int = 0) -> bool:
+        """Return whether there is room for a connection.
+
+        :param others: number of connections that will be added before.
+        """
+        staying = len(self._connections) - len(self._evicted)
+        return staying + others < self.max_connections
 
     @property
     def is_flooded(self) -> bool:
@@ -144,20 +154,33 @@ class ConnectionTable:
         self.held_bytes += held - connection.held_bytes
         connection.held_bytes = held
 
-    def evict(self) -> bool:
+    def evict(self, others: int = 0) -> bool:
         """Close the connections that have waited longest for a complete request.
 
-        Those that were closed before and wait for their clients are aborted.
+        If they are too few, those that end and wait for their clients are aborted.
 
-        :returns: whether there will be room for another connection.
+        :param others: number of connections that will be added before the one that needs room.
+        :returns: whether there will be room for it; if not, none is closed.
         """
-        unfinished = list(self._evicted)
-        for connection in unfinished:
-            connection.abort()
+        staying = len(self._connections) - len(self._evicted)
+        needed = staying + others + 1 - self.max_connections
         idle = [one for one in self._connections if one.is_idle]
-        count = max(1, int(self.max_connections * EVICTED_SHARE))
-        evicted = nsmallest(count, idle, key=lambda one: one.idle_since)
-        for connection in evicted:
-            self._evicted[connection] = None
+        count = min(MAX_EVICTED, max(needed, int(self.max_connections * EVICTED_SHARE)))
+        closed = nsmallest(count, idle, key=lambda one: one.idle_since)
+        if (missing := needed - len(closed)) > 0:
+            ending = [one for one in self._connections if one.is_ending]
+            ending = [one for one in ending if one not in self._evicted]
+            if len(ending) < missing:
+                return False
+            self._abort(ending[:missing])
+        waiting = [one for one, is_aborted in self._evicted.items() if not is_aborted]
+        self._abort(waiting[: max(0, len(waiting) + len(closed) - MAX_EVICTED)])
+        for connection in closed:
+            self._evicted[connection] = False
             connection.close()
-        return bool(evicted or unfinished)
+        return True
+
+    def _abort(self, connections: list[HTTPConnection]) -> None:
+        for connection in connections:
+            self._evicted[connection] = True
+            connection.abort()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httptools
 
@@ -57,6 +57,7 @@ class RequestParser:
     :ivar has_head: whether its head is complete.
     :ivar awaits_continue: whether the client waits for ``100 Continue`` before it sends the body.
     :ivar is_ended: whether the last request was received: further bytes are ignored.
+    :ivar has_more: whether more bytes have come behind the piece that was parsed last.
     :ivar message_bytes: bytes of the message so far.
     :ivar last_message_bytes: bytes of the last complete message.
     """
@@ -74,6 +75,7 @@ class RequestParser:
         "_tail",
         "awaits_continue",
         "has_head",
+        "has_more",
         "is_ended",
         "is_receiving",
         "last_message_bytes",
@@ -90,7 +92,7 @@ class RequestParser:
         self._connection = connection
         self._max_body_bytes = max_body_bytes
         self._received = received
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)
         self._is_muted = False
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -105,6 +107,7 @@ class RequestParser:
         self.has_head: bool = False
         self.awaits_continue: bool = False
         self.is_ended: bool = False
+        self.has_more: bool = False
         self.message_bytes: int = 0
         self.last_message_bytes: int = 0
 
@@ -122,6 +125,7 @@ class RequestParser:
         else:
             end = self._find_end(data, start)
         piece = data if end - start == len(data) else data[start:end]
+        self.has_more = end < len(data)
         self.message_bytes += len(piece)
         if not is_body:
             self._head += piece
@@ -139,12 +143,24 @@ class RequestParser:
             self._end_with(_explain(error, self._head))
         except RejectedError as error:
             self._end_with(error)
+        if self._head and not self.is_receiving:
+            self._forget_empty_lines()
         return end
 
-    def identify(self) -> None:
-        """Set the method of the request that is being received, if that much of it has arrived."""
-        if not self.has_head and (found := _METHOD.match(self._head)):
-            self.request.method = found[1].decode("ascii")
+    def abandon(self) -> Request | None:
+        """Parse nothing more, and drop what was received.
+
+        :returns: the request that was being received, with its method if that has arrived; or None.
+        """
+        request = self.request if self.is_receiving else None
+        if request is not None and not self.has_head and (found := _METHOD.match(self._head)):
+            request.method = found[1].decode("ascii")
+        self.is_ended = True
+        self.is_receiving = self.awaits_continue = False
+        self.message_bytes = 0
+        self._head = self._tail = b""
+        self._parser = None  # it holds what has arrived of a header
+        return request
 
     def close(self) -> None:
         """Drop the references to the connection, also those of httptools' parser."""
@@ -230,6 +246,11 @@ class RequestParser:
             return end + len(_END_OF_HEAD)
         self._tail = (tail + data[max(start, len(data) - 3) :])[-3:]
         return len(data)
+
+    def _forget_empty_lines(self) -> None:
+        """Keep of the line ends before a request only those that are not CRLF, or may become so."""
+        rest = self._head.replace(b"\r\n", b"")
+        self._head = rest if rest == b"\r" == self._head[-1:] else rest and b"\n"
 
     def _skips_body(self, request: Request) -> bool:
         """Return whether llhttp skips the body, because it expects that the server upgrades."""

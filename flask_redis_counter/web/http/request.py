@@ -44,7 +44,8 @@ class Request:
     :ivar body: the body, decoded from chunks; ``b""`` if there is none.
     :ivar keeps_alive: whether the connection stays open after the response.
     :ivar is_exclusive: whether the connection starts no other request before the response.
-    :ivar started_at: arrival of the last byte, by :func:`time.perf_counter`.
+    :ivar started_at: arrival of the last byte, by :func:`time.perf_counter`; of a rejected request
+        the first byte of the head, or the end of the head if the body is not complete.
     :ivar response: the response, or None.
     :ivar plan: the application's reading of a request that has no body; the connection hands it
         on to the next request if that is the same, byte for byte.

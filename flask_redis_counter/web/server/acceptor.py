@@ -113,11 +113,11 @@ class Acceptor:
             connection.close()
 
     def _make_room(self) -> None:
-        if len(self._table) + len(self._tasks) < self._table.max_connections:
+        if self._table.has_room(len(self._tasks)):
             return
         oldest = next(iter(self._tasks), None)
         is_slow = oldest and self._loop.time() - self._tasks[oldest] > HANDSHAKE_TIME
-        if oldest is not None and (is_slow or not self._table.evict()):
+        if oldest is not None and (is_slow or not self._table.evict(len(self._tasks))):
             del self._tasks[oldest]
             oldest.cancel()
 

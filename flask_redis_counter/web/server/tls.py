@@ -96,7 +96,8 @@ def silence_malformed_names() -> None:
     print_unraisable = sys.unraisablehook
 
     def hook(unraisable: UnraisableHookArgs) -> None:
-        is_name = isinstance(unraisable.object, bytes)
+        # Newer versions of Python say in the message what they pass as the object until then.
+        is_name = isinstance(unraisable.object, bytes) or "servername" in (unraisable.err_msg or "")
         if not (is_name and isinstance(unraisable.exc_value, UnicodeDecodeError)):
             print_unraisable(unraisable)
 

@@ -59,6 +59,25 @@ def test_slow_reader_gets_the_whole_last_response(server, end):
     assert wire.read.endswith(b"rejected" if end == "rejection" else b"xxx")
 
 
+def test_bytes_behind_the_last_request_are_read(server):
+    """The kernel would reset a connection that is closed before all is read (RFC 9112, 9.6)."""
+    wire = server.connect()
+    wire.send(b"GET /hit/now HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + 100 * b"a")
+    assert wire.read == b""
+    assert not wire.is_closing
+    wire.receive(1000)
+    assert wire.read.startswith(b"HTTP/1.1 200")
+    assert wire.sees_end
+    wire.send(100 * b"b")
+    assert not wire.is_lost
+    wire.send_end()
+    wire.step()
+    assert wire.is_lost
+    last = server.connect()
+    last.send(b"GET /hit/now HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert last.is_closing
+
+
 @pytest.mark.parametrize("end", [b"Connection: close\r\n\r\n", b"\r\nbad\r\n\r\n"])
 def test_reader_that_stops_is_aborted(server, end):
     """A client that reads nothing more loses the connection, although its end was due."""

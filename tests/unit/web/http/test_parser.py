@@ -1,5 +1,7 @@
 """The parser reads a message alike, however it arrives."""
 
+import tracemalloc
+
 import pytest
 from framing_cases import CASES
 
@@ -36,3 +38,23 @@ def test_messages_in_two_pieces(case):
     assert whole
     for cut in range(1, len(case.sent)):
         assert parse([case.sent[:cut], case.sent[cut:]]) == whole
+
+
+@pytest.mark.parametrize(
+    "received",
+    [16_000 * b"\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: " + 200_000 * b"a"],
+    ids=["empty lines", "a rejected head"],
+)
+def test_parser_keeps_no_bytes_of_no_use(received):
+    """Empty lines and rejected heads, which the limit of held bytes does not count, are dropped."""
+    tracemalloc.start()
+    try:
+        parser = RequestParser(None, 65_536, lambda _: None)
+        before = tracemalloc.get_traced_memory()[0]
+        try:
+            parser.feed(bytes(received), 0)
+        except RejectedError:
+            parser.abandon()
+        assert tracemalloc.get_traced_memory()[0] - before < 5_000
+    finally:
+        tracemalloc.stop()
