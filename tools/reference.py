@@ -136,7 +136,8 @@ def limits() -> str:
 | body, from the end of the head on | {connection.BODY_TIMEOUT:g} s | 408, closed |
 | next request on a connection (keep-alive) | {connection.KEEP_ALIVE_TIMEOUT:g} s | closed |
 | reading by the client, while responses wait | {connection.WRITE_TIMEOUT:g} s | closed |
-| sending by the client, after an error | {connection.LINGER_TIMEOUT:g} s | closed |
+| sending by the client, after an error or the last request \
+| {connection.LINGER_TIMEOUT:g} s | closed |
 | silence of the network to the client (Linux) | {worker.NETWORK_TIMEOUT:g} s | closed |
 | rest of a request that has begun, after SIGTERM | {connection.DRAIN_TIMEOUT:g} s | 408, closed |
 | requests in flight, after SIGTERM | {supervisor.SHUTDOWN_TIMEOUT:g} s | closed |
@@ -155,6 +156,10 @@ def limits() -> str:
 | connections of a worker: {_link("COUNTER_MAX_CONNECTIONS")} \
 | {SETTINGS["COUNTER_MAX_CONNECTIONS"].default} \
 | the {share} that have waited longest for a request are closed; 503 if none waits |
+| connections that were closed to make room, and have not ended \
+| {connection_table.MAX_EVICTED} | the oldest are cut |
+| bytes that a TLS connection receives ahead | {_size(connection.TLS_READ_BUFFER_BYTES)} \
+| the next ones stay on the network |
 | listeners to `/live` of a worker: {_link("COUNTER_MAX_LISTENERS")} \
 | {SETTINGS["COUNTER_MAX_LISTENERS"].default} | 503 |
 | requests of a worker in Flask: {wsgi.THREADS} in threads, the others wait \
