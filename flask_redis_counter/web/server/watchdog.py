@@ -15,7 +15,7 @@ from ..http.connection_table import ConnectionTable
 #: Seconds without a check of the connections after which the event loop is reported.
 BLOCKED_AFTER = 5.0
 
-#: Number of looks at the event loop, in the time of each :data:`BLOCKED_AFTER`.
+#: Number of looks at the event loop within :data:`BLOCKED_AFTER`.
 LOOKS = 5
 
 #: Looks in a row at the same blocked event loop after which the process is killed: half a minute.
@@ -41,16 +41,17 @@ class Watchdog(threading.Thread):
 
     def run(self) -> None:
         """Check the loop until the process ends."""
-        reported_at = last_seen = 0.0
-        looks = 0
+        last_seen, looks = 0.0, 0
         while True:
             time.sleep(BLOCKED_AFTER / LOOKS)
             checked_at = self._table.checked_at
             silence = time.monotonic() - checked_at
-            looks = looks + 1 if silence > BLOCKED_AFTER and checked_at == last_seen else 0
+            if silence <= BLOCKED_AFTER:
+                looks = 0
+                continue
+            looks = looks + 1 if checked_at == last_seen else 1
             last_seen = checked_at
-            if silence > BLOCKED_AFTER and reported_at != checked_at:
-                reported_at = checked_at
+            if looks == 1:
                 frame = sys._current_frames().get(self._loop_thread)
                 stack = "".join(traceback.format_stack(frame)) if frame else ""
                 _log.error("the event loop has been blocked for %.0f s by:\n%s", silence, stack)
